@@ -1,0 +1,207 @@
+"""Config flow: an account, and which of its plants."""
+
+from collections.abc import Mapping
+from typing import Any, Final, override
+
+import aiohttp
+import voluptuous as vol
+from yarl import URL
+
+from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.helpers.aiohttp_client import async_create_clientsession
+from homeassistant.helpers.selector import (
+    SelectOptionDict,
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+    TextSelector,
+    TextSelectorConfig,
+    TextSelectorType,
+)
+
+from . import LOGGED_IN, LoggedIn
+from .const import CONF_PLANTS, DOMAIN, LOGGER
+from .errors import explain
+from .northbound import (
+    REGIONAL_HOSTS,
+    MalformedResponse,
+    NorthboundClient,
+    NorthboundError,
+    Plant,
+    Session,
+    base_url,
+    northbound_host,
+)
+
+_PASSWORD: Final = TextSelector(
+    TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
+)
+
+_USER_SCHEMA: Final = vol.Schema(
+    {
+        vol.Required(CONF_HOST, default=REGIONAL_HOSTS[0]): SelectSelector(
+            SelectSelectorConfig(
+                options=REGIONAL_HOSTS,
+                custom_value=True,
+                mode=SelectSelectorMode.DROPDOWN,
+            )
+        ),
+        vol.Required(CONF_USERNAME): TextSelector(
+            TextSelectorConfig(autocomplete="username")
+        ),
+        vol.Required(CONF_PASSWORD): _PASSWORD,
+    }
+)
+
+_REAUTH_SCHEMA: Final = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
+
+
+class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
+    """Adds an account."""
+
+    _account: dict[str, Any]
+    _plants: list[Plant]
+    _token: str | None
+
+    @override
+    async def async_step_user(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the account, log in and list its plants."""
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
+        if user_input is not None:
+            try:
+                url = base_url(user_input[CONF_HOST])
+            except ValueError:
+                errors[CONF_HOST] = "invalid_host"
+            else:
+                self._account = {**user_input, CONF_HOST: _as_host(url)}
+                await self.async_set_unique_id(_unique_id(self._account))
+                # Before the login, which would end the other entry's session.
+                self._abort_if_unique_id_configured()
+                errors, placeholders = await self._log_in(self._account)
+                if not errors and len(self._plants) > 1:
+                    return await self.async_step_plants()
+                if not errors:
+                    return self._create_entry(self._plants[0].name)
+        return self.async_show_form(
+            step_id="user",
+            data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
+            errors=errors,
+            description_placeholders=placeholders,
+        )
+
+    async def async_step_plants(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask which plants to include."""
+        errors: dict[str, str] = {}
+        codes = [plant.code for plant in self._plants]
+        if user_input is not None:
+            chosen = user_input[CONF_PLANTS]
+            if len(chosen) == len(codes):
+                return self._create_entry(f"{len(codes)} plants")
+            if chosen:
+                names = [plant.name for plant in self._plants if plant.code in chosen]
+                return self._create_entry(
+                    names[0] if len(names) == 1 else f"{len(names)} plants",
+                    {CONF_PLANTS: chosen},
+                )
+            errors[CONF_PLANTS] = "no_plants_chosen"
+        options = [
+            SelectOptionDict(value=plant.code, label=plant.name)
+            for plant in self._plants
+        ]
+        return self.async_show_form(
+            step_id="plants",
+            data_schema=vol.Schema(
+                {
+                    vol.Required(CONF_PLANTS, default=codes): SelectSelector(
+                        SelectSelectorConfig(options=options, multiple=True)
+                    )
+                }
+            ),
+            errors=errors,
+        )
+
+    async def async_step_reauth(
+        self, entry_data: Mapping[str, Any]
+    ) -> ConfigFlowResult:
+        """Start over with the account that the server refuses."""
+        return await self.async_step_reauth_confirm()
+
+    async def async_step_reauth_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the account's new password."""
+        errors: dict[str, str] = {}
+        entry = self._get_reauth_entry()
+        placeholders = {"username": entry.data[CONF_USERNAME]}
+        if user_input is not None:
+            errors, explanation = await self._log_in({**entry.data, **user_input})
+            placeholders |= explanation
+            if not errors:
+                self._hand_over(entry.unique_id)
+                return self.async_update_reload_and_abort(
+                    entry, data_updates=user_input
+                )
+        return self.async_show_form(
+            step_id="reauth_confirm",
+            data_schema=_REAUTH_SCHEMA,
+            errors=errors,
+            description_placeholders=placeholders,
+        )
+
+    async def _log_in(
+        self, account: Mapping[str, Any]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """List the account's plants; return what went wrong, and its placeholders."""
+        url = base_url(account[CONF_HOST])
+        # A session made in a flow would live until Home Assistant stops.
+        websession = async_create_clientsession(
+            self.hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
+        )
+        session = Session(
+            websession, url, account[CONF_USERNAME], account[CONF_PASSWORD]
+        )
+        try:
+            self._plants = await NorthboundClient(session).plants()
+        except NorthboundError as err:
+            key, placeholders = explain(err)
+            if isinstance(err, MalformedResponse) and (
+                better := northbound_host(url.host or "")
+            ):
+                key, placeholders = "portal_host", {"host": better}
+            field = CONF_HOST if isinstance(err, MalformedResponse) else "base"
+            return {field: key}, placeholders
+        except Exception:
+            LOGGER.exception("Unexpected error while logging in")
+            return {"base": "unknown"}, {}
+        finally:
+            websession.detach()
+        self._token = session.token
+        if not self._plants:
+            return {"base": "no_plants"}, {}
+        return {}, {}
+
+    def _create_entry(
+        self, title: str, options: Mapping[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        self._hand_over(self.unique_id)
+        return self.async_create_entry(title=title, data=self._account, options=options)
+
+    def _hand_over(self, unique_id: str | None) -> None:
+        self.hass.data.setdefault(LOGGED_IN, {})[unique_id] = LoggedIn(
+            self._token, self._plants
+        )
+
+
+def _as_host(url: URL) -> str:
+    """Return an address the way people write it: https goes without saying."""
+    return url.authority if url.scheme == "https" else str(url)
+
+
+def _unique_id(account: Mapping[str, Any]) -> str:
+    return f"{account[CONF_HOST]}_{account[CONF_USERNAME].lower()}"

@@ -1,0 +1,9 @@
+"""Constants of the SmartPVMS integration."""
+
+import logging
+from typing import Final
+
+DOMAIN: Final = "smartpvms"
+LOGGER: Final = logging.getLogger(__package__)
+
+CONF_PLANTS: Final = "plants"

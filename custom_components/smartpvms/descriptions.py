@@ -1,0 +1,526 @@
+"""The tables: which entity a data item of the document becomes, per device type."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Any, Final
+
+from homeassistant.components.binary_sensor import (
+    BinarySensorDeviceClass,
+    BinarySensorEntityDescription,
+)
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntityDescription,
+    SensorStateClass,
+)
+from homeassistant.const import (
+    DEGREE,
+    EntityCategory,
+    UnitOfApparentPower,
+    UnitOfElectricCurrent,
+    UnitOfElectricPotential,
+    UnitOfEnergy,
+    UnitOfFrequency,
+    UnitOfIrradiance,
+    UnitOfPower,
+    UnitOfRatio,
+    UnitOfReactiveEnergy,
+    UnitOfReactivePower,
+    UnitOfSpeed,
+    UnitOfTemperature,
+    UnitOfTime,
+)
+
+from .northbound import DeviceType, moment, number
+
+type Value = float | str | datetime | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemSensorDescription(SensorEntityDescription):
+    """Describes the sensor of a data item."""
+
+    read: Callable[[object], Value] = number
+    """Turns the item as sent into the state; `None` means unknown."""
+    appears_with_zero: bool = True
+    """Whether 0 shows that the item exists, or only that it is not used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ItemBinarySensorDescription(BinarySensorEntityDescription):
+    """Describes the binary sensor of a data item that is 0 or 1."""
+
+    on_value: int = 1
+
+
+def _item(
+    key: str,
+    translation_key: str | None = None,
+    *,
+    enabled: bool = True,
+    diagnostic: bool = False,
+    **fields: Any,
+) -> ItemSensorDescription:
+    return ItemSensorDescription(
+        key=key,
+        translation_key=translation_key or key,
+        entity_registry_enabled_default=enabled,
+        entity_category=EntityCategory.DIAGNOSTIC if diagnostic else None,
+        **fields,
+    )
+
+
+def _measured(
+    device_class: SensorDeviceClass | None, unit: str | None, precision: int
+) -> Callable[..., ItemSensorDescription]:
+    return partial(
+        _item,
+        device_class=device_class,
+        native_unit_of_measurement=unit,
+        state_class=SensorStateClass.MEASUREMENT,
+        suggested_display_precision=precision,
+    )
+
+
+def _counted(
+    device_class: SensorDeviceClass | None, unit: str | None, precision: int
+) -> Callable[..., ItemSensorDescription]:
+    return partial(
+        _item,
+        device_class=device_class,
+        native_unit_of_measurement=unit,
+        state_class=SensorStateClass.TOTAL_INCREASING,
+        suggested_display_precision=precision,
+    )
+
+
+def _state(
+    key: str,
+    states: Mapping[float, str],
+    translation_key: str | None = None,
+    **fields: Any,
+) -> ItemSensorDescription:
+    def read(raw: object) -> str | None:
+        value = number(raw)
+        return None if value is None else states.get(value)
+
+    return _item(
+        key,
+        translation_key,
+        device_class=SensorDeviceClass.ENUM,
+        options=list(dict.fromkeys(states.values())),
+        read=read,
+        **fields,
+    )
+
+
+_apparent_power = _measured(
+    SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE, 3
+)
+_battery_level = _measured(SensorDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE, 0)
+_capacity = _measured(SensorDeviceClass.ENERGY_STORAGE, UnitOfEnergy.KILO_WATT_HOUR, 2)
+_current = _measured(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2)
+_duration = _measured(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
+_energy = _counted(SensorDeviceClass.ENERGY, UnitOfEnergy.KILO_WATT_HOUR, 2)
+_frequency = _measured(SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2)
+_irradiance = _measured(
+    SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
+)
+# Home Assistant has no device class for irradiation.
+_irradiation = _counted(None, "MJ/m²", 2)
+_kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
+_money = partial(
+    _item,
+    device_class=SensorDeviceClass.MONETARY,
+    state_class=SensorStateClass.TOTAL,
+    suggested_display_precision=2,
+)
+_moment = partial(_item, device_class=SensorDeviceClass.TIMESTAMP, read=moment)
+_power_factor = _measured(SensorDeviceClass.POWER_FACTOR, None, 3)
+_ratio = _measured(None, UnitOfRatio.PERCENTAGE, 1)
+_reactive_energy = _counted(
+    SensorDeviceClass.REACTIVE_ENERGY,
+    UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
+    2,
+)
+_reactive_kilovars = _measured(
+    SensorDeviceClass.REACTIVE_POWER,
+    UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
+    3,
+)
+_reactive_vars = _measured(
+    SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
+)
+_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
+_temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
+_times = _counted(None, None, 0)
+_voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
+_watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
+
+
+INVERTER_STATES: Final[Mapping[float, str]] = {
+    0: "standby_initializing",
+    1: "standby_insulation_resistance_detecting",
+    2: "standby_irradiation_detecting",
+    3: "standby_grid_detecting",
+    256: "start",
+    512: "grid_connected",
+    513: "grid_connected_power_limited",
+    514: "grid_connected_self_derating",
+    768: "shutdown_on_fault",
+    769: "shutdown_on_command",
+    770: "shutdown_ovgr",
+    771: "shutdown_communication_interrupted",
+    772: "shutdown_power_limited",
+    773: "shutdown_manual_startup_required",
+    774: "shutdown_dc_switch_disconnected",
+    1025: "grid_scheduling_cos_phi_p_curve",
+    1026: "grid_scheduling_q_u_curve",
+    1280: "ready_for_terminal_test",
+    1281: "terminal_testing",
+    1536: "inspection_in_progress",
+    1792: "afci_self_check",
+    2048: "i_v_scanning",
+    2304: "dc_input_detection",
+    40960: "standby_no_irradiation",
+    45056: "communication_interrupted",
+    49152: "loading",
+}
+
+BATTERY_STATUSES: Final[Mapping[float, str]] = {
+    0: "offline",
+    1: "standby",
+    2: "running",
+    3: "faulty",
+    4: "hibernating",
+}
+
+BATTERY_MODES: Final[Mapping[float, str]] = {
+    0: "none",
+    1: "forced",
+    2: "time_of_use_price",
+    3: "fixed",
+    4: "automatic",
+    5: "fully_fed_to_grid",
+    6: "time_of_use",
+    7: "remote_max_self_consumption",
+    8: "remote_fully_fed_to_grid",
+    9: "remote_time_of_use",
+    10: "emma",
+    11: "remote_ai",
+    12: "third_party",
+}
+
+BATTERY_RACK_STATES: Final[Mapping[float, str]] = {
+    0: "initial_power_on",
+    1: "power_off",
+    2: "float_charging",
+    3: "boost_charging",
+    4: "discharging",
+    5: "charging",
+    6: "testing",
+    7: "hibernation",
+    8: "standby",
+}
+
+GENSET_STATES: Final[Mapping[float, str]] = {
+    0: "unknown_state",
+    1: "stopped",
+    2: "running",
+}
+
+GRID_QUALITY_GRADES: Final[Mapping[float, str]] = {
+    0: "ungraded",
+    1: "class_1",
+    2: "class_2",
+    3: "class_3",
+    4: "class_4",
+}
+
+HEALTH_STATES: Final[Mapping[float, str]] = {
+    1: "disconnected",
+    2: "faulty",
+    3: "healthy",
+}
+
+
+def _strings(count: int) -> Iterator[ItemSensorDescription]:
+    for n in range(1, count + 1):
+        fields: dict[str, Any] = {
+            "enabled": False,
+            "appears_with_zero": False,
+            "translation_placeholders": {"number": str(n)},
+        }
+        yield _voltage(f"pv{n}_u", "pv_voltage", **fields)
+        yield _current(f"pv{n}_i", "pv_current", **fields)
+
+
+def _mppts(count: int) -> Iterator[ItemSensorDescription]:
+    for n in range(1, count + 1):
+        yield _energy(
+            f"mppt_{n}_cap",
+            "mppt_yield",
+            enabled=False,
+            appears_with_zero=False,
+            translation_placeholders={"number": str(n)},
+        )
+
+
+_LINE_VOLTAGES: Final = (
+    _voltage("ab_u", enabled=False),
+    _voltage("bc_u", enabled=False),
+    _voltage("ca_u", enabled=False),
+)
+_PHASES_B_AND_C: Final = (
+    _voltage("b_u", enabled=False),
+    _voltage("c_u", enabled=False),
+    _current("b_i", enabled=False),
+    _current("c_i", enabled=False),
+)
+_PHASES: Final = (
+    *_LINE_VOLTAGES,
+    _voltage("a_u", enabled=False),
+    _current("a_i", enabled=False),
+    *_PHASES_B_AND_C,
+)
+
+_INVERTER: Final = (
+    _state("inverter_state", INVERTER_STATES),
+    *_PHASES,
+    _ratio("efficiency", diagnostic=True),
+    _temperature("temperature", "internal_temperature", diagnostic=True),
+    _power_factor("power_factor", enabled=False),
+    _frequency("elec_freq", "grid_frequency"),
+    _kilowatts("active_power"),
+    _reactive_kilovars("reactive_power", enabled=False),
+    _energy("day_cap", "day_yield"),
+    _kilowatts("mppt_power"),
+    _energy("total_cap", "total_yield"),
+    _moment("open_time", diagnostic=True),
+    _moment("close_time", diagnostic=True),
+)
+
+# The positive direction of a grid meter and of a power sensor is feed-in.
+_GRID_METERING: Final = (
+    _power_factor("power_factor", enabled=False),
+    _energy("active_cap", "exported_energy"),
+    _energy("reverse_active_cap", "imported_energy"),
+    *_LINE_VOLTAGES,
+    *_PHASES_B_AND_C,
+    _watts("active_power", "export_power"),
+    _watts("active_power_a", "export_power_a", enabled=False),
+    _watts("active_power_b", "export_power_b", enabled=False),
+    _watts("active_power_c", "export_power_c", enabled=False),
+    _reactive_energy("forward_reactive_cap", enabled=False),
+    _reactive_energy("reverse_reactive_cap", enabled=False),
+    _reactive_kilovars("reactive_power_a", enabled=False),
+    _reactive_kilovars("reactive_power_b", enabled=False),
+    _reactive_kilovars("reactive_power_c", enabled=False),
+    _apparent_power("total_apparent_power", enabled=False),
+    _frequency("grid_frequency"),
+    _energy("reverse_active_peak", "imported_energy_peak", enabled=False),
+    _energy("reverse_active_power", "imported_energy_shoulder", enabled=False),
+    _energy("reverse_active_valley", "imported_energy_off_peak", enabled=False),
+    _energy("reverse_active_top", "imported_energy_sharp", enabled=False),
+    _energy("positive_active_peak", "exported_energy_peak", enabled=False),
+    _energy("positive_active_power", "exported_energy_shoulder", enabled=False),
+    _energy("positive_active_valley", "exported_energy_off_peak", enabled=False),
+    _energy("positive_active_top", "exported_energy_sharp", enabled=False),
+    _reactive_energy("reverse_reactive_peak", enabled=False),
+    _reactive_energy(
+        "reverse_reactive_power", "reverse_reactive_shoulder", enabled=False
+    ),
+    _reactive_energy("reverse_reactive_valley", enabled=False),
+    _reactive_energy("reverse_reactive_top", enabled=False),
+    _reactive_energy("positive_reactive_peak", enabled=False),
+    _reactive_energy(
+        "positive_reactive_power", "positive_reactive_shoulder", enabled=False
+    ),
+    _reactive_energy("positive_reactive_valley", enabled=False),
+    _reactive_energy("positive_reactive_top", enabled=False),
+)
+
+
+def _table(
+    *descriptions: ItemSensorDescription,
+) -> Mapping[str, ItemSensorDescription]:
+    return {description.key: description for description in descriptions}
+
+
+PLANT_SENSORS: Final = _table(
+    _energy("day_power", "day_yield"),
+    _energy("month_power", "month_yield"),
+    _energy("total_power", "total_yield"),
+    _money("day_income"),
+    _money("total_income"),
+    _state("real_health_state", HEALTH_STATES),
+    _energy("day_on_grid_energy"),
+    _energy("day_use_energy"),
+)
+
+DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
+    DeviceType.STRING_INVERTER: _table(
+        *_INVERTER, *_strings(36), _energy("mppt_total_cap"), *_mppts(10)
+    ),
+    DeviceType.RESIDENTIAL_INVERTER: _table(*_INVERTER, *_strings(8), *_mppts(4)),
+    DeviceType.EMI: _table(
+        _temperature("temperature", "ambient_temperature"),
+        _temperature("pv_temperature"),
+        _measured(SensorDeviceClass.WIND_SPEED, UnitOfSpeed.METERS_PER_SECOND, 1)(
+            "wind_speed"
+        ),
+        _item(
+            "wind_direction",
+            device_class=SensorDeviceClass.WIND_DIRECTION,
+            native_unit_of_measurement=DEGREE,
+            state_class=SensorStateClass.MEASUREMENT_ANGLE,
+            suggested_display_precision=0,
+        ),
+        _irradiation("radiant_total"),
+        _irradiance("radiant_line"),
+        _irradiance("horiz_radiant_line"),
+        _irradiation("horiz_radiant_total"),
+    ),
+    DeviceType.GRID_METER: _table(
+        *_GRID_METERING,
+        _voltage("a_u", enabled=False),
+        _current("a_i", enabled=False),
+        _reactive_kilovars("reactive_power", enabled=False),
+    ),
+    DeviceType.POWER_SENSOR: _table(
+        *_GRID_METERING,
+        _voltage("meter_u", "a_u", enabled=False),
+        _current("meter_i", "a_i", enabled=False),
+        _reactive_vars("reactive_power", enabled=False),
+    ),
+    # The positive direction of an EMMA is consumption from the grid.
+    DeviceType.EMMA: _table(
+        *_PHASES,
+        _kilowatts("active_power", "import_power"),
+        _kilowatts("active_power_a", "import_power_a", enabled=False),
+        _kilowatts("active_power_b", "import_power_b", enabled=False),
+        _kilowatts("active_power_c", "import_power_c", enabled=False),
+        _energy("active_cap", "imported_energy"),
+        _energy("reverse_active_cap", "exported_energy"),
+        _reactive_kilovars("reactive_power", enabled=False),
+        _power_factor("power_factor", enabled=False),
+        _kilowatts("ex_active_power"),
+        _energy("ex_active_cap"),
+        _energy("ex_reverse_active_cap"),
+    ),
+    DeviceType.BATTERY: _table(
+        _state("battery_status", BATTERY_STATUSES),
+        _watts("max_charge_power", diagnostic=True),
+        _watts("max_discharge_power", diagnostic=True),
+        _watts("ch_discharge_power", "charging_power"),
+        _voltage("busbar_u"),
+        _battery_level("battery_soc"),
+        _ratio("battery_soh", diagnostic=True),
+        _state("ch_discharge_model", BATTERY_MODES),
+        _energy("charge_cap", "day_charged_energy"),
+        _energy("discharge_cap", "day_discharged_energy"),
+        _energy("total_charged_energy", "charged_energy"),
+        _energy("total_discharged_energy", "discharged_energy"),
+        _capacity("rated_capacity", diagnostic=True),
+    ),
+    DeviceType.ESS: _table(
+        _watts("ch_discharge_power"),
+        _battery_level("battery_soc"),
+        _ratio("battery_soh", diagnostic=True),
+        _energy("charge_cap", "charged_energy"),
+        _energy("discharge_cap", "discharged_energy"),
+    ),
+    DeviceType.MAINS: _table(
+        _voltage("ac_voltage"),
+        _current("ac_current"),
+        _kilowatts("active_power"),
+        _frequency("ac_frequency"),
+        _state("grid_quality_grade", GRID_QUALITY_GRADES),
+        _energy("total_energy_consumption"),
+        _run_time("supply_duration_per_total"),
+    ),
+    DeviceType.GENSET: _table(
+        _state("running_state", GENSET_STATES),
+        _kilowatts("output_power"),
+        _ratio("load_rate"),
+    ),
+    DeviceType.SSU_GROUP: _table(
+        _current("total_output_current"),
+        _kilowatts("total_output_power"),
+    ),
+    DeviceType.SSU: _table(
+        _voltage("input_voltage"),
+        _voltage("output_voltage"),
+        _current("output_current"),
+    ),
+    DeviceType.POWER_CONVERTER: _table(
+        _run_time("total_runtime", diagnostic=True),
+        _voltage("pv_input_voltage"),
+        _current("pv_input_current"),
+        _kilowatts("pv_input_power"),
+        _voltage("inverter_voltage"),
+        _frequency("inverter_frequency"),
+        _voltage("ac_output_voltage"),
+        _current("ac_output_current"),
+        _frequency("ac_output_frequency"),
+        _apparent_power("ac_output_apparent_power", enabled=False),
+    ),
+    DeviceType.BATTERY_RACK: _table(
+        _state("battery_state", BATTERY_RACK_STATES),
+        _battery_level("soc", "battery_soc"),
+        _kilowatts("charge_discharge_power", "ch_discharge_power"),
+        _energy("total_discharge", "discharged_energy"),
+        _voltage("voltage"),
+        _current("current"),
+        _duration("remaining_backup_time"),
+        _times("total_discharge_times", diagnostic=True),
+        _capacity("total_capacity", diagnostic=True),
+    ),
+    DeviceType.AC_OUTPUT: _table(
+        _voltage("ac_voltage"),
+        _current("ac_current"),
+        _frequency("ac_frequency"),
+        _kilowatts("active_power"),
+    ),
+}
+
+BINARY_SENSORS: Final = {
+    description.key: description
+    for description in (
+        ItemBinarySensorDescription(
+            key="run_state",
+            translation_key="run_state",
+            device_class=BinarySensorDeviceClass.CONNECTIVITY,
+            entity_category=EntityCategory.DIAGNOSTIC,
+        ),
+        ItemBinarySensorDescription(
+            key="meter_status",
+            translation_key="meter_status",
+            device_class=BinarySensorDeviceClass.CONNECTIVITY,
+            entity_category=EntityCategory.DIAGNOSTIC,
+        ),
+        ItemBinarySensorDescription(
+            key="mains_state",
+            translation_key="mains_state",
+            device_class=BinarySensorDeviceClass.POWER,
+        ),
+        ItemBinarySensorDescription(
+            key="on_off_state",
+            translation_key="on_off_state",
+            device_class=BinarySensorDeviceClass.POWER,
+            on_value=0,
+        ),
+    )
+}
+
+
+def undocumented(key: str) -> ItemSensorDescription:
+    """Describe a number that the document does not know, under its raw key."""
+    return ItemSensorDescription(
+        key=key,
+        name=key,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        entity_registry_enabled_default=False,
+    )

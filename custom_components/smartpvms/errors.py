@@ -1,0 +1,60 @@
+"""One place that says what an error of the API means to a person."""
+
+from math import ceil
+
+from homeassistant.exceptions import ConfigEntryAuthFailed
+from homeassistant.helpers.update_coordinator import UpdateFailed
+
+from .const import DOMAIN
+from .northbound import (
+    AccountLocked,
+    ConnectionFailed,
+    InvalidCredentials,
+    MalformedResponse,
+    NorthboundError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    SessionTaken,
+)
+
+_KEYS: dict[type[NorthboundError], str] = {
+    AccountLocked: "account_locked",
+    ConnectionFailed: "cannot_connect",
+    MalformedResponse: "not_northbound",
+    SessionTaken: "session_taken",
+}
+
+
+def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
+    """Return the translation key of an error, and its placeholders."""
+    match error:
+        case InvalidCredentials(code=20002 | 20003):
+            return "account_disabled", {}
+        case InvalidCredentials():
+            return "invalid_auth", {}
+        case RateLimited():
+            return "rate_limited", {"minutes": str(ceil(error.retry_after / 60))}
+        case PermissionDenied():
+            return "no_permission", {"interface": error.what}
+        case RequestRejected():
+            return "request_rejected", {"code": str(error.code)}
+        case _:
+            return _KEYS.get(type(error), "server_busy"), {}
+
+
+def as_update_error(error: NorthboundError) -> UpdateFailed | ConfigEntryAuthFailed:
+    """Return what a coordinator raises for an error."""
+    key, placeholders = explain(error)
+    if isinstance(error, InvalidCredentials):
+        return ConfigEntryAuthFailed(
+            translation_domain=DOMAIN,
+            translation_key=key,
+            translation_placeholders=placeholders,
+        )
+    return UpdateFailed(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+        retry_after=error.retry_after if isinstance(error, RateLimited) else None,
+    )

@@ -1,0 +1,136 @@
+"""The interfaces of the SmartPVMS Northbound API, one method each."""
+
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from itertools import batched
+from typing import Final
+
+from .errors import MalformedResponse, PermissionDenied
+from .models import (
+    DataItems,
+    Device,
+    Plant,
+    RealTimeKpis,
+    integer,
+    parse_device,
+    parse_plant,
+    parse_station,
+    text,
+)
+from .session import Answer, Session
+
+BATCH: Final = 100
+"""The most plants, or devices of one type, that one call may name."""
+
+
+class NorthboundClient:
+    """Reads the plants and devices of one account and their KPIs.
+
+    Every method raises what `Session.call` raises and nothing else.
+    """
+
+    def __init__(self, session: Session) -> None:
+        """Use the session of the account."""
+        self._session = session
+
+    async def plants(self) -> list[Plant]:
+        """Return the plants of the account, capacity in kWp (`stations`).
+
+        Accounts of before 2022 may be refused `stations` and are asked for
+        `getStationList` instead, whose capacity in MW becomes kWp.
+        """
+        try:
+            return await self._pages("stations", parse_plant)
+        except PermissionDenied as refused:
+            try:
+                return await self._pages("getStationList", parse_station)
+            except PermissionDenied:
+                raise refused from None
+
+    async def devices(self, plant_codes: Iterable[str]) -> list[Device]:
+        """Return the devices of the plants, loggers included (`getDevList`)."""
+        devices: dict[int, Device] = {}
+        for batch in batched(plant_codes, BATCH, strict=False):
+            answer = await self._session.call(
+                "getDevList", {"stationCodes": ",".join(batch)}
+            )
+            for row in _rows(answer.data):
+                if (device := parse_device(row)) is not None:
+                    devices[device.id] = device
+        return list(devices.values())
+
+    async def plant_real_time(
+        self, plant_codes: Iterable[str]
+    ) -> AsyncIterator[RealTimeKpis[str]]:
+        """Yield the plants' KPIs, one answer a call (`getStationRealKpi`).
+
+        Energies are in kWh, revenues in the currency of the plant; a plant that the
+        server leaves out has no row.
+        """
+        for batch in batched(plant_codes, BATCH, strict=False):
+            answer = await self._session.call(
+                "getStationRealKpi", {"stationCodes": ",".join(batch)}
+            )
+            yield _kpis(answer, "stationCode", text)
+
+    async def device_real_time(
+        self, type_id: int, device_ids: Iterable[int]
+    ) -> AsyncIterator[RealTimeKpis[int]]:
+        """Yield the KPIs of devices of one type, one answer a call (`getDevRealKpi`).
+
+        Units are those of the document for the type; a device that the server leaves
+        out has no row.
+        """
+        for batch in batched(device_ids, BATCH, strict=False):
+            answer = await self._session.call(
+                "getDevRealKpi",
+                {"devIds": ",".join(map(str, batch)), "devTypeId": int(type_id)},
+            )
+            yield _kpis(answer, "devId", integer)
+
+    async def logout(self) -> None:
+        """Close the account's session (`logout`)."""
+        await self._session.logout()
+
+    async def _pages(
+        self, interface: str, parse: Callable[[Mapping[str, object]], Plant | None]
+    ) -> list[Plant]:
+        plants: dict[str, Plant] = {}
+        page = pages = 1
+        while page <= pages:
+            answer = await self._session.call(
+                interface, {"pageNo": page, "pageSize": BATCH}
+            )
+            known = len(plants)
+            # getStationList of older servers returns the bare list.
+            data = answer.data
+            if isinstance(data, dict):
+                pages = integer(data.get("pageCount")) or 1
+                data = data.get("list")
+            for row in _rows(data):
+                if (plant := parse(row)) is not None:
+                    plants[plant.code] = plant
+            if len(plants) == known:
+                break
+            page += 1
+        return list(plants.values())
+
+
+def _rows(data: object) -> list[Mapping[str, object]]:
+    """Return the rows of an answer; `null` says that there are none."""
+    if data is None:
+        return []
+    if not isinstance(data, list):
+        raise MalformedResponse("data is not a list")
+    return [row for row in data if isinstance(row, dict)]
+
+
+def _kpis[IdT: (str, int)](
+    answer: Answer, key: str, identify: Callable[[object], IdT | None]
+) -> RealTimeKpis[IdT]:
+    rows: dict[IdT, DataItems] = {}
+    for row in _rows(answer.data):
+        row_id = identify(row.get(key))
+        items = row.get("dataItemMap")
+        if row_id is not None and isinstance(items, dict):
+            rows[row_id] = items
+    return RealTimeKpis(server_time=answer.server_time, rows=rows)

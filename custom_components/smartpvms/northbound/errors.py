@@ -1,0 +1,121 @@
+"""Errors of the Northbound API: every failCode ends in one of these."""
+
+from typing import Final
+
+
+class NorthboundError(Exception):
+    """Base of every error that the client raises."""
+
+
+class ConnectionFailed(NorthboundError):
+    """The server cannot be reached: DNS, TCP, TLS, time-out or a broken answer."""
+
+
+class InvalidCredentials(NorthboundError):
+    """The account is surely refused: wrong user or password, disabled or expired."""
+
+    def __init__(self, code: int | None = None) -> None:
+        """Keep the failCode; `None` where the server gave none."""
+        super().__init__(f"credentials refused (failCode {code})")
+        self.code = code
+
+
+class AccountLocked(NorthboundError):
+    """The login is refused for now: account locked or too many online sessions."""
+
+
+class SessionTaken(NorthboundError):
+    """The server does not know the token: another client logged in after us."""
+
+
+class RateLimited(NorthboundError):
+    """The interface was called too often."""
+
+    def __init__(self, retry_after: float) -> None:
+        """Keep the seconds to wait before the next call."""
+        super().__init__(f"called too often, retry after {retry_after:.0f} s")
+        self.retry_after = retry_after
+
+
+class PermissionDenied(NorthboundError):
+    """The account lacks the permission for an interface, a plant or a device."""
+
+    def __init__(self, what: str) -> None:
+        """Keep the name of the refused interface."""
+        super().__init__(f"no permission for {what}")
+        self.what = what
+
+
+class ServerBusy(NorthboundError):
+    """The server has a passing problem of its own."""
+
+
+class RequestRejected(NorthboundError):
+    """The server does not accept the request as it was sent."""
+
+    def __init__(self, code: int | None = None) -> None:
+        """Keep the failCode; the gateway gives none."""
+        super().__init__(f"request rejected (failCode {code})")
+        self.code = code
+
+
+class MalformedResponse(NorthboundError):
+    """The answer is not one that a Northbound server gives."""
+
+
+_WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
+
+_SESSION_UNKNOWN: Final = frozenset({305, 306, 307})
+_ACCOUNT_REFUSED: Final = frozenset({20001, 20002, 20003})
+_SYSTEM_LIMIT: Final = frozenset({403, 429})
+_BUSY: Final = frozenset({20004, 20200, 30008, 30033})
+_NO_PERMISSION: Final = frozenset(
+    {401, 20007, 20045, 20046, 20056, 20621, 20622, 20623, 30029}
+)
+
+# The published windows of the interfaces, in seconds; the others allow one call a
+# minute.
+_WINDOWS: Final = {
+    "login": 600,
+    "logout": 600,
+    "getStationRealKpi": 300,
+    "getDevRealKpi": 300,
+}
+_MINUTE: Final = 60
+_DAY: Final = 86400
+
+
+def error_for(interface: str, code: int, message: object) -> NorthboundError:
+    """Return the error for a failCode that `interface` answered with."""
+    if code in _SESSION_UNKNOWN:
+        return SessionTaken(f"token unknown (failCode {code})")
+    if code in _ACCOUNT_REFUSED:
+        return InvalidCredentials(code)
+    # 20400 means a wrong password, a lock, an expired password or too many sessions;
+    # only the message tells the first from the others.
+    if code == 20400 and message == _WRONG_CREDENTIALS:
+        return InvalidCredentials(code)
+    if code in (20400, 20403):
+        return AccountLocked(f"login refused (failCode {code})")
+    if code == 407:
+        return RateLimited(_WINDOWS.get(interface, _MINUTE))
+    if code == 20618:
+        return RateLimited(_DAY)
+    if code in _SYSTEM_LIMIT:
+        return RateLimited(_MINUTE)
+    if code in _NO_PERMISSION:
+        return PermissionDenied(interface)
+    if code in _BUSY:
+        return ServerBusy(f"server busy (failCode {code})")
+    return RequestRejected(code)
+
+
+def error_for_status(status: int) -> NorthboundError:
+    """Return the error for an HTTP status other than 200 without a failCode."""
+    if status == 401:
+        return SessionTaken("token unknown (HTTP 401)")
+    if status in _SYSTEM_LIMIT:
+        return RateLimited(_MINUTE)
+    if status >= 500:
+        return ServerBusy(f"server busy (HTTP {status})")
+    return MalformedResponse(f"HTTP {status}")

@@ -1,0 +1,221 @@
+"""Plants, devices and KPI rows as the Northbound API describes them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import IntEnum
+import math
+import re
+from typing import Final
+
+type DataItems = Mapping[str, object]
+
+_NUMBER = re.compile(
+    r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
+)
+_INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
+_NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
+
+
+class DeviceType(IntEnum):
+    """The device types (devTypeId) that getDevRealKpi answers for."""
+
+    STRING_INVERTER = 1
+    EMI = 10
+    GRID_METER = 17
+    RESIDENTIAL_INVERTER = 38
+    BATTERY = 39
+    ESS = 41
+    POWER_SENSOR = 47
+    EMMA = 23070
+    MAINS = 60001
+    GENSET = 60003
+    AC_OUTPUT = 60010
+    BATTERY_RACK = 60014
+    SSU_GROUP = 60043
+    SSU = 60044
+    POWER_CONVERTER = 60092
+
+
+DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
+    DeviceType.STRING_INVERTER: "String inverter",
+    2: "SmartLogger",
+    8: "STS",
+    DeviceType.EMI: "Environmental monitoring instrument",
+    13: "Protocol converter",
+    16: "General device",
+    DeviceType.GRID_METER: "Grid meter",
+    22: "PID",
+    37: "Pinnet data logger",
+    DeviceType.RESIDENTIAL_INVERTER: "Residential inverter",
+    DeviceType.BATTERY: "Residential battery",
+    40: "Backup box",
+    DeviceType.ESS: "C&I and utility ESS",
+    45: "PLC",
+    46: "Optimizer",
+    DeviceType.POWER_SENSOR: "Power sensor",
+    62: "Dongle",
+    63: "Distributed SmartLogger",
+    70: "Safety box",
+    DeviceType.EMMA: "EMMA",
+    23071: "SmartGuard",
+    23076: "Meter",
+    23093: "PV-ESS all-in-one",
+    DeviceType.MAINS: "Mains",
+    DeviceType.GENSET: "Genset",
+    DeviceType.AC_OUTPUT: "AC output power distribution",
+    DeviceType.BATTERY_RACK: "Lithium battery rack",
+    DeviceType.SSU_GROUP: "SSU group",
+    DeviceType.SSU: "SSU",
+    DeviceType.POWER_CONVERTER: "Power converter",
+}
+"""The names that the document gives to device types."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plant:
+    """A plant of the account (`stations`)."""
+
+    code: str
+    """plantCode, the stationCode of all other interfaces."""
+    name: str
+    capacity: float | None
+    """Installed capacity in kWp."""
+    grid_connection: datetime | None
+    """When the plant was connected, with the plant's UTC offset on that day."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device of a plant (`getDevList`)."""
+
+    id: int
+    """The devIds value: 64-bit, negative on old systems."""
+    type_id: int
+    """devTypeId."""
+    name: str
+    plant_code: str
+    serial_number: str | None
+    model: str | None
+    software_version: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RealTimeKpis[IdT: (str, int)]:
+    """The rows of one real-time answer, by plant code or device id."""
+
+    server_time: datetime | None
+    """The server's clock (`params.currentTime`)."""
+    rows: Mapping[IdT, DataItems]
+    """The dataItemMap of each row, as sent; `number` reads its values."""
+
+
+def number(raw: object) -> float | None:
+    """Return a raw data item as a finite number; `None` means unknown.
+
+    JSON numbers and numeric strings count; `null`, `"N/A"`, `"--"`, truth values
+    and junk do not.
+    """
+    match raw:
+        case bool():
+            return None
+        case str() if _NUMBER.fullmatch(raw):
+            value = float(raw)
+        case int() | float():
+            try:
+                value = float(raw)
+            except OverflowError:
+                return None
+        case _:
+            return None
+    return value if math.isfinite(value) else None
+
+
+def integer(raw: object) -> int | None:
+    """Return a raw id or count as an exact integer, never by way of a float."""
+    match raw:
+        case bool():
+            return None
+        case int():
+            return raw
+        case str() if _INTEGER.fullmatch(raw):
+            return int(raw)
+        case float() if raw.is_integer() and abs(raw) < 2**53:
+            return int(raw)
+        case _:
+            return None
+
+
+def text(raw: object) -> str | None:
+    """Return a raw text, or `None` where it only says that there is none."""
+    if isinstance(raw, int | float) and not isinstance(raw, bool):
+        return str(raw)
+    if not isinstance(raw, str) or raw.strip().lower() in _NO_TEXT:
+        return None
+    return raw.strip()
+
+
+def moment(raw: object) -> datetime | None:
+    """Return epoch milliseconds as a moment; 0 and what cannot be are unknown."""
+    milliseconds = number(raw)
+    if milliseconds is None or milliseconds <= 0:
+        return None
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except OverflowError, ValueError, OSError:
+        return None
+
+
+def parse_plant(row: Mapping[str, object]) -> Plant | None:
+    """Read a row of `stations`."""
+    code = text(row.get("plantCode"))
+    if code is None:
+        return None
+    return Plant(
+        code=code,
+        name=text(row.get("plantName")) or code,
+        capacity=number(row.get("capacity")),
+        grid_connection=_iso(row.get("gridConnectionDate")),
+    )
+
+
+def parse_station(row: Mapping[str, object]) -> Plant | None:
+    """Read a row of `getStationList`, which gives the capacity in MW."""
+    code = text(row.get("stationCode"))
+    if code is None:
+        return None
+    megawatts = number(row.get("capacity"))
+    return Plant(
+        code=code,
+        name=text(row.get("stationName")) or code,
+        capacity=None if megawatts is None else megawatts * 1000,
+        grid_connection=None,
+    )
+
+
+def parse_device(row: Mapping[str, object]) -> Device | None:
+    """Read a row of `getDevList`."""
+    device_id = integer(row.get("id"))
+    type_id = integer(row.get("devTypeId"))
+    plant_code = text(row.get("stationCode"))
+    if device_id is None or type_id is None or plant_code is None:
+        return None
+    return Device(
+        id=device_id,
+        type_id=type_id,
+        name=text(row.get("devName")) or str(device_id),
+        plant_code=plant_code,
+        serial_number=text(row.get("esnCode")),
+        model=text(row.get("model")) or text(row.get("invType")),
+        software_version=text(row.get("softwareVersion")),
+    )
+
+
+def _iso(raw: object) -> datetime | None:
+    if not isinstance(raw, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(raw)
+    except ValueError:
+        return None
+    return parsed if parsed.tzinfo else None
