@@ -1,6 +1,7 @@
 """FusionSolar SmartPVMS for Home Assistant."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 import aiohttp
@@ -13,9 +14,11 @@ from homeassistant.util.hass_dict import HassKey
 from .const import DOMAIN
 from .coordinator import (
     InventoryCoordinator,
+    Reading,
     RealTimeCoordinator,
     SmartPvmsConfigEntry,
     SmartPvmsData,
+    SourceId,
 )
 from .northbound import NorthboundClient, Plant, Session, base_url
 
@@ -23,22 +26,23 @@ PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 
 @dataclass(frozen=True, slots=True)
-class LoggedIn:
-    """What is known of an account whose entry is not loaded."""
+class KnownAccount:
+    """What is known of an account while its entry is not loaded."""
 
     token: str | None = None
     plants: list[Plant] | None = None
+    readings: Mapping[SourceId, Reading] | None = None
 
 
-LOGGED_IN: HassKey[dict[str | None, LoggedIn]] = HassKey(DOMAIN)
-"""By unique id. The server allows one session an account and few logins, so the
-config flow, the set-up and its retries use one after the other the same."""
+KNOWN_ACCOUNTS: HassKey[dict[str | None, KnownAccount]] = HassKey(DOMAIN)
+"""By unique id. The server allows an account one session, few logins and one reading
+in five minutes, so the config flow, the set-up and reloads go on from one another."""
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
     """Set up an account."""
-    logged_in = hass.data.setdefault(LOGGED_IN, {})
-    known = logged_in.pop(entry.unique_id, LoggedIn())
+    accounts = hass.data.setdefault(KNOWN_ACCOUNTS, {})
+    known = accounts.pop(entry.unique_id, KnownAccount())
     session = Session(
         async_create_clientsession(hass, cookie_jar=aiohttp.DummyCookieJar()),
         base_url(entry.data[CONF_HOST]),
@@ -46,18 +50,21 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         entry.data[CONF_PASSWORD],
         known.token,
     )
-
-    @callback
-    def keep_token() -> None:
-        logged_in[entry.unique_id] = LoggedIn(session.token)
-
-    entry.async_on_unload(keep_token)
-
     client = NorthboundClient(session)
     inventory = InventoryCoordinator(hass, entry, client, known.plants)
+    real_time = RealTimeCoordinator(hass, entry, client, inventory, known.readings)
+
+    @callback
+    def keep_account() -> None:
+        # A flow that makes the entry reload has already handed a newer token over.
+        known = accounts.get(entry.unique_id, KnownAccount(session.token))
+        accounts[entry.unique_id] = replace(known, readings=real_time.data)
+
+    entry.async_on_unload(keep_account)
     await inventory.async_config_entry_first_refresh()
-    real_time = RealTimeCoordinator(hass, entry, client, inventory)
     await real_time.async_config_entry_first_refresh()
+    # Without a listener, a coordinator refreshes once and never again.
+    entry.async_on_unload(inventory.async_add_listener(lambda: None))
     entry.runtime_data = SmartPvmsData(inventory, real_time)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
     return True

@@ -20,7 +20,7 @@ from homeassistant.helpers.selector import (
     TextSelectorType,
 )
 
-from . import LOGGED_IN, LoggedIn
+from . import KNOWN_ACCOUNTS, KnownAccount
 from .const import CONF_PLANTS, DOMAIN, LOGGER
 from .errors import explain
 from .northbound import (
@@ -42,7 +42,7 @@ _USER_SCHEMA: Final = vol.Schema(
     {
         vol.Required(CONF_HOST, default=REGIONAL_HOSTS[0]): SelectSelector(
             SelectSelectorConfig(
-                options=REGIONAL_HOSTS,
+                options=list(REGIONAL_HOSTS),
                 custom_value=True,
                 mode=SelectSelectorMode.DROPDOWN,
             )
@@ -193,7 +193,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_create_entry(title=title, data=self._account, options=options)
 
     def _hand_over(self, unique_id: str | None) -> None:
-        self.hass.data.setdefault(LOGGED_IN, {})[unique_id] = LoggedIn(
+        self.hass.data.setdefault(KNOWN_ACCOUNTS, {})[unique_id] = KnownAccount(
             self._token, self._plants
         )
 

@@ -80,9 +80,14 @@ class Reading:
         return number(self.items.get("run_state")) == 0
 
     @property
+    def age(self) -> timedelta:
+        """How long ago the items were read."""
+        return dt_util.utcnow() - self.received
+
+    @property
     def fresh(self) -> bool:
         """Whether the items are young enough to be shown."""
-        return dt_util.utcnow() - self.received <= MAX_AGE
+        return self.age <= MAX_AGE
 
 
 class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
@@ -175,17 +180,19 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         entry: SmartPvmsConfigEntry,
         client: NorthboundClient,
         inventory: InventoryCoordinator,
+        readings: Mapping[SourceId, Reading] | None,
     ) -> None:
-        """Read what the inventory lists."""
+        """Read what the inventory lists, going on from readings of before."""
         super().__init__(
             hass,
             LOGGER,
             config_entry=entry,
-            name="real-time data",
+            name="real-time",
             update_interval=REAL_TIME_INTERVAL,
         )
         self._client = client
         self._inventory = inventory
+        self._before = readings
         self._failing: set[str] = set()
         self.created: set[SourceId] = set()
         """The plants and devices that have entities, enabled or not."""
@@ -194,11 +201,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
         inventory = self._inventory.data
         known = {*inventory.plants, *inventory.devices}
+        before, self._before = self._before, None
         readings: dict[SourceId, Reading] = {
             source_id: reading
-            for source_id, reading in (self.data or {}).items()
+            for source_id, reading in (before or self.data or {}).items()
             if source_id in known
         }
+        if before and any(
+            reading.age < REAL_TIME_INTERVAL for reading in readings.values()
+        ):
+            return readings
         failure: NorthboundError | None = None
         for group, answers in self._groups():
             try:

@@ -417,7 +417,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _watts("ch_discharge_power", "charging_power"),
         _voltage("busbar_u"),
         _battery_level("battery_soc"),
-        _ratio("battery_soh", diagnostic=True),
+        _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
         _energy("charge_cap", "day_charged_energy"),
         _energy("discharge_cap", "day_discharged_energy"),
@@ -428,7 +428,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.ESS: _table(
         _watts("ch_discharge_power"),
         _battery_level("battery_soc"),
-        _ratio("battery_soh", diagnostic=True),
+        _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _energy("charge_cap", "charged_energy"),
         _energy("discharge_cap", "discharged_energy"),
     ),

@@ -94,8 +94,7 @@ class Session:
         # Older servers answer wrong credentials with an empty body.
         if response.status == 200 and not content and not token:
             raise InvalidCredentials
-        if content:
-            read_answer("login", response.status, content)
+        read_answer("login", response.status, content)
         if not token:
             raise MalformedResponse("login without a token")
         return token

@@ -1,0 +1,266 @@
+"""A real Home Assistant on a fresh configuration, on loopback only."""
+
+import asyncio
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+import json
+from pathlib import Path
+import shutil
+import socket
+import sys
+import time
+from typing import Any, NamedTuple, Self
+
+import aiohttp
+
+ROOT = Path(__file__).parent.parent
+DOMAIN = "smartpvms"
+USERNAME = "demo"
+PASSWORD = "demo"
+START_TIMEOUT = 180
+STOP_TIMEOUT = 30
+
+# No default_config: what it loads asks the internet for weather, radio and more.
+CONFIGURATION = f"""\
+config:
+energy:
+frontend:
+history:
+homeassistant:
+logbook:
+recorder:
+logger:
+  default: warning
+  logs:
+    custom_components.{DOMAIN}: debug
+"""
+
+SETTINGS = {
+    "country": "DE",
+    "currency": "EUR",
+    "language": "en",
+    "location_name": "Home",
+    "time_zone": "Europe/Berlin",
+    "unit_system": "metric",
+}
+
+
+class Device(NamedTuple):
+    """A device or plant, with its enabled entities' ids by data item."""
+
+    id: str
+    name: str
+    entities: dict[str, str]
+
+
+class HomeAssistantError(Exception):
+    """Home Assistant did not do what it was asked."""
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return the preferred port, or another one when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", preferred))
+        except OSError:
+            return free_port()
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def until[T](
+    what: str, check: Callable[[], Awaitable[T | None]], seconds: float
+) -> T:
+    """Ask again and again until there is an answer."""
+    deadline = time.monotonic() + seconds
+    while (answer := await check()) is None:
+        if time.monotonic() > deadline:
+            raise HomeAssistantError(f"no {what} within {seconds:.0f} s")
+        await asyncio.sleep(0.25)
+    return answer
+
+
+async def stop(process: Process) -> None:
+    """End a process, and wait until it has ended."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(STOP_TIMEOUT):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+class HomeAssistant:
+    """A running Home Assistant with one user."""
+
+    def __init__(self, config: Path, port: int) -> None:
+        """Prepare to run in a folder, whose content is lost."""
+        self.config = config
+        self.log = config / "home-assistant.log"
+        self.url = f"http://127.0.0.1:{port}"
+        self.client_id = f"{self.url}/"
+        self.tokens: dict[str, Any] = {}
+        self._port = port
+        self._process: Process | None = None
+        self._http = aiohttp.ClientSession()
+
+    async def __aenter__(self) -> Self:
+        """Start and onboard."""
+        try:
+            await asyncio.to_thread(self._write_configuration)
+            await self._start()
+            await self._onboard()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Stop."""
+        await self._http.close()
+        if self._process:
+            await stop(self._process)
+
+    def _write_configuration(self) -> None:
+        shutil.rmtree(self.config, ignore_errors=True)
+        storage = self.config / ".storage"
+        storage.mkdir(parents=True)
+        (self.config / "configuration.yaml").write_text(CONFIGURATION)
+        (self.config / "custom_components").symlink_to(ROOT / "custom_components")
+        # As YAML, it would be on trial for five minutes and then be reverted.
+        http = {
+            "server_host": ["127.0.0.1"],
+            "server_port": self._port,
+            "cors_allowed_origins": [],
+            "login_attempts_threshold": -1,
+            "ip_ban_enabled": False,
+            "ssl_profile": "modern_v6",
+            "use_x_frame_options": True,
+            "created_at": "2026-01-01T00:00:00+00:00",
+            "error": None,
+            "error_message": None,
+        }
+        files: dict[str, tuple[int, dict[str, Any]]] = {
+            "http": (3, {"stable": http, "pending": None, "yaml_migration_done": True}),
+            # The wizard's other steps add integrations that need the internet.
+            "onboarding": (4, {"done": ["core_config", "integration", "analytics"]}),
+        }
+        for key, (version, data) in files.items():
+            content = {"version": version, "minor_version": 1, "key": key, "data": data}
+            (storage / key).write_text(json.dumps(content))
+
+    async def _start(self) -> None:
+        # All it needs is installed: without --skip-pip it might go and get more.
+        command = (sys.executable, "-m", "homeassistant", "--skip-pip")
+        # A session of its own: Ctrl-C in the terminal is for us to handle.
+        self._process = await asyncio.create_subprocess_exec(
+            *(*command, "--config", str(self.config)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        await until("answer of Home Assistant", self._is_up, START_TIMEOUT)
+
+    async def _is_up(self) -> bool | None:
+        if self._process is None or self._process.returncode is not None:
+            raise HomeAssistantError(f"Home Assistant ended, see {self.log}")
+        try:
+            async with self._http.get(f"{self.url}/api/onboarding") as response:
+                return response.ok or None
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def _onboard(self) -> None:
+        user = {
+            "name": USERNAME.capitalize(),
+            "username": USERNAME,
+            "password": PASSWORD,
+            "client_id": self.client_id,
+            "language": "en",
+        }
+        created = await self._request("POST", "/api/onboarding/users", json=user)
+        login = {
+            "grant_type": "authorization_code",
+            "code": created["auth_code"],
+            "client_id": self.client_id,
+        }
+        self.tokens = await self._request("POST", "/auth/token", data=login)
+        await self.command("config/core/update", **SETTINGS)
+
+    async def _request(self, method: str, path: str, **body: Any) -> Any:
+        headers = {}
+        if self.tokens:
+            headers["Authorization"] = f"Bearer {self.tokens['access_token']}"
+        async with self._http.request(
+            method, self.url + path, headers=headers, **body
+        ) as response:
+            if not response.ok:
+                text = await response.text()
+                raise HomeAssistantError(f"{path}: {response.status} {text}")
+            return await response.json()
+
+    async def command(self, kind: str, **fields: Any) -> Any:
+        """Send a WebSocket command and return its result."""
+        async with self._http.ws_connect(f"{self.url}/api/websocket") as socket_:
+            await socket_.receive_json()
+            await socket_.send_json(
+                {"type": "auth", "access_token": self.tokens["access_token"]}
+            )
+            await socket_.receive_json()
+            await socket_.send_json({"id": 1, "type": kind, **fields})
+            answer = await socket_.receive_json()
+        if not answer["success"]:
+            raise HomeAssistantError(f"{kind}: {answer['error']['message']}")
+        return answer["result"]
+
+    async def add_integration(self, **account: str) -> str:
+        """Go through the config flow, and return the id of the loaded entry."""
+        flows = "/api/config/config_entries/flow"
+        step = await self._request("POST", flows, json={"handler": DOMAIN})
+        answers: dict[str, dict[str, str]] = {"user": account, "plants": {}}
+        while step["type"] == "form" and not step["errors"]:
+            step = await self._request(
+                "POST", f"{flows}/{step['flow_id']}", json=answers[step["step_id"]]
+            )
+        if step["type"] != "create_entry":
+            raise HomeAssistantError(f"The config flow ended with {step}")
+        entry_id: str = step["result"]["entry_id"]
+
+        async def is_loaded() -> bool | None:
+            entry = await self.command("config_entries/get_single", entry_id=entry_id)
+            return entry["config_entry"]["state"] == "loaded" or None
+
+        await until("set-up of the integration", is_loaded, 60)
+        return entry_id
+
+    async def devices(self) -> list[Device]:
+        """Return the integration's devices and their enabled entities."""
+        devices: dict[str, Device] = {}
+        for device in await self.command("config/device_registry/list"):
+            if any(domain == DOMAIN for domain, _ in device["identifiers"]):
+                devices[device["id"]] = Device(device["id"], device["name"], {})
+        for entity in await self.command("config/entity_registry/list"):
+            if entity["platform"] == DOMAIN and not entity["disabled_by"]:
+                key = entity["unique_id"].partition("_")[2]
+                devices[entity["device_id"]].entities[key] = entity["entity_id"]
+        return list(devices.values())
+
+    async def create_dashboard(self, title: str, config: dict[str, Any]) -> str:
+        """Create a dashboard that opens first, and return its path."""
+        path = title.lower().replace(" ", "-")
+        await self.command(
+            "lovelace/dashboards/create",
+            url_path=path,
+            title=title,
+            icon="mdi:solar-power-variant",
+        )
+        await self.command("lovelace/config/save", url_path=path, config=config)
+        await self.command(
+            "frontend/set_system_data", key="core", value={"default_panel": path}
+        )
+        return f"/{path}"

@@ -1,0 +1,131 @@
+"""Fixtures that all tests share."""
+
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+# Loaded here, or the custom integrations of the test framework would win.
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
+from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
+from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.entity import Entity
+from tests.simulator import Simulator, homes
+from tests.simulator.plants import Home
+from tests.simulator.sun import warm_up
+
+# What the sun is computed with cannot be imported while time stands still.
+warm_up()
+
+# A clear noon in Berlin, where the simulated family lives.
+NOON = "2026-06-21 12:00:00+02:00"
+
+POLL = timedelta(minutes=5, seconds=4)
+
+
+@pytest.fixture
+def home() -> Home:
+    """Return the home that the simulator starts with."""
+    return homes.family()
+
+
+@pytest.fixture
+async def simulator(
+    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[Simulator]:
+    """Serve a home; its clock is the frozen one of the test."""
+    freezer.move_to(NOON)
+    simulator = Simulator(home)
+    async with simulator.serve():
+        yield simulator
+
+
+class Account:
+    """The simulated account in Home Assistant, used the way its owner does."""
+
+    def __init__(
+        self, hass: HomeAssistant, simulator: Simulator, freezer: FrozenDateTimeFactory
+    ) -> None:
+        """Belong to a simulator."""
+        self._hass = hass
+        self._simulator = simulator
+        self._freezer = freezer
+
+    @property
+    def credentials(self) -> dict[str, Any]:
+        """Return what the owner types."""
+        return {
+            CONF_HOST: self._simulator.url,
+            CONF_USERNAME: self._simulator.account.user_name,
+            CONF_PASSWORD: self._simulator.account.system_code,
+        }
+
+    @property
+    def entry(self) -> SmartPvmsConfigEntry:
+        """Return the account's entry."""
+        [entry] = self._hass.config_entries.async_entries(DOMAIN)
+        return entry
+
+    async def add(self) -> ConfigFlowResult:
+        """Add the account by its config flow, up to the end or the next step."""
+        flows = self._hass.config_entries.flow
+        result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+        result = await flows.async_configure(result["flow_id"], self.credentials)
+        await self._hass.async_block_till_done()
+        return result
+
+    async def poll(self, passed: timedelta = POLL) -> None:
+        """Let time pass, and what is due then happen."""
+        # Not importable where the browser tests run.
+        from pytest_homeassistant_custom_component.common import async_fire_time_changed
+
+        self._freezer.tick(passed)
+        async_fire_time_changed(self._hass)
+        await self._hass.async_block_till_done(wait_background_tasks=True)
+
+    def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
+        """Return what the registry knows of the entity of a data item."""
+        entries = er.async_entries_for_config_entry(
+            er.async_get(self._hass), self.entry.entry_id
+        )
+        by_unique_id = {entry.unique_id: entry for entry in entries}
+        return by_unique_id.get(f"{source_id}_{key}")
+
+    def state(self, source_id: str | int, key: str) -> State | None:
+        """Return the state of the entity of a data item."""
+        registered = self.registered(source_id, key)
+        return self._hass.states.get(registered.entity_id) if registered else None
+
+    def value(self, source_id: str | int, key: str) -> str | None:
+        """Return the bare state of the entity of a data item."""
+        state = self.state(source_id, key)
+        return state.state if state else None
+
+
+@pytest.fixture
+def account(
+    hass: HomeAssistant,
+    enable_custom_integrations: None,
+    simulator: Simulator,
+    freezer: FrozenDateTimeFactory,
+) -> Account:
+    """Return the account, not added yet."""
+    return Account(hass, simulator, freezer)
+
+
+@pytest.fixture
+async def added(account: Account) -> Account:
+    """Return the account, added and loaded."""
+    await account.add()
+    return account
+
+
+@pytest.fixture
+def all_entities_enabled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Enable entities that are disabled by default."""
+    monkeypatch.setattr(Entity, "entity_registry_enabled_default", True)

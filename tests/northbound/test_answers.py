@@ -1,0 +1,272 @@
+"""Tests of answers: each ends in a value or in one error of the tree."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+import json
+from typing import Any
+
+from hypothesis import given, strategies as st
+import orjson
+import pytest
+
+from custom_components.smartpvms.northbound import (
+    AccountLocked,
+    InvalidCredentials,
+    MalformedResponse,
+    NorthboundError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    ServerBusy,
+    SessionTaken,
+)
+from custom_components.smartpvms.northbound.session import Answer, read_answer
+
+from .test_models import JSON
+
+
+def _read(body: object, status: int = 200, interface: str = "getDevList") -> Answer:
+    return read_answer(interface, status, orjson.dumps(body))
+
+
+def _failure(body: object, **how: Any) -> NorthboundError:
+    with pytest.raises(NorthboundError) as caught:
+        _read(body, **how)
+    return caught.value
+
+
+BUSINESS_ERRORS: dict[type[NorthboundError], set[int]] = {
+    SessionTaken: {305, 306, 307},
+    InvalidCredentials: {20001, 20002, 20003},
+    AccountLocked: {20400, 20403},
+    RateLimited: {407, 403, 429, 20618},
+    PermissionDenied: {
+        *(401, 20007, 20045, 20046, 20056),
+        *(20621, 20622, 20623, 30029),
+    },
+    ServerBusy: {20004, 20200, 30008, 30033},
+    RequestRejected: {
+        *(1, 2, 413, 20005, 20006, 20008, 20009),
+        *range(20010, 20029),
+        *(20030, *range(20034, 20045), *range(20047, 20052), 20055, 20116),
+        *range(20604, 20618),
+        *(20619, 20620, *range(20624, 20627)),
+        *range(21000, 21012),
+        *range(22000, 22011),
+        *range(23000, 23008),
+        *range(24000, 24007),
+        *range(25000, 25008),
+        *range(26000, 26005),
+        *range(30001, 30008),
+        *range(30009, 30029),
+        *range(30030, 30033),
+        *range(30034, 30041),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [(code, error) for error, codes in BUSINESS_ERRORS.items() for code in codes],
+)
+@pytest.mark.parametrize("as_sent", [int, str, float])
+def test_every_fail_code(
+    code: int, error: type[NorthboundError], as_sent: type
+) -> None:
+    """Every code of the list is one error, however the server writes the number."""
+    failure = _failure(
+        {
+            "success": False,
+            "data": None,
+            "failCode": as_sent(code),
+            "params": {"currentTime": 1503046597854},
+            "message": None,
+        }
+    )
+    assert type(failure) is error
+
+
+def test_only_the_message_tells_a_wrong_password() -> None:
+    """20400 has four meanings; only one of them is a reason to ask for a password."""
+    body = {"success": False, "failCode": 20400}
+    wrong = _failure(body | {"message": "user.login.user_or_value_invalid"})
+    locked = _failure(body | {"message": "user.login.user_locked"})
+    assert type(wrong) is InvalidCredentials
+    assert type(locked) is AccountLocked
+
+
+@pytest.mark.parametrize(
+    ("interface", "seconds"),
+    [
+        ("login", 600),
+        ("logout", 600),
+        ("getStationRealKpi", 300),
+        ("getDevRealKpi", 300),
+        ("stations", 60),
+    ],
+)
+def test_rate_limit_with_its_text_in_data(interface: str, seconds: int) -> None:
+    """T#176, T#89: a 407 carries a string where a list is expected."""
+    failure = _failure(
+        {
+            "success": False,
+            "failCode": 407,
+            "data": "ACCESS_FREQUENCY_IS_TOO_HIGH",
+            "message": None,
+            "params": {},
+        },
+        interface=interface,
+    )
+    assert isinstance(failure, RateLimited)
+    assert failure.retry_after == seconds
+
+
+def test_session_lost_without_data() -> None:
+    """T#84: a 305 has neither data nor params."""
+    failure = _failure(
+        {"failCode": 305, "immediately": True, "message": "USER_MUST_RELOGIN"}
+    )
+    assert type(failure) is SessionTaken
+
+
+def test_permission_names_the_interface() -> None:
+    """T#25, T#73: the 401 of an interface that is not ticked in the portal."""
+    failure = _failure(
+        {
+            "success": False,
+            "failCode": 401,
+            "message": "Invalid access to current interface!",
+        },
+        interface="stations",
+    )
+    assert isinstance(failure, PermissionDenied)
+    assert failure.what == "stations"
+
+
+def test_gateway_quota() -> None:
+    """The gateway refuses with HTTP 403 and a body of its own."""
+    failure = _failure(
+        {
+            "errorCode": "49401021002",
+            "exceptionInfo": "Request is rejected by api quotaControl.",
+        },
+        status=403,
+    )
+    assert isinstance(failure, RateLimited)
+    assert failure.retry_after == 60
+
+
+@pytest.mark.parametrize("status", [200, 400])
+def test_gateway_parameter_error(status: int) -> None:
+    """The gateway's parameter error has an exceptionId and no failCode."""
+    failure = _failure(
+        {
+            "exceptionId": "framwork.remote.Paramerror",
+            "exceptionType": "ROA_EXFRAME_EXCEPTION",
+            "descArgs": None,
+            "reasonArgs": ["plantCode"],
+            "detailArgs": ["plantCode may not be null"],
+        },
+        status=status,
+    )
+    assert isinstance(failure, RequestRejected)
+    assert failure.code is None
+    assert "plantCode" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (401, SessionTaken),
+        (403, RateLimited),
+        (404, MalformedResponse),
+        (302, MalformedResponse),
+        (429, RateLimited),
+        (500, ServerBusy),
+        (503, ServerBusy),
+    ],
+)
+@pytest.mark.parametrize("content", [b"", b"<html></html>", b"{}", b"[]"])
+def test_http_status(status: int, error: type[NorthboundError], content: bytes) -> None:
+    """A status says what a body without a failCode does not."""
+    with pytest.raises(NorthboundError) as caught:
+        read_answer("stations", status, content)
+    assert type(caught.value) is error
+
+
+def test_a_fail_code_counts_whatever_the_status() -> None:
+    """A business error inside an HTTP error keeps its meaning."""
+    assert type(_failure({"failCode": 20200}, status=400)) is ServerBusy
+
+
+@pytest.mark.parametrize(
+    ("content", "error"),
+    [
+        (b"", ServerBusy),
+        (b" \r\n", ServerBusy),
+        (b"<!DOCTYPE html><html><body>Login</body></html>", MalformedResponse),
+        (b'{"success":true,"data":[{"stationCode"', MalformedResponse),
+        (b"\xff\xfe", MalformedResponse),
+        (b"null", MalformedResponse),
+        (b"[]", MalformedResponse),
+        (b"{}", MalformedResponse),
+        (b'{"data":[]}', MalformedResponse),
+        (b'{"success":false,"failCode":0}', MalformedResponse),
+        (b"[" * 5000, MalformedResponse),
+    ],
+)
+def test_what_is_no_answer(content: bytes, error: type[NorthboundError]) -> None:
+    """An empty body passes; a page or half a document is no Northbound answer."""
+    with pytest.raises(NorthboundError) as caught:
+        read_answer("stations", 200, content)
+    assert type(caught.value) is error
+
+
+def test_success() -> None:
+    """A success gives the data and the server's clock; its message is no error."""
+    answer = _read(
+        {
+            "success": True,
+            "data": [1],
+            "failCode": 0,
+            "params": {"currentTime": 1501862400000},
+            "message": "get plant list success",
+        }
+    )
+    assert answer == Answer([1], datetime(2017, 8, 4, 16, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("params", [None, "", [], {}, {"currentTime": "soon"}])
+def test_success_without_a_clock(params: object) -> None:
+    """`stations` has no params, and any other answer may lack the time."""
+    answer = _read({"success": True, "data": None, "failCode": 0, "params": params})
+    assert answer == Answer(None, None)
+
+
+@given(
+    JSON
+    | st.fixed_dictionaries(
+        {},
+        optional={
+            "success": JSON,
+            "failCode": JSON,
+            "data": JSON,
+            "params": JSON,
+            "message": JSON,
+            "exceptionId": JSON,
+        },
+    ),
+    st.sampled_from([200, 302, 400, 401, 403, 404, 429, 500, 502]),
+)
+def test_nothing_else_escapes(body: object, status: int) -> None:
+    """Arbitrary JSON ends in an answer or in an error of the tree."""
+    with suppress(NorthboundError):
+        answer = read_answer("stations", status, json.dumps(body).encode())
+        assert isinstance(answer, Answer)
+
+
+@given(st.binary(), st.sampled_from([200, 500]))
+def test_nothing_else_escapes_from_bytes(content: bytes, status: int) -> None:
+    """Arbitrary bytes do, too."""
+    with suppress(NorthboundError):
+        assert isinstance(read_answer("login", status, content), Answer)

@@ -1,0 +1,470 @@
+"""Tests of the client against the simulator."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import override
+
+import aiohttp
+from aiohttp import web
+import pytest
+from yarl import URL
+
+from custom_components.smartpvms.northbound import (
+    AccountLocked,
+    ConnectionFailed,
+    InvalidCredentials,
+    MalformedResponse,
+    NorthboundClient,
+    NorthboundError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    ServerBusy,
+    Session,
+    SessionTaken,
+)
+from tests.simulator import SetClock, Simulator, faults, homes
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+class _WithHeaders(faults.Body):
+    """Answer a login with other headers than the usual ones."""
+
+    def __init__(self, status: int, headers: dict[str, str]) -> None:
+        super().__init__(b'{"success":true,"data":null,"failCode":0}')
+        self._http_status = status
+        self._headers = headers
+
+    @override
+    async def answer(
+        self, exchange: faults.Exchange, honest: faults.Honest
+    ) -> faults.Answer:
+        response = await super().answer(exchange, honest)
+        assert isinstance(response, web.Response)
+        response.set_status(self._http_status)
+        response.headers.update(self._headers)
+        return response
+
+
+NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    """Serve the family home at noon."""
+    simulator = Simulator(homes.family(), clock=SetClock(NOON), quotas=False)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def websession() -> AsyncIterator[aiohttp.ClientSession]:
+    """Open a web session that keeps no cookies."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+        yield session
+
+
+@pytest.fixture
+def session(simulator: Simulator, websession: aiohttp.ClientSession) -> Session:
+    """Use the account of the simulator."""
+    return Session(websession, URL(simulator.url), "demo_api", "Simulated-1")
+
+
+@pytest.fixture
+def client(session: Session) -> NorthboundClient:
+    """Read the account of the simulator."""
+    return NorthboundClient(session)
+
+
+async def test_plants(client: NorthboundClient, simulator: Simulator) -> None:
+    """The plants are those of the account, in kWp."""
+    [plant] = await client.plants()
+    [true] = simulator.home.plants
+    assert (plant.code, plant.name) == (true.code, true.name)
+    assert plant.capacity == pytest.approx(true.capacity_kwp)
+    assert plant.grid_connection is not None
+    assert plant.grid_connection.tzinfo is not None
+    assert len(simulator.calls_to("login")) == 1
+    assert len(simulator.calls_to("stations")) == 1
+
+
+async def test_pages(client: NorthboundClient, simulator: Simulator) -> None:
+    """T#106: an account with more than 100 plants is read page by page."""
+    simulator.home.plants = homes.fleet(plants=250, devices=250).plants
+    plants = await client.plants()
+    assert [plant.code for plant in plants] == [
+        plant.code for plant in simulator.home.plants
+    ]
+    assert len(simulator.calls_to("stations")) == 3
+
+
+async def test_a_server_that_repeats_its_last_page(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """Paging ends when a page brings nothing new, whatever the server counts."""
+
+    def endless(payload: dict[str, object]) -> dict[str, object]:
+        data = payload["data"]
+        assert isinstance(data, dict)
+        return payload | {"data": data | {"pageCount": 10**9}}
+
+    simulator.faults.add(faults.Rewrite(endless), "stations")
+    assert len(await client.plants()) == 1
+
+
+async def test_old_account_is_read_from_the_old_list(
+    websession: aiohttp.ClientSession,
+) -> None:
+    """T#68, T#150: `getStationList` where `stations` is refused, MW turned to kWp."""
+    simulator = Simulator(
+        homes.family(), clock=SetClock(NOON), quotas=False, account="old"
+    )
+    async with simulator.serve():
+        session = Session(websession, URL(simulator.url), "demo_api", "Simulated-1")
+        [plant] = await NorthboundClient(session).plants()
+    [true] = simulator.home.plants
+    assert plant.code == true.code
+    assert plant.capacity == pytest.approx(true.capacity_kwp)
+
+
+async def test_old_list_without_pages(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """The oldest servers answer `getStationList` with the bare list."""
+    simulator.withdraw_permission("stations")
+    simulator.faults.add(
+        faults.Body(
+            b'{"success":true,"failCode":0,"data":[{"stationCode":"NE=7",'
+            b'"stationName":"Old","capacity":0.005},null,{"stationName":"?"}]}'
+        ),
+        "getStationList",
+    )
+    [plant] = await client.plants()
+    assert (plant.code, plant.capacity) == ("NE=7", 5.0)
+
+
+async def test_no_list_permitted(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """An account that is refused both lists lacks the permission for the new one."""
+    simulator.withdraw_permission("stations")
+    with pytest.raises(PermissionDenied) as caught:
+        await client.plants()
+    assert caught.value.what == "stations"
+
+
+async def test_devices(client: NorthboundClient, simulator: Simulator) -> None:
+    """All devices are listed, loggers included; ids are exact."""
+    farm = homes.farm()
+    simulator.home.plants = farm.plants
+    devices = await client.devices([farm.plants[0].code])
+    assert {
+        (device.id, int(device.type_id), device.name, device.serial_number)
+        for device in devices
+    } == {
+        (device.id, int(device.type_id), device.name, device.serial_number)
+        for device in farm.plants[0].devices
+    }
+    assert any(device.id < 0 for device in devices)
+
+
+async def test_devices_without_an_id(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A row that does not say which device it is takes no other along."""
+    plant = simulator.home.plants[0]
+    rows = [{"devName": "?"}, None, {"id": 7, "devTypeId": 1, "stationCode": "NE=1"}]
+    simulator.faults.add(
+        faults.Rewrite(lambda answer: answer | {"data": rows}), "getDevList"
+    )
+    devices = await client.devices([plant.code])
+    assert [device.id for device in devices] == [7]
+
+
+async def test_devices_in_batches(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """T#108: no call names more than 100 plants."""
+    simulator.home.plants = homes.fleet(plants=101, devices=202).plants
+    devices = await client.devices([plant.code for plant in simulator.home.plants])
+    assert len(devices) == 202
+    assert [
+        len(call.body["stationCodes"].split(","))
+        for call in simulator.calls_to("getDevList")
+    ] == [100, 1]
+
+
+async def test_plant_real_time(client: NorthboundClient, simulator: Simulator) -> None:
+    """The KPIs of a plant are as sent, with the server's clock."""
+    code = simulator.home.plants[0].code
+    [kpis] = [kpis async for kpis in client.plant_real_time([code])]
+    assert kpis.server_time == NOON
+    assert kpis.rows == {code: simulator.plant_items(code)}
+
+
+async def test_device_real_time_in_batches(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """120 inverters are read with two calls, none of them refused (20017)."""
+    simulator.home.plants = homes.farm(inverters=120).plants
+    ids = [
+        device.id for device in simulator.home.plants[0].devices if device.type_id == 1
+    ]
+    answers = [kpis async for kpis in client.device_real_time(1, ids)]
+    assert [len(kpis.rows) for kpis in answers] == [100, 20]
+    rows = {**answers[0].rows, **answers[1].rows}
+    assert set(rows) == set(ids)
+    assert rows[ids[7]] == simulator.device_items(ids[7])
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.NullData(),
+        faults.NullItemMap(),
+        faults.Rewrite(lambda payload: payload | {"data": []}),
+        faults.Rewrite(lambda payload: payload | {"data": [None, "row", {"x": 1}]}),
+    ],
+)
+async def test_no_rows(
+    client: NorthboundClient, simulator: Simulator, fault: faults.Fault
+) -> None:
+    """T#145, T#80: success without data is no data, and no crash."""
+    code = simulator.home.plants[0].code
+    simulator.faults.add(fault, "getStationRealKpi")
+    [kpis] = [kpis async for kpis in client.plant_real_time([code])]
+    assert kpis.rows == {}
+
+
+async def test_empty_item_map(client: NorthboundClient, simulator: Simulator) -> None:
+    """A device without data items has a row without items."""
+    code = simulator.home.plants[0].code
+    simulator.faults.add(faults.EmptyItemMap(), "getStationRealKpi")
+    [kpis] = [kpis async for kpis in client.plant_real_time([code])]
+    assert kpis.rows == {code: {}}
+
+
+async def test_missing_row(client: NorthboundClient, simulator: Simulator) -> None:
+    """A row that the server leaves out does not take the others along."""
+    simulator.home.plants = homes.fleet(plants=3, devices=3).plants
+    codes = [plant.code for plant in simulator.home.plants]
+    simulator.faults.add(faults.MissingRows({codes[1]}), "getStationRealKpi")
+    [kpis] = [kpis async for kpis in client.plant_real_time(codes)]
+    assert set(kpis.rows) == {codes[0], codes[2]}
+
+
+async def test_string_fail_code(client: NorthboundClient, simulator: Simulator) -> None:
+    """A failCode of "0" is a success."""
+    simulator.faults.add(faults.StringFailCode())
+    assert len(await client.plants()) == 1
+
+
+async def test_expired_token_costs_one_login(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """One 305 leads to one login and one retry."""
+    await client.plants()
+    simulator.expire_token()
+    assert len(await client.plants()) == 1
+    assert len(simulator.calls_to("login")) == 2
+    assert len(simulator.calls_to("stations")) == 3
+
+
+async def test_token_lives_as_long_as_the_server_says(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A token is used until the server refuses it, not for a fixed time."""
+    clock = simulator.clock
+    assert isinstance(clock, SetClock)
+    for _ in range(4):
+        await client.plants()
+        clock.tick(timedelta(minutes=29))
+    assert len(simulator.calls_to("login")) == 1
+
+
+async def test_one_login_for_all_who_wait(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """Calls that meet an expired token together log in once."""
+    await client.plants()
+    simulator.expire_token()
+    code = simulator.home.plants[0].code
+    await asyncio.gather(*(client.devices([code]) for _ in range(5)))
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_a_server_that_always_says_305(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A token that is refused at once belongs to somebody else's session."""
+    simulator.faults.add(faults.FailCode(305), "stations")
+    with pytest.raises(SessionTaken):
+        await client.plants()
+    assert len(simulator.calls_to("login")) == 2
+    assert len(simulator.calls_to("stations")) == 2
+
+
+async def test_token_from_the_cookie(
+    client: NorthboundClient, simulator: Simulator, session: Session
+) -> None:
+    """Older servers send the token as a cookie only."""
+    await client.plants()
+    token = session.token
+    session.token = None
+    cookie = {"Set-Cookie": f"XSRF-TOKEN={token};Path=/;Secure"}
+    simulator.faults.add(_WithHeaders(200, cookie), "login", times=1)
+    await client.plants()
+    assert session.token == token
+
+
+async def test_known_token_needs_no_login(
+    simulator: Simulator,
+    session: Session,
+    client: NorthboundClient,
+    websession: aiohttp.ClientSession,
+) -> None:
+    """A token that is still good is used."""
+    await client.plants()
+    again = Session(
+        websession, URL(simulator.url), "demo_api", "Simulated-1", session.token
+    )
+    await NorthboundClient(again).plants()
+    assert len(simulator.calls_to("login")) == 1
+
+
+async def test_logout(
+    client: NorthboundClient, simulator: Simulator, session: Session
+) -> None:
+    """A logout ends the session, and there is nothing to end twice."""
+    await client.plants()
+    await client.logout()
+    await client.logout()
+    assert session.token is None
+    assert len(simulator.calls_to("logout")) == 1
+
+
+async def test_wrong_password(
+    simulator: Simulator, websession: aiohttp.ClientSession
+) -> None:
+    """A wrong password is sent once and named as such."""
+    session = Session(websession, URL(simulator.url), "demo_api", "wrong")
+    with pytest.raises(InvalidCredentials):
+        await NorthboundClient(session).plants()
+    assert len(simulator.calls_to("login")) == 1
+
+
+async def test_locked_account(client: NorthboundClient, simulator: Simulator) -> None:
+    """A locked account is not a wrong password."""
+    simulator.lock()
+    with pytest.raises(AccountLocked):
+        await client.plants()
+
+
+@pytest.mark.parametrize("code", [20002, 20003])
+async def test_disabled_account(
+    client: NorthboundClient, simulator: Simulator, code: int
+) -> None:
+    """A disabled or expired account is told apart by its code."""
+    simulator.disable(code)
+    with pytest.raises(InvalidCredentials) as caught:
+        await client.plants()
+    assert caught.value.code == code
+
+
+async def test_empty_login_is_a_refusal(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """Older servers answer wrong credentials with nothing at all."""
+    simulator.faults.add(faults.EmptyBody(), "login")
+    with pytest.raises(InvalidCredentials):
+        await client.plants()
+
+
+async def test_sixth_login_in_ten_minutes(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """T#176: too many logins are a limit, not wrong credentials."""
+    simulator.faults.add(faults.FailCode(407), "login")
+    with pytest.raises(RateLimited) as caught:
+        await client.plants()
+    assert caught.value.retry_after == 600
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        (faults.FailCode(407), RateLimited),
+        (faults.FailCode(20006), RequestRejected),
+        (faults.FailCode(20200), ServerBusy),
+        (faults.FailCode(401), PermissionDenied),
+        (faults.Gateway403(), RateLimited),
+        (faults.GatewayException(), RequestRejected),
+        (faults.EmptyBody(), ServerBusy),
+        (faults.HtmlPage(), MalformedResponse),
+        (faults.HtmlPage(404), MalformedResponse),
+        (faults.HalfJson(), MalformedResponse),
+        (faults.HttpStatus(502), ServerBusy),
+        (faults.DropConnection(), ConnectionFailed),
+        (
+            faults.Rewrite(lambda payload: payload | {"data": "text"}),
+            MalformedResponse,
+        ),
+        (faults.Rewrite(lambda payload: payload | {"data": 20007}), MalformedResponse),
+    ],
+)
+async def test_faults(
+    client: NorthboundClient,
+    simulator: Simulator,
+    fault: faults.Fault,
+    error: type[NorthboundError],
+) -> None:
+    """Whatever goes wrong is one error of the tree."""
+    simulator.faults.add(fault, "getDevList")
+    with pytest.raises(NorthboundError) as caught:
+        await client.devices([simulator.home.plants[0].code])
+    assert type(caught.value) is error
+
+
+async def test_login_without_a_token(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A page that answers any POST with a success is no Northbound server."""
+    simulator.faults.add(faults.Body(b'{"success":true,"failCode":0}'), "login")
+    with pytest.raises(MalformedResponse):
+        await client.plants()
+
+
+async def test_redirect_does_not_carry_credentials(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A redirect is an error; the password goes to nobody else."""
+    elsewhere = Simulator(homes.family(), clock=SetClock(NOON))
+    async with elsewhere.serve():
+        location = {"Location": f"{elsewhere.url}/thirdData/login"}
+        simulator.faults.add(_WithHeaders(307, location), "login")
+        with pytest.raises(MalformedResponse):
+            await client.plants()
+    assert elsewhere.calls == []
+
+
+async def test_nobody_listens(websession: aiohttp.ClientSession) -> None:
+    """A refused connection does not name the host."""
+    session = Session(websession, URL("http://127.0.0.1:9"), "demo_api", "Simulated-1")
+    with pytest.raises(ConnectionFailed) as caught:
+        await NorthboundClient(session).plants()
+    assert "127.0.0.1" not in str(caught.value)
+
+
+async def test_a_server_that_never_answers(
+    client: NorthboundClient, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that accepts and says nothing is a lost connection."""
+    monkeypatch.setattr(
+        "custom_components.smartpvms.northbound.session._TIMEOUT",
+        aiohttp.ClientTimeout(total=0.2),
+    )
+    simulator.faults.add(faults.NeverAnswer(), "login")
+    with pytest.raises(ConnectionFailed):
+        await client.plants()

@@ -1,0 +1,224 @@
+"""Tests of the parsers: what the API sends ends in a value or in unknown."""
+
+from datetime import UTC, datetime, timedelta, timezone
+import math
+from typing import Any
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.smartpvms.northbound.models import (
+    Device,
+    Plant,
+    integer,
+    moment,
+    number,
+    parse_device,
+    parse_plant,
+    parse_station,
+    text,
+)
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: (
+        st.lists(children, max_size=4)
+        | st.dictionaries(st.text(max_size=8), children, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (512, 512.0),
+        (512.0, 512.0),
+        ("512", 512.0),
+        ("10000", 10000.0),
+        ("16770.000", 16770.0),
+        (" -0.02 ", -0.02),
+        ("1.5E3", 1500.0),
+        (".5", 0.5),
+        (0, 0.0),
+        (None, None),
+        ("N/A", None),
+        ("--", None),
+        ("", None),
+        ("null", None),
+        ("nan", None),
+        ("inf", None),
+        ("1_000", None),
+        ("0x10", None),
+        ("1e999", None),
+        (10**400, None),
+        (math.nan, None),
+        (math.inf, None),
+        (True, None),
+        ({"a": 1}, None),
+        ([1], None),
+    ],
+)
+def test_number(raw: object, value: float | None) -> None:
+    """A raw data item is a finite number or unknown."""
+    assert number(raw) == value
+
+
+@given(JSON)
+def test_number_is_finite_or_unknown(raw: object) -> None:
+    """Nothing that JSON can hold breaks the parser."""
+    value = number(raw)
+    assert value is None or (type(value) is float and math.isfinite(value))
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_number_reads_its_own_text(value: float) -> None:
+    """A number sent as a string is the same number."""
+    assert number(repr(value)) == value
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_ids_stay_exact(device_id: int) -> None:
+    """64-bit ids come through exactly, as numbers and as strings."""
+    assert integer(device_id) == device_id
+    assert integer(str(device_id)) == device_id
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (1000000035436846.0, 1000000035436846),
+        (2.0**60, None),
+        (1.5, None),
+        (math.inf, None),
+        (True, None),
+        (None, None),
+        ("1.0", None),
+        ("12345678901234567890123", None),
+    ],
+)
+def test_integer(raw: object, value: int | None) -> None:
+    """A float is an id only where it is still exact."""
+    assert integer(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        ("Inverter-1", "Inverter-1"),
+        ("  Inverter 1 ", "Inverter 1"),
+        (24, "24"),
+        ("null", None),
+        ("N/A", None),
+        ("", None),
+        (None, None),
+        (True, None),
+        ({}, None),
+    ],
+)
+def test_text(raw: object, value: str | None) -> None:
+    """What only says that there is no text is none."""
+    assert text(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (1501862400000, datetime(2017, 8, 4, 16, tzinfo=UTC)),
+        ("1501862400000", datetime(2017, 8, 4, 16, tzinfo=UTC)),
+        (0, None),
+        (-1, None),
+        ("N/A", None),
+        (1e300, None),
+        (10**18, None),
+    ],
+)
+def test_moment(raw: object, value: datetime | None) -> None:
+    """Epoch milliseconds are a moment; 0 is not 1970."""
+    assert moment(raw) == value
+
+
+def test_plant() -> None:
+    """A row of `stations` becomes a plant, with the offset of its zone."""
+    plant = parse_plant(
+        {
+            "plantCode": "NE=12345678",
+            "plantName": "Lindenweg 12",
+            "capacity": "9.8",
+            "longitude": "13.4",
+            "gridConnectionDate": "2022-11-21T16:23:00+08:00",
+        }
+    )
+    assert plant == Plant(
+        code="NE=12345678",
+        name="Lindenweg 12",
+        capacity=9.8,
+        grid_connection=datetime(
+            2022, 11, 21, 16, 23, tzinfo=timezone(timedelta(hours=8))
+        ),
+    )
+
+
+@pytest.mark.parametrize("date", [None, "", "yesterday", "2022-11-21T16:23:00", 1])
+def test_plant_without_a_usable_date(date: object) -> None:
+    """A connection date without an offset says nothing about the plant's zone."""
+    plant = parse_plant({"plantCode": "NE=1", "gridConnectionDate": date})
+    assert plant == Plant("NE=1", "NE=1", None, None)
+
+
+@pytest.mark.parametrize(("megawatts", "capacity"), [(0.005, 5.0), (None, None)])
+def test_station_in_megawatts(megawatts: float | None, capacity: float | None) -> None:
+    """`getStationList` gives MW where `stations` gives kWp."""
+    plant = parse_station(
+        {"stationCode": "NE=1", "stationName": "Home", "capacity": megawatts}
+    )
+    assert plant == Plant("NE=1", "Home", capacity, None)
+
+
+def test_device() -> None:
+    """A row of `getDevList` becomes a device."""
+    row: dict[str, Any] = {
+        "id": -214543629611879,
+        "devTypeId": 38,
+        "devName": "Inverter-1",
+        "stationCode": "NE=1",
+        "esnCode": "HV2250000001",
+        "invType": "SUN2000-8KTL-M1",
+        "softwareVersion": "V100R001C00SPC141",
+    }
+    assert parse_device(row) == Device(
+        id=-214543629611879,
+        type_id=38,
+        name="Inverter-1",
+        plant_code="NE=1",
+        serial_number="HV2250000001",
+        model="SUN2000-8KTL-M1",
+        software_version="V100R001C00SPC141",
+    )
+    assert parse_device(row | {"model": "SUN2000-8K-MAP0"}).model == "SUN2000-8K-MAP0"  # type: ignore[union-attr]
+
+
+def test_device_without_details() -> None:
+    """Batteries and meters have no serial number, model or version."""
+    device = parse_device(
+        {
+            "id": "1000000035436846",
+            "devTypeId": "39",
+            "stationCode": "NE=1",
+            "esnCode": "null",
+            "invType": None,
+        }
+    )
+    assert device == Device(
+        1000000035436846, 39, "1000000035436846", "NE=1", None, None, None
+    )
+
+
+@given(st.dictionaries(st.text(max_size=8), JSON))
+def test_rows_without_an_id_are_no_rows(row: dict[str, Any]) -> None:
+    """Rows that lack what identifies them are left out."""
+    assert parse_plant(row | {"plantCode": None}) is None
+    assert parse_station(row | {"stationCode": ""}) is None
+    assert parse_device(row | {"id": "N/A"}) is None
+    assert parse_device(row | {"id": 1, "devTypeId": None}) is None
+    assert parse_device(row | {"id": 1, "devTypeId": 1, "stationCode": []}) is None

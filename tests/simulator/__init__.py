@@ -1,0 +1,24 @@
+"""A look-alike of Huawei's SmartPVMS Northbound API, with plants that obey physics."""
+
+from . import faults, homes
+from .clock import Clock, RealClock, SetClock, SpedClock
+from .plants import Device, DeviceType, Home, Plant
+from .server import Call, Simulator
+from .truth import Energies, Flows
+
+__all__ = [
+    "Call",
+    "Clock",
+    "Device",
+    "DeviceType",
+    "Energies",
+    "Flows",
+    "Home",
+    "Plant",
+    "RealClock",
+    "SetClock",
+    "Simulator",
+    "SpedClock",
+    "faults",
+    "homes",
+]

@@ -1,0 +1,103 @@
+"""Run the simulator alone: `python -m tests.simulator --help`."""
+
+import argparse
+import asyncio
+from datetime import UTC, datetime
+from ipaddress import ip_address
+import signal
+from typing import Any
+
+from . import homes
+from .clock import Clock, RealClock, SetClock, SpedClock
+from .plants import Home
+from .server import Simulator
+
+
+def _loopback(host: str) -> str:
+    if not ip_address(host).is_loopback:
+        raise argparse.ArgumentTypeError(f"{host} is not a loopback address")
+    return host
+
+
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.simulator",
+        description="Play Huawei's SmartPVMS Northbound API with simulated plants.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--home", choices=sorted(homes.HOMES), default="family")
+    parser.add_argument("--plants", type=int, default=10, help="plants of the fleet")
+    parser.add_argument("--devices", type=int, default=40, help="devices of the fleet")
+    parser.add_argument("--time-zone", help="zone of the plants, if not the home's own")
+    parser.add_argument("--seed", type=int, default=1, help="weather and habits")
+    parser.add_argument("--host", type=_loopback, default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
+    parser.add_argument("--user", default="demo_api")
+    parser.add_argument("--password", default="Simulated-1")
+    parser.add_argument(
+        "--speed", type=float, default=1.0, help="simulated per real second"
+    )
+    parser.add_argument("--start", type=_moment, help="simulated start, ISO 8601")
+    parser.add_argument(
+        "--old-account",
+        action="store_true",
+        help="an account with getStationList instead of stations",
+    )
+    parser.add_argument(
+        "--fixed-session",
+        action="store_true",
+        help="a token lives 30 minutes however often it is used",
+    )
+    quotas = parser.add_mutually_exclusive_group()
+    quotas.add_argument("--no-quotas", action="store_true", help="never answer 407")
+    quotas.add_argument(
+        "--old-quotas", action="store_true", help="one call a minute per interface"
+    )
+    return parser.parse_args()
+
+
+def _home(arguments: argparse.Namespace) -> Home:
+    options: dict[str, Any] = {"seed": arguments.seed}
+    if arguments.time_zone:
+        options["time_zone"] = arguments.time_zone
+    if arguments.home == "fleet":
+        options |= {"plants": arguments.plants, "devices": arguments.devices}
+    return homes.HOMES[arguments.home](**options)
+
+
+def _clock(arguments: argparse.Namespace) -> Clock:
+    if arguments.speed == 0:
+        return SetClock(arguments.start or datetime.now(UTC))
+    if arguments.speed == 1 and arguments.start is None:
+        return RealClock()
+    return SpedClock(arguments.speed, arguments.start)
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    simulator = Simulator(
+        _home(arguments),
+        _clock(arguments),
+        user_name=arguments.user,
+        system_code=arguments.password,
+        quotas=not arguments.no_quotas and ("old" if arguments.old_quotas else True),
+        session="fixed" if arguments.fixed_session else "sliding",
+        account="old" if arguments.old_account else "new",
+    )
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with simulator.serve(arguments.port, arguments.host) as url:
+        print(f"URL:      {url}")
+        print(f"User:     {arguments.user}")
+        print(f"Password: {arguments.password}", flush=True)
+        await stop.wait()
+
+
+if __name__ == "__main__":
+    asyncio.run(_run(_arguments()))

@@ -1,0 +1,124 @@
+"""What the cloud has collected: the data items of a home at any moment."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from .clock import Clock
+from .items import Items, device_items, history_items, plant_items
+from .moment import Moment, last_collection
+from .plants import Device, Home, Plant
+
+_MOMENTS_KEPT = 1024
+
+type Change = Callable[[datetime, Any], Any]
+
+
+@dataclass(eq=False)
+class Distortion:
+    """A data item that is reported wrongly."""
+
+    name: int | str
+    key: str
+    change: Change
+    history: bool
+    _owner: list[Distortion] = field(repr=False)
+
+    def remove(self) -> None:
+        """Report the item honestly again."""
+        if self in self._owner:
+            self._owner.remove(self)
+
+
+class Cloud:
+    """Collect the items of a home every five minutes."""
+
+    def __init__(self, home: Home, clock: Clock) -> None:
+        """Watch a home."""
+        self.home = home
+        self.clock = clock
+        self._distortions: list[Distortion] = []
+        self._moments: dict[tuple[str, int], Moment] = {}
+        self._past: dict[str, Moment] = {}
+
+    def warm_up(self) -> None:
+        """Play the past of every site, so that no answer has to wait for it."""
+        now = self.clock.now().timestamp()
+        for plant in self.home.plants:
+            plant.site.energy(max(now, plant.site.begin))
+
+    @property
+    def collected(self) -> int:
+        """Return the epoch of the last collection."""
+        return last_collection(self.clock.now().timestamp())
+
+    def plant(self, code: str) -> Plant:
+        """Return the plant with a code."""
+        if (plant := self.home.plant(code)) is None:
+            raise KeyError(code)
+        return plant
+
+    def device(self, device_id: int) -> tuple[Plant, Device]:
+        """Return the device with an id, and its plant."""
+        for plant, device in self.home.devices():
+            if device.id == device_id:
+                return plant, device
+        raise KeyError(device_id)
+
+    def moment(self, plant: Plant, epoch: int | None = None) -> Moment:
+        """Return a plant at a collection, by default the last one."""
+        epoch = self.collected if epoch is None else epoch
+        key = plant.code, epoch
+        moment = self._moments.get(key)
+        if moment is None or moment.plant is not plant:
+            if len(self._moments) >= _MOMENTS_KEPT:
+                self._moments.clear()
+            moment = self._moments[key] = Moment(plant, epoch)
+        return moment
+
+    def distort(
+        self, name: int | str, key: str, change: Change, history: bool
+    ) -> Distortion:
+        """Report an item of a device or a plant wrongly."""
+        handle = Distortion(name, key, change, history, self._distortions)
+        self._distortions.append(handle)
+        return handle
+
+    def live_plant(self, plant: Plant) -> Items:
+        """Return the items that are reported for a plant now."""
+        items = plant_items(self.moment(plant))
+        return self._distorted(plant.code, items, self.clock.now(), history=False)
+
+    def live_device(self, plant: Plant, device: Device) -> Items | None:
+        """Return the items that are reported for a device now; None for no row."""
+        items = device_items(self.moment(plant), device)
+        if items is None:
+            return None
+        if not device.connected:
+            if device.disconnected_style == "missing":
+                return None
+            blank = 0 if device.disconnected_style == "zeros" else None
+            state = {"run_state": 0} if "run_state" in items else {}
+            items = dict.fromkeys(items, blank) | state
+        return self._distorted(device.id, items, self.clock.now(), history=False)
+
+    def past_device(self, plant: Plant, device: Device, epoch: int) -> Items:
+        """Return the items of a device's history row."""
+        # Devices of a plant share a moment; a long history must not fill the cache.
+        moment = self._past.get(plant.code)
+        if moment is None or moment.plant is not plant or moment.epoch != epoch:
+            moment = self._past[plant.code] = Moment(plant, epoch)
+        items = history_items(moment, device, device_items(moment, device) or {})
+        at = datetime.fromtimestamp(epoch, UTC)
+        return self._distorted(device.id, items, at, history=True)
+
+    def _distorted(
+        self, name: int | str, items: Items, at: datetime, *, history: bool
+    ) -> Items:
+        for distortion in self._distortions:
+            if distortion.name == name and distortion.key in items:
+                if distortion.history or not history:
+                    value = distortion.change(at, items[distortion.key])
+                    items[distortion.key] = value
+        return items

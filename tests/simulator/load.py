@@ -1,0 +1,68 @@
+"""What a house, a farm or a radio site uses over the day."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from .sun import MINUTES, Array
+
+# Hour of the day and relative power; straight lines in between.
+_SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
+    "house": (
+        (0.0, 0.85),
+        (1.0, 0.7),
+        (5.0, 0.65),
+        (7.0, 1.3),
+        (9.0, 0.9),
+        (12.0, 1.1),
+        (15.0, 0.8),
+        (18.0, 1.6),
+        (20.0, 1.7),
+        (22.0, 1.4),
+        (24.0, 0.85),
+    ),
+    "farm": (
+        (0.0, 0.8),
+        (5.0, 0.9),
+        (6.5, 1.5),
+        (9.0, 1.1),
+        (16.0, 1.0),
+        (18.0, 1.5),
+        (21.0, 0.9),
+        (24.0, 0.8),
+    ),
+    "site": ((0.0, 0.92), (6.0, 0.94), (12.0, 1.05), (20.0, 1.1), (24.0, 0.92)),
+}
+# Kettle, oven, washing machine: minutes and multiple of the mean power.
+_APPLIANCES = ((6, 3.0), (35, 2.2), (90, 1.2))
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A consumer with a daily shape and a mean power, W."""
+
+    mean_w: float
+    shape: str = "house"
+
+
+def load_power(
+    load: Load, time_zone: ZoneInfo, starts: Array, seed: tuple[int, ...]
+) -> Array:
+    """Return the power in W, [day, minute], for days that start at `starts`."""
+    hours, levels = zip(*_SHAPES[load.shape], strict=True)
+    shape = np.interp(np.arange(MINUTES) / 60, hours, levels)
+    result = np.empty((len(starts), MINUTES))
+    for row, start in enumerate(starts):
+        noon = datetime.fromtimestamp(start, UTC) + timedelta(hours=9)
+        offset = noon.astimezone(time_zone).utcoffset() or timedelta()
+        first = int((start + offset.total_seconds()) % 86400 // 60)
+        random = np.random.default_rng((*seed, int(start // 86400)))
+        flicker = np.repeat(random.uniform(0.94, 1.06, MINUTES // 3), 3)
+        result[row] = np.roll(shape, -first) * random.uniform(0.9, 1.15) * flicker
+        if load.shape == "house":
+            for minutes, extra in _APPLIANCES:
+                begin = int(random.integers(180, 1100))
+                result[row, begin : begin + minutes] += extra
+    return np.round(result * load.mean_w, 1)

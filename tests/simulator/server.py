@@ -1,0 +1,262 @@
+"""The server: one account of the Northbound API over HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Literal
+
+from aiohttp import web
+import orjson
+
+from . import truth
+from .account import Account, LoginRefused
+from .clock import Clock, RealClock
+from .cloud import Change, Cloud, Distortion
+from .faults import HTML_PAGE, Answer, Exchange, Faults, Payload, failure
+from .interfaces import Interfaces, Refusal
+from .items import device_items, plant_items
+from .plants import Home
+from .quotas import NONE, OLD, PUBLISHED, FlowControl
+
+_HEADERS = {
+    "Server": "product only",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "SAMEORIGIN",
+}
+_GREETING = (
+    "Northbound API Reference: "
+    "https://info.support.huawei.com/DpinfoAppBiz/#/u?i=1C30D7It&l=en_US"
+)
+_LOOPBACK = "127.0.0.1"
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that was made."""
+
+    at: datetime
+    interface: str
+    body: Any
+    status: int = 0
+    fail_code: int | None = None
+    refused: bool = False
+    token: str | None = field(default=None, repr=False)
+
+
+class Simulator:
+    """A cloud with one account, and what may happen to both."""
+
+    def __init__(
+        self,
+        home: Home,
+        clock: Clock | None = None,
+        user_name: str = "demo_api",
+        system_code: str = "Simulated-1",
+        quotas: bool | Literal["old"] = True,
+        session: Literal["sliding", "fixed"] = "sliding",
+        account: Literal["new", "old"] = "new",
+    ) -> None:
+        """Put a home into the cloud."""
+        self.home = home
+        self.clock = clock or RealClock()
+        self.account = Account(self.clock, user_name, system_code, session)
+        # An account has either of the two plant lists.
+        refused = "getStationList" if account == "new" else "stations"
+        self.account.withdrawn.add(refused)
+        self.faults = Faults()
+        self.calls: list[Call] = []
+        self.url = ""
+        table = {True: PUBLISHED, False: NONE, "old": OLD}[quotas]
+        self._flow_control = FlowControl(table, home, self.clock)
+        self._cloud = Cloud(home, self.clock)
+        self._interfaces = Interfaces(self._cloud, self.account)
+        self._closing = asyncio.Event()
+
+    def plant_items(self, plant_code: str) -> dict[str, Any]:
+        """Return what an honest server would send for a plant now."""
+        return plant_items(self._cloud.moment(self._cloud.plant(plant_code)))
+
+    def device_items(self, device_id: int) -> dict[str, Any]:
+        """Return what an honest server would send for a connected device now."""
+        plant, device = self._cloud.device(device_id)
+        return device_items(self._cloud.moment(plant), device) or {}
+
+    def flows(self, plant_code: str, at: datetime | None = None) -> truth.Flows:
+        """Return a plant's powers at a moment, by default now, in W."""
+        return truth.flows(self._cloud.plant(plant_code), at or self.clock.now())
+
+    def energy(self, plant_code: str, start: datetime, end: datetime) -> truth.Energies:
+        """Return a plant's energies between two moments, in kWh."""
+        return truth.energies(self._cloud.plant(plant_code), start, end)
+
+    def calls_to(self, interface: str) -> list[Call]:
+        """Return the calls to one interface."""
+        return [call for call in self.calls if call.interface == interface]
+
+    @property
+    def refusals(self) -> list[Call]:
+        """Return the calls that exceeded a quota."""
+        return [call for call in self.calls if call.refused]
+
+    def distort(
+        self, name: int | str, key: str, change: Change, *, history: bool = False
+    ) -> Distortion:
+        """Report an item of a device (by id) or a plant (by code) wrongly."""
+        return self._cloud.distort(name, key, change, history)
+
+    def change_password(self, new: str) -> None:
+        """Change the password; the session goes on."""
+        self.account.system_code = new
+
+    def lock(self, minutes: float = 30) -> None:
+        """Lock the account and end its session."""
+        self.account.lock(timedelta(minutes=minutes))
+
+    def disable(self, code: int | None = 20002) -> None:
+        """Disable the account (20002), let it expire (20003), or enable it (None)."""
+        self.account.disabled = code
+        self.account.end_session()
+
+    def expire_token(self) -> None:
+        """End the session."""
+        self.account.end_session()
+
+    def take_session(self) -> None:
+        """Let another client log in."""
+        self.account.start_session()
+
+    def withdraw_permission(self, interface: str) -> None:
+        """Take the permission for an interface away."""
+        self.account.withdrawn.add(interface)
+
+    def grant_permission(self, interface: str) -> None:
+        """Give the permission for an interface."""
+        self.account.withdrawn.discard(interface)
+
+    def unauthorize(self, plant_code: str) -> None:
+        """Let a plant's owner withdraw the authorization."""
+        self.account.unauthorized.add(plant_code)
+
+    def authorize(self, plant_code: str) -> None:
+        """Let a plant's owner give the authorization back."""
+        self.account.unauthorized.discard(plant_code)
+
+    @asynccontextmanager
+    async def serve(self, port: int = 0, host: str = _LOOPBACK) -> AsyncIterator[str]:
+        """Serve the API at a port, by default any free one; the value is the URL."""
+        self._cloud.warm_up()
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        self._closing.clear()
+        try:
+            await web.TCPSite(runner, host, port).start()
+            address = runner.addresses[0]
+            self.url = f"http://{address[0]}:{address[1]}"
+            yield self.url
+        finally:
+            self._closing.set()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        prefix, _, interface = request.path.rpartition("/")
+        known = interface in self._interfaces or interface in ("login", "logout")
+        if request.method != "POST" or prefix != "/thirdData" or not known:
+            return web.Response(
+                status=404, body=HTML_PAGE % b"404 Not Found", content_type="text/html"
+            )
+        try:
+            body = orjson.loads(await request.read() or b"{}")
+        except orjson.JSONDecodeError:
+            body = None
+        call = Call(self.clock.now(), interface, body)
+        self.calls.append(call)
+        fields = body if isinstance(body, dict) else {}
+        echo = {"currentTime": int(call.at.timestamp() * 1000)}
+        if interface in self._interfaces:
+            echo = fields | echo
+        exchange = Exchange(interface, fields, echo, request, self._closing)
+        # A call that a fault answers uses up the quota like any other.
+        signed_in = interface == "login" or self.account.recognizes(
+            request.headers.get("XSRF-TOKEN")
+        )
+        call.refused = signed_in and not self._flow_control.admits(interface)
+        honest = partial(self._honest, exchange, call, signed_in=signed_in)
+        answer = await self.faults.answer(exchange, honest)
+        return self._respond(call, answer)
+
+    async def _honest(
+        self, exchange: Exchange, call: Call, *, signed_in: bool
+    ) -> Answer:
+        """Return the answer of a server without faults."""
+        echo = exchange.echo
+        if not signed_in:
+            return failure(305, echo)
+        if call.refused:
+            return failure(407, echo)
+        if exchange.interface == "login":
+            return self._log_in(exchange.body, call)
+        if exchange.interface == "logout":
+            self.account.end_session()
+            return _success(None, echo)
+        if exchange.interface in self.account.withdrawn:
+            return failure(401, echo)
+        if call.body is None:
+            return failure(30030, echo)
+        try:
+            data = await self._interfaces.data(exchange.interface, exchange.body)
+        except Refusal as refusal:
+            return failure(refusal.code, echo)
+        if exchange.interface == "stations":
+            return {
+                "success": True,
+                "data": data,
+                "failCode": 0,
+                "message": "get plant list success",
+            }
+        return _success(data, echo)
+
+    def _log_in(self, fields: Payload, call: Call) -> Payload:
+        try:
+            call.token = self.account.log_in(
+                fields.get("userName"), fields.get("systemCode")
+            )
+        except LoginRefused as refused:
+            return {
+                "success": False,
+                "failCode": refused.fail_code,
+                "message": refused.message,
+            }
+        return _success(None, {}) | {"message": _GREETING}
+
+    def _respond(self, call: Call, answer: Answer) -> web.StreamResponse:
+        if isinstance(answer, web.StreamResponse):
+            call.status = answer.status
+            return answer
+        code = str(answer.get("failCode"))
+        call.status = 200
+        call.fail_code = int(code) if code.isdecimal() else None
+        response = web.Response(
+            body=orjson.dumps(answer),
+            content_type="application/json",
+            charset="UTF-8",
+            headers=_HEADERS,
+        )
+        if call.token:
+            response.headers["XSRF-TOKEN"] = call.token
+            response.set_cookie("XSRF-TOKEN", call.token, path="/", secure=True)
+        return response
+
+
+def _success(data: Any, echo: Payload) -> Payload:
+    return {
+        "success": True,
+        "data": data,
+        "failCode": 0,
+        "params": echo,
+        "message": None,
+    }

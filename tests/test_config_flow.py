@@ -1,0 +1,289 @@
+"""Tests of the config flow: each error leads on to success."""
+
+from typing import Any
+
+import pytest
+
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound import NorthboundClient
+from homeassistant.config_entries import SOURCE_USER
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+
+async def _start(hass: HomeAssistant, typed: dict[str, Any]) -> Any:
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": SOURCE_USER}
+    )
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "user"
+    return await hass.config_entries.flow.async_configure(result["flow_id"], typed)
+
+
+async def _finish(hass: HomeAssistant, result: Any, typed: dict[str, Any]) -> Any:
+    """Go on from a form that showed an error."""
+    result = await hass.config_entries.flow.async_configure(result["flow_id"], typed)
+    await hass.async_block_till_done()
+    return result
+
+
+def _suggested(result: Any) -> dict[str, Any]:
+    return {
+        str(field): field.description["suggested_value"]
+        for field in result["data_schema"].schema
+        if field.description
+    }
+
+
+async def test_one_plant(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """An account with one plant is added in one step, under the plant's name."""
+    result = await account.add()
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["title"] == "Lindenweg 12"
+    assert result["data"] == account.credentials
+    assert result["options"] == {}
+    assert account.entry.unique_id == f"{simulator.url}_demo_api"
+
+
+@pytest.fixture
+def neighborhood() -> Home:
+    """Return an account with three plants."""
+    return Home(
+        [*homes.family().plants, *homes.apartment().plants, *homes.emma().plants]
+    )
+
+
+async def _with_three_plants(
+    hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
+) -> Any:
+    simulator.home.plants = neighborhood.plants
+    result = await account.add()
+    assert result["type"] is FlowResultType.FORM
+    assert result["step_id"] == "plants"
+    return result
+
+
+async def test_all_plants(
+    hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
+) -> None:
+    """All plants are the default, and those to come are included."""
+    result = await _with_three_plants(hass, account, simulator, neighborhood)
+    result = await _finish(hass, result, result["data_schema"]({}))
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["title"] == "3 plants"
+    assert result["options"] == {}
+    assert len(simulator.calls_to("login")) == 1
+    assert len(simulator.calls_to("stations")) == 1
+
+
+@pytest.mark.parametrize(
+    ("chosen", "title"), [([1], "Calle Mayor 7"), ([0, 2], "2 plants")]
+)
+async def test_some_plants(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    neighborhood: Home,
+    chosen: list[int],
+    title: str,
+) -> None:
+    """The chosen plants are kept in the options; only they are in Home Assistant."""
+    result = await _with_three_plants(hass, account, simulator, neighborhood)
+    codes = [plant.code for plant in neighborhood.plants]
+    included = [codes[i] for i in chosen]
+    result = await _finish(hass, result, {"plants": included})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["title"] == title
+    assert result["options"] == {"plants": included}
+    assert [
+        code for code in codes if account.registered(code, "day_power") is not None
+    ] == included
+
+
+async def test_no_plant_chosen(
+    hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
+) -> None:
+    """An entry without plants makes no sense, and the form says so."""
+    result = await _with_three_plants(hass, account, simulator, neighborhood)
+    result = await _finish(hass, result, {"plants": []})
+    assert result["errors"] == {"plants": "no_plants_chosen"}
+    result = await _finish(
+        hass, result, {"plants": [plant.code for plant in neighborhood.plants]}
+    )
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_same_account_twice(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A second entry would take the first one's session: refused before any login."""
+    again = added.credentials | {"username": "Demo_API"}
+    result = await _start(hass, again)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert len(simulator.calls_to("login")) == 1
+
+
+async def test_wrong_password(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """A wrong password is named, sent once, and can be corrected."""
+    typed = account.credentials | {"password": "wrong"}
+    result = await _start(hass, typed)
+    assert result["errors"] == {"base": "invalid_auth"}
+    assert _suggested(result) == typed
+    assert len(simulator.calls_to("login")) == 1
+    result = await _finish(hass, result, account.credentials)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("fault", "interface", "errors", "placeholders"),
+    [
+        (
+            faults.FailCode(20400, message="user.login.user_locked"),
+            "login",
+            {"base": "account_locked"},
+            {},
+        ),
+        (faults.FailCode(20403), "login", {"base": "account_locked"}, {}),
+        (faults.FailCode(20002), "login", {"base": "account_disabled"}, {}),
+        (faults.FailCode(20003), "login", {"base": "account_disabled"}, {}),
+        (faults.FailCode(20001), "login", {"base": "invalid_auth"}, {}),
+        (faults.EmptyBody(), "login", {"base": "invalid_auth"}, {}),
+        (
+            faults.FailCode(407),
+            "login",
+            {"base": "rate_limited"},
+            {"minutes": "10"},
+        ),
+        (
+            faults.Gateway403(),
+            "stations",
+            {"base": "rate_limited"},
+            {"minutes": "1"},
+        ),
+        (faults.DropConnection(), "login", {"base": "cannot_connect"}, {}),
+        (faults.HtmlPage(404), "login", {"host": "not_northbound"}, {}),
+        (faults.HtmlPage(), "login", {"host": "not_northbound"}, {}),
+        (faults.HttpStatus(503), "login", {"base": "server_busy"}, {}),
+        (faults.FailCode(305), "stations", {"base": "session_taken"}, {}),
+        (
+            faults.FailCode(20604),
+            "stations",
+            {"base": "request_rejected"},
+            {"code": "20604"},
+        ),
+        (
+            faults.FailCode(401),
+            "stations",
+            {"base": "no_permission"},
+            {"interface": "stations"},
+        ),
+        (
+            faults.Rewrite(lambda answer: answer | {"data": {"list": []}}),
+            "stations",
+            {"base": "no_plants"},
+            {},
+        ),
+        (faults.NullData(), "stations", {"base": "no_plants"}, {}),
+    ],
+)
+async def test_errors(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    fault: faults.Fault,
+    interface: str,
+    errors: dict[str, str],
+    placeholders: dict[str, str],
+) -> None:
+    """Each error has its own text, keeps what was typed and can be overcome."""
+    simulator.faults.add(fault, interface)
+    result = await _start(hass, account.credentials)
+    assert result["type"] is FlowResultType.FORM
+    assert result["errors"] == errors
+    assert result["description_placeholders"] == placeholders
+    assert _suggested(result) == account.credentials
+    simulator.faults.clear()
+    result = await _finish(hass, result, account.credentials)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize("host", ["", "ftp://example.com", "http://"])
+async def test_no_host(
+    hass: HomeAssistant, account: Account, simulator: Simulator, host: str
+) -> None:
+    """What is no address is refused at its field."""
+    result = await _start(hass, account.credentials | {"host": host})
+    assert result["errors"] == {"host": "invalid_host"}
+    result = await _finish(hass, result, account.credentials)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_portal_host(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A host of the web portal is answered with the base host to try."""
+    monkeypatch.setattr(
+        "custom_components.smartpvms.config_flow.northbound_host",
+        {"127.0.0.1": "eu5.fusionsolar.huawei.com"}.get,
+    )
+    simulator.faults.add(faults.HtmlPage(404), "login")
+    result = await _start(hass, account.credentials)
+    assert result["errors"] == {"host": "portal_host"}
+    assert result["description_placeholders"] == {"host": "eu5.fusionsolar.huawei.com"}
+    simulator.faults.clear()
+    result = await _finish(hass, result, account.credentials)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_unexpected_error(
+    hass: HomeAssistant,
+    account: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What nobody thought of is logged, and does not end the flow."""
+    with monkeypatch.context() as patched:
+        patched.setattr(NorthboundClient, "plants", None)
+        result = await _start(hass, account.credentials)
+    assert result["errors"] == {"base": "unknown"}
+    assert "Unexpected error while logging in" in caplog.text
+    caplog.clear()
+    result = await _finish(hass, result, account.credentials)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_reauthentication(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A new password is asked for, checked and used without a second login."""
+    old = added.credentials
+    simulator.change_password("Changed-2")
+    simulator.expire_token()
+    await added.poll()
+    [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    result = await hass.config_entries.flow.async_configure(flow["flow_id"])
+    assert result["step_id"] == "reauth_confirm"
+    assert result["description_placeholders"] == {
+        "name": "Lindenweg 12",
+        "username": "demo_api",
+    }
+    result = await _finish(hass, result, {"password": old["password"]})
+    assert result["errors"] == {"base": "invalid_auth"}
+    logins = len(simulator.calls_to("login"))
+    result = await _finish(hass, result, {"password": "Changed-2"})
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "reauth_successful"
+    assert added.entry.data == old | {"password": "Changed-2"}
+    assert len(simulator.calls_to("login")) == logins + 1

@@ -1,0 +1,162 @@
+"""Tests of an entry's life: set-up, retries, unloading."""
+
+from datetime import timedelta
+
+import pytest
+
+from custom_components.smartpvms.const import DOMAIN
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from tests.simulator import Simulator, faults, homes
+
+from .conftest import Account
+
+INVERTER = 1000000035436842
+
+
+def _state(account: Account) -> ConfigEntryState:
+    return account.entry.state
+
+
+async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> None:
+    """The flow hands its session and plant list over to the set-up."""
+    await account.add()
+    assert _state(account) is ConfigEntryState.LOADED
+    assert [call.interface for call in simulator.calls] == [
+        "login",
+        "stations",
+        "getDevList",
+        "getStationRealKpi",
+        "getDevRealKpi",
+        "getDevRealKpi",
+        "getDevRealKpi",
+    ]
+
+
+async def test_one_pass_every_five_minutes(
+    added: Account, simulator: Simulator
+) -> None:
+    """T#89, T#248: every group is read each 5 minutes, and no call is refused."""
+    simulator.calls.clear()
+    for _ in range(12):
+        await added.poll()
+    assert len(simulator.calls_to("getStationRealKpi")) == 12
+    assert len(simulator.calls_to("getDevRealKpi")) == 36
+    assert simulator.refusals == []
+
+
+async def test_unload_and_set_up_again(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A reload uses the session that is open."""
+    assert await hass.config_entries.async_unload(added.entry.entry_id)
+    assert _state(added) is ConfigEntryState.NOT_LOADED
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    await added.poll()
+    assert await hass.config_entries.async_setup(added.entry.entry_id)
+    await hass.async_block_till_done()
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert len(simulator.calls_to("login")) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "interface", "reason"),
+    [
+        (faults.FailCode(20200), "getDevList", "server_busy"),
+        (faults.FailCode(407), None, "rate_limited"),
+        (faults.FailCode(305), "getDevList", "session_taken"),
+        (faults.FailCode(401), "getDevList", "no_permission"),
+        (faults.FailCode(20009), "getDevList", "request_rejected"),
+        (faults.HtmlPage(), "getDevList", "not_northbound"),
+        (faults.DropConnection(), "getDevList", "cannot_connect"),
+    ],
+)
+async def test_set_up_is_retried(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    fault: faults.Fault,
+    interface: str | None,
+    reason: str,
+) -> None:
+    """T#150, T#176, T#289: a failed start ends in a retry, never in a dead entry."""
+    entry_id = added.entry.entry_id
+    await hass.config_entries.async_unload(entry_id)
+    await added.poll()
+    simulator.faults.add(fault, interface)
+    await hass.config_entries.async_setup(entry_id)
+    await hass.async_block_till_done()
+    assert _state(added) is ConfigEntryState.SETUP_RETRY
+    assert added.entry.error_reason_translation_key == reason
+    simulator.faults.clear()
+    await added.poll(timedelta(minutes=6))
+    assert _state(added) is ConfigEntryState.LOADED
+    assert added.value(INVERTER, "active_power") == "8.0"
+
+
+async def test_half_working_server(account: Account, simulator: Simulator) -> None:
+    """Set-up succeeds with what can be read; the rest follows."""
+    simulator.faults.add(faults.FailCode(20004), "getDevRealKpi")
+    await account.add()
+    assert _state(account) is ConfigEntryState.LOADED
+    assert account.registered(INVERTER, "active_power") is None
+    simulator.faults.clear()
+    await account.poll()
+    assert account.value(INVERTER, "active_power") == "8.0"
+
+
+async def test_no_plants_any_more(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """T#12: an account whose plants were all withdrawn says so, and recovers."""
+    plants, simulator.home.plants = simulator.home.plants, []
+    await hass.config_entries.async_reload(added.entry.entry_id)
+    await hass.async_block_till_done()
+    assert _state(added) is ConfigEntryState.SETUP_RETRY
+    assert added.entry.error_reason_translation_key == "no_plants"
+    simulator.home.plants = plants
+    await added.poll(timedelta(minutes=6))
+    assert _state(added) is ConfigEntryState.LOADED
+
+
+async def test_wrong_password_asks_for_the_new_one(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A changed password starts the re-authentication, at once and once."""
+    simulator.change_password("Changed-2")
+    simulator.expire_token()
+    await added.poll()
+    [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["source"] == SOURCE_REAUTH
+    wrong = [call for call in simulator.calls_to("login") if call.fail_code == 20400]
+    assert len(wrong) == 1
+
+
+async def test_locked_account_is_no_reason_to_ask(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A lock passes; the values come back by themselves."""
+    simulator.lock(minutes=30)
+    for _ in range(5):
+        await added.poll()
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    for _ in range(3):
+        await added.poll()
+    assert added.value(INVERTER, "active_power") == "8.0"
+
+
+async def test_large_account(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """T#106, 20015, 20017: no call names more than 100 plants or devices."""
+    simulator.home.plants = homes.fleet(plants=110, devices=440).plants
+    result = await account.add()
+    codes = [plant.code for plant in simulator.home.plants]
+    await hass.config_entries.flow.async_configure(result["flow_id"], {"plants": codes})
+    await hass.async_block_till_done()
+    assert account.entry.title == "110 plants"
+    assert all(call.fail_code == 0 for call in simulator.calls)
+    assert account.value(codes[-1], "day_power") is not None
+    assert simulator.refusals == []

@@ -1,0 +1,258 @@
+"""Tests that every documented data item becomes the entity it should be."""
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+DOCUMENT: Final = json.loads(
+    (Path(__file__).parent / "fixtures" / "data_items.json").read_text()
+)
+PLANT: Final = "plant"
+ITEMS: Final[dict[str, list[dict[str, Any]]]] = {
+    PLANT: DOCUMENT["plant_realtime"],
+    **{
+        type_id: table["items"]
+        for type_id, table in DOCUMENT["device_realtime"].items()
+    },
+}
+
+type Kind = tuple[str | None, str | None, str | None]
+"""Device class, unit and state class."""
+
+ENERGY: Final[Kind] = ("energy", "kWh", "total_increasing")
+REACTIVE_ENERGY: Final[Kind] = ("reactive_energy", "kvarh", "total_increasing")
+WATTS: Final[Kind] = ("power", "W", "measurement")
+STATE: Final[Kind] = ("enum", None, None)
+CONNECTION: Final[Kind] = ("connectivity", None, None)
+SWITCH: Final[Kind] = ("power", None, None)
+
+KIND_OF_UNIT: Final[dict[str | None, Kind]] = {
+    "A": ("current", "A", "measurement"),
+    "currency": ("monetary", "EUR", "total"),
+    "Degree": ("wind_direction", "°", "measurement_angle"),
+    "h": ("duration", "h", "measurement"),
+    "Hz": ("frequency", "Hz", "measurement"),
+    "kVA": ("apparent_power", "kVA", "measurement"),
+    "kVar": ("reactive_power", "kvar", "measurement"),
+    "kW": ("power", "kW", "measurement"),
+    "kWh": ENERGY,
+    # Home Assistant shows wind speeds in the unit of its unit system.
+    "m/s": ("wind_speed", "km/h", "measurement"),
+    "MJ/m2": (None, "MJ/m²", "total_increasing"),
+    "ms": ("timestamp", None, None),
+    "times": (None, "times", "total_increasing"),
+    "V": ("voltage", "V", "measurement"),
+    "Var": ("reactive_power", "var", "measurement"),
+    "W": WATTS,
+    "W/m2": ("irradiance", "W/m²", "measurement"),
+    "%": (None, "%", "measurement"),
+    "°C": ("temperature", "°C", "measurement"),
+}
+
+# What the unit does not tell, by key.
+KIND_OF_KEY: Final[dict[str, Kind]] = {
+    "battery_soc": ("battery", "%", "measurement"),
+    "soc": ("battery", "%", "measurement"),
+    "battery_soh": (None, "%", "measurement"),
+    "power_factor": ("power_factor", None, "measurement"),
+    "total_capacity": ("energy_storage", "kWh", "measurement"),
+    "total_runtime": ("duration", "h", "total_increasing"),
+    "supply_duration_per_total": ("duration", "h", "total_increasing"),
+    **dict.fromkeys(
+        (
+            *("inverter_state", "battery_status", "ch_discharge_model"),
+            *("battery_state", "running_state", "grid_quality_grade"),
+            "real_health_state",
+        ),
+        STATE,
+    ),
+    **dict.fromkeys(("run_state", "meter_status"), CONNECTION),
+    **dict.fromkeys(("mains_state", "on_off_state"), SWITCH),
+    # Units that the document has wrong.
+    "ac_output_frequency": ("frequency", "Hz", "measurement"),
+    "forward_reactive_cap": REACTIVE_ENERGY,
+    "reverse_reactive_cap": REACTIVE_ENERGY,
+    **{
+        f"{direction}_reactive_{tariff}": REACTIVE_ENERGY
+        for direction in ("positive", "reverse")
+        for tariff in ("peak", "power", "valley", "top")
+    },
+    **{f"active_power_{phase}": WATTS for phase in "abc"},
+}
+KIND_OF_ITEM: Final = {("17", "active_power"): WATTS}
+
+# A raw value and the state that it means.
+STATES: Final[dict[str, tuple[float, str]]] = {
+    "inverter_state": (512.0, "grid_connected"),
+    "battery_status": (2.0, "running"),
+    "ch_discharge_model": (4.0, "automatic"),
+    "battery_state": (5.0, "charging"),
+    "running_state": (2.0, "running"),
+    "grid_quality_grade": (3.0, "class_3"),
+    "real_health_state": (3, "healthy"),
+    "run_state": (1, "on"),
+    "meter_status": (1.0, "on"),
+    "mains_state": (1.0, "on"),
+    "on_off_state": (0.0, "on"),
+    "wind_speed": (2.25, "8.1"),
+    "open_time": (1782010140000.0, "2026-06-21T02:49:00+00:00"),
+    "close_time": (1781985600000.0, "2026-06-20T20:00:00+00:00"),
+}
+
+
+def _kind(source: str, item: dict[str, Any]) -> Kind:
+    key = item["key"]
+    return (
+        KIND_OF_ITEM.get((source, key))
+        or KIND_OF_KEY.get(key)
+        or KIND_OF_UNIT[item["unit"]]
+    )
+
+
+def _raw_and_state(position: int, key: str) -> tuple[float, str]:
+    value = round(1.25 + position * 0.5, 2)
+    return STATES.get(key, (value, str(value)))
+
+
+@pytest.fixture
+def home() -> Home:
+    """Return an account that has every device type."""
+    return Home(
+        [
+            *homes.family().plants,
+            *homes.farm().plants,
+            *homes.telecom().plants,
+            *homes.emma().plants,
+        ]
+    )
+
+
+def _rewrite(payload: dict[str, Any]) -> dict[str, Any]:
+    """Give every documented item of every row a value of its own."""
+    source = str(payload["params"].get("devTypeId", PLANT))
+    for row in payload["data"]:
+        row["dataItemMap"] = {
+            item["key"]: _raw_and_state(position, item["key"])[0]
+            for position, item in enumerate(ITEMS.get(source, []))
+        }
+    return payload
+
+
+@pytest.fixture
+async def reported(
+    hass: HomeAssistant,
+    all_entities_enabled: None,
+    account: Account,
+    simulator: Simulator,
+) -> dict[str, dict[str, State]]:
+    """Return the states by source and key, every documented item being reported."""
+    simulator.faults.add(faults.Rewrite(_rewrite), "getStationRealKpi")
+    simulator.faults.add(faults.Rewrite(_rewrite), "getDevRealKpi")
+    result = await account.add()
+    plants = simulator.home.plants
+    await hass.config_entries.flow.async_configure(
+        result["flow_id"], {"plants": [plant.code for plant in plants]}
+    )
+    await hass.async_block_till_done()
+    ids: dict[str, str | int] = {PLANT: plants[0].code}
+    for plant in plants:
+        ids |= {str(int(device.type_id)): device.id for device in plant.devices}
+    return {
+        source: {
+            item["key"]: state
+            for item in items
+            if (state := account.state(ids[source], item["key"]))
+        }
+        for source, items in ITEMS.items()
+    }
+
+
+def _rows(reported: dict[str, dict[str, State]]) -> Iterator[tuple[Any, ...]]:
+    for source, states in reported.items():
+        for key, state in states.items():
+            yield (
+                source,
+                key,
+                state.attributes.get("device_class"),
+                state.attributes.get("unit_of_measurement"),
+                state.attributes.get("state_class"),
+                state.state,
+            )
+
+
+async def test_every_documented_item(reported: dict[str, dict[str, State]]) -> None:
+    """285 of 285 items: device class, unit, state class and the reported value."""
+    expected = {
+        (source, item["key"], *_kind(source, item), _raw_and_state(n, item["key"])[1])
+        for source, items in ITEMS.items()
+        for n, item in enumerate(items)
+    }
+    assert len(expected) == 285
+    assert set(_rows(reported)) == expected
+
+
+async def test_every_item_has_a_name(
+    hass: HomeAssistant, reported: dict[str, dict[str, State]]
+) -> None:
+    """Names are complete, and those of one device differ."""
+    registry = er.async_get(hass)
+    for states in reported.values():
+        entries = [registry.async_get(state.entity_id) for state in states.values()]
+        names = [entry.original_name for entry in entries if entry]
+        assert len(set(names)) == len(states)
+        assert all(name and "{" not in name and "_" not in name for name in names)
+
+
+def test_every_inverter_state(account: Account) -> None:
+    """The table of inverter states is the document's."""
+    from custom_components.smartpvms.descriptions import INVERTER_STATES
+
+    assert {str(state) for state in INVERTER_STATES} == set(DOCUMENT["inverter_states"])
+    assert len(set(INVERTER_STATES.values())) == 26
+
+
+async def test_newer_items(
+    hass: HomeAssistant,
+    all_entities_enabled: None,
+    account: Account,
+    simulator: Simulator,
+) -> None:
+    """Items that are newer than the document are known as well."""
+    simulator.home.plants = homes.emma().plants
+    await account.add()
+    plant = simulator.home.plants[0]
+    emma, _, battery = plant.devices
+    energy: set[tuple[str | int, str]] = {
+        (plant.code, "day_on_grid_energy"),
+        (plant.code, "day_use_energy"),
+        (battery.id, "total_charged_energy"),
+        (battery.id, "total_discharged_energy"),
+        (emma.id, "active_cap"),
+        (emma.id, "reverse_active_cap"),
+        (emma.id, "ex_active_cap"),
+        (emma.id, "ex_reverse_active_cap"),
+    }
+    for source_id, key in energy:
+        state = account.state(source_id, key)
+        assert state
+        assert state.attributes["device_class"] == "energy"
+    truth = simulator.device_items(emma.id)
+    assert float(account.value(emma.id, "active_power") or "") == truth["active_power"]
+    assert (
+        account.value(battery.id, "rated_capacity")
+        == f"{simulator.device_items(battery.id)['rated_capacity']}"
+    )
+    assert account.registered(battery.id, "battery_unit_info") is None
+    imported = account.registered(emma.id, "active_cap")
+    assert imported
+    assert imported.original_name == "Imported energy"

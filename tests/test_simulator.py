@@ -1,0 +1,1262 @@
+"""Tests of the simulator: it must be right, or nothing that is compared with it is."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+import json
+import math
+from pathlib import Path
+import signal
+import sys
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import aiohttp
+from freezegun import freeze_time
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from tests.simulator import (
+    Device,
+    DeviceType,
+    Home,
+    Plant,
+    RealClock,
+    SetClock,
+    Simulator,
+    SpedClock,
+    faults,
+    homes,
+)
+from tests.simulator.energy import _played
+
+NOON = datetime(2026, 6, 21, 10, 0, tzinfo=UTC)
+NIGHT = datetime(2026, 6, 21, 23, 30, tzinfo=UTC)
+BERLIN = ZoneInfo("Europe/Berlin")
+DOCUMENT = json.loads(
+    (Path(__file__).parent / "fixtures" / "data_items.json").read_text(encoding="utf-8")
+)
+ALL_HOMES = {name: home for name, home in homes.HOMES.items() if name != "fleet"}
+
+type Answer = tuple[int, bytes]
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+
+class Client:
+    """A person with curl."""
+
+    def __init__(self, session: aiohttp.ClientSession, simulator: Simulator) -> None:
+        """Talk to a simulator."""
+        self._session = session
+        self._simulator = simulator
+        self.token = ""
+
+    async def raw(self, interface: str, body: Any = None) -> Answer:
+        """Return status and body of an answer."""
+        async with self._session.post(
+            f"{self._simulator.url}/thirdData/{interface}",
+            json=body or {},
+            headers={"XSRF-TOKEN": self.token},
+        ) as response:
+            self.token = response.headers.get("XSRF-TOKEN", self.token)
+            return response.status, await response.read()
+
+    async def call(self, interface: str, **body: Any) -> dict[str, Any]:
+        """Return an answer's JSON."""
+        _, content = await self.raw(interface, body)
+        answer: dict[str, Any] = json.loads(content)
+        return answer
+
+    async def code(self, interface: str, **body: Any) -> Any:
+        """Return an answer's failCode."""
+        return (await self.call(interface, **body))["failCode"]
+
+    async def log_in(self, password: str = "Simulated-1") -> Any:
+        """Log in and return the failCode."""
+        return await self.code("login", userName="demo_api", systemCode=password)
+
+    async def devices(self, *devices: Device, **more: Any) -> dict[str, Any]:
+        """Ask for the real-time items of devices of one type."""
+        ids = ",".join(str(device.id) for device in devices)
+        fields = {"devIds": ids, "devTypeId": devices[0].type_id} | more
+        return await self.call("getDevRealKpi", **fields)
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """Return a clock at noon in summer."""
+    return SetClock(NOON)
+
+
+@pytest.fixture
+def home() -> Home:
+    """Return the home of the test."""
+    return homes.family()
+
+
+@pytest.fixture
+async def simulator(home: Home, clock: SetClock) -> AsyncIterator[Simulator]:
+    """Serve the home without quotas."""
+    simulator = Simulator(home, clock, quotas=False)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def session() -> AsyncIterator[aiohttp.ClientSession]:
+    """Return an HTTP session."""
+    async with aiohttp.ClientSession() as session:
+        yield session
+
+
+@pytest.fixture
+async def client(simulator: Simulator, session: aiohttp.ClientSession) -> Client:
+    """Return a client that is logged in."""
+    client = Client(session, simulator)
+    assert await client.log_in() == 0
+    return client
+
+
+def only_plant(home: Home) -> Plant:
+    """Return the only plant of a home."""
+    [plant] = home.plants
+    return plant
+
+
+def device_of(home: Home, type_id: int) -> Device:
+    """Return the first device of a type."""
+    return next(device for _, device in home.devices() if device.type_id == type_id)
+
+
+def at(home: Home, moment: datetime) -> Simulator:
+    """Return a simulator at a moment."""
+    return Simulator(home, SetClock(moment))
+
+
+# The physics.
+
+
+@pytest.mark.parametrize("name", ALL_HOMES)
+@settings(max_examples=40, deadline=None)
+@given(minutes=st.integers(0, 700 * 1440), seconds=st.floats(0, 59.9))
+def test_powers_balance_at_every_moment(
+    name: str, minutes: int, seconds: float
+) -> None:
+    """No power appears or vanishes."""
+    moment = datetime(2025, 1, 3, tzinfo=UTC) + timedelta(
+        minutes=minutes, seconds=seconds
+    )
+    home = ALL_HOMES[name]()
+    flows = at(home, moment).flows(only_plant(home).code)
+    assert flows.pv + flows.grid_import + flows.discharge == pytest.approx(
+        flows.load + flows.grid_export + flows.charge + flows.losses, abs=1e-6
+    )
+    assert (
+        min(
+            flows.pv,
+            flows.load,
+            flows.grid_import,
+            flows.grid_export,
+            flows.charge,
+            flows.discharge,
+            flows.losses,
+        )
+        >= 0
+    )
+    assert flows.grid_import * flows.grid_export == 0
+    assert flows.charge * flows.discharge == 0
+
+
+@pytest.mark.parametrize("name", ALL_HOMES)
+def test_energies_are_the_integral_of_the_powers(name: str) -> None:
+    """A sum over seconds finds the same energy, even across a simulated day's end."""
+    home = ALL_HOMES[name]()
+    plant = only_plant(home)
+    start = datetime(2026, 5, 4, 0, 30, 20, tzinfo=UTC)
+    end = datetime(2026, 5, 5, 13, 10, 40, tzinfo=UTC)
+    simulator = at(home, end)
+    energy = simulator.energy(plant.code, start, end)
+    steps = int((end - start).total_seconds()) // 20
+    moments = [start + timedelta(seconds=20 * step) for step in range(steps)]
+    flows = [simulator.flows(plant.code, moment) for moment in moments]
+    for field in ("pv", "load", "grid_import", "grid_export", "charge", "discharge"):
+        total = sum(getattr(flow, field) for flow in flows) * 20 / 3_600_000
+        assert getattr(energy, field) == pytest.approx(total, rel=1e-9, abs=1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.integers(0, 650 * 1440), min_size=3, max_size=3, unique=True))
+def test_energies_add_up(minutes: list[int]) -> None:
+    """Energy between two moments is the sum of its parts, blocks of days or not."""
+    first, middle, last = (
+        datetime(2025, 1, 3, tzinfo=UTC) + timedelta(minutes=minute)
+        for minute in sorted(minutes)
+    )
+    home = homes.family()
+    code = only_plant(home).code
+    simulator = at(home, NOON)
+    whole = simulator.energy(code, first, last)
+    parts = simulator.energy(code, first, middle), simulator.energy(code, middle, last)
+    assert whole.pv == pytest.approx(parts[0].pv + parts[1].pv, abs=1e-6)
+    assert whole.load == pytest.approx(parts[0].load + parts[1].load, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["family", "emma", "farm", "telecom"])
+def test_battery_is_where_its_energy_put_it(name: str) -> None:
+    """The state of charge follows from what was charged and discharged."""
+    home = ALL_HOMES[name]()
+    plant = only_plant(home)
+    battery = plant.site.battery
+    assert battery is not None
+    start = datetime(2026, 5, 4, 2, 0, tzinfo=UTC)
+    for hours in (3, 9, 15, 20):
+        moment = start + timedelta(hours=hours)
+        energy = at(home, moment).energy(plant.code, start, moment)
+        stored = (
+            energy.charge * battery.efficiency - energy.discharge / battery.efficiency
+        )
+        soc = battery.floor * 100 + stored * 1000 / battery.capacity_wh * 100
+        assert plant.site.state(moment.timestamp())[0] == pytest.approx(soc, abs=0.01)
+
+
+def test_battery_does_not_jump_before_dawn() -> None:
+    """Emptying the battery at night's end neither loses nor invents energy."""
+    site = only_plant(homes.family()).site
+    for day in range(0, 400, 5):
+        turn = datetime(2025, 2, 1, 2, 0, tzinfo=UTC).timestamp() + day * 86400
+        before, after = site.state(turn - 60)[0], site.state(turn)[0]
+        # A minute at full power moves it by less than a percent.
+        assert before == pytest.approx(after, abs=1.0)
+
+
+def test_a_year_of_sun_is_that_of_the_place() -> None:
+    """Berlin gives about 900 kWh per kWp, most of it in summer."""
+    home = homes.family()
+    plant = only_plant(home)
+    simulator = at(home, NOON)
+
+    def specific(month: int, months: int) -> float:
+        start = datetime(2025 + (month - 1) // 12, (month - 1) % 12 + 1, 1, tzinfo=UTC)
+        stop = month + months
+        end = datetime(2025 + (stop - 1) // 12, (stop - 1) % 12 + 1, 1, tzinfo=UTC)
+        return simulator.energy(plant.code, start, end).pv / plant.capacity_kwp
+
+    assert specific(2, 12) == pytest.approx(900, rel=0.12)
+    assert specific(6, 1) > 3 * specific(12, 1)
+
+
+def test_string_inverters_clip_and_never_exceed_their_panels() -> None:
+    """The AC side stays below the limit and below the DC side."""
+    home = homes.farm()
+    plant = only_plant(home)
+    outputs = [
+        (items["active_power"], items["mppt_power"])
+        for hour in range(24)
+        for items in [
+            at(home, datetime(2026, 5, 20, hour, tzinfo=UTC)).device_items(
+                device_of(home, DeviceType.STRING_INVERTER).id
+            )
+        ]
+    ]
+    assert all(ac <= 50.0 for ac, _ in outputs)
+    assert all(ac <= dc for ac, dc in outputs)
+    assert max(ac for ac, _ in outputs) > 20
+    assert plant.capacity_kwp == 240
+
+
+# The items.
+
+
+@pytest.mark.parametrize("type_id", DOCUMENT["device_realtime"])
+@pytest.mark.parametrize("moment", [NOON, NIGHT])
+def test_every_documented_item_is_sent(type_id: str, moment: datetime) -> None:
+    """Each device type sends each of its documented keys, null where it must be."""
+    documented = DOCUMENT["device_realtime"][type_id]["items"]
+    home = next(
+        home
+        for home in (factory() for factory in ALL_HOMES.values())
+        if any(device.type_id == int(type_id) for _, device in home.devices())
+    )
+    items = at(home, moment).device_items(device_of(home, int(type_id)).id)
+    assert {item["key"] for item in documented} <= set(items)
+    for item in documented:
+        assert (items[item["key"]] is None) is item["always_null"], item["key"]
+
+
+@pytest.mark.parametrize("type_id", DOCUMENT["device_history"])
+async def test_every_documented_history_item_is_sent(type_id: str) -> None:
+    """History rows have the keys of the history lists, without run_state."""
+    documented = {item["key"] for item in DOCUMENT["device_history"][type_id]["items"]}
+    home = next(
+        home
+        for home in (factory() for factory in ALL_HOMES.values())
+        if any(device.type_id == int(type_id) for _, device in home.devices())
+    )
+    simulator = Simulator(home, SetClock(NOON), quotas=False)
+    now = int(NOON.timestamp() * 1000)
+    async with simulator.serve(), aiohttp.ClientSession() as session:
+        client = Client(session, simulator)
+        await client.log_in()
+        answer = await client.call(
+            "getDevHistoryKpi",
+            devIds=str(device_of(home, int(type_id)).id),
+            devTypeId=int(type_id),
+            startTime=now,
+            endTime=now,
+        )
+    [row] = answer["data"]
+    assert documented <= set(row["dataItemMap"])
+    assert "run_state" not in row["dataItemMap"]
+
+
+def test_plant_items() -> None:
+    """A plant sends the documented items, and two newer ones by option."""
+    home = homes.family()
+    plant = only_plant(home)
+    documented = {item["key"] for item in DOCUMENT["plant_realtime"]}
+    newer = {"day_on_grid_energy", "day_use_energy"}
+    assert set(at(home, NOON).plant_items(plant.code)) == documented | newer
+    plant.newer_items = False
+    assert set(at(home, NOON).plant_items(plant.code)) == documented
+
+
+def test_newer_battery_items_are_an_option() -> None:
+    """Older servers know only today's energies of a battery."""
+    home = homes.family()
+    battery = device_of(home, DeviceType.BATTERY)
+    newer = {
+        "total_charged_energy",
+        "total_discharged_energy",
+        "rated_capacity",
+        "battery_unit_info",
+    }
+    assert newer <= set(at(home, NOON).device_items(battery.id))
+    only_plant(home).newer_items = False
+    assert not newer & set(at(home, NOON).device_items(battery.id))
+
+
+@pytest.mark.parametrize("hour", range(24))
+def test_signs_and_units(hour: int) -> None:
+    """Power sensors count export as positive, in W; batteries count charging."""
+    moment = NOON.replace(hour=hour)
+    home = homes.family()
+    simulator = at(home, moment)
+    flows = simulator.flows(only_plant(home).code)
+    sensor = simulator.device_items(device_of(home, DeviceType.POWER_SENSOR).id)
+    battery = simulator.device_items(device_of(home, DeviceType.BATTERY).id)
+    inverter = simulator.device_items(
+        device_of(home, DeviceType.RESIDENTIAL_INVERTER).id
+    )
+    exported = flows.grid_export - flows.grid_import
+    assert sensor["active_power"] == pytest.approx(exported, abs=1)
+    phases = sum(sensor[f"active_power_{phase}"] for phase in "abc")
+    assert phases == pytest.approx(exported, abs=2)
+    charging = flows.charge - flows.discharge
+    assert battery["ch_discharge_power"] == pytest.approx(charging, abs=1)
+    assert inverter["active_power"] * 1000 - exported == pytest.approx(
+        flows.load, abs=2
+    )
+    assert sensor["meter_u"] * sensor["meter_i"] == pytest.approx(
+        abs(sensor["active_power_a"]), abs=1
+    )
+
+
+def test_emma_counts_the_other_way_round_in_kw() -> None:
+    """EMMA counts import as positive."""
+    home = homes.emma()
+    simulator = at(home, NOON)
+    flows = simulator.flows(only_plant(home).code)
+    items = simulator.device_items(device_of(home, DeviceType.EMMA).id)
+    imported = (flows.grid_import - flows.grid_export) / 1000
+    assert imported < -1
+    assert items["active_power"] == pytest.approx(imported, abs=0.001)
+    later = at(home, NOON + timedelta(hours=1))
+    energy = later.energy(only_plant(home).code, NOON, NOON + timedelta(hours=1))
+    grown = later.device_items(device_of(home, DeviceType.EMMA).id)
+    assert grown["reverse_active_cap"] - items["reverse_active_cap"] == pytest.approx(
+        energy.grid_export, abs=0.011
+    )
+
+
+def test_meters_of_the_older_generation_report_kw() -> None:
+    """The total of the grid meter and all phases come in W or in kW."""
+    home = homes.farm()
+    meter = device_of(home, DeviceType.GRID_METER)
+    newer = at(home, NOON).device_items(meter.id)
+    only_plant(home).firmware = "kw"
+    older = at(home, NOON).device_items(meter.id)
+    for key in ("active_power", "active_power_a", "active_power_b", "active_power_c"):
+        assert older[key] == pytest.approx(newer[key] / 1000, abs=0.001)
+    assert abs(newer["active_power_b"]) == pytest.approx(
+        newer["b_u"] * newer["b_i"], rel=0.01, abs=1
+    )
+
+
+@pytest.mark.parametrize(("positive", "sign"), [("charge", 1), ("discharge", -1)])
+def test_the_sign_of_the_ess_is_an_option(positive: Any, sign: int) -> None:
+    """Clients disagree on the sign of the C&I storage."""
+    home = homes.farm()
+    plant = only_plant(home)
+    plant.ess_positive = positive
+    evening = datetime(2026, 6, 21, 19, 0, tzinfo=UTC)
+    items = at(home, evening).device_items(device_of(home, DeviceType.ESS).id)
+    flows = at(home, evening).flows(plant.code)
+    assert flows.discharge > 0
+    assert items["ch_discharge_power"] == pytest.approx(-sign * flows.discharge, abs=1)
+
+
+def test_strings_carry_the_power_of_their_mppt() -> None:
+    """Voltage times current of all strings is the DC power."""
+    for home, type_id, inputs in (
+        (homes.family(), DeviceType.RESIDENTIAL_INVERTER, 8),
+        (homes.farm(), DeviceType.STRING_INVERTER, 28),
+    ):
+        items = at(home, NOON).device_items(device_of(home, type_id).id)
+        power = sum(items[f"pv{n}_u"] * items[f"pv{n}_i"] for n in range(1, inputs + 1))
+        assert power == pytest.approx(items["mppt_power"] * 1000, rel=0.005)
+        assert items[f"pv{inputs}_u"] == items[f"pv{inputs}_i"] == 0.0
+        assert f"pv{inputs + 1}_u" not in items
+        ac = sum(items[f"{phase}_u"] * items[f"{phase}_i"] for phase in "abc")
+        assert ac == pytest.approx(items["active_power"] * 1000, rel=0.005)
+
+
+def test_an_inverter_without_battery_sleeps_at_night() -> None:
+    """State, times and voltages tell day from night."""
+    home = homes.apartment()
+    inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
+    day = at(home, NOON).device_items(inverter.id)
+    night = at(home, NIGHT).device_items(inverter.id)
+    assert (day["inverter_state"], night["inverter_state"]) == (512.0, 40960.0)
+    assert day["close_time"] == "N/A"
+    assert day["open_time"] < NOON.timestamp() * 1000 < night["close_time"]
+    assert night["close_time"] < NIGHT.timestamp() * 1000
+    assert night["a_u"] == night["active_power"] == night["pv1_u"] == 0.0
+    assert 225 < day["a_u"] < 240
+    assert day["b_u"] == day["c_i"] == 0.0
+    assert night["run_state"] == 1
+
+
+def test_single_phase_power_sensors_blank_what_they_cannot_measure() -> None:
+    """The keys of phases B and C say N/A."""
+    home = homes.apartment(meter=True)
+    items = at(home, NOON).device_items(device_of(home, DeviceType.POWER_SENSOR).id)
+    assert items["b_u"] == items["active_power_a"] == items["ab_u"] == "N/A"
+    assert items["meter_u"] * items["meter_i"] == pytest.approx(
+        abs(items["active_power"]), abs=1
+    )
+
+
+# The counters.
+
+
+def test_lifetime_counters_grow_by_the_energy() -> None:
+    """What the counters gain in a week is what was really produced."""
+    home = homes.family()
+    plant = only_plant(home)
+    end = NOON + timedelta(days=7)
+    energy = at(home, end).energy(plant.code, NOON, end)
+    for type_id, key, expected in (
+        (DeviceType.POWER_SENSOR, "active_cap", energy.grid_export),
+        (DeviceType.POWER_SENSOR, "reverse_active_cap", energy.grid_import),
+        (DeviceType.BATTERY, "total_charged_energy", energy.charge),
+        (DeviceType.BATTERY, "total_discharged_energy", energy.discharge),
+    ):
+        device = device_of(home, type_id)
+        before = at(home, NOON).device_items(device.id)[key]
+        after = at(home, end).device_items(device.id)[key]
+        assert before > 100
+        assert after - before == pytest.approx(expected, abs=0.011)
+    inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
+    before, after = (
+        sum(at(home, moment).device_items(inverter.id)[f"mppt_{n}_cap"] for n in (1, 2))
+        for moment in (NOON, end)
+    )
+    assert after - before == pytest.approx(energy.pv, abs=0.03)
+
+
+@pytest.mark.parametrize("day", [21, 28])
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata", "America/New_York"])
+def test_daily_counters_reset_at_local_midnight(day: int, zone: str) -> None:
+    """The last five minutes before midnight hold the day, and midnight holds 0."""
+    home = homes.family(time_zone=zone)
+    plant = only_plant(home)
+    midnight = datetime(2026, 6, day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
+    start = midnight - timedelta(days=1)
+    last = midnight - timedelta(minutes=5)
+    evening = at(home, midnight - timedelta(seconds=1)).plant_items(plant.code)
+    energy = at(home, last).energy(plant.code, start, last)
+    assert evening["day_use_energy"] == pytest.approx(energy.load, abs=0.006)
+    assert evening["day_on_grid_energy"] == pytest.approx(energy.grid_export, abs=0.006)
+    assert evening["day_use_energy"] > 5
+    morning = at(home, midnight).plant_items(plant.code)
+    assert morning["day_use_energy"] == morning["day_power"] == 0.0
+    assert morning["total_power"] >= evening["total_power"]
+
+
+@pytest.mark.parametrize(
+    ("date", "hours"), [((2026, 3, 29), 23), ((2025, 10, 26), 25), ((2026, 5, 5), 24)]
+)
+def test_days_of_clock_changes(date: tuple[int, int, int], hours: int) -> None:
+    """A day of 23 or 25 hours holds the energy of 23 or 25 hours."""
+    home = homes.family()
+    plant = only_plant(home)
+    start = datetime(*date, tzinfo=BERLIN).astimezone(UTC)
+    last = start + timedelta(hours=hours) - timedelta(minutes=5)
+    items = at(home, last).plant_items(plant.code)
+    energy = at(home, last).energy(plant.code, start, last)
+    assert items["day_use_energy"] == pytest.approx(energy.load, abs=0.006)
+    after = at(home, start + timedelta(hours=hours)).plant_items(plant.code)
+    assert after["day_use_energy"] == 0.0
+
+
+def test_monthly_counter_resets_on_the_local_first() -> None:
+    """The month ends with its last day, in the plant's time."""
+    home = homes.family()
+    plant = only_plant(home)
+    first = datetime(2026, 6, 1, tzinfo=BERLIN).astimezone(UTC)
+    evening = at(home, first - timedelta(seconds=1)).plant_items(plant.code)
+    morning = at(home, first).plant_items(plant.code)
+    assert evening["month_power"] > 500
+    assert morning["month_power"] == 0.0
+
+
+def test_without_battery_the_plant_yields_what_its_inverters_yield() -> None:
+    """The plant's yield is the sum of its inverters'."""
+    home = homes.farm()
+    simulator = at(home, NOON)
+    inverters = sum(
+        simulator.device_items(device.id)["day_cap"]
+        for _, device in home.devices()
+        if device.type_id == DeviceType.STRING_INVERTER
+    )
+    assert simulator.plant_items(only_plant(home).code)["day_power"] == pytest.approx(
+        inverters, abs=0.03
+    )
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.lists(
+        st.integers(0, 900 * 288).map(
+            lambda step: datetime(2025, 1, 3, tzinfo=UTC) + timedelta(minutes=5 * step)
+        ),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_answers_do_not_depend_on_earlier_questions(moments: list[datetime]) -> None:
+    """The same seed gives the same answers, in any order."""
+
+    def answers(order: list[datetime], seed: int) -> dict[datetime, Any]:
+        home = homes.family(seed=seed)
+        return {moment: at(home, moment).plant_items("NE=35436840") for moment in order}
+
+    forward = answers(moments, 1)
+    _played.cache_clear()
+    assert answers(moments[::-1], 1) == forward
+
+
+def test_another_seed_is_another_year() -> None:
+    """Weather and habits follow from the seed."""
+    one, two = (
+        at(homes.family(seed=seed), NOON).plant_items("NE=35436840") for seed in (1, 2)
+    )
+    assert one["day_use_energy"] != two["day_use_energy"]
+
+
+def test_values_are_those_of_the_last_full_five_minutes() -> None:
+    """The cloud collects every five minutes."""
+    home = homes.family()
+    code = only_plant(home).code
+    items = [
+        at(home, NOON + timedelta(seconds=seconds)).plant_items(code)
+        for seconds in (0, 299, 300)
+    ]
+    assert items[0] == items[1] != items[2]
+
+
+def test_nothing_is_known_before_the_plant_existed() -> None:
+    """A question about the time before commissioning is a mistake of the test."""
+    home = homes.family()
+    with pytest.raises(ValueError, match="2025-01-01"):
+        at(home, datetime(2024, 6, 1, tzinfo=UTC)).flows(only_plant(home).code)
+
+
+# The clocks.
+
+
+def test_clocks() -> None:
+    """A real, a sped-up and a set clock."""
+    with freeze_time(NOON) as frozen:
+        real, sped = RealClock(), SpedClock(60, NIGHT)
+        frozen.tick(timedelta(seconds=10))
+        assert real.now() == NOON + timedelta(seconds=10)
+        assert sped.now() == NIGHT + timedelta(minutes=10)
+        assert SpedClock(2).now() == real.now()
+    clock = SetClock(NOON)
+    clock.tick(timedelta(minutes=5))
+    assert clock.now() == NOON + timedelta(minutes=5)
+    clock.set(NIGHT)
+    assert clock.now() == NIGHT
+
+
+# The interfaces.
+
+
+async def test_login_hands_out_the_token_twice(
+    simulator: Simulator, session: aiohttp.ClientSession
+) -> None:
+    """The token comes in a header and in a cookie."""
+    async with session.post(
+        f"{simulator.url}/thirdData/login",
+        json={"userName": "demo_api", "systemCode": "Simulated-1"},
+    ) as response:
+        token = response.headers["XSRF-TOKEN"]
+        assert token.startswith("x-")
+        assert len(token) == 128
+        assert response.cookies["XSRF-TOKEN"].value == token
+        assert (await response.json())["success"] is True
+
+
+async def test_stations(client: Client, simulator: Simulator) -> None:
+    """The new plant list has kWp, coordinates as strings, and no params."""
+    answer = await client.call("stations", pageNo=1)
+    assert "params" not in answer
+    [row] = answer["data"]["list"]
+    assert row["plantCode"] == only_plant(simulator.home).code
+    assert row["capacity"] == 11.34
+    assert row["latitude"] == "52.520000"
+    assert row["gridConnectionDate"] == "2025-01-01T16:23:00+01:00"
+    assert await client.code("stations") == 30004
+    assert await client.code("getStationList") == 401
+
+
+async def test_old_accounts_have_the_old_plant_list(
+    session: aiohttp.ClientSession,
+) -> None:
+    """It is a bare array in MW, and in pages only if asked for."""
+    simulator = Simulator(homes.family(), SetClock(NOON), account="old")
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        assert await client.code("stations", pageNo=1) == 401
+        [row] = (await client.call("getStationList"))["data"]
+        assert row["capacity"] == 0.01134
+        paged = await client.call("getStationList", pageNo=1, pageSize=50)
+        assert paged["data"]["list"] == [row]
+
+
+@pytest.mark.parametrize("home", [homes.fleet(plants=230, devices=230)])
+async def test_pages_of_plants(client: Client, simulator: Simulator) -> None:
+    """A page holds 100 plants."""
+    pages = [
+        (await client.call("stations", pageNo=page))["data"] for page in (1, 2, 3, 4)
+    ]
+    assert [len(page["list"]) for page in pages] == [100, 100, 30, 0]
+    assert pages[0]["pageCount"] == 3
+    assert pages[0]["total"] == 230
+    codes = ",".join(plant.code for plant in simulator.home.plants[:101])
+    assert await client.code("getStationRealKpi", stationCodes=codes) == 20015
+    assert await client.code("getDevList", stationCodes=codes) == 20015
+
+
+async def test_device_list(client: Client, simulator: Simulator) -> None:
+    """Ids are exact, and some devices have no serial number."""
+    code = only_plant(simulator.home).code
+    answer = await client.call("getDevList", stationCodes=code)
+    assert answer["params"] == {
+        "stationCodes": code,
+        "currentTime": int(NOON.timestamp() * 1000),
+    }
+    rows = {row["devTypeId"]: row for row in answer["data"]}
+    assert rows[38]["id"] == 1000000035436842
+    assert rows[38]["devDn"] == "NE=35436842"
+    assert rows[38]["invType"] == "SUN2000-8KTL-M1"
+    assert rows[39]["esnCode"] is rows[47]["esnCode"] is None
+    assert rows[62]["esnCode"]
+
+
+async def test_live_values_are_the_true_ones(
+    client: Client, simulator: Simulator
+) -> None:
+    """What is served is what the simulator says is true."""
+    plant = only_plant(simulator.home)
+    answer = await client.call("getStationRealKpi", stationCodes=plant.code)
+    assert answer["data"] == [
+        {
+            "stationCode": plant.code,
+            "dataItemMap": simulator.plant_items(plant.code),
+        }
+    ]
+    battery = device_of(simulator.home, DeviceType.BATTERY)
+    answer = await client.devices(battery, devTypeId="39")
+    assert answer["data"] == [
+        {
+            "devId": battery.id,
+            "sn": "null",
+            "dataItemMap": simulator.device_items(battery.id),
+        }
+    ]
+    assert answer["params"]["devTypeId"] == "39"
+
+
+async def test_history_is_what_live_would_have_said(
+    client: Client, simulator: Simulator, clock: SetClock
+) -> None:
+    """Each row equals the live answer of its time, but for what history leaves out."""
+    inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
+    clock.set(NOON + timedelta(hours=2))
+    await client.log_in()
+    answer = await client.call(
+        "getDevHistoryKpi",
+        devIds=str(inverter.id),
+        devTypeId=38,
+        startTime=int((NOON - timedelta(hours=1)).timestamp() * 1000) + 1,
+        endTime=int((NOON + timedelta(hours=9)).timestamp() * 1000),
+    )
+    rows = answer["data"]
+    times = [row["collectTime"] for row in rows]
+    first = int(NOON.timestamp() * 1000) - 55 * 60_000
+    assert times == list(range(first, first + 36 * 300_000, 300_000))
+    unused = {f"pv{number}_{unit}": None for number in range(3, 9) for unit in "ui"}
+    for row in rows[::7]:
+        clock.set(datetime.fromtimestamp(row["collectTime"] / 1000, UTC))
+        live = simulator.device_items(inverter.id)
+        del live["run_state"]
+        assert row["dataItemMap"] == live | unused
+
+
+async def test_refused_requests(client: Client, simulator: Simulator) -> None:
+    """Wrong requests are answered with the codes of the document."""
+    code = only_plant(simulator.home).code
+    inverter = device_of(simulator.home, 38).id
+    now = int(NOON.timestamp() * 1000)
+    day = 86_400_000
+    history = {"devIds": str(inverter), "devTypeId": 38, "startTime": now - day}
+    for expected, interface, body in (
+        (20010, "getStationRealKpi", {}),
+        (20007, "getStationRealKpi", {"stationCodes": "NE=1"}),
+        (20010, "getDevList", {"stationCodes": ""}),
+        (20011, "getDevRealKpi", {"devTypeId": 38}),
+        (20013, "getDevRealKpi", {"devIds": str(inverter), "devTypeId": 62}),
+        (20013, "getDevRealKpi", {"devIds": str(inverter)}),
+        (20006, "getDevRealKpi", {"devIds": str(inverter), "devTypeId": 39}),
+        (20008, "getDevRealKpi", {"devIds": "77", "devTypeId": 38}),
+        (20017, "getDevRealKpi", {"devIds": "1," * 101, "devTypeId": 38}),
+        (0, "getDevRealKpi", {"devIds": f"{inverter},77", "devTypeId": 38}),
+        (0, "getDevRealKpi", {"sns": "HV0035436842", "devTypeId": "38"}),
+        (30031, "getDevHistoryKpi", history | {"devIds": "1," * 11, "endTime": now}),
+        (20023, "getDevHistoryKpi", history | {"endTime": now - 2 * day}),
+        (30032, "getDevHistoryKpi", history | {"endTime": now + 3 * day}),
+        (
+            20026,
+            "getDevHistoryKpi",
+            history | {"startTime": now - 366 * day, "endTime": now - 365 * day},
+        ),
+        (20012, "getDevHistoryKpi", history),
+        (20013, "getDevHistoryKpi", history | {"devTypeId": 60044, "endTime": now}),
+        (0, "getDevHistoryKpi", history | {"endTime": now}),
+    ):
+        answer = await client.call(interface, **body)
+        assert (answer["failCode"], interface, body) == (expected, interface, body)
+        assert answer["params"] == body | {"currentTime": now}
+    answer = await client.call("getDevRealKpi", devIds=f"77,{inverter}", devTypeId=38)
+    assert [row["devId"] for row in answer["data"]] == [inverter]
+    assert await client.code("getStationRealKpi", stationCodes=code) == 0
+
+
+async def test_other_paths_are_web_pages(
+    simulator: Simulator, session: aiohttp.ClientSession
+) -> None:
+    """A portal answers unknown paths with a page."""
+    for method, path in (("GET", "/"), ("POST", "/thirdData/x"), ("POST", "/login")):
+        async with session.request(method, simulator.url + path) as response:
+            assert response.status == 404
+            assert response.content_type == "text/html"
+
+
+# The account.
+
+
+async def test_no_token_no_data(
+    simulator: Simulator, session: aiohttp.ClientSession
+) -> None:
+    """The body of a 305 has neither data nor params."""
+    client = Client(session, simulator)
+    assert await client.call("stations", pageNo=1) == {
+        "failCode": 305,
+        "immediately": True,
+        "message": "USER_MUST_RELOGIN",
+    }
+
+
+@pytest.mark.parametrize(("kind", "code"), [("sliding", 0), ("fixed", 305)])
+async def test_token_lives_30_minutes(
+    session: aiohttp.ClientSession, clock: SetClock, kind: Any, code: int
+) -> None:
+    """Use renews a sliding token; a fixed one ends all the same."""
+    simulator = Simulator(homes.family(), clock, quotas=False, session=kind)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        clock.tick(timedelta(minutes=29, seconds=59))
+        assert await client.code("stations", pageNo=1) == 0
+        clock.tick(timedelta(minutes=29))
+        assert await client.code("stations", pageNo=1) == code
+        clock.tick(timedelta(minutes=30))
+        assert await client.code("stations", pageNo=1) == 305
+
+
+async def test_one_session_per_account(client: Client, simulator: Simulator) -> None:
+    """A login, wherever it comes from, ends the session before."""
+    first = client.token
+    await client.log_in()
+    assert await client.code("stations", pageNo=1) == 0
+    client.token = first
+    assert await client.code("stations", pageNo=1) == 305
+    await client.log_in()
+    simulator.take_session()
+    assert await client.code("stations", pageNo=1) == 305
+    await client.log_in()
+    simulator.expire_token()
+    assert await client.code("stations", pageNo=1) == 305
+    await client.log_in()
+    assert await client.code("logout", xsrfToken=client.token) == 0
+    assert await client.code("stations", pageNo=1) == 305
+
+
+async def test_wrong_passwords_lock_the_account(
+    client: Client, clock: SetClock
+) -> None:
+    """Five in a row within ten minutes lock it for 30 minutes."""
+    for _ in range(4):
+        answer = await client.call("login", userName="demo_api", systemCode="x")
+        assert answer == {
+            "success": False,
+            "failCode": 20400,
+            "message": "user.login.user_or_value_invalid",
+        }
+    assert await client.log_in() == 0
+    for _ in range(5):
+        assert await client.log_in("x") == 20400
+    locked = await client.call("login", userName="demo_api", systemCode="Simulated-1")
+    assert (locked["failCode"], locked["message"]) == (20400, "user.login.user_locked")
+    clock.tick(timedelta(minutes=30))
+    assert await client.log_in() == 0
+
+
+async def test_slow_guesses_do_not_lock(client: Client, clock: SetClock) -> None:
+    """Wrong passwords are forgotten after ten minutes."""
+    for _ in range(6):
+        assert await client.log_in("x") == 20400
+        clock.tick(timedelta(minutes=2, seconds=31))
+    assert await client.log_in() == 0
+
+
+async def test_what_may_happen_to_an_account(
+    client: Client, simulator: Simulator, clock: SetClock
+) -> None:
+    """It is locked, disabled, expired, or gets another password."""
+    simulator.lock(minutes=5)
+    assert await client.code("stations", pageNo=1) == 305
+    assert await client.log_in() == 20400
+    clock.tick(timedelta(minutes=5))
+    assert await client.log_in() == 0
+    for code in (20002, 20003):
+        simulator.disable(code)
+        assert await client.log_in() == code
+    simulator.disable(None)
+    simulator.change_password("new")
+    assert await client.log_in() == 20400
+    assert await client.log_in("new") == 0
+
+
+async def test_permissions(client: Client, simulator: Simulator) -> None:
+    """An interface is forbidden and allowed again."""
+    simulator.withdraw_permission("stations")
+    simulator.grant_permission("getStationList")
+    assert await client.code("stations", pageNo=1) == 401
+    assert await client.code("getStationList") == 0
+
+
+@pytest.mark.parametrize("home", [homes.fleet(plants=2, devices=8)])
+async def test_authorization_of_plants(client: Client, simulator: Simulator) -> None:
+    """A plant without authorization has an error of its own, or is all there is."""
+    closed, open_ = simulator.home.plants
+    simulator.unauthorize(closed.code)
+    both = f"{closed.code},{open_.code}"
+    rows = (await client.call("getStationRealKpi", stationCodes=both))["data"]
+    assert rows[0] == {
+        "stationCode": closed.code,
+        "dataItemMap": {},
+        "failCode": 20056,
+    }
+    assert rows[1]["dataItemMap"]["total_power"] > 0
+    listed = (await client.call("getDevList", stationCodes=both))["data"]
+    assert {row["stationCode"] for row in listed} == {open_.code}
+    assert await client.code("getDevList", stationCodes=closed.code) == 20056
+    meters = closed.devices[1], open_.devices[1]
+    answer = await client.devices(*meters)
+    assert [row["devId"] for row in answer["data"]] == [meters[1].id]
+    assert (await client.devices(meters[0]))["failCode"] == 20056
+    simulator.authorize(closed.code)
+    assert await client.code("getDevList", stationCodes=closed.code) == 0
+
+
+# The quotas.
+
+
+@pytest.mark.parametrize(
+    ("home", "interface", "body", "calls", "window"),
+    [
+        (homes.family(), "getStationRealKpi", {}, 1, timedelta(minutes=5)),
+        (homes.family(), "getDevRealKpi", {}, 3, timedelta(minutes=5)),
+        (homes.family(), "getDevList", {}, 25, timedelta(days=1)),
+        (homes.family(), "stations", {"pageNo": 1}, 34, timedelta(days=1)),
+        (homes.family(), "getStationList", {}, 24, timedelta(days=1)),
+        (homes.family(), "getDevHistoryKpi", {}, 27, timedelta(days=1)),
+        (
+            homes.fleet(plants=101, devices=101 * 4),
+            "getDevRealKpi",
+            {},
+            6,
+            timedelta(minutes=5),
+        ),
+        (
+            homes.fleet(plants=101, devices=101),
+            "getStationRealKpi",
+            {},
+            2,
+            timedelta(minutes=5),
+        ),
+    ],
+)
+async def test_quotas(
+    session: aiohttp.ClientSession,
+    clock: SetClock,
+    home: Home,
+    interface: str,
+    body: dict[str, Any],
+    calls: int,
+    window: timedelta,
+) -> None:
+    """The published number of calls is answered, the next one is refused."""
+    simulator = Simulator(home, clock)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        codes = [await client.code(interface, **body) for _ in range(calls)]
+        assert 407 not in codes
+        refused = await client.call(interface, **body)
+        assert refused["failCode"] == 407
+        assert refused["data"] == "ACCESS_FREQUENCY_IS_TOO_HIGH"
+        assert [call.interface for call in simulator.refusals] == [interface]
+        # The refused call counts: it fills the first place that becomes free.
+        clock.tick(window - timedelta(seconds=1))
+        await client.log_in()
+        assert await client.code(interface, **body) == 407
+        clock.tick(timedelta(seconds=1))
+        await client.log_in()
+        assert (await client.code(interface, **body) == 407) is (calls == 1)
+
+
+async def test_logins_are_limited(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """Five logins in ten minutes."""
+    simulator = Simulator(homes.family(), clock)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        codes = [await client.log_in() for _ in range(6)]
+        assert codes == [0, 0, 0, 0, 0, 407]
+        clock.tick(timedelta(minutes=10))
+        assert await client.log_in() == 0
+
+
+async def test_old_quotas(session: aiohttp.ClientSession, clock: SetClock) -> None:
+    """Older accounts may call each interface once a minute."""
+    simulator = Simulator(homes.family(), clock, quotas="old")
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        sensor = device_of(simulator.home, DeviceType.POWER_SENSOR)
+        battery = device_of(simulator.home, DeviceType.BATTERY)
+        assert (await client.devices(sensor))["failCode"] == 0
+        assert (await client.devices(battery))["failCode"] == 407
+        assert await client.code("stations", pageNo=1) == 0
+        clock.tick(timedelta(minutes=1))
+        assert (await client.devices(battery))["failCode"] == 0
+
+
+# The faults.
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "body"),
+    [
+        (faults.HttpStatus(502, b"Bad"), 502, b"Bad"),
+        (faults.Body(b"{]"), 200, b"{]"),
+        (faults.EmptyBody(), 200, b""),
+    ],
+)
+async def test_faults_of_bytes(
+    client: Client,
+    simulator: Simulator,
+    fault: faults.Fault,
+    status: int,
+    body: bytes,
+) -> None:
+    """Any status and any bytes."""
+    simulator.faults.add(fault)
+    assert await client.raw("stations", {"pageNo": 1}) == (status, body)
+    assert simulator.calls[-1].status == status
+
+
+async def test_faults_of_gateways(client: Client, simulator: Simulator) -> None:
+    """What stands before the server answers in its own words."""
+    simulator.faults.add(faults.HtmlPage(), times=1)
+    simulator.faults.add(faults.Gateway403(), times=1)
+    simulator.faults.add(faults.GatewayException(), times=1)
+    assert (await client.raw("stations"))[1].startswith(b"<!DOCTYPE html>")
+    # All three were there for one call, and the first one answered.
+    assert (await client.raw("stations", {"pageNo": 1}))[1].startswith(b'{"success"')
+    simulator.faults.add(faults.Gateway403(), times=1)
+    status, body = await client.raw("stations")
+    assert status == 403
+    assert json.loads(body)["errorCode"] == "49401021002"
+    simulator.faults.add(faults.GatewayException(), times=1)
+    assert "exceptionId" in await client.call("stations")
+
+
+async def test_fault_codes(client: Client, simulator: Simulator) -> None:
+    """Any failCode, as often, where and when it is wanted."""
+    handle = simulator.faults.add(faults.FailCode(407), "stations", times=2)
+    other = simulator.faults.add(
+        faults.FailCode(20200, buildCode="2"),
+        "getDevList",
+        when=lambda body: body["stationCodes"] == "NE=1",
+    )
+    assert await client.code("getDevList", stationCodes="NE=2") == 20007
+    answer = await client.call("getDevList", stationCodes="NE=1")
+    assert (answer["failCode"], answer["buildCode"]) == (20200, "2")
+    codes = [await client.code("stations", pageNo=1) for _ in range(3)]
+    assert codes == [407, 407, 0]
+    handle.remove()
+    other.remove()
+    assert await client.code("getDevList", stationCodes="NE=1") == 20007
+    simulator.faults.add(faults.FailCode(305))
+    assert await client.code("stations", pageNo=1) == 305
+    simulator.faults.clear()
+    assert await client.code("stations", pageNo=1) == 0
+    assert [call.fail_code for call in simulator.calls_to("stations")] == [
+        407,
+        407,
+        0,
+        305,
+        0,
+    ]
+
+
+async def test_faults_of_rows(client: Client, simulator: Simulator) -> None:
+    """Data that is there, but not as it should be."""
+    sensor = device_of(simulator.home, DeviceType.POWER_SENSOR)
+    true = simulator.device_items(sensor.id)
+
+    async def play(fault: faults.Fault) -> dict[str, Any]:
+        simulator.faults.clear()
+        simulator.faults.add(fault)
+        return await client.devices(sensor)
+
+    assert (await play(faults.NullData()))["data"] is None
+    assert (await play(faults.MissingRows({sensor.id})))["data"] == []
+    assert (await play(faults.NullItemMap()))["data"][0]["dataItemMap"] is None
+    assert (await play(faults.EmptyItemMap()))["data"][0]["dataItemMap"] == {}
+    assert (await play(faults.StringFailCode()))["failCode"] == "0"
+    strings = (await play(faults.StringsForNumbers()))["data"][0]["dataItemMap"]
+    assert strings["active_power"] == str(true["active_power"])
+    assert strings["reactive_power_a"] is None
+    rewritten = await play(faults.Rewrite(lambda payload: payload | {"x": 1}))
+    assert rewritten["x"] == 1
+    simulator.faults.clear()
+    simulator.faults.add(faults.HalfJson())
+    _, half = await client.raw("stations", {"pageNo": 1})
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(half)
+
+
+async def test_faults_of_connections(client: Client, simulator: Simulator) -> None:
+    """Late, dropped, and never answered."""
+    simulator.faults.add(faults.Latency(0.05), times=1)
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    assert await client.code("stations", pageNo=1) == 0
+    assert loop.time() - start >= 0.05
+    simulator.faults.add(faults.DropConnection(), times=1)
+    with pytest.raises(aiohttp.ClientError):
+        await client.raw("stations")
+    simulator.faults.add(faults.NeverAnswer(), times=1)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await client.raw("stations")
+
+
+async def test_the_server_stops_while_it_never_answers(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """A pending call does not keep the server alive."""
+    simulator = Simulator(homes.family(), clock)
+    simulator.faults.add(faults.NeverAnswer())
+    async with simulator.serve():
+        pending = asyncio.create_task(Client(session, simulator).raw("stations"))
+        await asyncio.sleep(0.05)
+    assert (await pending)[0] == 503
+
+
+async def test_faults_use_up_the_quota(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """A call that ends in a fault was a call."""
+    simulator = Simulator(homes.family(), clock)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        simulator.faults.add(faults.EmptyBody(), times=1)
+        code = only_plant(simulator.home).code
+        await client.raw("getStationRealKpi", {"stationCodes": code})
+        assert await client.code("getStationRealKpi", stationCodes=code) == 407
+
+
+@pytest.mark.parametrize(("style", "value"), [("zeros", 0), ("nulls", None)])
+async def test_disconnected_devices(
+    client: Client, simulator: Simulator, style: Any, value: Any
+) -> None:
+    """All items are zero or null, and run_state says why."""
+    inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
+    true = simulator.device_items(inverter.id)
+    inverter.connected = False
+    inverter.disconnected_style = style
+    [row] = (await client.devices(inverter))["data"]
+    items = row["dataItemMap"]
+    assert items.pop("run_state") == 0
+    assert items == dict.fromkeys(true.keys() - {"run_state"}, value)
+    assert simulator.device_items(inverter.id) == true
+    plant = only_plant(simulator.home)
+    assert simulator.plant_items(plant.code)["real_health_state"] == 1
+    inverter.disconnected_style = "missing"
+    assert (await client.devices(inverter))["data"] == []
+    inverter.connected = True
+    assert len((await client.devices(inverter))["data"]) == 1
+
+
+async def test_distorted_items(client: Client, simulator: Simulator) -> None:
+    """One item lies, live or in the past as well; the truth stays what it is."""
+    inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
+    true = simulator.device_items(inverter.id)["total_cap"]
+    moments: list[datetime] = []
+
+    def lie(at: datetime, value: float) -> float:
+        moments.append(at)
+        return value - 1.0
+
+    now = int(NOON.timestamp() * 1000)
+
+    async def told() -> tuple[float, float]:
+        live = await client.devices(inverter)
+        past = await client.call(
+            "getDevHistoryKpi",
+            devIds=str(inverter.id),
+            devTypeId=38,
+            startTime=now,
+            endTime=now,
+        )
+        return tuple(
+            answer["data"][0]["dataItemMap"]["total_cap"] for answer in (live, past)
+        )
+
+    handle = simulator.distort(inverter.id, "total_cap", lie)
+    assert await told() == (true - 1.0, true)
+    handle.remove()
+    handle = simulator.distort(inverter.id, "total_cap", lie, history=True)
+    assert await told() == (true - 1.0, true - 1.0)
+    handle.remove()
+    assert await told() == (true, true)
+    assert set(moments) == {NOON}
+    assert simulator.device_items(inverter.id)["total_cap"] == true
+    code = only_plant(simulator.home).code
+    simulator.distort(code, "month_power", lambda at, value: 0.0)
+    answer = await client.call("getStationRealKpi", stationCodes=code)
+    assert answer["data"][0]["dataItemMap"]["month_power"] == 0.0
+
+
+async def test_plants_come_and_go_while_it_runs(
+    client: Client, simulator: Simulator
+) -> None:
+    """What is added is served, and what is removed is unknown."""
+    plant = only_plant(simulator.home)
+    removed = plant.devices.pop()
+    assert (await client.devices(removed))["failCode"] == 20008
+    simulator.home.plants.extend(homes.apartment().plants)
+    answer = await client.call("stations", pageNo=1)
+    assert answer["data"]["total"] == 2
+
+
+# Speed, and the command.
+
+
+def test_a_hundred_inverters_are_quick() -> None:
+    """An answer for 100 inverters takes far less than a tenth of a second."""
+    home = homes.farm(inverters=100)
+    at(home, NOON).plant_items(only_plant(home).code)
+    simulator = at(home, NOON + timedelta(minutes=5))
+    loop = asyncio.new_event_loop()
+    start = loop.time()
+    for _, device in home.devices():
+        simulator.device_items(device.id)
+    duration = loop.time() - start
+    loop.close()
+    assert duration < 0.5
+
+
+@pytest.mark.parametrize(("plants", "devices"), [(1, 4), (10, 100), (7, 31)])
+def test_fleets_have_the_wanted_size(plants: int, devices: int) -> None:
+    """N plants, M devices, all ids and codes different, energy balanced."""
+    home = homes.fleet(plants, devices)
+    assert len({plant.code for plant in home.plants}) == plants
+    assert len({device.id for _, device in home.devices()}) == devices
+    simulator = at(home, NOON)
+    for plant in home.plants:
+        flows = simulator.flows(plant.code)
+        assert flows.pv + flows.grid_import + flows.discharge == pytest.approx(
+            flows.load + flows.grid_export + flows.charge + flows.losses
+        )
+        power = sum(
+            simulator.device_items(device.id).get("mppt_power", 0.0)
+            for device in plant.devices
+        )
+        assert math.isclose(power * 1000, flows.pv, abs_tol=len(plant.devices))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_the_command_serves_and_stops(
+    session: aiohttp.ClientSession, number: signal.Signals
+) -> None:
+    """It prints where it is, and ends cleanly when told to."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tests.simulator",
+        *("--home", "apartment", "--speed", "60", "--user", "me"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert process.stdout is not None
+    lines = [(await process.stdout.readline()).decode().split() for _ in range(3)]
+    url = lines[0][1]
+    assert lines[1:] == [["User:", "me"], ["Password:", "Simulated-1"]]
+    async with session.post(
+        f"{url}/thirdData/login", json={"userName": "me", "systemCode": "Simulated-1"}
+    ) as response:
+        assert (await response.json())["failCode"] == 0
+    process.send_signal(number)
+    assert await process.wait() == 0
