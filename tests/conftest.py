@@ -17,10 +17,6 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 from tests.simulator import Simulator, homes
 from tests.simulator.plants import Home
-from tests.simulator.sun import warm_up
-
-# What the sun is computed with cannot be imported while time stands still.
-warm_up()
 
 # A clear noon in Berlin, where the simulated family lives.
 NOON = "2026-06-21 12:00:00+02:00"

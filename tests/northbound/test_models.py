@@ -64,6 +64,12 @@ def test_number(raw: object, value: float | None) -> None:
     assert number(raw) == value
 
 
+@pytest.mark.parametrize("raw", [-0.0, "-0.0", "-0"])
+def test_zero_has_no_sign(raw: object) -> None:
+    """Nobody wants to read -0 W."""
+    assert str(number(raw)) == "0.0"
+
+
 @given(JSON)
 def test_number_is_finite_or_unknown(raw: object) -> None:
     """Nothing that JSON can hold breaks the parser."""

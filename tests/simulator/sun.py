@@ -169,7 +169,3 @@ def panel_power(roof: Roof, light: Array, cell_temperature: Array) -> Array:
     power: Array = roof.kwp * light * derating * _SYSTEM_EFFICIENCY
     # Below a few watts per square meter no inverter wakes up.
     return np.where(light < 6.0, 0.0, power)
-
-
-def warm_up() -> None:
-    """Do nothing: whoever can call this has imported pvlib by then."""

@@ -128,7 +128,8 @@ def number(raw: object) -> float | None:
                 return None
         case _:
             return None
-    return value if math.isfinite(value) else None
+    # Adding 0 turns -0.0 into 0.0.
+    return value + 0 if math.isfinite(value) else None
 
 
 def integer(raw: object) -> int | None:
