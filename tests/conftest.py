@@ -104,13 +104,15 @@ class Account:
 
 
 @pytest.fixture
-def account(
+async def account(
     hass: HomeAssistant,
+    hass_storage: dict[str, Any],
     enable_custom_integrations: None,
     simulator: Simulator,
     freezer: FrozenDateTimeFactory,
 ) -> Account:
-    """Return the account, not added yet."""
+    """Return the account, not added yet, of a person who lives where the plant is."""
+    await hass.config.async_set_time_zone("Europe/Berlin")
     return Account(hass, simulator, freezer)
 
 

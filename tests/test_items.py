@@ -48,7 +48,7 @@ KIND_OF_UNIT: Final[dict[str | None, Kind]] = {
     "kWh": ENERGY,
     # Home Assistant shows wind speeds in the unit of its unit system.
     "m/s": ("wind_speed", "km/h", "measurement"),
-    "MJ/m2": (None, "MJ/m²", "total_increasing"),
+    "MJ/m2": (None, "MJ/m²", "total"),
     "ms": ("timestamp", None, None),
     "times": (None, "times", "total_increasing"),
     "V": ("voltage", "V", "measurement"),
@@ -61,6 +61,13 @@ KIND_OF_UNIT: Final[dict[str | None, Kind]] = {
 
 # What the unit does not tell, by key.
 KIND_OF_KEY: Final[dict[str, Kind]] = {
+    **dict.fromkeys(
+        (
+            *("day_cap", "day_power", "month_power", "charge_cap", "discharge_cap"),
+            *("day_on_grid_energy", "day_use_energy"),
+        ),
+        ("energy", "kWh", "total"),
+    ),
     "battery_soc": ("battery", "%", "measurement"),
     "soc": ("battery", "%", "measurement"),
     "battery_soh": (None, "%", "measurement"),

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME, Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
+from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
@@ -21,6 +22,9 @@ from .coordinator import (
     SourceId,
 )
 from .northbound import NorthboundClient, Plant, Session, base_url
+
+STORE_VERSION: Final = 1
+SAVE_DELAY: Final = 30
 
 PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
@@ -51,8 +55,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         known.token,
     )
     client = NorthboundClient(session)
+    store = _store(hass, entry)
+    stored = await store.async_load() or {}
     inventory = InventoryCoordinator(hass, entry, client, known.plants)
-    real_time = RealTimeCoordinator(hass, entry, client, inventory, known.readings)
+    real_time = RealTimeCoordinator(
+        hass, entry, client, inventory, known.readings, stored.get("counters", {})
+    )
 
     @callback
     def keep_account() -> None:
@@ -65,11 +73,29 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     await real_time.async_config_entry_first_refresh()
     # Without a listener, a coordinator refreshes once and never again.
     entry.async_on_unload(inventory.async_add_listener(lambda: None))
-    entry.runtime_data = SmartPvmsData(inventory, real_time)
+    entry.runtime_data = SmartPvmsData(inventory, real_time, store)
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+
+    @callback
+    def save() -> None:
+        store.async_delay_save(real_time.counters_to_store, SAVE_DELAY)
+
+    entry.async_on_unload(real_time.async_add_listener(save))
     return True
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
     """Unload an account; its session stays open for the next set-up."""
+    data = entry.runtime_data
+    await data.store.async_save(data.real_time.counters_to_store())
     return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+
+
+async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+    """Forget an account."""
+    hass.data.get(KNOWN_ACCOUNTS, {}).pop(entry.unique_id, None)
+    await _store(hass, entry).async_remove()
+
+
+def _store(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Store[dict[str, Any]]:
+    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")

@@ -2,17 +2,19 @@
 
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Final, override
+from datetime import datetime, timedelta, tzinfo
+from typing import Any, Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_PLANTS, DOMAIN, LOGGER
+from .counters import Counter, Period
 from .errors import as_update_error
 from .northbound import (
     DEVICE_TYPE_NAMES,
@@ -57,6 +59,7 @@ class SmartPvmsData:
 
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
+    store: Store[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,12 @@ class Inventory:
     plants: Mapping[str, Plant]
     devices: Mapping[int, Device]
 
+    def plant_of(self, source_id: SourceId) -> Plant:
+        """Return a plant by its code, or the plant of a device."""
+        if isinstance(source_id, str):
+            return self.plants[source_id]
+        return self.plants[self.devices[source_id].plant_code]
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -73,6 +82,8 @@ class Reading:
 
     items: DataItems
     received: datetime
+    server_time: datetime
+    """The server's clock when it answered."""
 
     @property
     def disconnected(self) -> bool:
@@ -181,8 +192,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         client: NorthboundClient,
         inventory: InventoryCoordinator,
         readings: Mapping[SourceId, Reading] | None,
+        counters: Mapping[str, Mapping[str, Any]],
     ) -> None:
-        """Read what the inventory lists, going on from readings of before."""
+        """Read what the inventory lists, going on from what was known before."""
         super().__init__(
             hass,
             LOGGER,
@@ -193,6 +205,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._client = client
         self._inventory = inventory
         self._before = readings
+        self._stored_counters = counters
+        self._counters: dict[str, Counter] = {}
         self._failing: set[str] = set()
         self.created: set[SourceId] = set()
         """The plants and devices that have entities, enabled or not."""
@@ -216,9 +230,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             try:
                 async for kpis in answers:
                     received = dt_util.utcnow()
+                    server_time = kpis.server_time or received
                     for source_id, items in kpis.rows.items():
                         if source_id in known:
-                            readings[source_id] = Reading(items, received)
+                            readings[source_id] = Reading(items, received, server_time)
             except InvalidCredentials as err:
                 raise as_update_error(err) from err
             except NorthboundError as err:
@@ -235,6 +250,35 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if failure and not any(reading.fresh for reading in readings.values()):
             raise as_update_error(failure) from failure
         return readings
+
+    def counter(self, unique_id: str, period: Period) -> Counter:
+        """Return the guard of an entity, going on from where it was."""
+        if unique_id not in self._counters:
+            try:
+                state = self._stored_counters[unique_id]
+                self._counters[unique_id] = Counter.from_dict(period, state)
+            except KeyError, TypeError, ValueError:
+                self._counters[unique_id] = Counter(period)
+        return self._counters[unique_id]
+
+    def counters_to_store(self) -> dict[str, Any]:
+        """Return the state of all guards, also of entities that are disabled now."""
+        states = {key: counter.as_dict() for key, counter in self._counters.items()}
+        return {"counters": {**self._stored_counters, **states}}
+
+    def zone_of(self, plant: Plant) -> tzinfo:
+        """Return the zone whose midnights a plant keeps.
+
+        It is Home Assistant's, unless the plant was connected with another offset than
+        that zone had on that day.
+        """
+        zone = dt_util.get_default_time_zone()
+        connected = plant.grid_connection
+        if connected is None or connected.tzinfo is None:
+            return zone
+        if connected.astimezone(zone).utcoffset() == connected.utcoffset():
+            return zone
+        return connected.tzinfo
 
     def _groups(
         self,

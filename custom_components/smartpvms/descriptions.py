@@ -33,6 +33,7 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
+from .counters import Period
 from .northbound import DeviceType, moment, number
 
 type Value = float | str | datetime | None
@@ -46,6 +47,10 @@ class ItemSensorDescription(SensorEntityDescription):
     """Turns the item as sent into the state; `None` means unknown."""
     appears_with_zero: bool = True
     """Whether 0 shows that the item exists, or only that it is not used."""
+    period: Period | None = None
+    """How often it starts over, if it is a counter."""
+    most_per_hour: Callable[[float], float] = lambda capacity: capacity
+    """The most that a counter can count in an hour at a plant's capacity in kWp."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,15 +89,43 @@ def _measured(
     )
 
 
+def _generated(capacity: float) -> float:
+    """PV modules hardly ever yield more than their rating."""
+    return 1.1 * capacity
+
+
+def _exchanged(capacity: float) -> float:
+    """Loads, batteries and the grid have no rating that the API tells."""
+    return max(2 * capacity, 25.0)
+
+
+def _earned(capacity: float) -> float:
+    """A kilowatt-hour costs thousands of the smallest currencies."""
+    return 5000 * capacity
+
+
 def _counted(
-    device_class: SensorDeviceClass | None, unit: str | None, precision: int
+    device_class: SensorDeviceClass | None,
+    unit: str | None,
+    precision: int,
+    most_per_hour: Callable[[float], float],
+    period: Period = Period.LIFETIME,
 ) -> Callable[..., ItemSensorDescription]:
+    # A total that starts over says when it did; one that never falls needs not. Money
+    # may only be a total.
+    increasing = (
+        period is Period.LIFETIME and device_class != SensorDeviceClass.MONETARY
+    )
     return partial(
         _item,
         device_class=device_class,
         native_unit_of_measurement=unit,
-        state_class=SensorStateClass.TOTAL_INCREASING,
+        state_class=SensorStateClass.TOTAL_INCREASING
+        if increasing
+        else SensorStateClass.TOTAL,
         suggested_display_precision=precision,
+        period=period,
+        most_per_hour=most_per_hour,
     )
 
 
@@ -123,20 +156,23 @@ _battery_level = _measured(SensorDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE, 0)
 _capacity = _measured(SensorDeviceClass.ENERGY_STORAGE, UnitOfEnergy.KILO_WATT_HOUR, 2)
 _current = _measured(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2)
 _duration = _measured(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
-_energy = _counted(SensorDeviceClass.ENERGY, UnitOfEnergy.KILO_WATT_HOUR, 2)
+_kilowatt_hours = partial(
+    _counted, SensorDeviceClass.ENERGY, UnitOfEnergy.KILO_WATT_HOUR, 2
+)
+_yield = _kilowatt_hours(_generated)
+_yield_today = _kilowatt_hours(_generated, Period.DAY)
+_yield_this_month = _kilowatt_hours(_generated, Period.MONTH)
+_energy = _kilowatt_hours(_exchanged)
+_energy_today = _kilowatt_hours(_exchanged, Period.DAY)
 _frequency = _measured(SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2)
 _irradiance = _measured(
     SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
 )
 # Home Assistant has no device class for irradiation.
-_irradiation = _counted(None, "MJ/m²", 2)
+_irradiation_today = _counted(None, "MJ/m²", 2, lambda _: 6.0, Period.DAY)
 _kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
-_money = partial(
-    _item,
-    device_class=SensorDeviceClass.MONETARY,
-    state_class=SensorStateClass.TOTAL,
-    suggested_display_precision=2,
-)
+_revenue = _counted(SensorDeviceClass.MONETARY, None, 2, _earned)
+_revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, _earned, Period.DAY)
 _moment = partial(_item, device_class=SensorDeviceClass.TIMESTAMP, read=moment)
 _power_factor = _measured(SensorDeviceClass.POWER_FACTOR, None, 3)
 _ratio = _measured(None, UnitOfRatio.PERCENTAGE, 1)
@@ -144,6 +180,7 @@ _reactive_energy = _counted(
     SensorDeviceClass.REACTIVE_ENERGY,
     UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
     2,
+    _exchanged,
 )
 _reactive_kilovars = _measured(
     SensorDeviceClass.REACTIVE_POWER,
@@ -153,9 +190,9 @@ _reactive_kilovars = _measured(
 _reactive_vars = _measured(
     SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
 )
-_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
+_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, lambda _: 1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
-_times = _counted(None, None, 0)
+_times = _counted(None, None, 0, lambda _: 60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
 _watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
 
@@ -259,7 +296,7 @@ def _strings(count: int) -> Iterator[ItemSensorDescription]:
 
 def _mppts(count: int) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
-        yield _energy(
+        yield _yield(
             f"mppt_{n}_cap",
             "mppt_yield",
             enabled=False,
@@ -295,9 +332,9 @@ _INVERTER: Final = (
     _frequency("elec_freq", "grid_frequency"),
     _kilowatts("active_power"),
     _reactive_kilovars("reactive_power", enabled=False),
-    _energy("day_cap", "day_yield"),
+    _yield_today("day_cap", "day_yield"),
     _kilowatts("mppt_power"),
-    _energy("total_cap", "total_yield"),
+    _yield("total_cap", "total_yield"),
     _moment("open_time", diagnostic=True),
     _moment("close_time", diagnostic=True),
 )
@@ -350,19 +387,19 @@ def _table(
 
 
 PLANT_SENSORS: Final = _table(
-    _energy("day_power", "day_yield"),
-    _energy("month_power", "month_yield"),
-    _energy("total_power", "total_yield"),
-    _money("day_income"),
-    _money("total_income"),
+    _yield_today("day_power", "day_yield"),
+    _yield_this_month("month_power", "month_yield"),
+    _yield("total_power", "total_yield"),
+    _revenue_today("day_income"),
+    _revenue("total_income"),
     _state("real_health_state", HEALTH_STATES),
-    _energy("day_on_grid_energy"),
-    _energy("day_use_energy"),
+    _energy_today("day_on_grid_energy"),
+    _energy_today("day_use_energy"),
 )
 
 DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.STRING_INVERTER: _table(
-        *_INVERTER, *_strings(36), _energy("mppt_total_cap"), *_mppts(10)
+        *_INVERTER, *_strings(36), _yield("mppt_total_cap"), *_mppts(10)
     ),
     DeviceType.RESIDENTIAL_INVERTER: _table(*_INVERTER, *_strings(8), *_mppts(4)),
     DeviceType.EMI: _table(
@@ -378,10 +415,10 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
             state_class=SensorStateClass.MEASUREMENT_ANGLE,
             suggested_display_precision=0,
         ),
-        _irradiation("radiant_total"),
+        _irradiation_today("radiant_total"),
         _irradiance("radiant_line"),
         _irradiance("horiz_radiant_line"),
-        _irradiation("horiz_radiant_total"),
+        _irradiation_today("horiz_radiant_total"),
     ),
     DeviceType.GRID_METER: _table(
         *_GRID_METERING,
@@ -419,8 +456,8 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
-        _energy("charge_cap", "day_charged_energy"),
-        _energy("discharge_cap", "day_discharged_energy"),
+        _energy_today("charge_cap", "day_charged_energy"),
+        _energy_today("discharge_cap", "day_discharged_energy"),
         _energy("total_charged_energy", "charged_energy"),
         _energy("total_discharged_energy", "discharged_energy"),
         _capacity("rated_capacity", diagnostic=True),
@@ -429,8 +466,8 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _watts("ch_discharge_power"),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
-        _energy("charge_cap", "charged_energy"),
-        _energy("discharge_cap", "discharged_energy"),
+        _energy_today("charge_cap", "day_charged_energy"),
+        _energy_today("discharge_cap", "day_discharged_energy"),
     ),
     DeviceType.MAINS: _table(
         _voltage("ac_voltage"),

@@ -1,19 +1,16 @@
 """Sensors: every data item that is a number, a state or a moment."""
 
 from collections.abc import Mapping
-from typing import override
+from typing import Final, override
 
-from homeassistant.components.sensor import (
-    SensorDeviceClass,
-    SensorEntity,
-    SensorStateClass,
-)
+from homeassistant.components.sensor import SensorDeviceClass, SensorEntity
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import LOGGER
 from .coordinator import Reading, RealTimeCoordinator, SmartPvmsConfigEntry, SourceId
+from .counters import Period, Place
 from .descriptions import (
     BINARY_SENSORS,
     DEVICE_SENSORS,
@@ -23,9 +20,13 @@ from .descriptions import (
     undocumented,
 )
 from .entity import ItemEntity, async_add_reported_items
-from .northbound import number
+from .northbound import Plant, number
 
 PARALLEL_UPDATES = 0
+
+# Where a plant's capacity says nothing of its counters, in kW.
+LEAST_CAPACITY: Final = 5.0
+ANY_CAPACITY: Final = 1000.0
 
 
 async def async_setup_entry(
@@ -35,12 +36,12 @@ async def async_setup_entry(
 ) -> None:
     """Set up the sensors of an account."""
     coordinator = entry.runtime_data.real_time
-    devices = entry.runtime_data.inventory
+    inventory = entry.runtime_data.inventory
 
     def documented(source_id: SourceId) -> Mapping[str, ItemSensorDescription]:
         if isinstance(source_id, str):
             return PLANT_SENSORS
-        return DEVICE_SENSORS.get(devices.data.devices[source_id].type_id, {})
+        return DEVICE_SENSORS.get(inventory.data.devices[source_id].type_id, {})
 
     def create(
         source_id: SourceId, key: str, reading: Reading | None
@@ -52,7 +53,15 @@ async def async_setup_entry(
             value = value_in(reading, description)
             if value is None or (value == 0 and not description.appears_with_zero):
                 return None
-        return ItemSensor(coordinator, source_id, description)
+        if description.period is None:
+            return ItemSensor(coordinator, source_id, description)
+        plant = inventory.data.plant_of(source_id)
+        place = Place(
+            coordinator.zone_of(plant), description.most_per_hour(_capacity(plant))
+        )
+        return CounterSensor(
+            coordinator, source_id, description, description.period, place
+        )
 
     async_add_reported_items(entry, Platform.SENSOR, create, async_add_entities)
 
@@ -68,6 +77,15 @@ def value_in(reading: Reading, description: ItemSensorDescription) -> Value:
     return description.read(reading.items.get(description.key))
 
 
+def _capacity(plant: Plant) -> float:
+    """Return what a plant's counters are judged by, in kW.
+
+    Installers leave the capacity out, or type it in a unit of their own.
+    """
+    capacity = plant.capacity or 0.0
+    return max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
+
+
 class ItemSensor(ItemEntity, SensorEntity):
     """The sensor of a data item."""
 
@@ -75,25 +93,14 @@ class ItemSensor(ItemEntity, SensorEntity):
     _attr_native_value: Value = None
     _unknown_state_logged = False
 
-    def __init__(
-        self,
-        coordinator: RealTimeCoordinator,
-        source_id: SourceId,
-        description: ItemSensorDescription,
-    ) -> None:
-        """Take the currency from Home Assistant, where the item is money."""
-        if description.device_class == SensorDeviceClass.MONETARY:
-            self._attr_native_unit_of_measurement = coordinator.hass.config.currency
-        super().__init__(coordinator, source_id, description)
-
     @override
     def _show(self, reading: Reading) -> None:
         description = self.entity_description
-        value = value_in(reading, description)
-        if value is None and reading.disconnected and _is_counter(description):
-            return
-        self._attr_native_value = value
-        if value is None and description.device_class == SensorDeviceClass.ENUM:
+        self._attr_native_value = value_in(reading, description)
+        if (
+            self._attr_native_value is None
+            and description.device_class == SensorDeviceClass.ENUM
+        ):
             self._log_unknown_state(reading.items.get(description.key))
 
     def _log_unknown_state(self, raw: object) -> None:
@@ -107,8 +114,35 @@ class ItemSensor(ItemEntity, SensorEntity):
             )
 
 
-def _is_counter(description: ItemSensorDescription) -> bool:
-    return description.state_class in (
-        SensorStateClass.TOTAL,
-        SensorStateClass.TOTAL_INCREASING,
-    )
+class CounterSensor(ItemSensor):
+    """The sensor of a counter, which shows only what can be true."""
+
+    def __init__(
+        self,
+        coordinator: RealTimeCoordinator,
+        source_id: SourceId,
+        description: ItemSensorDescription,
+        period: Period,
+        place: Place,
+    ) -> None:
+        """Go on from where the counter was."""
+        self._counter = coordinator.counter(f"{source_id}_{description.key}", period)
+        self._place = place
+        if description.device_class == SensorDeviceClass.MONETARY:
+            self._attr_native_unit_of_measurement = coordinator.hass.config.currency
+        self._publish(self._counter.value)
+        super().__init__(coordinator, source_id, description)
+
+    @override
+    def _show(self, reading: Reading) -> None:
+        if reading.disconnected:
+            return
+        raw = number(reading.items.get(self.entity_description.key))
+        if raw is None:
+            self._attr_native_value = None
+        else:
+            self._publish(self._counter.update(raw, reading.server_time, self._place))
+
+    def _publish(self, value: float | None) -> None:
+        self._attr_native_value = value
+        self._attr_last_reset = self._counter.start

@@ -8,11 +8,12 @@ from typing import Any
 from .clock import Clock
 from .items import Items, device_items, history_items, plant_items
 from .moment import Moment, last_collection
-from .plants import Device, Home, Plant
+from .plants import Device, Home, Plant, Silence
 
 _MOMENTS_KEPT = 1024
 
 type Change = Callable[[datetime, Any], Any]
+type Outage = Callable[[datetime], Silence | None]
 
 
 @dataclass(eq=False)
@@ -39,6 +40,7 @@ class Cloud:
         self.home = home
         self.clock = clock
         self._distortions: list[Distortion] = []
+        self._outages: dict[int, Outage] = {}
         self._moments: dict[tuple[str, int], Moment] = {}
         self._past: dict[str, Moment] = {}
 
@@ -85,6 +87,10 @@ class Cloud:
         self._distortions.append(handle)
         return handle
 
+    def interrupt(self, device_id: int, outage: Outage) -> None:
+        """Let a device lose its connection at times."""
+        self._outages[device_id] = outage
+
     def live_plant(self, plant: Plant) -> Items:
         """Return the items that are reported for a plant now."""
         items = plant_items(self.moment(plant))
@@ -95,13 +101,19 @@ class Cloud:
         items = device_items(self.moment(plant), device)
         if items is None:
             return None
-        if not device.connected:
-            if device.disconnected_style == "missing":
+        if silence := self._silence(device):
+            if silence == "missing":
                 return None
-            blank = 0 if device.disconnected_style == "zeros" else None
+            blank = 0 if silence == "zeros" else None
             state = {"run_state": 0} if "run_state" in items else {}
-            items = dict.fromkeys(items, blank) | state
+            return dict.fromkeys(items, blank) | state
         return self._distorted(device.id, items, self.clock.now(), history=False)
+
+    def _silence(self, device: Device) -> Silence | None:
+        if not device.connected:
+            return device.disconnected_style
+        outage = self._outages.get(device.id)
+        return outage(self.clock.now()) if outage else None
 
     def past_device(self, plant: Plant, device: Device, epoch: int) -> Items:
         """Return the items of a device's history row."""

@@ -31,6 +31,10 @@ class DeviceType(IntEnum):
     POWER_CONVERTER = 60092
 
 
+type Silence = Literal["zeros", "nulls", "missing"]
+"""What is reported for a device that has no connection."""
+
+
 @dataclass(eq=False)
 class Device:
     """A device of a plant."""
@@ -48,7 +52,7 @@ class Device:
     strings_per_mppt: int = 1
     modules_per_string: int = 14
     connected: bool = True
-    disconnected_style: Literal["zeros", "nulls", "missing"] = "zeros"
+    disconnected_style: Silence = "zeros"
 
 
 @dataclass(eq=False)

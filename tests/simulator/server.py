@@ -14,7 +14,7 @@ import orjson
 from . import truth
 from .account import Account, LoginRefused
 from .clock import Clock, RealClock
-from .cloud import Change, Cloud, Distortion
+from .cloud import Change, Cloud, Distortion, Outage
 from .faults import HTML_PAGE, Answer, Exchange, Faults, Payload, failure
 from .interfaces import Interfaces, Refusal
 from .items import device_items, plant_items
@@ -84,6 +84,12 @@ class Simulator:
         plant, device = self._cloud.device(device_id)
         return device_items(self._cloud.moment(plant), device) or {}
 
+    def reported_items(self, name: int | str) -> dict[str, Any] | None:
+        """Return what is sent for a device (by id) or a plant (by code) now."""
+        if isinstance(name, str):
+            return self._cloud.live_plant(self._cloud.plant(name))
+        return self._cloud.live_device(*self._cloud.device(name))
+
     def flows(self, plant_code: str, at: datetime | None = None) -> truth.Flows:
         """Return a plant's powers at a moment, by default now, in W."""
         return truth.flows(self._cloud.plant(plant_code), at or self.clock.now())
@@ -106,6 +112,10 @@ class Simulator:
     ) -> Distortion:
         """Report an item of a device (by id) or a plant (by code) wrongly."""
         return self._cloud.distort(name, key, change, history)
+
+    def interrupt(self, device_id: int, outage: Outage) -> None:
+        """Let a device lose its connection at times: `outage` tells when, and how."""
+        self._cloud.interrupt(device_id, outage)
 
     def change_password(self, new: str) -> None:
         """Change the password; the session goes on."""

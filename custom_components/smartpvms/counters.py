@@ -1,0 +1,277 @@
+"""What a counter may do, and what is a fault of the API.
+
+A counter is a raw value that may only rise and, if it counts a day or a month, starts
+over once in its period. The API breaks that in many ways: zeros, yesterday's values,
+dips after midnight, absurd jumps. A `Counter` publishes a value that never falls inside
+its period, and that rises only by what can be true. It asks of a reading, in this order:
+
+1. Is it the value of the period before, again, after the counter has already started
+   over? Then it is held back.
+2. Can it follow from the last level, rising no faster than is physically possible? Then
+   it is true.
+3. Can it follow from the level before the last rise or reset? Then that rise or reset
+   was false. What it had added stays published until the truth has caught up with it.
+4. Can it have been counted since the period began, and has the period's reset not been
+   seen yet? Then this is the reset.
+5. Anything else cannot be true and is held back. If it lasts and grows like a counter,
+   it is a new level, such as that of a replaced inverter: the published value goes on
+   from where it was, by what the new level has counted since it appeared, and by what it
+   appeared with if that can have been counted as well.
+
+The published value is the level plus an offset, and the offset is 0 unless the API reset
+a counter at another moment than the plant's midnight, or a level was replaced.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timedelta, tzinfo
+from enum import Enum
+from typing import Any, Final, Self
+
+# How far the API's copies of one value may differ, in the counter's unit.
+JITTER: Final = 0.05
+# The server's values are up to one collection older than its clock.
+LAG: Final = timedelta(minutes=5)
+# A reset can go unseen in a pause between readings that is at least this long.
+PAUSE: Final = timedelta(minutes=30)
+# What looks impossible has proved itself when it has lasted and grown like this.
+PROOF_TIME: Final = timedelta(hours=2)
+PROOF_RISE: Final = 4 * JITTER
+
+
+class Period(Enum):
+    """How often a counter starts over."""
+
+    LIFETIME = "lifetime"
+    DAY = "day"
+    MONTH = "month"
+
+    def start(self, at: datetime, zone: tzinfo) -> datetime | None:
+        """Return when the period of a moment began in the plant's time zone."""
+        if self is Period.LIFETIME:
+            return None
+        midnight = at.astimezone(zone).replace(
+            hour=0, minute=0, second=0, microsecond=0
+        )
+        return midnight if self is Period.DAY else midnight.replace(day=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a counter counts."""
+
+    zone: tzinfo
+    """The plant's time zone."""
+    most_per_hour: float
+    """The most that can be counted in an hour, in the counter's unit."""
+
+    def most(self, since: datetime, until: datetime) -> float:
+        """Return the most that can be counted between two moments."""
+        span = max(until - since, timedelta()) + LAG
+        return self.most_per_hour * (span / timedelta(hours=1)) + JITTER
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A raw value, and what has to be added to publish it."""
+
+    raw: float
+    offset: float
+    changed: datetime
+    """When the raw value last rose."""
+    reset_seen: bool
+    """Whether the counter has started over in this period."""
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` kept."""
+        return cls(**{**state, "changed": datetime.fromisoformat(state["changed"])})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the level as what JSON can hold."""
+        return {**asdict(self), "changed": self.changed.isoformat()}
+
+    @property
+    def counted(self) -> float:
+        """What the level means for the period."""
+        return round(self.raw + self.offset, 6)
+
+    def leads_to(self, raw: float, at: datetime, place: Place) -> bool:
+        """Return whether a raw value can follow."""
+        return -JITTER <= raw - self.raw <= place.most(self.changed, at)
+
+    def risen(self, raw: float, at: datetime) -> Self:
+        """Return the level after a reading that can follow; jitter does not lower it."""
+        return replace(self, raw=raw, changed=at) if raw > self.raw else self
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A level that cannot be true unless it proves itself."""
+
+    level: Level
+    first: float
+    since: datetime
+
+    def proved(self, at: datetime) -> bool:
+        """Return whether it has lasted and grown like a counter."""
+        grown = self.level.raw - self.first
+        return at - self.since >= PROOF_TIME and grown >= PROOF_RISE
+
+
+@dataclass(slots=True)
+class Counter:
+    """The guard of one counter."""
+
+    period: Period
+    value: float | None = None
+    """What is published; `None` as long as nothing can be."""
+    start: datetime | None = None
+    """When the period began; `None` for lifetime counters."""
+    level: Level | None = None
+    before: Level | None = None
+    """The level before its last rise or reset."""
+    candidate: Candidate | None = None
+    read: datetime | None = None
+    """When the last reading was."""
+    stale: float | None = None
+    """The last raw value of the period before."""
+
+    @classmethod
+    def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` kept."""
+        candidate = state["candidate"]
+        return cls(
+            period=period,
+            value=state["value"],
+            start=_moment(state["start"]),
+            level=_level(state["level"]),
+            before=_level(state["before"]),
+            candidate=candidate
+            and Candidate(
+                Level.from_dict(candidate["level"]),
+                candidate["first"],
+                datetime.fromisoformat(candidate["since"]),
+            ),
+            read=_moment(state["read"]),
+            stale=state["stale"],
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as what JSON can hold."""
+        return {
+            "value": self.value,
+            "start": self.start and self.start.isoformat(),
+            "level": self.level and self.level.as_dict(),
+            "before": self.before and self.before.as_dict(),
+            "candidate": self.candidate
+            and {
+                "level": self.candidate.level.as_dict(),
+                "first": self.candidate.first,
+                "since": self.candidate.since.isoformat(),
+            },
+            "read": self.read and self.read.isoformat(),
+            "stale": self.stale,
+        }
+
+    def update(self, raw: float, at: datetime, place: Place) -> float | None:
+        """Take a reading, with the server's time, and return what to publish."""
+        start = self.period.start(at, place.zone)
+        paused = False
+        if self.level is not None and start and self.start and start > self.start:
+            paused = self.read is not None and at - self.read >= PAUSE
+            self._enter(start, self.level)
+        if self.level is None:
+            self._begin(raw, at, start)
+        elif raw >= 0 and not self._is_stale(raw, self.level):
+            self._follow(raw, at, place, self.level, paused)
+        self.read = at
+        return self.value
+
+    def _begin(self, raw: float, at: datetime, start: datetime | None) -> None:
+        """Take the first reading; of a lifetime counter, only its second zero."""
+        if raw < 0 or (raw == 0 and start is None and self.read is None):
+            return
+        self.start = start
+        self.level = Level(raw, 0.0, at, reset_seen=start is None)
+        self.value = raw
+
+    def _enter(self, start: datetime, level: Level) -> None:
+        """Begin a period at 0, wherever the raw value still is."""
+        self.start = start
+        self.stale = level.raw
+        self.level = replace(level, offset=-level.raw, reset_seen=False)
+        self.before = self.candidate = None
+        self.value = 0.0
+
+    def _is_stale(self, raw: float, level: Level) -> bool:
+        """Return whether the period before is reported after the reset."""
+        return (
+            self.stale is not None
+            and level.reset_seen
+            and level.raw <= JITTER < raw
+            and abs(raw - self.stale) <= JITTER
+        )
+
+    def _follow(
+        self, raw: float, at: datetime, place: Place, level: Level, paused: bool
+    ) -> None:
+        before = self.before
+        reset = self._is_reset(raw, at, place, level)
+        if level.leads_to(raw, at, place) and not (paused and reset):
+            if raw - level.raw > JITTER:
+                self.before = level
+            self._publish(level.risen(raw, at))
+        elif before is not None and before.leads_to(raw, at, place):
+            self.before = None
+            self._publish(before.risen(raw, at))
+        elif reset:
+            self.before = level
+            # What the server counted after midnight but before it reset stays, if it
+            # is more than a late copy of the day before.
+            offset = level.counted if level.counted > JITTER else 0.0
+            self._publish(Level(raw, offset, at, reset_seen=True))
+        else:
+            self._hold(raw, at, place, level)
+
+    def _is_reset(self, raw: float, at: datetime, place: Place, level: Level) -> bool:
+        """Return whether a reading can be the first one after the period's reset."""
+        return (
+            not level.reset_seen
+            and self.start is not None
+            and abs(raw - level.raw) > JITTER
+            and raw <= place.most(max(self.start, level.changed), at)
+        )
+
+    def _hold(self, raw: float, at: datetime, place: Place, level: Level) -> None:
+        """Hold a reading back that cannot be true, until it has proved itself."""
+        candidate = self.candidate
+        if candidate is not None and candidate.level.leads_to(raw, at, place):
+            candidate = replace(candidate, level=candidate.level.risen(raw, at))
+        else:
+            candidate = Candidate(Level(raw, 0.0, at, level.reset_seen), raw, at)
+        self.candidate = candidate
+        if not candidate.proved(at):
+            return
+        gained = candidate.level.raw - candidate.first
+        if candidate.first <= place.most(level.changed, candidate.since):
+            gained += candidate.first
+        self.before = None
+        self._publish(
+            replace(
+                candidate.level, offset=level.counted + gained - candidate.level.raw
+            )
+        )
+
+    def _publish(self, level: Level) -> None:
+        self.level = level
+        self.candidate = None
+        self.value = max(self.value or 0.0, level.counted)
+
+
+def _level(state: Mapping[str, Any] | None) -> Level | None:
+    return None if state is None else Level.from_dict(state)
+
+
+def _moment(state: str | None) -> datetime | None:
+    return None if state is None else datetime.fromisoformat(state)
