@@ -2,18 +2,21 @@
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
-from itertools import pairwise
+from itertools import batched, pairwise
 import json
-from typing import Final
+import math
+from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from hypothesis import given, settings, strategies as st
+from hypothesis import Phase, given, settings, strategies as st
 import pytest
 
 from custom_components.smartpvms.counters import (
     JITTER,
     PROOF_TIME,
+    Candidate,
     Counter,
+    Level,
     Period,
     Place,
 )
@@ -224,6 +227,14 @@ def test_false_rise_is_not_counted_twice() -> None:
     assert feed(0.1, 1.2, 0.2, 0.7, 1.2, 1.6) == [0.1, 1.2, 1.2, 1.2, 1.2, 1.6]
 
 
+def test_dark_day() -> None:
+    """The truth may take hours to catch up with a believable jump."""
+    feed = Feed(Period.DAY)
+    feed(0.1, 1.2)
+    assert set(feed(*(0.2 + n * 0.02 for n in range(40)))) == {1.2}
+    assert feed(1.3) == [1.3]
+
+
 @pytest.mark.parametrize(("day", "hours"), [((2026, 3, 29), 23), ((2026, 10, 25), 25)])
 def test_clock_change(day: tuple[int, int, int], hours: int) -> None:
     """The days of the clock change have 23 and 25 hours."""
@@ -333,7 +344,24 @@ def _jittery(raws: Readings, at: int, length: int) -> None:
         raws[n] = raw if raw is None else max(0.0, round(raw + (-1) ** n * 0.03, 2))
 
 
+def _next_midnight(at: int) -> int:
+    return min((at // 288) * 288 + 144, POLLS - 160)
+
+
+def _of_yesterday(raws: Readings, at: int, length: int) -> None:
+    midnight = _next_midnight(at)
+    raws[midnight : midnight + 5 * length] = [raws[midnight - 1]] * 5 * length
+
+
+def _flipping(raws: Readings, at: int, length: int) -> None:
+    midnight = _next_midnight(at)
+    for n in range(midnight + 1, midnight + 2 * length, 2):
+        raws[n] = raws[midnight - 1]
+
+
 FAULTS: Final[list[Fault]] = [
+    _of_yesterday,
+    _flipping,
     _zeros,
     _nulls,
     _dip,
@@ -348,14 +376,15 @@ FAULTS: Final[list[Fault]] = [
 def _published(
     raws: Readings, period: Period
 ) -> Iterator[tuple[datetime | None, float]]:
-    """Yield what the guard publishes, through a restart at every reading."""
+    """Yield what the guard publishes, through a restart at every eighth reading."""
     counter = Counter(period)
-    for raw, at in zip(raws, _moments(), strict=True):
-        if raw is not None:
-            counter.update(raw, at, PLACE)
+    for readings in batched(zip(raws, _moments(), strict=True), 8, strict=True):
+        for raw, at in readings:
+            if raw is not None:
+                counter.update(raw, at, PLACE)
+            if counter.value is not None:
+                yield counter.start, counter.value
         counter = Counter.from_dict(period, json.loads(json.dumps(counter.as_dict())))
-        if counter.value is not None:
-            yield counter.start, counter.value
 
 
 def _energy(published: list[tuple[datetime | None, float]]) -> float:
@@ -366,21 +395,21 @@ def _energy(published: list[tuple[datetime | None, float]]) -> float:
     return energy
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    energies=_curves(),
-    faults=st.lists(
+TRACES: Final = {
+    "energies": _curves(),
+    "faults": st.lists(
         st.tuples(
             st.sampled_from(FAULTS), st.integers(3, POLLS - 160), st.integers(1, 12)
         ),
         max_size=12,
     ),
-    period=st.sampled_from(Period),
-)
-def test_no_trace_of_faults_adds_energy(
+    "period": st.sampled_from(Period),
+}
+
+
+def _adds_no_energy(
     energies: list[float], faults: list[tuple[Fault, int, int]], period: Period
 ) -> None:
-    """The published series never falls in its period, and its energy is the true one."""
     honest = _counted(energies, period)
     raws: Readings = list(honest)
     for fault, at, length in faults:
@@ -397,11 +426,99 @@ def test_no_trace_of_faults_adds_energy(
     assert _energy(published) == pytest.approx(true, abs=2 * JITTER)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=100, deadline=None)
+@given(**TRACES)
+def test_no_trace_of_faults_adds_energy(
+    energies: list[float], faults: list[tuple[Fault, int, int]], period: Period
+) -> None:
+    """The published series never falls in its period; its energy is the true one."""
+    _adds_no_energy(energies, faults, period)
+
+
+def _never(*args: object) -> bool:
+    return False
+
+
+def _always(*args: object) -> bool:
+    return True
+
+
+def _publish_without_floor(counter: Counter, level: Level) -> None:
+    counter.level, counter.candidate, counter.value = level, None, level.counted
+
+
+def _holds_nothing_back(energies: list[float], period: Period) -> None:
+    honest = _counted(energies, period)
+    assert [value for _, value in _published(list(honest), period)] == honest
+
+
+@settings(max_examples=30, deadline=None)
 @given(energies=_curves(), period=st.sampled_from(Period))
 def test_nothing_is_held_back_without_a_fault(
     energies: list[float], period: Period
 ) -> None:
     """In a faultless run the published value is the reported one, at every poll."""
-    honest = _counted(energies, period)
-    assert [value for _, value in _published(list(honest), period)] == honest
+    _holds_nothing_back(energies, period)
+
+
+def _search(check: Callable[..., None], **drawn: st.SearchStrategy[Any]) -> None:
+    """Look for an example that breaks a property."""
+    search = settings(
+        max_examples=200,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.generate],
+    )
+    search(given(**drawn)(check))()
+
+
+@pytest.mark.parametrize(
+    ("part", "rule", "mutant"),
+    [
+        (Counter, "_publish", _publish_without_floor),
+        (Level, "leads_to", _always),
+        (Place, "most", lambda *_: math.inf),
+        (Candidate, "proved", _always),
+    ],
+)
+def test_every_rule_keeps_phantom_energy_out(
+    monkeypatch: pytest.MonkeyPatch, part: type, rule: str, mutant: object
+) -> None:
+    """Without any one of these rules, the guard lets phantom energy through."""
+    monkeypatch.setattr(part, rule, mutant)
+    with pytest.raises(AssertionError):
+        _search(_adds_no_energy, **TRACES)
+
+
+@pytest.mark.parametrize("rule", ["_is_reset", "_enter"])
+def test_every_rule_lets_the_truth_pass(
+    monkeypatch: pytest.MonkeyPatch, rule: str
+) -> None:
+    """Without one of these rules, the guard holds the truth back."""
+    monkeypatch.setattr(Counter, rule, _never)
+    with pytest.raises(AssertionError):
+        _search(_holds_nothing_back, energies=_curves(), period=st.sampled_from(Period))
+
+
+@pytest.mark.parametrize(
+    ("rule", "mutant", "test"),
+    [
+        ("_is_stale", _never, lambda: test_yesterday_flips(0.5)),
+        (
+            "before",
+            property(lambda _: None, lambda _, value: None),
+            test_dark_day,
+        ),
+    ],
+)
+def test_every_rule_for_a_dark_day_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+    rule: str,
+    mutant: object,
+    test: Callable[[], None],
+) -> None:
+    """What could be true is told from the truth only by what came before."""
+    monkeypatch.setattr(Counter, rule, mutant)
+    with pytest.raises(AssertionError):
+        test()

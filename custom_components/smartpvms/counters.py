@@ -193,7 +193,7 @@ class Counter:
         if raw < 0 or (raw == 0 and start is None and self.read is None):
             return
         self.start = start
-        self.level = Level(raw, 0.0, at, reset_seen=start is None)
+        self.level = Level(raw, 0.0, at, reset_seen=True)
         self.value = raw
 
     def _enter(self, start: datetime, level: Level) -> None:

@@ -67,7 +67,11 @@ BUSINESS_ERRORS: dict[type[NorthboundError], set[int]] = {
 
 @pytest.mark.parametrize(
     ("code", "error"),
-    [(code, error) for error, codes in BUSINESS_ERRORS.items() for code in sorted(codes)],
+    [
+        (code, error)
+        for error, codes in BUSINESS_ERRORS.items()
+        for code in sorted(codes)
+    ],
 )
 @pytest.mark.parametrize("as_sent", [int, str, float])
 def test_every_fail_code(
