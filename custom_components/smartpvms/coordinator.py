@@ -32,6 +32,7 @@ from .northbound import (
     base_url,
     number,
 )
+from .power_units import MeterPowers
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # The published quota lets every group be read once in 5 minutes; the margin absorbs
@@ -207,6 +208,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._before = readings
         self._stored_counters = counters
         self._counters: dict[str, Counter] = {}
+        self._meters: dict[SourceId, MeterPowers] = {}
         self._failing: set[str] = set()
         self.created: set[SourceId] = set()
         """The plants and devices that have entities, enabled or not."""
@@ -233,7 +235,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     server_time = kpis.server_time or received
                     for source_id, items in kpis.rows.items():
                         if source_id in known:
-                            readings[source_id] = Reading(items, received, server_time)
+                            readings[source_id] = Reading(
+                                self._in_watts(source_id, items), received, server_time
+                            )
             except InvalidCredentials as err:
                 raise as_update_error(err) from err
             except NorthboundError as err:
@@ -250,6 +254,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if failure and not any(reading.fresh for reading in readings.values()):
             raise as_update_error(failure) from failure
         return readings
+
+    def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
+        if isinstance(source_id, str):
+            return items
+        type_id = self._inventory.data.devices[source_id].type_id
+        if not MeterPowers.known(type_id):
+            return items
+        if source_id not in self._meters:
+            self._meters[source_id] = MeterPowers(type_id)
+        return self._meters[source_id].in_watts(items)
 
     def counter(self, unique_id: str, period: Period) -> Counter:
         """Return the guard of an entity, going on from where it was."""

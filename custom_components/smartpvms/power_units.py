@@ -1,0 +1,98 @@
+"""Whether a meter reports its powers in W or in kW.
+
+The document says kW for the grid meter and for the phases of the power sensor; newer
+servers send W. The meter's own voltages and currents tell: no power is larger than the
+apparent power, and one in kW is a thousand times smaller.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from .northbound import DataItems, DeviceType, number
+
+type Measured = tuple[float, float]
+"""A power as reported, and the apparent power in VA."""
+
+# Apparent powers below this, in VA, are noise.
+LEAST_APPARENT: Final = 100.0
+# As shares of the apparent power. A power above the first cannot be in kW; one between
+# the others is hardly ever in W.
+IN_WATTS: Final = 0.002
+IN_KILOWATTS: Final = (0.0002, 0.0012)
+# Around 0 a power in W looks like one in kW for a moment.
+DOUBTS: Final = 3
+
+
+@dataclass(slots=True)
+class PowerUnit:
+    """The unit of one or more powers, as the evidence so far has it."""
+
+    kilowatts: bool | None = None
+    doubts: int = 0
+
+    def weigh(self, measured: Iterable[Measured]) -> None:
+        """Take the evidence of one reading."""
+        shares = [
+            abs(power) / apparent
+            for power, apparent in measured
+            if apparent >= LEAST_APPARENT
+        ]
+        low, high = IN_KILOWATTS
+        if any(share > IN_WATTS for share in shares):
+            self.kilowatts = False
+            self.doubts = 0
+        elif any(low <= share <= high for share in shares):
+            self.doubts += 1
+            if self.kilowatts is None or self.doubts >= DOUBTS:
+                self.kilowatts = True
+
+    def in_watts(self, power: float) -> float:
+        """Return a power in W."""
+        return round(power * 1000, 3) if self.kilowatts else power
+
+
+_PHASE_POWERS: Final = ("active_power_a", "active_power_b", "active_power_c")
+_PHASES: Final[Mapping[int, tuple[tuple[str, str], ...]]] = {
+    DeviceType.GRID_METER: (("a_u", "a_i"), ("b_u", "b_i"), ("c_u", "c_i")),
+    DeviceType.POWER_SENSOR: (("meter_u", "meter_i"), ("b_u", "b_i"), ("c_u", "c_i")),
+}
+
+
+class MeterPowers:
+    """The powers of one meter, in W whatever its firmware sends."""
+
+    def __init__(self, type_id: int) -> None:
+        """Know the items of the meter's type."""
+        self._phases = _PHASES[type_id]
+        # The total of a power sensor has always been in W.
+        self._total = PowerUnit() if type_id == DeviceType.GRID_METER else None
+        self._phase = PowerUnit()
+
+    @staticmethod
+    def known(type_id: int) -> bool:
+        """Return whether devices of a type report powers of unsure unit."""
+        return type_id in _PHASES
+
+    def in_watts(self, items: DataItems) -> DataItems:
+        """Return the items of a reading with all active powers in W."""
+        apparent = [
+            abs((number(items.get(voltage)) or 0) * (number(items.get(current)) or 0))
+            for voltage, current in self._phases
+        ]
+        powers = {key: number(items.get(key)) for key in _PHASE_POWERS}
+        self._phase.weigh(
+            (power, va)
+            for power, va in zip(powers.values(), apparent, strict=True)
+            if power is not None
+        )
+        changed = {
+            key: self._phase.in_watts(power)
+            for key, power in powers.items()
+            if power is not None
+        }
+        total = number(items.get("active_power"))
+        if self._total is not None and total is not None:
+            self._total.weigh([(total, sum(apparent))])
+            changed["active_power"] = self._total.in_watts(total)
+        return {**items, **changed}
