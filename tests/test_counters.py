@@ -33,19 +33,25 @@ class Feed:
     """Feeds a counter reading by reading."""
 
     def __init__(
-        self, period: Period, at: datetime = MORNING, place: Place = PLACE
+        self,
+        period: Period,
+        at: datetime = MORNING,
+        place: Place = PLACE,
+        *,
+        live: bool = False,
     ) -> None:
         """Start at a moment."""
         self.counter = Counter(period)
         self.at = at
         self.place = place
+        self.live = live
 
     def __call__(self, *raws: float) -> list[float | None]:
         """Take readings, each five minutes after the one before."""
         return [self._take(raw) for raw in raws]
 
     def _take(self, raw: float) -> float | None:
-        value = self.counter.update(raw, self.at, self.place)
+        value = self.counter.update(raw, self.at, self.place, live=self.live)
         self.at += POLL
         return value
 
@@ -178,6 +184,20 @@ def test_three_days_offline() -> None:
     feed(5000.0)
     feed.wait(days=3)
     assert feed(5150.0) == [5150.0]
+
+
+def test_offline_behind_a_server_that_repeats_itself() -> None:
+    """The energy of an outage arrives at once, too, if the old value was repeated."""
+    feed = Feed(Period.LIFETIME)
+    feed(*[5000.0] * 288)
+    assert feed(5050.0) == [5050.0]
+
+
+def test_jump_of_a_counter_that_rests() -> None:
+    """A battery that rested all day cannot have discharged 17 kWh in five minutes."""
+    feed = Feed(Period.DAY, live=True)
+    feed(*[1.9] * 60)
+    assert feed(19.0, 1.9) == [1.9, 1.9]
 
 
 def test_week_without_sun() -> None:
@@ -374,14 +394,14 @@ FAULTS: Final[list[Fault]] = [
 
 
 def _published(
-    raws: Readings, period: Period
+    raws: Readings, period: Period, *, live: bool
 ) -> Iterator[tuple[datetime | None, float]]:
     """Yield what the guard publishes, through a restart at every eighth reading."""
     counter = Counter(period)
     for readings in batched(zip(raws, _moments(), strict=True), 8, strict=True):
         for raw, at in readings:
             if raw is not None:
-                counter.update(raw, at, PLACE)
+                counter.update(raw, at, PLACE, live=live)
             if counter.value is not None:
                 yield counter.start, counter.value
         counter = Counter.from_dict(period, json.loads(json.dumps(counter.as_dict())))
@@ -404,17 +424,22 @@ TRACES: Final = {
         max_size=12,
     ),
     "period": st.sampled_from(Period),
+    "live": st.booleans(),
 }
 
 
 def _adds_no_energy(
-    energies: list[float], faults: list[tuple[Fault, int, int]], period: Period
+    energies: list[float],
+    faults: list[tuple[Fault, int, int]],
+    period: Period,
+    live: bool,
 ) -> None:
     honest = _counted(energies, period)
     raws: Readings = list(honest)
     for fault, at, length in faults:
-        fault(raws, at, length)
-    published = list(_published(raws, period))
+        # A server that repeats one value repeats them all.
+        (_nulls if live and fault is _frozen else fault)(raws, at, length)
+    published = list(_published(raws, period, live=live))
     for (start, value), (next_start, next_value) in pairwise(published):
         assert next_start != start or next_value >= value
     true = _energy(
@@ -429,10 +454,13 @@ def _adds_no_energy(
 @settings(max_examples=100, deadline=None)
 @given(**TRACES)
 def test_no_trace_of_faults_adds_energy(
-    energies: list[float], faults: list[tuple[Fault, int, int]], period: Period
+    energies: list[float],
+    faults: list[tuple[Fault, int, int]],
+    period: Period,
+    live: bool,
 ) -> None:
     """The published series never falls in its period; its energy is the true one."""
-    _adds_no_energy(energies, faults, period)
+    _adds_no_energy(energies, faults, period, live)
 
 
 def _never(*args: object) -> bool:
@@ -447,18 +475,18 @@ def _publish_without_floor(counter: Counter, level: Level) -> None:
     counter.level, counter.candidate, counter.value = level, None, level.counted
 
 
-def _holds_nothing_back(energies: list[float], period: Period) -> None:
+def _holds_nothing_back(energies: list[float], period: Period, live: bool) -> None:
     honest = _counted(energies, period)
-    assert [value for _, value in _published(list(honest), period)] == honest
+    assert [value for _, value in _published(list(honest), period, live=live)] == honest
 
 
 @settings(max_examples=30, deadline=None)
-@given(energies=_curves(), period=st.sampled_from(Period))
+@given(energies=_curves(), period=st.sampled_from(Period), live=st.booleans())
 def test_nothing_is_held_back_without_a_fault(
-    energies: list[float], period: Period
+    energies: list[float], period: Period, live: bool
 ) -> None:
     """In a faultless run the published value is the reported one, at every poll."""
-    _holds_nothing_back(energies, period)
+    _holds_nothing_back(energies, period, live)
 
 
 def _search(check: Callable[..., None], **drawn: st.SearchStrategy[Any]) -> None:
@@ -498,7 +526,12 @@ def test_every_rule_lets_the_truth_pass(
     """Without one of these rules, the guard holds the truth back."""
     monkeypatch.setattr(Counter, rule, _never)
     with pytest.raises(AssertionError):
-        _search(_holds_nothing_back, energies=_curves(), period=st.sampled_from(Period))
+        _search(
+            _holds_nothing_back,
+            energies=_curves(),
+            period=st.sampled_from(Period),
+            live=st.booleans(),
+        )
 
 
 @pytest.mark.parametrize(

@@ -85,6 +85,8 @@ class Reading:
     received: datetime
     server_time: datetime
     """The server's clock when it answered."""
+    live: bool
+    """Whether the server surely does not just repeat what it once heard."""
 
     @property
     def disconnected(self) -> bool:
@@ -235,8 +237,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     server_time = kpis.server_time or received
                     for source_id, items in kpis.rows.items():
                         if source_id in known:
-                            readings[source_id] = Reading(
-                                self._in_watts(source_id, items), received, server_time
+                            readings[source_id] = self._reading(
+                                source_id, items, received, server_time
                             )
             except InvalidCredentials as err:
                 raise as_update_error(err) from err
@@ -254,6 +256,19 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if failure and not any(reading.fresh for reading in readings.values()):
             raise as_update_error(failure) from failure
         return readings
+
+    def _reading(
+        self,
+        source_id: SourceId,
+        items: DataItems,
+        received: datetime,
+        server_time: datetime,
+    ) -> Reading:
+        items = self._in_watts(source_id, items)
+        last = (self.data or {}).get(source_id)
+        # Some measurement of a device always changes. A plant has only counters.
+        live = isinstance(source_id, int) and last is not None and items != last.items
+        return Reading(items, received, server_time, live)
 
     def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
         if isinstance(source_id, str):

@@ -77,19 +77,31 @@ class Level:
 
     raw: float
     offset: float
-    changed: datetime
+    rose: datetime
     """When the raw value last rose."""
+    confirmed: datetime
+    """When the raw value was last known not to be a copy kept by the server."""
     reset_seen: bool
     """Whether the counter has started over in this period."""
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Restore what `as_dict` kept."""
-        return cls(**{**state, "changed": datetime.fromisoformat(state["changed"])})
+        return cls(
+            raw=state["raw"],
+            offset=state["offset"],
+            rose=datetime.fromisoformat(state["rose"]),
+            confirmed=datetime.fromisoformat(state["confirmed"]),
+            reset_seen=state["reset_seen"],
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the level as what JSON can hold."""
-        return {**asdict(self), "changed": self.changed.isoformat()}
+        return {
+            **asdict(self),
+            "rose": self.rose.isoformat(),
+            "confirmed": self.confirmed.isoformat(),
+        }
 
     @property
     def counted(self) -> float:
@@ -98,11 +110,13 @@ class Level:
 
     def leads_to(self, raw: float, at: datetime, place: Place) -> bool:
         """Return whether a raw value can follow."""
-        return -JITTER <= raw - self.raw <= place.most(self.changed, at)
+        return -JITTER <= raw - self.raw <= place.most(self.confirmed, at)
 
-    def risen(self, raw: float, at: datetime) -> Self:
+    def risen(self, raw: float, at: datetime, live: bool) -> Self:
         """Return the level after a reading that can follow; jitter does not lower it."""
-        return replace(self, raw=raw, changed=at) if raw > self.raw else self
+        if raw > self.raw:
+            return replace(self, raw=raw, rose=at, confirmed=at)
+        return replace(self, confirmed=at) if live else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +188,14 @@ class Counter:
             "stale": self.stale,
         }
 
-    def update(self, raw: float, at: datetime, place: Place) -> float | None:
-        """Take a reading, with the server's time, and return what to publish."""
+    def update(
+        self, raw: float, at: datetime, place: Place, *, live: bool
+    ) -> float | None:
+        """Take a reading, with the server's time, and return what to publish.
+
+        `live` says that the server does not repeat itself: other values of the same
+        device have changed.
+        """
         start = self.period.start(at, place.zone)
         paused = False
         if self.level is not None and start and self.start and start > self.start:
@@ -184,7 +204,7 @@ class Counter:
         if self.level is None:
             self._begin(raw, at, start)
         elif raw >= 0 and not self._is_stale(raw, self.level):
-            self._follow(raw, at, place, self.level, paused)
+            self._follow(raw, at, place, self.level, paused=paused, live=live)
         self.read = at
         return self.value
 
@@ -193,7 +213,7 @@ class Counter:
         if raw < 0 or (raw == 0 and start is None and self.read is None):
             return
         self.start = start
-        self.level = Level(raw, 0.0, at, reset_seen=True)
+        self.level = Level(raw, 0.0, at, at, reset_seen=True)
         self.value = raw
 
     def _enter(self, start: datetime, level: Level) -> None:
@@ -214,25 +234,32 @@ class Counter:
         )
 
     def _follow(
-        self, raw: float, at: datetime, place: Place, level: Level, paused: bool
+        self,
+        raw: float,
+        at: datetime,
+        place: Place,
+        level: Level,
+        *,
+        paused: bool,
+        live: bool,
     ) -> None:
         before = self.before
         reset = self._is_reset(raw, at, place, level)
         if level.leads_to(raw, at, place) and not (paused and reset):
             if raw - level.raw > JITTER:
                 self.before = level
-            self._publish(level.risen(raw, at))
+            self._publish(level.risen(raw, at, live))
         elif before is not None and before.leads_to(raw, at, place):
             self.before = None
-            self._publish(before.risen(raw, at))
+            self._publish(before.risen(raw, at, live))
         elif reset:
             self.before = level
             # What the server counted after midnight but before it reset stays, if it
             # is more than a late copy of the day before.
             offset = level.counted if level.counted > JITTER else 0.0
-            self._publish(Level(raw, offset, at, reset_seen=True))
+            self._publish(Level(raw, offset, at, at, reset_seen=True))
         else:
-            self._hold(raw, at, place, level)
+            self._hold(raw, at, place, level, live)
 
     def _is_reset(self, raw: float, at: datetime, place: Place, level: Level) -> bool:
         """Return whether a reading can be the first one after the period's reset."""
@@ -240,21 +267,23 @@ class Counter:
             not level.reset_seen
             and self.start is not None
             and abs(raw - level.raw) > JITTER
-            and raw <= place.most(max(self.start, level.changed), at)
+            and raw <= place.most(max(self.start, level.rose), at)
         )
 
-    def _hold(self, raw: float, at: datetime, place: Place, level: Level) -> None:
+    def _hold(
+        self, raw: float, at: datetime, place: Place, level: Level, live: bool
+    ) -> None:
         """Hold a reading back that cannot be true, until it has proved itself."""
         candidate = self.candidate
         if candidate is not None and candidate.level.leads_to(raw, at, place):
-            candidate = replace(candidate, level=candidate.level.risen(raw, at))
+            candidate = replace(candidate, level=candidate.level.risen(raw, at, live))
         else:
-            candidate = Candidate(Level(raw, 0.0, at, level.reset_seen), raw, at)
+            candidate = Candidate(Level(raw, 0.0, at, at, level.reset_seen), raw, at)
         self.candidate = candidate
         if not candidate.proved(at):
             return
         gained = candidate.level.raw - candidate.first
-        if candidate.first <= place.most(level.changed, candidate.since):
+        if candidate.first <= place.most(level.confirmed, candidate.since):
             gained += candidate.first
         self.before = None
         self._publish(

@@ -34,7 +34,10 @@ from homeassistant.const import (
 )
 
 from .counters import Period
-from .northbound import DeviceType, moment, number
+from .northbound import DataItems, DeviceType, moment, number
+
+# What a kilowatt-hour costs at the most, in the smallest of the world's currencies.
+DEAREST: Final = 1000.0
 
 type Value = float | str | datetime | None
 
@@ -49,8 +52,9 @@ class ItemSensorDescription(SensorEntityDescription):
     """Whether 0 shows that the item exists, or only that it is not used."""
     period: Period | None = None
     """How often it starts over, if it is a counter."""
-    most_per_hour: Callable[[float], float] = lambda capacity: capacity
-    """The most that a counter can count in an hour at a plant's capacity in kWp."""
+    most_per_hour: Callable[[float, DataItems], float] = lambda capacity, _: capacity
+    """The most that a counter can count in an hour, by the plant's capacity in kWp and
+    what else was read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,26 +93,29 @@ def _measured(
     )
 
 
-def _generated(capacity: float) -> float:
+def _generated(capacity: float, items: DataItems) -> float:
     """PV modules hardly ever yield more than their rating."""
     return 1.1 * capacity
 
 
-def _exchanged(capacity: float) -> float:
+def _exchanged(capacity: float, items: DataItems) -> float:
     """Loads, batteries and the grid have no rating that the API tells."""
     return max(2 * capacity, 25.0)
 
 
-def _earned(capacity: float) -> float:
-    """A kilowatt-hour costs thousands of the smallest currencies."""
-    return 5000 * capacity
+def _earned(capacity: float, items: DataItems) -> float:
+    """A yield may be worth several times what it was worth on average."""
+    revenue = number(items.get("total_income"))
+    energy = number(items.get("total_power"))
+    price = revenue / energy if revenue and energy else DEAREST
+    return 5 * price * capacity
 
 
 def _counted(
     device_class: SensorDeviceClass | None,
     unit: str | None,
     precision: int,
-    most_per_hour: Callable[[float], float],
+    most_per_hour: Callable[[float, DataItems], float],
     period: Period = Period.LIFETIME,
 ) -> Callable[..., ItemSensorDescription]:
     # A total that starts over says when it did; one that never falls needs not. Money
@@ -169,7 +176,7 @@ _irradiance = _measured(
     SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
 )
 # Home Assistant has no device class for irradiation.
-_irradiation_today = _counted(None, "MJ/m²", 2, lambda _: 6.0, Period.DAY)
+_irradiation_today = _counted(None, "MJ/m²", 2, lambda *_: 6.0, Period.DAY)
 _kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
 _revenue = _counted(SensorDeviceClass.MONETARY, None, 2, _earned)
 _revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, _earned, Period.DAY)
@@ -190,9 +197,9 @@ _reactive_kilovars = _measured(
 _reactive_vars = _measured(
     SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
 )
-_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, lambda _: 1.1)
+_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, lambda *_: 1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
-_times = _counted(None, None, 0, lambda _: 60.0)
+_times = _counted(None, None, 0, lambda *_: 60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
 _watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
 

@@ -55,12 +55,12 @@ async def async_setup_entry(
                 return None
         if description.period is None:
             return ItemSensor(coordinator, source_id, description)
-        plant = inventory.data.plant_of(source_id)
-        place = Place(
-            coordinator.zone_of(plant), description.most_per_hour(_capacity(plant))
-        )
         return CounterSensor(
-            coordinator, source_id, description, description.period, place
+            coordinator,
+            source_id,
+            description,
+            description.period,
+            inventory.data.plant_of(source_id),
         )
 
     async_add_reported_items(entry, Platform.SENSOR, create, async_add_entities)
@@ -123,11 +123,12 @@ class CounterSensor(ItemSensor):
         source_id: SourceId,
         description: ItemSensorDescription,
         period: Period,
-        place: Place,
+        plant: Plant,
     ) -> None:
         """Go on from where the counter was."""
         self._counter = coordinator.counter(f"{source_id}_{description.key}", period)
-        self._place = place
+        self._zone = coordinator.zone_of(plant)
+        self._capacity = _capacity(plant)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = coordinator.hass.config.currency
         self._publish(self._counter.value)
@@ -137,11 +138,17 @@ class CounterSensor(ItemSensor):
     def _show(self, reading: Reading) -> None:
         if reading.disconnected:
             return
-        raw = number(reading.items.get(self.entity_description.key))
+        description = self.entity_description
+        raw = number(reading.items.get(description.key))
         if raw is None:
             self._attr_native_value = None
-        else:
-            self._publish(self._counter.update(raw, reading.server_time, self._place))
+            return
+        place = Place(
+            self._zone, description.most_per_hour(self._capacity, reading.items)
+        )
+        self._publish(
+            self._counter.update(raw, reading.server_time, place, live=reading.live)
+        )
 
     def _publish(self, value: float | None) -> None:
         self._attr_native_value = value
