@@ -68,7 +68,9 @@ def _heading(text: str, icon: str) -> Card:
 
 
 def _card(key: str, entity_id: str) -> Card:
-    kind = {"type": "gauge", **GAUGES[key]} if key in GAUGES else {"type": "tile"}
+    # Half as wide, tiles cut the longer names off.
+    tile = {"type": "tile", "grid_options": {"columns": "full"}}
+    kind = {"type": "gauge", **GAUGES[key]} if key in GAUGES else tile
     return {"entity": entity_id, "name": ENTITY_NAME, **kind}
 
 
