@@ -115,6 +115,15 @@ def test_day_starts_at_midnight() -> None:
     assert feed.counter.start == MIDNIGHT
 
 
+def test_day_starts_without_a_reading() -> None:
+    """A device that is off at midnight has yielded nothing yet in the new day."""
+    feed = Feed(Period.DAY, MIDNIGHT - timedelta(hours=4))
+    feed(20.0)
+    assert feed.counter.pass_time(MIDNIGHT + POLL, BERLIN) == 0.0
+    feed.at = MIDNIGHT + timedelta(hours=13)
+    assert feed(23.0, 23.4) == [23.0, 23.4]
+
+
 def test_month_starts_on_the_first() -> None:
     """A new month starts on its first day; other midnights change nothing."""
     feed = Feed(Period.MONTH, MIDNIGHT - timedelta(minutes=5))
@@ -519,7 +528,7 @@ def test_every_rule_keeps_phantom_energy_out(
         _search(_adds_no_energy, **TRACES)
 
 
-@pytest.mark.parametrize("rule", ["_is_reset", "_enter"])
+@pytest.mark.parametrize("rule", ["_is_reset", "pass_time"])
 def test_every_rule_lets_the_truth_pass(
     monkeypatch: pytest.MonkeyPatch, rule: str
 ) -> None:

@@ -196,33 +196,33 @@ class Counter:
         `live` says that the server does not repeat itself: other values of the same
         device have changed.
         """
-        start = self.period.start(at, place.zone)
-        paused = False
-        if self.level is not None and start and self.start and start > self.start:
-            paused = self.read is not None and at - self.read >= PAUSE
-            self._enter(start, self.level)
+        self.pass_time(at, place.zone)
         if self.level is None:
-            self._begin(raw, at, start)
+            self._begin(raw, at, place.zone)
         elif raw >= 0 and not self._is_stale(raw, self.level):
-            self._follow(raw, at, place, self.level, paused=paused, live=live)
+            self._follow(raw, at, place, self.level, live)
         self.read = at
         return self.value
 
-    def _begin(self, raw: float, at: datetime, start: datetime | None) -> None:
+    def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
+        """Begin a new period at 0, wherever the raw value still is."""
+        start = self.period.start(at, zone)
+        if self.level and start and self.start and start > self.start:
+            self.start = start
+            self.stale = self.level.raw
+            self.level = replace(self.level, offset=-self.level.raw, reset_seen=False)
+            self.before = self.candidate = None
+            self.value = 0.0
+        return self.value
+
+    def _begin(self, raw: float, at: datetime, zone: tzinfo) -> None:
         """Take the first reading; of a lifetime counter, only its second zero."""
-        if raw < 0 or (raw == 0 and start is None and self.read is None):
+        lifetime = self.period is Period.LIFETIME
+        if raw < 0 or (raw == 0 and lifetime and self.read is None):
             return
-        self.start = start
+        self.start = self.period.start(at, zone)
         self.level = Level(raw, 0.0, at, at, reset_seen=True)
         self.value = raw
-
-    def _enter(self, start: datetime, level: Level) -> None:
-        """Begin a period at 0, wherever the raw value still is."""
-        self.start = start
-        self.stale = level.raw
-        self.level = replace(level, offset=-level.raw, reset_seen=False)
-        self.before = self.candidate = None
-        self.value = 0.0
 
     def _is_stale(self, raw: float, level: Level) -> bool:
         """Return whether the period before is reported after the reset."""
@@ -234,18 +234,11 @@ class Counter:
         )
 
     def _follow(
-        self,
-        raw: float,
-        at: datetime,
-        place: Place,
-        level: Level,
-        *,
-        paused: bool,
-        live: bool,
+        self, raw: float, at: datetime, place: Place, level: Level, live: bool
     ) -> None:
         before = self.before
         reset = self._is_reset(raw, at, place, level)
-        if level.leads_to(raw, at, place) and not (paused and reset):
+        if level.leads_to(raw, at, place) and not (reset and self._has_paused(at)):
             if raw - level.raw > JITTER:
                 self.before = level
             self._publish(level.risen(raw, at, live))
@@ -269,6 +262,11 @@ class Counter:
             and abs(raw - level.raw) > JITTER
             and raw <= place.most(max(self.start, level.rose), at)
         )
+
+    def _has_paused(self, at: datetime) -> bool:
+        """Return whether the reset can have gone unseen."""
+        read, start = self.read, self.start
+        return bool(read and start and read < start and at - read >= PAUSE)
 
     def _hold(
         self, raw: float, at: datetime, place: Place, level: Level, live: bool

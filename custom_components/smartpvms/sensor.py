@@ -137,6 +137,7 @@ class CounterSensor(ItemSensor):
     @override
     def _show(self, reading: Reading) -> None:
         if reading.disconnected:
+            self._publish(self._counter.pass_time(reading.server_time, self._zone))
             return
         description = self.entity_description
         raw = number(reading.items.get(description.key))

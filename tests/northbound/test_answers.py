@@ -20,6 +20,8 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     SessionTaken,
 )
+from custom_components.smartpvms.northbound.client import read_kpis
+from custom_components.smartpvms.northbound.models import integer, text
 from custom_components.smartpvms.northbound.session import Answer, read_answer
 
 from .test_models import JSON
@@ -267,6 +269,30 @@ def test_nothing_else_escapes(body: object, status: int) -> None:
     with suppress(NorthboundError):
         answer = read_answer("stations", status, json.dumps(body).encode())
         assert isinstance(answer, Answer)
+
+
+ROW = st.fixed_dictionaries(
+    {},
+    optional={
+        "stationCode": JSON,
+        "devId": JSON,
+        "dataItemMap": JSON,
+        "id": JSON,
+        "devTypeId": JSON,
+    },
+)
+
+
+@given(JSON | st.lists(JSON | ROW))
+def test_nothing_else_escapes_from_rows(data: object) -> None:
+    """Arbitrary data end in rows with ids and items, or in an error of the tree."""
+    answer = Answer(data, None)
+    with suppress(MalformedResponse):
+        plants = read_kpis(answer, "stationCode", text)
+        assert all(isinstance(code, str) for code in plants.rows)
+        devices = read_kpis(answer, "devId", integer)
+        assert all(type(device_id) is int for device_id in devices.rows)
+        assert all(isinstance(items, dict) for items in devices.rows.values())
 
 
 @given(st.binary(), st.sampled_from([200, 500]))

@@ -70,7 +70,7 @@ class NorthboundClient:
             answer = await self._session.call(
                 "getStationRealKpi", {"stationCodes": ",".join(batch)}
             )
-            yield _kpis(answer, "stationCode", text)
+            yield read_kpis(answer, "stationCode", text)
 
     async def device_real_time(
         self, type_id: int, device_ids: Iterable[int]
@@ -85,7 +85,7 @@ class NorthboundClient:
                 "getDevRealKpi",
                 {"devIds": ",".join(map(str, batch)), "devTypeId": int(type_id)},
             )
-            yield _kpis(answer, "devId", integer)
+            yield read_kpis(answer, "devId", integer)
 
     async def logout(self) -> None:
         """Close the account's session (`logout`)."""
@@ -124,9 +124,10 @@ def _rows(data: object) -> list[Mapping[str, object]]:
     return [row for row in data if isinstance(row, dict)]
 
 
-def _kpis[IdT: (str, int)](
+def read_kpis[IdT: (str, int)](
     answer: Answer, key: str, identify: Callable[[object], IdT | None]
 ) -> RealTimeKpis[IdT]:
+    """Return the rows of an answer that say what they belong to."""
     rows: dict[IdT, DataItems] = {}
     for row in _rows(answer.data):
         row_id = identify(row.get(key))
