@@ -28,6 +28,20 @@ from tests.simulator import (
     faults,
     homes,
 )
+from tests.simulator.chaos import Chaos, Rates
+from tests.simulator.cloud import Change
+from tests.simulator.counter_faults import (
+    flipping,
+    jittering,
+    multiplied,
+    offline,
+    reads,
+    replaced,
+    still_yesterday,
+    with_days_of,
+    without_yesterday,
+)
+from tests.simulator.counters import Counter, Kind, counters_of
 from tests.simulator.energy import _played
 
 NOON = datetime(2026, 6, 21, 10, 0, tzinfo=UTC)
@@ -1260,3 +1274,186 @@ async def test_the_command_serves_and_stops(
         assert (await response.json())["failCode"] == 0
     process.send_signal(number)
     assert await process.wait() == 0
+
+
+# Counters that lie.
+
+MIDNIGHT = datetime(2026, 6, 21, 22, 0, tzinfo=UTC)
+MINUTES = timedelta(minutes=1)
+
+
+def counter_of(home: Home, key: str) -> Counter:
+    """Return the first counter of an item."""
+    return next(counter for counter in counters_of(home, NOON) if counter.key == key)
+
+
+def lie(counter: Counter, change: Change, moment: datetime) -> tuple[Any, float]:
+    """Return what is reported at a moment with a fault, and what is true."""
+    simulator = at(Home([counter.plant]), moment)
+    simulator.distort(counter.name, counter.key, change)
+    items = simulator.reported_items(counter.name)
+    assert items is not None
+    return items[counter.key], counter.true(moment)
+
+
+def test_counters_of_a_home() -> None:
+    """Whatever counts is found, on plants and devices, with what is true of it."""
+    home = homes.farm()
+    counters = counters_of(home, NOON)
+    kinds = {counter.key: counter.kind for counter in counters}
+    assert kinds["total_power"] is kinds["mppt_4_cap"] is Kind.LIFETIME
+    assert kinds["radiant_total"] is kinds["charge_cap"] is Kind.DAILY
+    assert kinds["month_power"] is Kind.MONTHLY
+    assert "mppt_5_cap" not in kinds
+    simulator = at(home, NOON)
+    for counter in counters:
+        items = simulator.reported_items(counter.name)
+        assert items is not None
+        assert counter.true(NOON) == items[counter.key]
+
+
+@pytest.mark.parametrize("wrong", [0.0, None, 65535.0])
+def test_readings_that_are_wrong_once(wrong: float | None) -> None:
+    """One reading is wrong, and those before and after it are not."""
+    counter = counter_of(homes.family(), "total_cap")
+    assert lie(counter, reads(wrong, NOON), NOON)[0] == wrong
+    reported, true = lie(counter, multiplied(10, NOON), NOON)
+    assert reported == pytest.approx(10 * true)
+    for fault in (reads(wrong, NOON), multiplied(10, NOON)):
+        for moment in (NOON - MINUTES, NOON + 5 * MINUTES):
+            reported, true = lie(counter, fault, moment)
+            assert reported == true
+
+
+@pytest.mark.parametrize("key", ["total_cap", "total_power", "month_power"])
+def test_yesterday_is_missing_for_a_while(key: str) -> None:
+    """The counter falls by what the day before yielded, and comes back."""
+    counter = counter_of(homes.family(), key)
+    yesterday = counter.true(MIDNIGHT - MINUTES) - counter.true(
+        MIDNIGHT - timedelta(days=1)
+    )
+    assert yesterday > 30
+    fault = without_yesterday(counter, MIDNIGHT + 10 * MINUTES, 20 * MINUTES)
+    wrong, true = lie(counter, fault, MIDNIGHT + 15 * MINUTES)
+    assert wrong == pytest.approx(true - yesterday, abs=0.011)
+    for minute in (5, 30):
+        reported, true = lie(counter, fault, MIDNIGHT + minute * MINUTES)
+        assert reported == true
+
+
+def test_yesterday_stays_after_midnight() -> None:
+    """The day's value of before stays, or comes and goes."""
+    counter = counter_of(homes.family(), "day_power")
+    yesterday = counter.true(MIDNIGHT - MINUTES)
+    assert yesterday > 30
+    fault = still_yesterday(counter, MIDNIGHT, timedelta(hours=8), 0.5)
+    for minute in (0, 60, 240):
+        assert lie(counter, fault, MIDNIGHT + minute * MINUTES)[0] == yesterday
+    reported, true = lie(counter, fault, MIDNIGHT + 7 * 60 * MINUTES)
+    assert 0.5 < true == reported
+    fault = flipping(counter, MIDNIGHT, timedelta(hours=1))
+    told = [lie(counter, fault, MIDNIGHT + 5 * n * MINUTES)[0] for n in range(4)]
+    assert told == [0.0, yesterday, 0.0, yesterday]
+
+
+def test_jitter_is_small_and_repeatable() -> None:
+    """Values tremble by at most 0.03, the same way for the same seed."""
+    counter = counter_of(homes.family(), "total_cap")
+    fault = jittering(7, MIDNIGHT, timedelta(hours=2))
+    moments = [MIDNIGHT + 5 * n * MINUTES for n in range(20)]
+    lies = [lie(counter, fault, moment) for moment in moments]
+    assert all(abs(wrong - true) <= 0.0301 for wrong, true in lies)
+    assert len({round(wrong - true, 2) for wrong, true in lies}) > 3
+    again = jittering(7, MIDNIGHT, timedelta(hours=2))
+    assert lies == [lie(counter, again, moment) for moment in moments]
+
+
+def test_offline_plants_tell_all_at_the_end() -> None:
+    """What was counted stays, days start at 0, and the truth comes back at once."""
+    home = homes.family()
+    total, day = (counter_of(home, key) for key in ("total_power", "day_power"))
+    three_days = timedelta(days=3)
+    for counter, expected in ((total, total.true(NOON)), (day, 0.0)):
+        fault = offline(counter, NOON, three_days)
+        assert lie(counter, fault, NOON + timedelta(hours=2))[0] == counter.true(NOON)
+        assert lie(counter, fault, NOON + timedelta(days=1))[0] == expected
+        reported, true = lie(counter, fault, NOON + three_days)
+        assert reported == true > expected
+
+
+def test_days_of_the_server() -> None:
+    """A day begins at another zone's midnight, and counts the same energy."""
+    counter = counter_of(homes.family(), "day_power")
+    fault = with_days_of(counter, ZoneInfo("Asia/Shanghai"))
+    reset = datetime(2026, 6, 21, 16, 0, tzinfo=UTC)
+    assert lie(counter, fault, reset - MINUTES)[0] > 30
+    assert lie(counter, fault, reset)[0] == 0.0
+    later = reset + timedelta(hours=2)
+    reported, true = lie(counter, fault, later)
+    assert reported == pytest.approx(true - counter.true(reset), abs=0.011)
+
+
+def test_a_replaced_inverter_starts_at_zero_for_good() -> None:
+    """Lifetime and day count from 0; the next day's is that of the day."""
+    home = homes.family()
+    total, day = (counter_of(home, key) for key in ("total_cap", "day_cap"))
+    for counter in (total, day):
+        fault = replaced(counter, NOON)
+        reported, true = lie(counter, fault, NOON - MINUTES)
+        assert reported == true
+        assert lie(counter, fault, NOON)[0] == 0.0
+        reported, true = lie(counter, fault, NOON + timedelta(hours=2))
+        assert reported == pytest.approx(true - counter.true(NOON), abs=0.011)
+    tomorrow = NOON + timedelta(days=1)
+    reported, true = lie(total, replaced(total, NOON), tomorrow)
+    assert reported == pytest.approx(true - total.true(NOON), abs=0.011)
+    reported, true = lie(day, replaced(day, NOON), tomorrow)
+    assert reported == true
+
+
+def test_devices_lose_their_connection_at_times() -> None:
+    """An outage comes and goes by the clock."""
+    home = homes.family()
+    inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
+    clock = SetClock(NOON)
+    simulator = Simulator(home, clock)
+    true = simulator.reported_items(inverter.id)
+    silences: dict[datetime, Any] = {
+        NOON + 5 * MINUTES: "zeros",
+        NOON + 10 * MINUTES: "missing",
+    }
+    simulator.interrupt(inverter.id, silences.get)
+    assert simulator.reported_items(inverter.id) == true
+    clock.tick(5 * MINUTES)
+    silent = simulator.reported_items(inverter.id)
+    assert silent is not None
+    assert set(silent.values()) == {0}
+    clock.tick(5 * MINUTES)
+    assert simulator.reported_items(inverter.id) is None
+
+
+def test_chaos_is_the_same_for_the_same_seed() -> None:
+    """All kinds of lies are told, no counter lies always, and a seed repeats them."""
+
+    def told(seed: int) -> list[list[Any]]:
+        home = homes.family()
+        clock = SetClock(NOON)
+        simulator = Simulator(home, clock)
+        counters = counters_of(home, NOON)
+        Chaos(simulator, seed, Rates(0.9, 0.4, 0.3, 0.1, 0.5))
+        result = []
+        for _ in range(96):
+            clock.tick(30 * MINUTES)
+            result.append(
+                [
+                    (simulator.reported_items(counter.name) or {}).get(counter.key)
+                    for counter in counters
+                ]
+            )
+        return result
+
+    first = told(1)
+    assert first == told(1)
+    assert first != told(2)
+    assert any(0.0 in row for row in first)
+    assert any(None in row for row in first)

@@ -1,35 +1,62 @@
-"""Tests of the recorder's statistics: no fault of the API may become energy."""
+"""Tests of the recorder's statistics: no fault of the API may become energy.
 
-from collections.abc import AsyncIterator
-from datetime import timedelta
-import logging
+A real recorder compiles real long-term statistics of simulated nights and days, and
+every hour of every counter is compared with what was true. A test that is named after
+a fault runs twice, the second time with a restart in the middle of the fault.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from datetime import date, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-from homeassistant.components.recorder import Recorder
-from homeassistant.core import HomeAssistant
-from tests.simulator import Simulator
+from homeassistant.components.sensor import SensorStateClass
+from tests.simulator import Simulator, homes
+from tests.simulator.chaos import Chaos, Rates
+from tests.simulator.cloud import Change
+from tests.simulator.counter_faults import (
+    ALL_ONES,
+    JITTER,
+    flipping,
+    jittering,
+    multiplied,
+    offline,
+    reads,
+    replaced,
+    still_yesterday,
+    with_days_of,
+    without_yesterday,
+)
+from tests.simulator.counters import Counter, Kind, counters_of
 from tests.simulator.plants import Home
+from tests.simulator.sun import Place
 
-from .conftest import Account
+from . import statistics
+from .conftest import POLL
 from .statistics import Run, assert_true
+
+QUARTER = timedelta(minutes=15, seconds=2)
+HOUR = timedelta(hours=1)
+
+# Between the lowest first value and the highest last one.
+TREMBLING = 2 * JITTER + 0.02
+# No home counts as many kWh in five minutes.
+ABSURD = 3.0
+
+recorder_config = statistics.recorder_config
+run = statistics.run
+
+type Midway = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
 def start() -> str:
     """Return when the account is added."""
-    return "2026-06-21 21:00:30+02:00"
-
-
-@pytest.fixture
-def recorder_config() -> dict[str, int]:
-    """Commit when statistics are compiled, and not after every state."""
-    # Logging every statement, as the test framework does, takes half of the time.
-    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
-    # Frozen time makes asyncio believe that everything is slow.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
-    return {"commit_interval": 3600}
+    return "2026-06-21 22:30:30+02:00"
 
 
 @pytest.fixture
@@ -43,31 +70,384 @@ async def simulator(
         yield simulator
 
 
-@pytest.fixture
-async def run(
-    simulator: Simulator,
-    recorder_mock: Recorder,
-    hass: HomeAssistant,
-    account: Account,
-    freezer: FrozenDateTimeFactory,
-) -> Run:
-    """Return a run that begins now."""
-    run = Run(hass, account, simulator, freezer)
-    await run.start()
-    return run
+@pytest.fixture(params=["running", "restarted"])
+def midway(run: Run, request: pytest.FixtureRequest) -> Midway:
+    """Return what happens in the middle of a fault: nothing special, or a restart."""
+    happening: dict[str, Midway] = {"running": run.poll, "restarted": run.restart}
+    return happening[request.param]
 
 
-async def test_no_fault(run: Run) -> None:
-    """Without a fault, nothing is held."""
-    await run.until("2026-06-22 03:00")
-    c = await run.compare()
-    for x in c:
-        print(
-            x.told.counter.key,
-            x.told.total,
-            x.difference,
-            x.worst,
-            x.error(x.worst),
-            x.told.lies,
+def spoil(run: Run, fault: Callable[[Counter], Change], *kinds: Kind) -> None:
+    """Let all counters of some kinds report wrongly."""
+    for counter in run.told:
+        if counter.kind in kinds:
+            run.simulator.distort(counter.name, counter.key, fault(counter))
+
+
+async def assert_statistics_are_true(run: Run, *spoiled: Kind) -> None:
+    """Check all counters, and that those which were spoiled really lied."""
+    comparisons = await run.compare()
+    for kind in spoiled:
+        assert any(
+            comparison.told.lies
+            for comparison in comparisons
+            if comparison.told.counter.kind is kind
         )
-    assert_true(c)
+    assert_true(comparisons)
+
+
+def daytime(function: Any) -> Any:
+    """Let a test begin in the morning of a sunny day."""
+    morning = "2026-06-21 09:30:30+02:00"
+    return pytest.mark.parametrize("start", [morning])(function)
+
+
+# What the API does wrongly.
+
+
+@daytime
+async def test_reading_nothing_once(run: Run, midway: Midway) -> None:
+    """T#138, T#43: one reading of 0, or none, is no new beginning."""
+    at = run.at("2026-06-21 10:30")
+    for count, wrong in enumerate((0, None, 0.0, "N/A")):
+        later = at + count * QUARTER
+        spoil(run, lambda counter: reads(wrong, later), *Kind)  # noqa: B023
+    await run.until(at)
+    await midway()
+    await run.until("2026-06-21 12:00")
+    await assert_statistics_are_true(run, *Kind)
+
+
+@daytime
+@pytest.mark.parametrize("wrong", [0.0, None])
+async def test_reading_nothing_for_an_hour(
+    run: Run, midway: Midway, wrong: object
+) -> None:
+    """T#129, T#135: an hour of 0, or of nothing, adds nothing and loses nothing."""
+    at = run.at("2026-06-21 10:30")
+    spoil(run, lambda counter: reads(wrong, at, HOUR), *Kind)
+    await run.until("2026-06-21 11:00")
+    await midway()
+    await run.until("2026-06-21 13:00")
+    await assert_statistics_are_true(run, *Kind)
+
+
+@pytest.mark.parametrize("minutes", [20, 60])
+async def test_yesterdays_yield_is_missing(
+    run: Run, midway: Midway, minutes: int
+) -> None:
+    """T#300: after midnight, month and total lack yesterday's yield for a while."""
+    at = run.at("2026-06-22 00:10")
+    lasting = timedelta(minutes=minutes)
+    spoiled = (Kind.LIFETIME, Kind.MONTHLY)
+    spoil(run, lambda counter: without_yesterday(counter, at, lasting), *spoiled)
+    await run.until(at + lasting / 2)
+    await midway()
+    await run.until("2026-06-22 03:00")
+    await assert_statistics_are_true(run, *spoiled)
+
+
+async def test_still_yesterday(run: Run, midway: Midway) -> None:
+    """P#93, P#108: yesterday's yield stays until sunrise, and is not today's."""
+    at = run.at("2026-06-22 00:00")
+    spoil(run, lambda counter: still_yesterday(counter, at, 6 * HOUR, 99), Kind.DAILY)
+    await run.until("2026-06-22 01:00")
+    values = {
+        run.account.value(counter.name, counter.key)
+        for counter in run.told
+        if counter.kind is Kind.DAILY
+    }
+    assert {float(value) for value in values if value} == {0.0}
+    await midway()
+    await run.until("2026-06-22 08:00")
+    await assert_statistics_are_true(run, Kind.DAILY)
+
+
+async def test_flipping_after_midnight(run: Run, midway: Midway) -> None:
+    """T#240: 0, yesterday's 30 kWh, 0 is not 30 kWh of sun at midnight."""
+    at = run.at("2026-06-22 00:00")
+    spoil(run, lambda counter: flipping(counter, at, HOUR), Kind.DAILY)
+    await run.until("2026-06-22 00:30")
+    await midway()
+    await run.until("2026-06-22 03:00")
+    await assert_statistics_are_true(run, Kind.DAILY)
+
+
+@daytime
+async def test_jitter(run: Run, midway: Midway) -> None:
+    """T#159: values that tremble by hundredths do not add up."""
+    at = run.at("2026-06-21 10:00")
+    spoil(run, lambda counter: jittering(counter.key, at, 3 * HOUR), *Kind)
+    await run.until("2026-06-21 11:00")
+    await midway()
+    await run.until("2026-06-21 14:00")
+    assert_true(await run.compare(), TREMBLING)
+
+
+async def test_jitter_at_night(run: Run, midway: Midway) -> None:
+    """T#159: nor do they where nothing is produced, and over midnight."""
+    spoil(run, lambda counter: jittering(counter.key, run.now, 9 * HOUR), *Kind)
+    await run.until("2026-06-22 00:00")
+    await midway()
+    await run.until("2026-06-22 03:00")
+    assert_true(await run.compare(), TREMBLING)
+
+
+@daytime
+async def test_absurd_jump(run: Run, midway: Midway) -> None:
+    """T#217: what jumps up and comes back was never produced."""
+    at = run.at("2026-06-21 10:30")
+    # A jump that could be true is not absurd.
+    run.told = {
+        counter: told
+        for counter, told in run.told.items()
+        if counter.true(at) * 9 > ABSURD
+    }
+    spoil(run, lambda counter: multiplied(10, at), *Kind)
+    spoil(run, lambda counter: reads(ALL_ONES[0], at + QUARTER), *Kind)
+    spoil(run, lambda counter: reads(ALL_ONES[1], at + 2 * QUARTER), *Kind)
+    await run.until(at)
+    await midway()
+    await run.until("2026-06-21 12:30")
+    await assert_statistics_are_true(run, *Kind)
+
+
+@pytest.mark.parametrize("silence", ["zeros", "nulls"])
+async def test_disconnected_over_midnight(
+    run: Run, midway: Midway, silence: Any
+) -> None:
+    """T#172, T#197: a device that sleeps says 0 of everything, and means nothing."""
+    for _, device in run.simulator.home.devices():
+        device.disconnected_style = silence
+        device.connected = False
+    await run.until("2026-06-22 00:10")
+    await midway()
+    await run.until("2026-06-22 02:00")
+    for _, device in run.simulator.home.devices():
+        device.connected = True
+    await run.until("2026-06-22 04:00")
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+@daytime
+async def test_disconnected_by_day(run: Run, midway: Midway) -> None:
+    """A device that loses its connection counts on, and tells it when it is back."""
+    for _, device in run.simulator.home.devices():
+        device.connected = False
+    await run.until("2026-06-21 10:30")
+    await midway()
+    await run.until("2026-06-21 11:30")
+    for _, device in run.simulator.home.devices():
+        device.connected = True
+    await run.until("2026-06-21 13:00")
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+@daytime
+async def test_missing_for_a_day(run: Run, midway: Midway) -> None:
+    """T#145: devices without a row for a day go on where they are then."""
+    for _, device in run.simulator.home.devices():
+        device.disconnected_style = "missing"
+        device.connected = False
+    await run.until("2026-06-21 21:00", QUARTER)
+    await midway()
+    await run.until("2026-06-22 09:30", QUARTER)
+    for _, device in run.simulator.home.devices():
+        device.connected = True
+    await run.until("2026-06-22 11:00")
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+@pytest.fixture
+def days_of_shanghai(simulator: Simulator) -> None:
+    """Let all days begin at the server's midnight, before anyone has looked."""
+    shanghai = ZoneInfo("Asia/Shanghai")
+    for counter in counters_of(simulator.home, simulator.clock.now()):
+        fault = with_days_of(counter, shanghai)
+        simulator.distort(counter.name, counter.key, fault)
+
+
+@pytest.mark.parametrize("start", ["2026-06-21 16:30:30+02:00"])
+async def test_days_of_the_server(
+    days_of_shanghai: None, run: Run, midway: Midway
+) -> None:
+    """T#18: a day that begins at Shanghai's midnight, six hours early, is a day."""
+    # What starts over in the middle of a day has to prove itself, the first time.
+    early, proved = run.at("2026-06-21 18:00"), run.at("2026-06-21 20:00")
+    for told in run.told.values():
+        told.shifted = told.counter.kind is Kind.DAILY
+        told.start_again(early if told.shifted else proved, proved)
+    await run.until("2026-06-21 18:30")
+    await midway()
+    await run.until("2026-06-22 19:30", QUARTER)
+    await assert_statistics_are_true(run, Kind.DAILY)
+
+
+@pytest.mark.parametrize(
+    ("start", "day"),
+    [
+        ("2026-03-28 22:30:30+01:00", "2026-03-29"),
+        ("2026-10-24 22:30:30+02:00", "2026-10-25"),
+    ],
+    ids=["spring", "autumn"],
+)
+async def test_clock_change(run: Run, midway: Midway, day: str) -> None:
+    """A day of 23 or 25 hours hides no fault, and is none."""
+    at = run.at(f"{day} 00:00")
+    spoil(run, lambda counter: still_yesterday(counter, at, 5 * HOUR, 99), Kind.DAILY)
+    spoil(run, lambda counter: without_yesterday(counter, at, HOUR), Kind.LIFETIME)
+    await run.until(at + HOUR / 2)
+    await midway()
+    await run.until(f"{day} 06:00")
+    await run.until(f"{day} 23:00", 2 * QUARTER)
+    # The night after, the day before had 23 or 25 hours.
+    midnight = run.counter("day_power").midnight(run.at(f"{day} 23:59") + HOUR)
+    spoil(run, lambda counter: flipping(counter, midnight, HOUR), Kind.DAILY)
+    await run.until(midnight + 2 * HOUR)
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+@pytest.mark.parametrize("start", ["2026-06-21 20:30:30+02:00"])
+async def test_everything_at_once(run: Run) -> None:
+    """All faults on all counters, ten times as often as users meet them."""
+    rates = Rates(at_midnight=0.9, by_day=0.4, disconnected=0.2, missing=0.1)
+    Chaos(run.simulator, 1, rates)
+    for moment in ("2026-06-21 22:00", "2026-06-22 00:30", "2026-06-22 10:00"):
+        await run.until(moment)
+        await run.restart()
+    await run.until("2026-06-22 18:00")
+    await assert_statistics_are_true(run, *Kind)
+
+
+# What is real.
+
+
+@pytest.mark.parametrize("home", [homes.apartment()])
+@pytest.mark.parametrize("start", ["2026-06-21 06:30:30+02:00"])
+async def test_clear_day(run: Run) -> None:
+    """From sunrise to sunset, no hundredth of a kWh is lost or held back."""
+    await run.until("2026-06-21 22:00")
+    comparisons = await run.compare()
+    [yielded] = [
+        comparison
+        for comparison in comparisons
+        if comparison.told.counter.key == "total_power"
+    ]
+    assert yielded.told.total > 15
+    for comparison in comparisons:
+        assert abs(comparison.difference) < 0.005
+        assert all(abs(comparison.error(hour)) < 0.005 for hour in comparison.hours)
+
+
+@pytest.mark.parametrize("start", ["2026-06-30 20:30:30+02:00"])
+async def test_two_days_without_a_fault(run: Run) -> None:
+    """Nothing is held back: every state is what was reported, at every poll."""
+    # By night and in the morning as often as can be, then less often.
+    for step in (*[POLL] * 180, *[QUARTER] * 48, *[POLL] * 60, *[QUARTER] * 64):
+        await run.poll(step)
+        for counter in run.told:
+            reported = run.simulator.reported_items(counter.name)
+            assert reported is not None
+            state = run.account.state(counter.name, counter.key)
+            assert state is None or float(state.state) == reported[counter.key]
+    assert run.now > run.begin + timedelta(days=2)
+    comparisons = await run.compare()
+    for comparison in comparisons:
+        assert abs(comparison.difference) < 0.005
+        assert all(abs(comparison.error(hour)) < 0.005 for hour in comparison.hours)
+
+
+async def test_last_reset(run: Run) -> None:
+    """Days and months start at the plant's midnight, and lifetimes never."""
+    await run.until("2026-06-22 00:30")
+    expected = {
+        Kind.LIFETIME: (SensorStateClass.TOTAL_INCREASING, None),
+        Kind.DAILY: (SensorStateClass.TOTAL, "2026-06-22T00:00:00+02:00"),
+        Kind.MONTHLY: (SensorStateClass.TOTAL, "2026-06-01T00:00:00+02:00"),
+    }
+    for key in ("total_power", "total_cap", "active_cap", "day_power", "month_power"):
+        counter = run.counter(key)
+        state = run.account.state(counter.name, key)
+        assert state is not None
+        attributes = state.attributes
+        assert expected[counter.kind] == (
+            attributes["state_class"],
+            attributes.get("last_reset"),
+        )
+
+
+@pytest.mark.parametrize("start", ["2026-06-21 11:30:30+02:00"])
+async def test_back_after_three_days(run: Run) -> None:
+    """T#123: what a plant produced while it was offline arrives at once."""
+    plant = run.simulator.home.plants[0]
+    silence = run.at("2026-06-21 13:00"), run.at("2026-06-24 13:00")
+    for counter in run.told:
+        if counter.device is None:
+            run.simulator.distort(
+                counter.name,
+                counter.key,
+                offline(counter, silence[0], silence[1] - silence[0]),
+            )
+    for device in plant.devices:
+        run.simulator.interrupt(
+            device.id, lambda at: "zeros" if silence[0] <= at < silence[1] else None
+        )
+    await run.until("2026-06-21 13:30")
+    await run.until("2026-06-24 12:30", QUARTER)
+    await run.until("2026-06-24 15:00")
+    total = run.counter("total_cap")
+    state = run.account.state(total.name, total.key)
+    assert state is not None
+    assert float(state.state) == pytest.approx(total.true(run.now), abs=0.01)
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+@pytest.mark.parametrize("start", ["2026-06-21 13:30:30+02:00"])
+async def test_replaced_inverter(run: Run, midway: Midway) -> None:
+    """T#51: a new inverter starts at 0; its energy counts, and nothing else does."""
+    at, proved = run.at("2026-06-21 14:20"), run.at("2026-06-21 16:20")
+    for key in ("total_cap", "day_cap"):
+        counter = run.counter(key)
+        run.told[counter].start_again(at, proved, counter.true(at))
+        run.simulator.distort(counter.name, key, replaced(counter, at))
+    await run.until("2026-06-21 15:00")
+    total = run.counter("total_cap")
+    before = run.account.value(total.name, total.key)
+    await midway()
+    assert run.account.value(total.name, total.key) == before
+    await run.until("2026-06-21 18:00")
+    await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
+
+
+def in_the_north() -> Home:
+    """Return a family in Tromsø, where December has no sun."""
+    home = homes.family()
+    plant = home.plants[0]
+    plant.site = replace(
+        plant.site, place=Place(69.65, 18.96, 10.0), commissioned=date(2026, 11, 1)
+    )
+    return home
+
+
+@pytest.mark.parametrize("home", [in_the_north()])
+@pytest.mark.parametrize("start", ["2026-12-08 10:00:30+01:00"])
+async def test_week_without_sun(run: Run) -> None:
+    """A counter that stands still for a week neither falls nor is given up."""
+    yielded = run.counter("total_cap")
+    before = run.account.value(yielded.name, yielded.key)
+    await run.until("2026-12-15 10:00", 2 * HOUR)
+    assert run.account.value(yielded.name, yielded.key) == before
+    await assert_statistics_are_true(run)
+
+
+@pytest.mark.parametrize("home", [homes.family(time_zone="America/Los_Angeles")])
+@pytest.mark.parametrize("start", ["2026-06-21 22:00:30-07:00"])
+async def test_battery_charges_at_midnight(run: Run) -> None:
+    """T#13, T#14: what is counted in the first minutes of a day counts."""
+    await run.until("2026-06-22 00:12")
+    charged = run.counter("charge_cap")
+    state = run.account.state(charged.name, charged.key)
+    assert state is not None
+    assert 0 < float(state.state) == charged.true(run.now)
+    await run.until("2026-06-22 02:00")
+    await assert_statistics_are_true(run)

@@ -8,6 +8,7 @@ import signal
 from typing import Any
 
 from . import homes
+from .chaos import Chaos
 from .clock import Clock, RealClock, SetClock, SpedClock
 from .plants import Home
 from .server import Simulator
@@ -53,6 +54,11 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="a token lives 30 minutes however often it is used",
     )
+    parser.add_argument(
+        "--chaos",
+        action="store_true",
+        help="let counters lie as users report it, at realistic rates",
+    )
     quotas = parser.add_mutually_exclusive_group()
     quotas.add_argument("--no-quotas", action="store_true", help="never answer 407")
     quotas.add_argument(
@@ -88,6 +94,8 @@ async def _run(arguments: argparse.Namespace) -> None:
         session="fixed" if arguments.fixed_session else "sliding",
         account="old" if arguments.old_account else "new",
     )
+    if arguments.chaos:
+        Chaos(simulator, arguments.seed)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

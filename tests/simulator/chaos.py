@@ -1,0 +1,199 @@
+"""All faults of counters at the rates at which users meet them."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import cache
+from random import Random
+from typing import Any
+
+from .cloud import Change
+from .counter_faults import (
+    ALL_ONES,
+    flipping,
+    jittering,
+    multiplied,
+    reads,
+    replaced,
+    still_yesterday,
+    without_yesterday,
+)
+from .counters import Counter, Kind, counters_of
+from .plants import Device, Plant, Silence
+from .server import Simulator
+
+_MINUTE = timedelta(minutes=1)
+_HOUR = timedelta(hours=1)
+
+# A fault begins in the first hour of a slot and is over two hours before the next: what
+# follows on one another without an honest reading in between could be anything.
+_SLOTS = (8, 12, 16)
+_FIRST_SLOT_OF_OUTAGES = 12
+
+# A jump that a home could have counted is no fault that anyone could see.
+_ABSURD_HOURS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """How likely faults are."""
+
+    at_midnight: float = 0.25
+    """Per counter and midnight: yesterday's value, flips, or a dip."""
+    by_day: float = 0.04
+    """Per counter and slot of the day: zeros, nulls, jitter, or a jump."""
+    disconnected: float = 0.05
+    """Per device and day: all zeros for some hours."""
+    missing: float = 0.01
+    """Per device and day: no row until the next day."""
+    replaced: float = 0.01
+    """Per inverter and day, once in its life: a new one counts from 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A device that cannot be reached."""
+
+    start: datetime
+    end: datetime
+    silence: Silence
+
+
+class Chaos:
+    """Lets all counters of a home lie now and then, the same way for the same seed."""
+
+    def __init__(
+        self, simulator: Simulator, seed: int = 1, rates: Rates | None = None
+    ) -> None:
+        """Put all faults in place, from now on."""
+        self._seed = seed
+        self._rates = rates or Rates()
+        self._begin = simulator.clock.now()
+        self._faults = cache(self._plan)
+        self._outages = cache(self._plan_outage)
+        self._replaced = cache(self._plan_replacement)
+        for counter in counters_of(simulator.home, self._begin):
+            simulator.distort(counter.name, counter.key, self._change(counter))
+        for plant, device in simulator.home.devices():
+            simulator.interrupt(device.id, self._interruption(plant, device))
+
+    def replacement(self, counter: Counter) -> datetime | None:
+        """Return when the device of a counter is replaced, if it ever is."""
+        if counter.device is None or not counter.device.mppts:
+            return None
+        return self._replaced(counter.plant, counter.device)
+
+    def _dice(self, *names: object) -> Random:
+        return Random("/".join(str(name) for name in (self._seed, *names)))
+
+    def _change(self, counter: Counter) -> Change:
+        def change(at: datetime, value: Any) -> Any:
+            day = at.astimezone(counter.plant.time_zone).date()
+            if (moment := self.replacement(counter)) and at >= moment:
+                value = replaced(counter, moment)(at, value)
+            for fault in self._faults(counter, day):
+                value = fault(at, value)
+            return value
+
+        return change
+
+    def _interruption(
+        self, plant: Plant, device: Device
+    ) -> Callable[[datetime], Silence | None]:
+        def silence(at: datetime) -> Silence | None:
+            today = at.astimezone(plant.time_zone).date()
+            for day in (today, today - timedelta(days=1)):
+                outage = self._outages(plant, device, day)
+                if outage and outage.start <= at < outage.end:
+                    return outage.silence
+            return None
+
+        return silence
+
+    def _plan_outage(self, plant: Plant, device: Device, day: date) -> Outage | None:
+        start = _at(plant, day, _FIRST_SLOT_OF_OUTAGES)
+        if start < self._begin:
+            return None
+        dice = self._dice(device.id, day, "outage")
+        luck = dice.random()
+        start += dice.randrange(120) * _MINUTE
+        if luck < self._rates.missing:
+            return Outage(start, start + 24 * _HOUR, "missing")
+        if luck < self._rates.missing + self._rates.disconnected:
+            return Outage(start, start + dice.randrange(30, 180) * _MINUTE, "zeros")
+        return None
+
+    def _plan_replacement(self, plant: Plant, device: Device) -> datetime | None:
+        """Return when an inverter is replaced, on a day of many without an outage."""
+        dice = self._dice(device.id, "replacement")
+        first = self._begin.astimezone(plant.time_zone).date()
+        for number in range(2, 365):
+            day = first + timedelta(days=number)
+            if dice.random() < self._rates.replaced and not self._is_out(
+                plant, device, day
+            ):
+                # Late enough for the day's counter not to be where it was at once.
+                return _at(plant, day, 15) + 20 * _MINUTE
+        return None
+
+    def _is_out(self, plant: Plant, device: Device, day: date) -> bool:
+        return any(
+            self._outages(plant, device, near)
+            for near in (day, day - timedelta(days=1))
+        )
+
+    def _plan(self, counter: Counter, day: date) -> list[Change]:
+        """Return what goes wrong with a counter on a day; days with outages have it."""
+        plant, device = counter.plant, counter.device
+        if device and self._is_out(plant, device, day):
+            return []
+        moment = self.replacement(counter)
+        if moment and abs(moment.astimezone(plant.time_zone).date() - day).days < 2:
+            return []
+        return [
+            fault
+            for fault in (
+                self._at_midnight(counter, day),
+                *(self._by_day(counter, day, hour) for hour in _SLOTS),
+            )
+            if fault
+        ]
+
+    def _at_midnight(self, counter: Counter, day: date) -> Change | None:
+        dice = self._dice(counter.name, counter.key, day, "midnight")
+        midnight = _at(counter.plant, day, 0)
+        if midnight < self._begin or dice.random() > self._rates.at_midnight:
+            return None
+        lasting = dice.randrange(20, 61) * _MINUTE
+        if counter.kind is not Kind.DAILY:
+            start = midnight + dice.randrange(80) * _MINUTE
+            return without_yesterday(counter, start, lasting)
+        if dice.random() < 0.5:
+            return flipping(counter, midnight, lasting)
+        return still_yesterday(counter, midnight, 6 * _HOUR, 0.5)
+
+    def _by_day(self, counter: Counter, day: date, hour: int) -> Change | None:
+        dice = self._dice(counter.name, counter.key, day, hour)
+        start = _at(counter.plant, day, hour) + dice.randrange(60) * _MINUTE
+        if start < self._begin or dice.random() > self._rates.by_day:
+            return None
+        faults: Iterable[Change] = (
+            reads(0.0, start),
+            reads(None, start),
+            reads(0.0, start, _HOUR),
+            reads(None, start, _HOUR),
+            jittering(dice.random(), start, _HOUR),
+            *self._jumps(counter, start),
+        )
+        return dice.choice(list(faults))
+
+    def _jumps(self, counter: Counter, start: datetime) -> Iterable[Change]:
+        if counter.true(start) * 9 > _ABSURD_HOURS * counter.plant.capacity_kwp:
+            yield multiplied(10, start)
+        for register in ALL_ONES:
+            yield reads(register, start)
+
+
+def _at(plant: Plant, day: date, hour: int) -> datetime:
+    local = datetime.combine(day, time(hour), tzinfo=plant.time_zone)
+    return local.astimezone(UTC)
