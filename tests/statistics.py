@@ -128,7 +128,12 @@ class Comparison:
     @property
     def worst(self) -> datetime:
         """Return the hour that is wrong most."""
-        return max(self.hours | self.told.hours, key=self.excess)
+        return max(self.hours | self.told.hours, key=lambda hour: abs(self.error(hour)))
+
+    @property
+    def worst_excess(self) -> float:
+        """Return by how much an hour is wrong at most, beyond what one reading holds."""
+        return max(self.excess(hour) for hour in self.hours | self.told.hours)
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def row(comparison: Comparison) -> str:
     return (
         f"{name_of(told.counter):<40}{true:>12.2f}{true + difference:>12.2f}"
         f"{share:>+9.3f}{comparison.error(worst):>+9.3f}"
-        f"{max(comparison.excess(worst), 0.0):>8.3f}  {worst:%m-%d %H:%M}{told.lies:>7}"
+        f"{max(comparison.worst_excess, 0.0):>8.3f}  {worst:%m-%d %H:%M}{told.lies:>7}"
     )
 
 
@@ -56,8 +56,7 @@ def is_wrong(comparison: Comparison) -> bool:
     """Return whether a sum or an hour is off by more than is tolerable."""
     allowed = max(RELATIVE_TOLERANCE * comparison.told.total, LEAST_TOLERANCE)
     return (
-        abs(comparison.difference) > allowed
-        or comparison.excess(comparison.worst) > HOUR_TOLERANCE
+        abs(comparison.difference) > allowed or comparison.worst_excess > HOUR_TOLERANCE
     )
 
 
