@@ -242,6 +242,15 @@ def test_replaced_inverter() -> None:
     assert values[proof:] == pytest.approx([5000.0 + raw for raw in new[proof:]])
 
 
+def test_inverter_replaced_in_the_morning() -> None:
+    """A new day counter that overtakes the old one within two hours is still new."""
+    feed = Feed(Period.DAY)
+    feed(10.6, 11.2)
+    values = feed(*(n * 0.6 for n in range(30)))
+    assert set(values[:24]) == {11.2}
+    assert values[24:] == pytest.approx([11.2 + n * 0.6 for n in range(24, 30)])
+
+
 def test_replaced_inverter_with_a_past() -> None:
     """A used inverter does not bring the kilowatt-hours of its former life."""
     feed = Feed(Period.LIFETIME)

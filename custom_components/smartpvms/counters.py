@@ -17,6 +17,7 @@ its period, and that rises only by what can be true. It asks of a reading, in th
    it is a new level, such as that of a replaced inverter: the published value goes on
    from where it was, by what the new level has counted since it appeared, and by what it
    appeared with if that can have been counted as well.
+   A day that was started over is still such a level when it overtakes the old one.
 
 The published value is the level plus an offset, and the offset is 0 unless the API reset
 a counter at another moment than the plant's midnight, or a level was replaced.
@@ -127,10 +128,14 @@ class Candidate:
     first: float
     since: datetime
 
+    @property
+    def has_grown(self) -> bool:
+        """Whether it counts, unlike a value that is stuck."""
+        return self.level.raw - self.first >= PROOF_RISE
+
     def proved(self, at: datetime) -> bool:
         """Return whether it has lasted and grown like a counter."""
-        grown = self.level.raw - self.first
-        return at - self.since >= PROOF_TIME and grown >= PROOF_RISE
+        return self.has_grown and at - self.since >= PROOF_TIME
 
 
 @dataclass(slots=True)
@@ -238,7 +243,9 @@ class Counter:
     ) -> None:
         before = self.before
         reset = self._is_reset(raw, at, place, level)
-        if level.leads_to(raw, at, place) and not (reset and self._has_paused(at)):
+        if self._is_overtaking(raw, at, place, level):
+            self._hold(raw, at, place, level, live)
+        elif level.leads_to(raw, at, place) and not (reset and self._has_paused(at)):
             if raw - level.raw > JITTER:
                 self.before = level
             self._publish(level.risen(raw, at, live))
@@ -267,6 +274,19 @@ class Counter:
         """Return whether the reset can have gone unseen."""
         read, start = self.read, self.start
         return bool(read and start and read < start and at - read >= PAUSE)
+
+    def _is_overtaking(
+        self, raw: float, at: datetime, place: Place, level: Level
+    ) -> bool:
+        """Return whether a day that was started over gets to where it had been."""
+        candidate = self.candidate
+        return (
+            self.period is Period.DAY
+            and candidate is not None
+            and candidate.has_grown
+            and candidate.first <= place.most(level.confirmed, candidate.since)
+            and candidate.level.leads_to(raw, at, place)
+        )
 
     def _hold(
         self, raw: float, at: datetime, place: Place, level: Level, live: bool
