@@ -1,6 +1,7 @@
 """Fixtures that all tests share."""
 
 from collections.abc import AsyncIterator
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -8,15 +9,24 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 # Loaded here, or the custom integrations of the test framework would win.
+from custom_components.smartpvms import KNOWN_ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
 from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.const import (
+    CONF_HOST,
+    CONF_PASSWORD,
+    CONF_USERNAME,
+    EVENT_HOMEASSISTANT_FINAL_WRITE,
+    EVENT_HOMEASSISTANT_STOP,
+)
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
-from tests.simulator import Simulator, homes
+from homeassistant.util import dt as dt_util
+from tests.simulator import Clock, RealClock, Simulator, homes
 from tests.simulator.plants import Home
+from tests.timeline import pass_time
 
 # A clear noon in Berlin, where the simulated family lives.
 NOON = "2026-06-21 12:00:00+02:00"
@@ -31,12 +41,18 @@ def home() -> Home:
 
 
 @pytest.fixture
+def clock() -> Clock:
+    """Return the simulator's clock, which is the frozen one of the test."""
+    return RealClock()
+
+
+@pytest.fixture
 async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
+    home: Home, clock: Clock, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
+    """Serve a home."""
     freezer.move_to(NOON)
-    simulator = Simulator(home)
+    simulator = Simulator(home, clock)
     async with simulator.serve():
         yield simulator
 
@@ -45,10 +61,15 @@ class Account:
     """The simulated account in Home Assistant, used the way its owner does."""
 
     def __init__(
-        self, hass: HomeAssistant, simulator: Simulator, freezer: FrozenDateTimeFactory
+        self,
+        hass: HomeAssistant,
+        simulator: Simulator,
+        freezer: FrozenDateTimeFactory,
+        storage: dict[str, Any],
     ) -> None:
         """Belong to a simulator."""
         self._hass = hass
+        self._storage = storage
         self._simulator = simulator
         self._freezer = freezer
 
@@ -84,6 +105,29 @@ class Account:
         async_fire_time_changed(self._hass)
         await self._hass.async_block_till_done(wait_background_tasks=True)
 
+    async def pass_time(self, passed: timedelta) -> None:
+        """Let time pass, and what is due happen when it is due."""
+        await pass_time(self._hass, self._freezer, dt_util.utcnow() + passed)
+
+    async def restart(self, off: timedelta = timedelta()) -> None:
+        """Stop Home Assistant in good order, and start it again."""
+        self._hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
+        self._hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
+        await self._hass.async_block_till_done()
+        await self.kill(off)
+
+    async def kill(self, off: timedelta = timedelta()) -> None:
+        """Kill Home Assistant, and start it again with what is in its files."""
+        key = f"{DOMAIN}.{self.entry.entry_id}"
+        kept = deepcopy(self._storage[key])
+        entries = self._hass.config_entries
+        await entries.async_unload(self.entry.entry_id)
+        self._hass.data.pop(KNOWN_ACCOUNTS)
+        self._storage[key] = kept
+        self._freezer.tick(off)
+        await entries.async_setup(self.entry.entry_id)
+        await self._hass.async_block_till_done()
+
     def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
         """Return what the registry knows of the entity of a data item."""
         entries = er.async_entries_for_config_entry(
@@ -113,7 +157,7 @@ async def account(
 ) -> Account:
     """Return the account, not added yet, of a person who lives where the plant is."""
     await hass.config.async_set_time_zone("Europe/Berlin")
-    return Account(hass, simulator, freezer)
+    return Account(hass, simulator, freezer, hass_storage)
 
 
 @pytest.fixture

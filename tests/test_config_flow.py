@@ -1,5 +1,6 @@
 """Tests of the config flow: each error leads on to success."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -161,7 +162,7 @@ async def test_wrong_password(
             faults.FailCode(407),
             "login",
             {"base": "rate_limited"},
-            {"minutes": "10"},
+            {"minutes": "11"},
         ),
         (
             faults.Gateway403(),
@@ -212,6 +213,7 @@ async def test_errors(
     assert result["description_placeholders"] == placeholders
     assert _suggested(result) == account.credentials
     simulator.faults.clear()
+    await account.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
 

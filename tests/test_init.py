@@ -8,6 +8,7 @@ from custom_components.smartpvms.const import DOMAIN
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.update_coordinator import UpdateFailed
 from tests.simulator import Simulator, faults, homes
 
 from .conftest import Account
@@ -61,36 +62,60 @@ async def test_unload_and_set_up_again(
 
 
 @pytest.mark.parametrize(
-    ("fault", "interface", "reason"),
+    ("fault", "reason"),
     [
-        (faults.FailCode(20200), "getDevList", "server_busy"),
-        (faults.FailCode(407), None, "rate_limited"),
-        (faults.FailCode(305), "getDevList", "session_taken"),
-        (faults.FailCode(401), "getDevList", "no_permission"),
-        (faults.FailCode(20009), "getDevList", "request_rejected"),
-        (faults.HtmlPage(), "getDevList", "not_northbound"),
-        (faults.DropConnection(), "getDevList", "cannot_connect"),
+        (faults.FailCode(20200), "server_busy"),
+        (faults.FailCode(407), "rate_limited"),
+        (faults.FailCode(305), "session_taken"),
+        (faults.FailCode(401), "no_permission"),
+        (faults.FailCode(20009), "request_rejected"),
+        (faults.HtmlPage(), "not_northbound"),
+        (faults.DropConnection(), "cannot_connect"),
     ],
 )
-async def test_set_up_is_retried(
-    hass: HomeAssistant,
-    added: Account,
-    simulator: Simulator,
-    fault: faults.Fault,
-    interface: str | None,
-    reason: str,
+async def test_first_set_up_is_retried(
+    account: Account, simulator: Simulator, fault: faults.Fault, reason: str
 ) -> None:
     """T#150, T#176, T#289: a failed start ends in a retry, never in a dead entry."""
+    simulator.faults.add(fault, "getDevList")
+    await account.add()
+    assert _state(account) is ConfigEntryState.SETUP_RETRY
+    assert account.entry.error_reason_translation_key == reason
+    simulator.faults.clear()
+    await account.poll(timedelta(minutes=11))
+    assert _state(account) is ConfigEntryState.LOADED
+    assert account.value(INVERTER, "active_power") == "8.0"
+    assert simulator.refusals == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.FailCode(20200),
+        faults.FailCode(407),
+        faults.FailCode(305),
+        faults.FailCode(20009),
+        faults.Gateway403(),
+        faults.HtmlPage(),
+        faults.HalfJson(),
+        faults.HttpStatus(503),
+        faults.DropConnection(),
+    ],
+)
+async def test_start_without_the_server(
+    hass: HomeAssistant, added: Account, simulator: Simulator, fault: faults.Fault
+) -> None:
+    """T#139, T#140: devices and entities are there from the start, and recover."""
     entry_id = added.entry.entry_id
     await hass.config_entries.async_unload(entry_id)
-    await added.poll()
-    simulator.faults.add(fault, interface)
+    await added.poll(timedelta(hours=1))
+    simulator.faults.add(fault)
     await hass.config_entries.async_setup(entry_id)
-    await hass.async_block_till_done()
-    assert _state(added) is ConfigEntryState.SETUP_RETRY
-    assert added.entry.error_reason_translation_key == reason
+    await added.poll(timedelta(seconds=3))
+    assert _state(added) is ConfigEntryState.LOADED
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     simulator.faults.clear()
-    await added.poll(timedelta(minutes=6))
+    await added.poll(timedelta(minutes=11))
     assert _state(added) is ConfigEntryState.LOADED
     assert added.value(INVERTER, "active_power") == "8.0"
 
@@ -111,13 +136,15 @@ async def test_no_plants_any_more(
 ) -> None:
     """T#12: an account whose plants were all withdrawn says so, and recovers."""
     plants, simulator.home.plants = simulator.home.plants, []
-    await hass.config_entries.async_reload(added.entry.entry_id)
-    await hass.async_block_till_done()
-    assert _state(added) is ConfigEntryState.SETUP_RETRY
-    assert added.entry.error_reason_translation_key == "no_plants"
+    await added.poll(timedelta(days=1, seconds=1))
+    inventory = added.entry.runtime_data.inventory
+    assert isinstance(inventory.last_exception, UpdateFailed)
+    assert inventory.last_exception.translation_key == "no_plants"
     simulator.home.plants = plants
-    await added.poll(timedelta(minutes=6))
-    assert _state(added) is ConfigEntryState.LOADED
+    await added.poll(timedelta(minutes=16))
+    assert inventory.last_update_success
+    await added.poll()
+    assert added.value(INVERTER, "active_power") == "8.0"
 
 
 async def test_wrong_password_asks_for_the_new_one(

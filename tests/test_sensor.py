@@ -221,7 +221,7 @@ async def test_entities_are_remembered(
     await hass.config_entries.async_unload(added.entry.entry_id)
     await added.poll()
     await hass.config_entries.async_setup(added.entry.entry_id)
-    await hass.async_block_till_done()
+    await added.poll()
     assert added.value(inverter.id, "temperature") == STATE_UNKNOWN
     assert added.value(inverter.id, "run_state") == STATE_UNKNOWN
 

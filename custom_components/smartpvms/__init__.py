@@ -1,100 +1,170 @@
 """FusionSolar SmartPVMS for Home Assistant."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import aiohttp
 
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME, Platform
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.const import (
+    CONF_HOST,
+    CONF_PASSWORD,
+    CONF_USERNAME,
+    EVENT_HOMEASSISTANT_STOP,
+    Platform,
+)
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.storage import Store
 from homeassistant.util.hass_dict import HassKey
 
-from .const import DOMAIN
+from .const import CONF_PLANTS, DOMAIN
 from .coordinator import (
     InventoryCoordinator,
-    Reading,
     RealTimeCoordinator,
     SmartPvmsConfigEntry,
     SmartPvmsData,
-    SourceId,
 )
-from .northbound import NorthboundClient, Plant, Session, base_url
+from .northbound import (
+    Access,
+    NorthboundClient,
+    NorthboundError,
+    Plant,
+    Session,
+    base_url,
+    coming,
+)
+from .snapshot import Inventory, readings_from
 
 STORE_VERSION: Final = 1
-SAVE_DELAY: Final = 30
+# A pass may be followed by another at once.
+SAVE_DELAY: Final = 5
 
 PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class KnownAccount:
-    """What is known of an account while its entry is not loaded."""
+    """What is known of an account as long as Home Assistant runs."""
 
-    token: str | None = None
-    plants: list[Plant] | None = None
-    readings: Mapping[SourceId, Reading] | None = None
+    access: Access = field(default_factory=Access)
+    listed: list[Plant] | None = None
+    """The plants that a flow has listed and the set-up has not used yet."""
 
 
 KNOWN_ACCOUNTS: HassKey[dict[str | None, KnownAccount]] = HassKey(DOMAIN)
-"""By unique id. The server allows an account one session, few logins and one reading
-in five minutes, so the config flow, the set-up and reloads go on from one another."""
+"""By unique id. The server allows an account one session and few logins, so flows,
+set-ups and reloads share what they know."""
 
 
 async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
     """Set up an account."""
-    accounts = hass.data.setdefault(KNOWN_ACCOUNTS, {})
-    known = accounts.pop(entry.unique_id, KnownAccount())
-    session = Session(
-        async_create_clientsession(hass, cookie_jar=aiohttp.DummyCookieJar()),
-        base_url(entry.data[CONF_HOST]),
-        entry.data[CONF_USERNAME],
-        entry.data[CONF_PASSWORD],
-        known.token,
-    )
-    client = NorthboundClient(session)
     store = _store(hass, entry)
     stored = await store.async_load() or {}
-    inventory = InventoryCoordinator(hass, entry, client, known.plants)
+    account = _account(hass, entry, stored)
+    websession = async_create_clientsession(hass, cookie_jar=aiohttp.DummyCookieJar())
+    client = NorthboundClient(_session(websession, entry, account.access))
+    listed, account.listed = account.listed, None
+    known = _restored(Inventory.from_dict, stored, "inventory")
+    if known is not None and known.chosen != entry.options.get(CONF_PLANTS):
+        known = None
+    inventory = InventoryCoordinator(hass, entry, client, listed, known)
+    if known is None:
+        try:
+            await inventory.async_config_entry_first_refresh()
+        finally:
+            await store.async_save({**stored, "access": account.access.as_dict()})
     real_time = RealTimeCoordinator(
-        hass, entry, client, inventory, known.readings, stored.get("counters", {})
+        hass,
+        entry,
+        client,
+        inventory,
+        _restored(readings_from, stored, "readings") or {},
+        _restored(dict, stored, "counters") or {},
+        _restored(dict, stored, "meters") or {},
     )
-
-    @callback
-    def keep_account() -> None:
-        # A flow that makes the entry reload has already handed a newer token over.
-        known = accounts.get(entry.unique_id, KnownAccount(session.token))
-        accounts[entry.unique_id] = replace(known, readings=real_time.data)
-
-    entry.async_on_unload(keep_account)
-    await inventory.async_config_entry_first_refresh()
-    await real_time.async_config_entry_first_refresh()
-    # Without a listener, a coordinator refreshes once and never again.
-    entry.async_on_unload(inventory.async_add_listener(lambda: None))
-    entry.runtime_data = SmartPvmsData(inventory, real_time, store)
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    data = SmartPvmsData(account.access, inventory, real_time, store)
+    entry.runtime_data = data
+    # An account that was loaded before has its last values, and reads on its own.
+    if not real_time.data:
+        await real_time.async_refresh()
 
     @callback
     def save() -> None:
-        store.async_delay_save(real_time.counters_to_store, SAVE_DELAY)
+        store.async_delay_save(data.as_dict, SAVE_DELAY)
 
+    @callback
+    def stop(event: Event) -> None:
+        real_time.next_pass = None
+        save()
+
+    # Without a listener, a coordinator refreshes once and never again.
+    entry.async_on_unload(inventory.async_add_listener(save))
     entry.async_on_unload(real_time.async_add_listener(save))
+    entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    save()
     return True
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
     """Unload an account; its session stays open for the next set-up."""
+    unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
     data = entry.runtime_data
-    await data.store.async_save(data.real_time.counters_to_store())
-    return await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    data.real_time.next_pass = None
+    await data.store.async_save(data.as_dict())
+    return unloaded
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
-    """Forget an account."""
-    hass.data.get(KNOWN_ACCOUNTS, {}).pop(entry.unique_id, None)
-    await _store(hass, entry).async_remove()
+    """Log out and forget an account."""
+    store = _store(hass, entry)
+    account = _account(hass, entry, await store.async_load() or {})
+    hass.data[KNOWN_ACCOUNTS].pop(entry.unique_id)
+    await store.async_remove()
+    websession = async_create_clientsession(
+        hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
+    )
+    # The session ends by itself soon where the server cannot be told.
+    with suppress(NorthboundError):
+        await _session(websession, entry, account.access).logout()
+    websession.detach()
+
+
+def _account(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, stored: Mapping[str, Any]
+) -> KnownAccount:
+    """Return what is known of an account, at least since Home Assistant was started."""
+    accounts = hass.data.setdefault(KNOWN_ACCOUNTS, {})
+    if entry.unique_id not in accounts:
+        access = _restored(Access.from_dict, stored, "access") or Access()
+        with suppress(KeyError, TypeError):
+            access.flow_control.assume_pass(coming(stored["next_pass"]))
+        accounts[entry.unique_id] = KnownAccount(access)
+    return accounts[entry.unique_id]
+
+
+def _session(
+    websession: aiohttp.ClientSession, entry: SmartPvmsConfigEntry, access: Access
+) -> Session:
+    return Session(
+        websession,
+        base_url(entry.data[CONF_HOST]),
+        entry.data[CONF_USERNAME],
+        entry.data[CONF_PASSWORD],
+        access,
+    )
+
+
+def _restored[T](
+    restore: Callable[[Any], T], stored: Mapping[str, Any], key: str
+) -> T | None:
+    """Return a part of what was stored, unless it is not there or damaged."""
+    try:
+        return restore(stored[key])
+    except AttributeError, KeyError, TypeError, ValueError:
+        return None
 
 
 def _store(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Store[dict[str, Any]]:

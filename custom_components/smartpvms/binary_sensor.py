@@ -7,10 +7,11 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import Reading, SmartPvmsConfigEntry, SourceId
+from .coordinator import SmartPvmsConfigEntry
 from .descriptions import BINARY_SENSORS, ItemBinarySensorDescription
 from .entity import ItemEntity, async_add_reported_items
 from .northbound import number
+from .snapshot import Reading, SourceId
 
 PARALLEL_UPDATES = 0
 

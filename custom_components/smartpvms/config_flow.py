@@ -62,7 +62,6 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
 
     _account: dict[str, Any]
     _plants: list[Plant]
-    _token: str | None
 
     @override
     async def async_step_user(
@@ -143,7 +142,6 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             errors, explanation = await self._log_in({**entry.data, **user_input})
             placeholders |= explanation
             if not errors:
-                self._hand_over(entry.unique_id)
                 return self.async_update_reload_and_abort(
                     entry, data_updates=user_input
                 )
@@ -163,11 +161,19 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         websession = async_create_clientsession(
             self.hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
         )
+        known = self.hass.data.setdefault(KNOWN_ACCOUNTS, {}).setdefault(
+            _unique_id(account), KnownAccount()
+        )
         session = Session(
-            websession, url, account[CONF_USERNAME], account[CONF_PASSWORD]
+            websession,
+            url,
+            account[CONF_USERNAME],
+            account[CONF_PASSWORD],
+            known.access,
         )
         try:
-            self._plants = await NorthboundClient(session).plants()
+            await session.log_in()
+            known.listed = await NorthboundClient(session).plants()
         except NorthboundError as err:
             key, placeholders = explain(err)
             if isinstance(err, MalformedResponse) and (
@@ -181,7 +187,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             return {"base": "unknown"}, {}
         finally:
             websession.detach()
-        self._token = session.token
+        self._plants = known.listed
         if not self._plants:
             return {"base": "no_plants"}, {}
         return {}, {}
@@ -189,13 +195,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     def _create_entry(
         self, title: str, options: Mapping[str, Any] | None = None
     ) -> ConfigFlowResult:
-        self._hand_over(self.unique_id)
         return self.async_create_entry(title=title, data=self._account, options=options)
-
-    def _hand_over(self, unique_id: str | None) -> None:
-        self.hass.data.setdefault(KNOWN_ACCOUNTS, {})[unique_id] = KnownAccount(
-            self._token, self._plants
-        )
 
 
 def _as_host(url: URL) -> str:

@@ -1,9 +1,12 @@
 """Coordinators: the inventory of an account, and its real-time KPIs."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo
-from typing import Any, Final, override
+import math
+import time
+from typing import Any, Final, cast, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
@@ -13,43 +16,55 @@ from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
+from . import counters
+from .batches import Batch, Batches
 from .const import CONF_PLANTS, DOMAIN, LOGGER
-from .counters import Counter, Period
+from .counters import Period
 from .errors import as_update_error
 from .northbound import (
     DEVICE_TYPE_NAMES,
+    Access,
+    AccountLimited,
     AccountLocked,
     ConnectionFailed,
     DataItems,
-    Device,
-    DeviceType,
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
     Plant,
     RealTimeKpis,
+    RequestRejected,
     SessionTaken,
     base_url,
-    number,
+    epoch,
 )
 from .power_units import MeterPowers
+from .snapshot import Inventory, Reading, SourceId
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
-# The published quota lets every group be read once in 5 minutes; the margin absorbs
-# the difference between the server's clock and ours.
-REAL_TIME_INTERVAL: Final = timedelta(minutes=5, seconds=3)
-MAX_AGE: Final = timedelta(minutes=15)
+INVENTORY_RETRY: Final = timedelta(minutes=15)
+# After a failure that flow control has no opinion on.
+REAL_TIME_RETRY: Final = timedelta(minutes=1)
+# How often the inventory is confirmed at most, within its daily quota.
+ASKING: Final = timedelta(hours=2)
+# How long a device that the server does not know is left out.
+DOUBTING: Final = timedelta(hours=1)
+# Where nothing may be read, readings still grow too old to be shown.
+LONGEST_WAIT: Final = timedelta(minutes=6)
+# What may be read within this time of one another is read together.
+TOGETHER: Final = 2.0
+# Home Assistant's timers may fire a second early.
+EARLY: Final = 1.0
 
 # Errors that every other group would meet as well.
 _ACCOUNT_ERRORS: Final = (
+    AccountLimited,
     AccountLocked,
     ConnectionFailed,
-    InvalidCredentials,
     SessionTaken,
 )
-
-type SourceId = str | int
-"""What a KPI row belongs to: a plant, by code, or a device, by id."""
+# The server does not know a device, or knows it as another type.
+_UNKNOWN_DEVICE: Final = (20006, 20008)
 
 type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
 
@@ -58,50 +73,18 @@ type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
 class SmartPvmsData:
     """What a loaded entry works with."""
 
+    access: Access
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
     store: Store[dict[str, Any]]
 
-
-@dataclass(frozen=True, slots=True)
-class Inventory:
-    """The plants and devices of an account."""
-
-    plants: Mapping[str, Plant]
-    devices: Mapping[int, Device]
-
-    def plant_of(self, source_id: SourceId) -> Plant:
-        """Return a plant by its code, or the plant of a device."""
-        if isinstance(source_id, str):
-            return self.plants[source_id]
-        return self.plants[self.devices[source_id].plant_code]
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The data items of a plant or device as last read."""
-
-    items: DataItems
-    received: datetime
-    server_time: datetime
-    """The server's clock when it answered."""
-    live: bool
-    """Whether the server surely does not just repeat what it once heard."""
-
-    @property
-    def disconnected(self) -> bool:
-        """Whether the device says that it has no connection."""
-        return number(self.items.get("run_state")) == 0
-
-    @property
-    def age(self) -> timedelta:
-        """How long ago the items were read."""
-        return dt_util.utcnow() - self.received
-
-    @property
-    def fresh(self) -> bool:
-        """Whether the items are young enough to be shown."""
-        return self.age <= MAX_AGE
+    def as_dict(self) -> dict[str, Any]:
+        """Return what has to survive a restart as what JSON can hold."""
+        return {
+            "access": self.access.as_dict(),
+            "inventory": self.inventory.data.as_dict(),
+            **self.real_time.as_dict(),
+        }
 
 
 class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
@@ -114,9 +97,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         hass: HomeAssistant,
         entry: SmartPvmsConfigEntry,
         client: NorthboundClient,
-        plants: list[Plant] | None,
+        listed: list[Plant] | None,
+        known: Inventory | None,
     ) -> None:
-        """Take the plants that the config flow has just listed, if it has."""
+        """Go on from what is known, or from the plants that a flow has just listed."""
         super().__init__(
             hass,
             LOGGER,
@@ -125,10 +109,17 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             update_interval=INVENTORY_INTERVAL,
         )
         self._client = client
-        self._listed = plants
+        self._listed = listed
+        if known is not None:
+            self._listed = None
+            self.data = known
+            self._adopt(known)
+            age = dt_util.utcnow() - known.listed
+            self.update_interval = max(INVENTORY_INTERVAL - age, timedelta(seconds=1))
 
     @override
     async def _async_update_data(self) -> Inventory:
+        self.update_interval = INVENTORY_INTERVAL
         listed, self._listed = self._listed, None
         chosen = self.config_entry.options.get(CONF_PLANTS)
         try:
@@ -139,7 +130,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             }
             if not plants:
                 raise UpdateFailed(
-                    translation_domain=DOMAIN, translation_key="no_plants"
+                    translation_domain=DOMAIN,
+                    translation_key="no_plants",
+                    retry_after=self._retry_after_failure,
                 )
             devices = {
                 device.id: device
@@ -147,10 +140,24 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 if device.plant_code in plants
             }
         except NorthboundError as err:
-            raise as_update_error(err) from err
-        inventory = Inventory(plants, devices)
-        self._register(inventory)
+            retry_after = max(self._retry_after_failure or 0.0, err.retry_after or 0.0)
+            raise as_update_error(err, retry_after) from err
+        inventory = Inventory(plants, devices, dt_util.utcnow(), chosen)
+        self._adopt(inventory)
         return inventory
+
+    @property
+    def _retry_after_failure(self) -> float | None:
+        # Home Assistant spaces the attempts to set up by itself.
+        known: Inventory | None = self.data
+        return None if known is None else INVENTORY_RETRY.total_seconds()
+
+    @callback
+    def _adopt(self, inventory: Inventory) -> None:
+        """Let the quotas follow the inventory, and register what it lists."""
+        types = Counter(device.type_id for device in inventory.devices.values())
+        self._client.measure(len(inventory.plants), types)
+        self._register(inventory)
 
     @callback
     def _register(self, inventory: Inventory) -> None:
@@ -181,9 +188,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
 
 
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
-    """Reads the KPIs of all plants and devices, group by group.
+    """Reads the KPIs of all plants and devices, batch by batch.
 
-    A group that fails keeps its last readings and does not take the others down.
+    A pass reads what flow control lets go now, the oldest first; the next pass is at
+    the moment at which something may go again. What fails keeps its last readings and
+    does not take the rest down.
     """
 
     config_entry: SmartPvmsConfigEntry
@@ -194,68 +203,193 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         entry: SmartPvmsConfigEntry,
         client: NorthboundClient,
         inventory: InventoryCoordinator,
-        readings: Mapping[SourceId, Reading] | None,
-        counters: Mapping[str, Mapping[str, Any]],
+        readings: Mapping[SourceId, Reading],
+        stored_counters: Mapping[str, Any],
+        stored_meters: Mapping[str, Any],
     ) -> None:
         """Read what the inventory lists, going on from what was known before."""
-        super().__init__(
-            hass,
-            LOGGER,
-            config_entry=entry,
-            name="real-time",
-            update_interval=REAL_TIME_INTERVAL,
-        )
+        super().__init__(hass, LOGGER, config_entry=entry, name="real-time")
         self._client = client
         self._inventory = inventory
-        self._before = readings
-        self._stored_counters = counters
-        self._counters: dict[str, Counter] = {}
-        self._meters: dict[SourceId, MeterPowers] = {}
+        self._batched = inventory.data
+        self._batches = Batches(inventory.data)
+        self._doubted = -math.inf
+        """When the server first did not know a device of these batches."""
+        self._asked = -math.inf
+        """When the server was last asked whether the inventory is still true."""
+        self._confirming = False
+        self._read: dict[Batch, int] = {}
+        self._passes = 0
         self._failing: set[str] = set()
+        self._failure: NorthboundError | None = None
+        self.refused = False
+        """Whether nothing is read any more until the user has logged in."""
+        self._stored_counters = stored_counters
+        self._counters: dict[str, counters.Counter] = {}
+        self._stored_meters = stored_meters
+        self._meters: dict[SourceId, MeterPowers] = {}
         self.created: set[SourceId] = set()
         """The plants and devices that have entities, enabled or not."""
+        self.data = {
+            source_id: reading
+            for source_id, reading in readings.items()
+            if inventory.data.names(source_id)
+        }
+        self.next_pass: float | None = None
+        """When the next pass is planned, in monotonic seconds."""
+        self._plan()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what has to survive a restart as what JSON can hold.
+
+        The state of a guard is kept although its entity may be disabled now.
+        """
+        guards = {key: counter.as_dict() for key, counter in self._counters.items()}
+        meters = {str(key): powers.as_dict() for key, powers in self._meters.items()}
+        return {
+            "readings": [
+                {"source_id": source_id, **reading.as_dict()}
+                for source_id, reading in self.data.items()
+            ],
+            "counters": {**self._stored_counters, **guards},
+            "meters": {**self._stored_meters, **meters},
+            "next_pass": self.next_pass and epoch(self.next_pass),
+        }
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
         inventory = self._inventory.data
-        known = {*inventory.plants, *inventory.devices}
-        before, self._before = self._before, None
-        readings: dict[SourceId, Reading] = {
+        self._follow(inventory)
+        readings = {
             source_id: reading
-            for source_id, reading in (before or self.data or {}).items()
-            if source_id in known
+            for source_id, reading in self.data.items()
+            if inventory.names(source_id)
         }
-        if before and any(
-            reading.age < REAL_TIME_INTERVAL for reading in readings.values()
-        ):
-            return readings
-        failure: NorthboundError | None = None
-        for group, answers in self._groups():
+        self._passes += 1
+        failed = False
+        for batch in sorted(self._wanted(), key=lambda batch: self._read.get(batch, 0)):
+            if self._client.real_time_wait(batch.type_id):
+                continue
+            self._read[batch] = self._passes
             try:
-                async for kpis in answers:
-                    received = dt_util.utcnow()
-                    server_time = kpis.server_time or received
-                    for source_id, items in kpis.rows.items():
-                        if source_id in known:
-                            readings[source_id] = self._reading(
-                                source_id, items, received, server_time
-                            )
+                kpis = await self._call(batch)
             except InvalidCredentials as err:
+                self.refused = True
                 raise as_update_error(err) from err
+            except _ACCOUNT_ERRORS as err:
+                self._failure = err
+                failed = True
+                break
             except NorthboundError as err:
-                failure = err
-                if group not in self._failing:
-                    self._failing.add(group)
-                    LOGGER.warning("Reading %s failed: %s", group, err)
-                if isinstance(err, _ACCOUNT_ERRORS):
-                    break
-            else:
-                if group in self._failing:
-                    self._failing.remove(group)
-                    LOGGER.info("Reading %s recovered", group)
-        if failure and not any(reading.fresh for reading in readings.values()):
-            raise as_update_error(failure) from failure
+                self._failure = None
+                self._fail(batch, err)
+                continue
+            self._failure = None
+            self._succeed(batch)
+            received = dt_util.utcnow()
+            server_time = kpis.server_time or received
+            for source_id, items in kpis.rows.items():
+                if inventory.names(source_id):
+                    readings[source_id] = self._reading(
+                        source_id, items, received, server_time
+                    )
+        wait = self._plan(failed=failed)
+        if self._failure is not None:
+            # Home Assistant does not tell listeners of a second failure, but by then
+            # readings may have grown too old.
+            self.data = readings
+            self.async_update_listeners()
+            raise as_update_error(self._failure, wait) from self._failure
         return readings
+
+    async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
+        if batch.type_id is None:
+            return await self._client.plant_real_time(
+                cast("tuple[str, ...]", batch.source_ids)
+            )
+        return await self._client.device_real_time(
+            batch.type_id, cast("tuple[int, ...]", batch.source_ids)
+        )
+
+    def _follow(self, inventory: Inventory) -> None:
+        """Batch a new inventory, unless it only confirms one that was in doubt.
+
+        What had to be left out is tried again now and then.
+        """
+        known, self._batched = self._batched, inventory
+        if inventory is not known:
+            confirmed = self._confirming and inventory.reads_like(known)
+            self._confirming = False
+        else:
+            doubted_for = time.monotonic() - self._doubted
+            confirmed = (
+                not self._batches.in_doubt or doubted_for < DOUBTING.total_seconds()
+            )
+        if not confirmed:
+            self._batches = Batches(inventory)
+            self._read.clear()
+
+    def _wanted(self) -> list[Batch]:
+        """Return the batches that have, or may come to have, an enabled entity."""
+        enabled = set(self.async_contexts())
+        return [
+            batch
+            for batch in self._batches
+            if not (
+                enabled.isdisjoint(batch.source_ids)
+                and self.created.issuperset(batch.source_ids)
+            )
+        ]
+
+    def _plan(self, *, failed: bool = False) -> float:
+        """Let the next pass be as soon as something may be read; return in how long.
+
+        What may be read soon after is waited for, so that values are of one moment.
+        """
+        batches = Counter(batch.type_id for batch in self._wanted())
+        waits = sorted(
+            self._client.real_time_wait(type_id, calls)
+            for type_id, most in batches.items()
+            for calls in {1, most}
+        )
+        least = REAL_TIME_RETRY.total_seconds() if failed else 0.0
+        longest = LONGEST_WAIT.total_seconds()
+        soonest = max(waits[0] if waits else longest, least)
+        wait = max([soonest, *(each for each in waits if each <= soonest + TOGETHER)])
+        wait = min(wait, longest) + EARLY
+        self.next_pass = time.monotonic() + wait
+        self.update_interval = timedelta(seconds=wait)
+        return wait
+
+    def _fail(self, batch: Batch, err: NorthboundError) -> None:
+        """Log that a group cannot be read, once; ask for devices that are unknown."""
+        if batch.group not in self._failing:
+            self._failing.add(batch.group)
+            LOGGER.warning("Reading %s failed: %s", batch.group, err)
+        if not (isinstance(err, RequestRejected) and err.code in _UNKNOWN_DEVICE):
+            return
+        now = time.monotonic()
+        if not self._batches.in_doubt:
+            self._doubted = now
+        if not self._batches.in_doubt and now - self._asked > ASKING.total_seconds():
+            self._asked = now
+            self._confirming = True
+            self.config_entry.async_create_background_task(
+                self.hass, self._confirm(), "confirm the inventory"
+            )
+        self._batches.rejected(batch)
+
+    async def _confirm(self) -> None:
+        """Ask whether the inventory is still true."""
+        await self._inventory.async_refresh()
+        if not self._inventory.last_update_success:
+            self._confirming = False
+
+    def _succeed(self, batch: Batch) -> None:
+        self._batches.accepted(batch)
+        if batch.group in self._failing:
+            self._failing.remove(batch.group)
+            LOGGER.info("Reading %s recovered", batch.group)
 
     def _reading(
         self,
@@ -265,7 +399,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         server_time: datetime,
     ) -> Reading:
         items = self._in_watts(source_id, items)
-        last = (self.data or {}).get(source_id)
+        last = self.data.get(source_id)
         # Some measurement of a device always changes. A plant has only counters.
         live = isinstance(source_id, int) and last is not None and items != last.items
         return Reading(items, received, server_time, live)
@@ -273,27 +407,27 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
         if isinstance(source_id, str):
             return items
-        type_id = self._inventory.data.devices[source_id].type_id
+        type_id = self._batched.devices[source_id].type_id
         if not MeterPowers.known(type_id):
             return items
         if source_id not in self._meters:
-            self._meters[source_id] = MeterPowers(type_id)
+            try:
+                state = self._stored_meters[str(source_id)]
+                self._meters[source_id] = MeterPowers.from_dict(type_id, state)
+            except KeyError, TypeError:
+                self._meters[source_id] = MeterPowers(type_id)
         return self._meters[source_id].in_watts(items)
 
-    def counter(self, unique_id: str, period: Period) -> Counter:
+    def counter(self, unique_id: str, period: Period) -> counters.Counter:
         """Return the guard of an entity, going on from where it was."""
         if unique_id not in self._counters:
             try:
                 state = self._stored_counters[unique_id]
-                self._counters[unique_id] = Counter.from_dict(period, state)
+                counter = counters.Counter.from_dict(period, state)
             except KeyError, TypeError, ValueError:
-                self._counters[unique_id] = Counter(period)
+                counter = counters.Counter(period)
+            self._counters[unique_id] = counter
         return self._counters[unique_id]
-
-    def counters_to_store(self) -> dict[str, Any]:
-        """Return the state of all guards, also of entities that are disabled now."""
-        states = {key: counter.as_dict() for key, counter in self._counters.items()}
-        return {"counters": {**self._stored_counters, **states}}
 
     def zone_of(self, plant: Plant) -> tzinfo:
         """Return the zone whose midnights a plant keeps.
@@ -308,30 +442,3 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if connected.astimezone(zone).utcoffset() == connected.utcoffset():
             return zone
         return connected.tzinfo
-
-    def _groups(
-        self,
-    ) -> Iterator[
-        tuple[str, AsyncIterator[RealTimeKpis[str]] | AsyncIterator[RealTimeKpis[int]]]
-    ]:
-        """Yield what the API reads together, by name."""
-        plants = self._inventory.data.plants
-        devices: dict[int, list[int]] = {}
-        for device in self._inventory.data.devices.values():
-            if device.type_id in DeviceType:
-                devices.setdefault(device.type_id, []).append(device.id)
-        enabled = set(self.async_contexts())
-        if self._wanted(plants, enabled):
-            yield "plants", self._client.plant_real_time(plants)
-        for type_id, ids in devices.items():
-            if self._wanted(ids, enabled):
-                yield (
-                    f"devices of type {type_id}",
-                    self._client.device_real_time(type_id, ids),
-                )
-
-    def _wanted(self, source_ids: Collection[SourceId], enabled: set[SourceId]) -> bool:
-        """Return whether a group has, or may come to have, an enabled entity."""
-        return not (
-            enabled.isdisjoint(source_ids) and self.created.issuperset(source_ids)
-        )

@@ -89,8 +89,8 @@ class Level:
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Restore what `as_dict` kept."""
         return cls(
-            raw=state["raw"],
-            offset=state["offset"],
+            raw=float(state["raw"]),
+            offset=float(state["offset"]),
             rose=datetime.fromisoformat(state["rose"]),
             confirmed=datetime.fromisoformat(state["confirmed"]),
             reset_seen=state["reset_seen"],
@@ -162,18 +162,18 @@ class Counter:
         candidate = state["candidate"]
         return cls(
             period=period,
-            value=state["value"],
+            value=_number(state["value"]),
             start=_moment(state["start"]),
             level=_level(state["level"]),
             before=_level(state["before"]),
             candidate=candidate
             and Candidate(
                 Level.from_dict(candidate["level"]),
-                candidate["first"],
+                float(candidate["first"]),
                 datetime.fromisoformat(candidate["since"]),
             ),
             read=_moment(state["read"]),
-            stale=state["stale"],
+            stale=_number(state["stale"]),
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -318,6 +318,10 @@ class Counter:
 
 def _level(state: Mapping[str, Any] | None) -> Level | None:
     return None if state is None else Level.from_dict(state)
+
+
+def _number(state: float | None) -> float | None:
+    return None if state is None else float(state)
 
 
 def _moment(state: str | None) -> datetime | None:

@@ -12,7 +12,8 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
-from .coordinator import Reading, RealTimeCoordinator, SmartPvmsConfigEntry, SourceId
+from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
+from .snapshot import Reading, SourceId
 
 
 class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
@@ -32,8 +33,10 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
         self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(source_id))})
-        if (reading := self._reading) is not None:
-            self._show(reading)
+        self._shown = self._reading
+        self._was_available = self.available
+        if self._shown is not None:
+            self._show(self._shown)
 
     @property
     def _reading(self) -> Reading | None:
@@ -43,13 +46,18 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     @override
     def available(self) -> bool:
         reading = self._reading
-        return super().available and reading is not None and reading.fresh
+        return not self.coordinator.refused and reading is not None and reading.fresh
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        if (reading := self._reading) is not None:
+        reading = self._reading
+        if reading is not None and reading is not self._shown:
             self._show(reading)
+        elif self.available == self._was_available:
+            return
+        self._shown = reading
+        self._was_available = self.available
         super()._handle_coordinator_update()
 
     def _show(self, reading: Reading) -> None:
@@ -87,6 +95,7 @@ def async_add_reported_items(
                     entity := create(sources[source_id], key, None)
                 ):
                     created.setdefault(sources[source_id], set()).add(key)
+                    coordinator.created.add(sources[source_id])
                     yield entity
 
     def reported() -> Iterator[Entity]:

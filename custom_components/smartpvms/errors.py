@@ -43,8 +43,13 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
             return _KEYS.get(type(error), "server_busy"), {}
 
 
-def as_update_error(error: NorthboundError) -> UpdateFailed | ConfigEntryAuthFailed:
-    """Return what a coordinator raises for an error."""
+def as_update_error(
+    error: NorthboundError, retry_after: float | None = None
+) -> UpdateFailed | ConfigEntryAuthFailed:
+    """Return what a coordinator raises for an error.
+
+    `retry_after` is when it tries again, if it knows better than the error.
+    """
     key, placeholders = explain(error)
     if isinstance(error, InvalidCredentials):
         return ConfigEntryAuthFailed(
@@ -56,5 +61,5 @@ def as_update_error(error: NorthboundError) -> UpdateFailed | ConfigEntryAuthFai
         translation_domain=DOMAIN,
         translation_key=key,
         translation_placeholders=placeholders,
-        retry_after=error.retry_after if isinstance(error, RateLimited) else None,
+        retry_after=retry_after or error.retry_after,
     )

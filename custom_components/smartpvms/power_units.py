@@ -7,7 +7,7 @@ apparent power, and one in kW is a thousand times smaller.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, Self
 
 from .northbound import DataItems, DeviceType, number
 
@@ -96,3 +96,19 @@ class MeterPowers:
             self._total.weigh([(total, sum(apparent))])
             changed["active_power"] = self._total.in_watts(total)
         return {**items, **changed}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was learned as what JSON can hold."""
+        return {
+            "total": self._total and self._total.kilowatts,
+            "phase": self._phase.kilowatts,
+        }
+
+    @classmethod
+    def from_dict(cls, type_id: int, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        powers = cls(type_id)
+        powers._phase.kilowatts = state["phase"]
+        if powers._total is not None:
+            powers._total.kilowatts = state["total"]
+        return powers

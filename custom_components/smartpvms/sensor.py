@@ -9,7 +9,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import LOGGER
-from .coordinator import Reading, RealTimeCoordinator, SmartPvmsConfigEntry, SourceId
+from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
 from .counters import Period, Place
 from .descriptions import (
     BINARY_SENSORS,
@@ -21,6 +21,7 @@ from .descriptions import (
 )
 from .entity import ItemEntity, async_add_reported_items
 from .northbound import Plant, number
+from .snapshot import Reading, SourceId
 
 PARALLEL_UPDATES = 0
 

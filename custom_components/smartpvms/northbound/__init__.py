@@ -1,7 +1,9 @@
 """Client of Huawei's SmartPVMS Northbound API; knows nothing of Home Assistant."""
 
-from .client import NorthboundClient
+from .client import BATCH, NorthboundClient
+from .clock import coming, epoch
 from .errors import (
+    AccountLimited,
     AccountLocked,
     ConnectionFailed,
     InvalidCredentials,
@@ -24,11 +26,14 @@ from .models import (
     moment,
     number,
 )
-from .session import Session
+from .session import Access, Session
 
 __all__ = [
+    "BATCH",
     "DEVICE_TYPE_NAMES",
     "REGIONAL_HOSTS",
+    "Access",
+    "AccountLimited",
     "AccountLocked",
     "ConnectionFailed",
     "DataItems",
@@ -47,6 +52,8 @@ __all__ = [
     "Session",
     "SessionTaken",
     "base_url",
+    "coming",
+    "epoch",
     "moment",
     "northbound_host",
     "number",

@@ -1,6 +1,6 @@
 """The interfaces of the SmartPVMS Northbound API, one method each."""
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import batched
 from typing import Final
 
@@ -20,6 +20,9 @@ from .session import Answer, Session
 
 BATCH: Final = 100
 """The most plants, or devices of one type, that one call may name."""
+
+# Where one call a minute is allowed, a list of several pages takes minutes.
+_PATIENCE: Final = 65.0
 
 
 class NorthboundClient:
@@ -49,43 +52,53 @@ class NorthboundClient:
     async def devices(self, plant_codes: Iterable[str]) -> list[Device]:
         """Return the devices of the plants, loggers included (`getDevList`)."""
         devices: dict[int, Device] = {}
-        for batch in batched(plant_codes, BATCH, strict=False):
+        for number, batch in enumerate(batched(plant_codes, BATCH, strict=False)):
             answer = await self._session.call(
-                "getDevList", {"stationCodes": ",".join(batch)}
+                "getDevList",
+                {"stationCodes": ",".join(batch)},
+                patience=_PATIENCE if number else 0,
             )
             for row in _rows(answer.data):
                 if (device := parse_device(row)) is not None:
                     devices[device.id] = device
         return list(devices.values())
 
-    async def plant_real_time(
-        self, plant_codes: Iterable[str]
-    ) -> AsyncIterator[RealTimeKpis[str]]:
-        """Yield the plants' KPIs, one answer a call (`getStationRealKpi`).
+    async def plant_real_time(self, plant_codes: Iterable[str]) -> RealTimeKpis[str]:
+        """Return the KPIs of at most 100 plants (`getStationRealKpi`).
 
         Energies are in kWh, revenues in the currency of the plant; a plant that the
         server leaves out has no row.
         """
-        for batch in batched(plant_codes, BATCH, strict=False):
-            answer = await self._session.call(
-                "getStationRealKpi", {"stationCodes": ",".join(batch)}
-            )
-            yield read_kpis(answer, "stationCode", text)
+        answer = await self._session.call(
+            "getStationRealKpi", {"stationCodes": ",".join(plant_codes)}
+        )
+        return read_kpis(answer, "stationCode", text)
 
     async def device_real_time(
         self, type_id: int, device_ids: Iterable[int]
-    ) -> AsyncIterator[RealTimeKpis[int]]:
-        """Yield the KPIs of devices of one type, one answer a call (`getDevRealKpi`).
+    ) -> RealTimeKpis[int]:
+        """Return the KPIs of at most 100 devices of one type (`getDevRealKpi`).
 
         Units are those of the document for the type; a device that the server leaves
         out has no row.
         """
-        for batch in batched(device_ids, BATCH, strict=False):
-            answer = await self._session.call(
-                "getDevRealKpi",
-                {"devIds": ",".join(map(str, batch)), "devTypeId": int(type_id)},
-            )
-            yield read_kpis(answer, "devId", integer)
+        answer = await self._session.call(
+            "getDevRealKpi",
+            {"devIds": ",".join(map(str, device_ids)), "devTypeId": int(type_id)},
+        )
+        return read_kpis(answer, "devId", integer)
+
+    def real_time_wait(self, type_id: int | None, calls: int = 1) -> float:
+        """Return the seconds until so many batches of devices of a type may be read.
+
+        Without a type, until plants may be read.
+        """
+        interface = "getStationRealKpi" if type_id is None else "getDevRealKpi"
+        return self._session.wait(interface, type_id, calls - 1)
+
+    def measure(self, plants: int, devices: Mapping[int, int]) -> None:
+        """Take the account's size, which its quotas follow: devices by type."""
+        self._session.access.flow_control.measure(plants, devices)
 
     async def logout(self) -> None:
         """Close the account's session (`logout`)."""
@@ -98,7 +111,9 @@ class NorthboundClient:
         page = pages = 1
         while page <= pages:
             answer = await self._session.call(
-                interface, {"pageNo": page, "pageSize": BATCH}
+                interface,
+                {"pageNo": page, "pageSize": BATCH},
+                patience=_PATIENCE if page > 1 else 0,
             )
             known = len(plants)
             # getStationList of older servers returns the bare list.

@@ -1,14 +1,24 @@
 """Errors of the Northbound API: every failCode ends in one of these."""
 
-from typing import Final
+from typing import Final, override
 
 
 class NorthboundError(Exception):
     """Base of every error that the client raises."""
 
+    def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
+        """Keep the seconds after which a call can succeed, where that is known."""
+        super().__init__(message)
+        self.retry_after = retry_after
+
 
 class ConnectionFailed(NorthboundError):
     """The server cannot be reached: DNS, TCP, TLS, time-out or a broken answer."""
+
+    def __init__(self, reason: str = "", *, sent: bool = True) -> None:
+        """Keep whether the server may have received the call."""
+        super().__init__(reason)
+        self.sent = sent
 
 
 class InvalidCredentials(NorthboundError):
@@ -29,12 +39,23 @@ class SessionTaken(NorthboundError):
 
 
 class RateLimited(NorthboundError):
-    """The interface was called too often."""
+    """The interface was called too often, or would be."""
 
-    def __init__(self, retry_after: float) -> None:
-        """Keep the seconds to wait before the next call."""
-        super().__init__(f"called too often, retry after {retry_after:.0f} s")
-        self.retry_after = retry_after
+    retry_after: float
+
+    def __init__(self, retry_after: float, code: int | None = None) -> None:
+        """Keep the seconds to wait, and the failCode if the server refused."""
+        super().__init__(retry_after=retry_after)
+        self.code = code
+
+    @override
+    def __str__(self) -> str:
+        """Tell how long to wait."""
+        return f"called too often, retry after {self.retry_after:.0f} s"
+
+
+class AccountLimited(RateLimited):
+    """Every interface has to wait: the login, or the whole system, is limited."""
 
 
 class PermissionDenied(NorthboundError):
@@ -67,22 +88,15 @@ _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
 
 _SESSION_UNKNOWN: Final = frozenset({305, 306, 307})
 _ACCOUNT_REFUSED: Final = frozenset({20001, 20002, 20003})
-_SYSTEM_LIMIT: Final = frozenset({403, 429})
+_INTERFACE_LIMIT: Final = frozenset({407, 20618})
+SYSTEM_LIMIT: Final = frozenset({403, 429})
 _BUSY: Final = frozenset({20004, 20200, 30008, 30033})
 _NO_PERMISSION: Final = frozenset(
     {401, 20007, 20045, 20046, 20056, 20621, 20622, 20623, 30029}
 )
 
-# The published windows of the interfaces, in seconds; the others allow one call a
-# minute.
-_WINDOWS: Final = {
-    "login": 600,
-    "logout": 600,
-    "getStationRealKpi": 300,
-    "getDevRealKpi": 300,
-}
-_MINUTE: Final = 60
-_DAY: Final = 86400
+# What to wait where flow control does not know better.
+_MINUTE: Final = 60.0
 
 
 def error_for(interface: str, code: int, message: object) -> NorthboundError:
@@ -97,12 +111,10 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
         return InvalidCredentials(code)
     if code in (20400, 20403):
         return AccountLocked(f"login refused (failCode {code})")
-    if code == 407:
-        return RateLimited(_WINDOWS.get(interface, _MINUTE))
-    if code == 20618:
-        return RateLimited(_DAY)
-    if code in _SYSTEM_LIMIT:
-        return RateLimited(_MINUTE)
+    if code in SYSTEM_LIMIT or (code in _INTERFACE_LIMIT and interface == "login"):
+        return AccountLimited(_MINUTE, code)
+    if code in _INTERFACE_LIMIT:
+        return RateLimited(_MINUTE, code)
     if code in _NO_PERMISSION:
         return PermissionDenied(interface)
     if code in _BUSY:
@@ -114,8 +126,8 @@ def error_for_status(status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
         return SessionTaken("token unknown (HTTP 401)")
-    if status in _SYSTEM_LIMIT:
-        return RateLimited(_MINUTE)
+    if status in SYSTEM_LIMIT:
+        return AccountLimited(_MINUTE, status)
     if status >= 500:
         return ServerBusy(f"server busy (HTTP {status})")
     return MalformedResponse(f"HTTP {status}")

@@ -1,0 +1,349 @@
+"""Tests of flow control: against quotas that are read independently, and on its own."""
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+import json
+import time
+from typing import Literal
+
+from freezegun import freeze_time
+from freezegun.api import FrozenDateTimeFactory
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from custom_components.smartpvms.northbound import (
+    AccountLimited,
+    ConnectionFailed,
+    NorthboundError,
+    RateLimited,
+    ServerBusy,
+    SessionTaken,
+)
+from custom_components.smartpvms.northbound.flow_control import (
+    LONGEST_PASS,
+    MARGIN,
+    FlowControl,
+)
+from tests.simulator import SetClock, homes
+from tests.simulator.quotas import (
+    PER_TYPE,
+    PUBLISHED,
+    FlowControl as ServersFlowControl,
+)
+
+NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
+
+
+@pytest.fixture(autouse=True)
+def at_noon(freezer: FrozenDateTimeFactory) -> None:
+    """Let every test begin at the same moment."""
+    freezer.move_to(NOON)
+
+
+def call(
+    flow_control: FlowControl,
+    interface: str,
+    type_id: int | None = None,
+    error: NorthboundError | None = None,
+    reserve: int = 0,
+) -> None:
+    """Make a call that succeeds, or ends in an error."""
+    with flow_control.call(interface, type_id, reserve):
+        if error is not None:
+            raise error
+
+
+def refuse(
+    flow_control: FlowControl, interface: str, code: int = 407, type_id: int = 1
+) -> float:
+    """Make a call that the server refuses, and return the time to wait."""
+    refusal = AccountLimited if code in (403, 429) else RateLimited
+    with pytest.raises(RateLimited) as caught:
+        call(flow_control, interface, type_id, refusal(60, code))
+    return caught.value.retry_after
+
+
+def test_published_quotas() -> None:
+    """The quotas of the reference follow the account's size."""
+    flow_control = FlowControl()
+    flow_control.measure(250, {1: 120, 38: 7, 39: 100})
+
+    def calls(interface: str, type_id: int | None = None) -> tuple[int, float]:
+        quota = flow_control.quota(interface, type_id)
+        assert quota is not None
+        return quota.calls, quota.window
+
+    assert calls("login") == (5, 600)
+    assert calls("logout") == (5, 600)
+    assert calls("stations") == (54, 86400)
+    assert calls("getStationList") == (24, 86400)
+    assert calls("getDevList") == (27, 86400)
+    assert calls("getStationRealKpi") == (3, 300)
+    assert calls("getDevRealKpi", 1) == (2, 300)
+    assert calls("getDevRealKpi", 39) == (1, 300)
+    assert calls("getDevHistoryKpi") == (12 + 1 + 10 + 24, 86400)
+    assert flow_control.quota("unheard-of") is None
+
+
+def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
+    """The server may have counted the call as late as it answered."""
+    flow_control = FlowControl()
+    with flow_control.call("getStationRealKpi"):
+        freezer.tick(12)
+    assert flow_control.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
+    with pytest.raises(RateLimited) as caught:
+        call(flow_control, "getStationRealKpi")
+    assert not isinstance(caught.value, AccountLimited)
+    assert caught.value.retry_after == pytest.approx(300 + MARGIN)
+    freezer.tick(300 + MARGIN)
+    call(flow_control, "getStationRealKpi")
+
+
+def test_each_type_has_its_part() -> None:
+    """Inverter, battery and meter are three calls in five minutes."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    for type_id in (38, 39, 47):
+        call(flow_control, "getDevRealKpi", type_id)
+    assert flow_control.wait("getDevRealKpi", 38) > 300
+
+
+def test_several_calls_at_once() -> None:
+    """It tells when several calls may be made, not just the first."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {1: 250})
+    call(flow_control, "getDevRealKpi", 1)
+    assert flow_control.wait("getDevRealKpi", 1, reserve=1) == 0
+    assert flow_control.wait("getDevRealKpi", 1, reserve=2) > 300
+
+
+@pytest.mark.parametrize(
+    ("error", "counted"),
+    [
+        (SessionTaken(), False),
+        (ConnectionFailed(sent=False), False),
+        (ConnectionFailed(), True),
+        (ServerBusy(), True),
+        (RateLimited(60, 407), True),
+    ],
+)
+def test_what_counts(error: NorthboundError, counted: bool) -> None:
+    """What may have reached the server counts, unless it did not know us."""
+    flow_control = FlowControl()
+    with suppress(NorthboundError):
+        call(flow_control, "getStationRealKpi", error=error)
+    assert bool(flow_control.wait("getStationRealKpi")) is counted
+
+
+def test_logins_are_kept_free_for_the_user(freezer: FrozenDateTimeFactory) -> None:
+    """Of five logins in ten minutes, two are the user's."""
+    flow_control = FlowControl()
+    for _ in range(3):
+        call(flow_control, "login", reserve=2)
+    with pytest.raises(AccountLimited):
+        call(flow_control, "login", reserve=2)
+    for _ in range(2):
+        call(flow_control, "login")
+    with pytest.raises(AccountLimited) as caught:
+        call(flow_control, "login")
+    freezer.tick(caught.value.retry_after)
+    call(flow_control, "login", reserve=2)
+
+
+def test_refusal_stops_one_interface(freezer: FrozenDateTimeFactory) -> None:
+    """T#89: a 407 stops its interface for its window, and no other."""
+    flow_control = FlowControl()
+    patience = refuse(flow_control, "getDevRealKpi")
+    assert 300 < patience < 330
+    assert flow_control.wait("getDevRealKpi", 39) == pytest.approx(patience)
+    assert flow_control.wait("getStationRealKpi") == 0
+    freezer.tick(patience)
+    assert flow_control.wait("getDevRealKpi", 39) == 0
+
+
+def test_spacing_widens_until_a_day_without_refusals(
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """Each refusal widens the spacing a little, up to twice the window."""
+    flow_control = FlowControl()
+    patience = [0.0]
+    for _ in range(30):
+        patience.append(refuse(flow_control, "getDevRealKpi"))
+        freezer.tick(patience[-1])
+    assert patience == sorted(patience)
+    assert patience[-1] == pytest.approx(600 + MARGIN)
+    call(flow_control, "getDevRealKpi", 1)
+    assert flow_control.wait("getDevRealKpi", 1) == pytest.approx(600 + MARGIN)
+    freezer.tick(86401)
+    call(flow_control, "getDevRealKpi", 1)
+    assert flow_control.wait("getDevRealKpi", 1) == pytest.approx(300 + MARGIN)
+
+
+@pytest.mark.parametrize("code", [403, 429])
+def test_system_limit_stops_all(freezer: FrozenDateTimeFactory, code: int) -> None:
+    """429 and the gateway's 403 stop everything, longer if they last."""
+    flow_control = FlowControl()
+    patience = []
+    for _ in range(6):
+        patience.append(refuse(flow_control, "getStationRealKpi", code))
+        assert flow_control.wait("login") == patience[-1]
+        assert flow_control.wait("getDevRealKpi", 38) == patience[-1]
+        freezer.tick(max(patience[-1], flow_control.wait("getStationRealKpi", 1)))
+    assert patience == [60, 120, 240, 480, 900, 900]
+    call(flow_control, "getStationRealKpi", 1)
+    freezer.tick(301)
+    assert refuse(flow_control, "getStationRealKpi", code) == 60
+
+
+def test_daily_limit_stops_until_the_next_day(freezer: FrozenDateTimeFactory) -> None:
+    """20618 stops the interface until tomorrow; then it is tried again."""
+    flow_control = FlowControl()
+    patience = refuse(flow_control, "getDevRealKpi", 20618)
+    assert timedelta(hours=14) < timedelta(seconds=patience) < timedelta(hours=14.1)
+    freezer.tick(patience)
+    # Where the server's day is another, the next attempts are few.
+    assert refuse(flow_control, "getDevRealKpi", 20618) == 6 * 3600
+
+
+def test_refused_list_is_left_alone_ever_longer(freezer: FrozenDateTimeFactory) -> None:
+    """A daily list that is refused with 407 may be refused for a minute or a day."""
+    flow_control = FlowControl()
+    patience = []
+    for _ in range(6):
+        patience.append(refuse(flow_control, "getDevList"))
+        freezer.tick(patience[-1])
+    assert patience == [60, 240, 960, 3840, 15360, 21600]
+
+
+def test_old_policy_is_recognized(freezer: FrozenDateTimeFactory) -> None:
+    """One call a minute and interface is learned from two refusals, and kept to."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    for refused in (39, 47):
+        call(flow_control, "getDevRealKpi", 38)
+        freezer.tick(2)
+        freezer.tick(refuse(flow_control, "getDevRealKpi", type_id=refused))
+    call(flow_control, "getDevRealKpi", 39)
+    assert 60 < flow_control.wait("getDevRealKpi", 1) < 70
+    freezer.tick(timedelta(days=30))
+    call(flow_control, "getDevRealKpi", 38)
+    assert flow_control.wait("getDevRealKpi", 39) == pytest.approx(60 + MARGIN)
+
+
+def test_another_client_is_not_the_old_policy(freezer: FrozenDateTimeFactory) -> None:
+    """Refusals between calls that succeed together do not slow anything down."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    for _ in range(3):
+        call(flow_control, "getDevRealKpi", 38)
+        call(flow_control, "getDevRealKpi", 39)
+        freezer.tick(refuse(flow_control, "getDevRealKpi", type_id=47))
+    call(flow_control, "getDevRealKpi", 38)
+    assert flow_control.wait("getDevRealKpi", 39) == 0
+
+
+def _restart(flow_control: FlowControl) -> FlowControl:
+    restored = FlowControl.from_dict(json.loads(json.dumps(flow_control.as_dict())))
+    restored.measure(1, {38: 1, 39: 1, 47: 1})
+    return restored
+
+
+def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
+    """What was called, refused and learned is kept."""
+    flow_control = FlowControl()
+    call(flow_control, "getStationRealKpi")
+    call(flow_control, "getDevRealKpi", 38)
+    refuse(flow_control, "getDevRealKpi", type_id=39)
+    call(flow_control, "login")
+    freezer.tick(100)
+    restored = _restart(flow_control)
+    for interface, type_id in (
+        ("getStationRealKpi", None),
+        ("getDevRealKpi", 38),
+        ("getDevRealKpi", 47),
+    ):
+        assert restored.wait(interface, type_id) == pytest.approx(
+            flow_control.wait(interface, type_id)
+        )
+    assert restored.wait("login", reserve=4) == pytest.approx(500 + MARGIN)
+
+
+def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None:
+    """A call of the future was made at the latest now."""
+    flow_control = FlowControl()
+    call(flow_control, "getStationRealKpi")
+    kept = flow_control.as_dict()
+    freezer.move_to(NOON - timedelta(hours=1))
+    restored = FlowControl.from_dict(kept)
+    assert restored.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
+
+
+def test_killed_after_a_pass() -> None:
+    """A pass that was planned before Home Assistant was killed may have been made."""
+    flow_control = FlowControl()
+    restored = _restart(flow_control)
+    restored.assume_pass(time.monotonic() - 20)
+    for interface in ("getStationRealKpi", "getDevRealKpi"):
+        assert restored.wait(interface) == pytest.approx(
+            LONGEST_PASS + 300 + MARGIN - 20
+        )
+    again = _restart(flow_control)
+    again.assume_pass(time.monotonic() + 20)
+    assert again.wait("getStationRealKpi") == 0
+
+
+@given(
+    begin=st.integers(0, 86400),
+    attempts=st.lists(
+        st.tuples(
+            st.sampled_from(
+                [
+                    ("login", None),
+                    ("stations", None),
+                    ("getStationRealKpi", None),
+                    ("getDevRealKpi", 1),
+                    ("getDevRealKpi", 17),
+                    ("getDevRealKpi", 41),
+                ]
+            ),
+            st.floats(0, 1),
+            st.floats(0, 20),
+            st.floats(0, 1),
+            st.booleans(),
+        ),
+        max_size=80,
+    ),
+    per_type=st.booleans(),
+    windows=st.sampled_from(["fixed", "sliding"]),
+)
+@settings(deadline=None)
+def test_no_call_is_refused(
+    begin: int,
+    attempts: list[tuple[tuple[str, int | None], float, float, float, bool]],
+    per_type: bool,
+    windows: Literal["fixed", "sliding"],
+) -> None:
+    """T#248: no call that flow control lets go exceeds a quota of the server.
+
+    Whenever the calls are made, however long they take, whenever in that time the
+    server counts them, and through restarts.
+    """
+    home = homes.farm(inverters=120)
+    clock = SetClock(NOON + timedelta(seconds=begin))
+    server = ServersFlowControl(
+        PER_TYPE if per_type else PUBLISHED, home, clock, windows, 407
+    )
+    sizes = {1: 120, 17: 1, 41: 1}
+    flow_control = FlowControl()
+    flow_control.measure(1, sizes)
+    with freeze_time(clock.now()) as frozen:
+        for (interface, type_id), pause, latency, arrival, restarts in attempts:
+            frozen.tick(pause * flow_control.wait(interface, type_id))
+            if restarts:
+                flow_control = _restart(flow_control)
+                flow_control.measure(1, sizes)
+            with suppress(RateLimited), flow_control.call(interface, type_id):
+                frozen.tick(latency * arrival)
+                clock.set(datetime.now(UTC))
+                assert server.refusal(interface, {"devTypeId": type_id}) is None
+                frozen.tick(latency * (1 - arrival))

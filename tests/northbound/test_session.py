@@ -1,0 +1,224 @@
+"""Tests of the session: how rarely it logs in, and what it does not try again."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+import json
+from typing import Literal
+
+import aiohttp
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+from yarl import URL
+
+from custom_components.smartpvms.northbound import (
+    Access,
+    AccountLimited,
+    AccountLocked,
+    InvalidCredentials,
+    NorthboundClient,
+    NorthboundError,
+    Session,
+    SessionTaken,
+)
+from tests.simulator import Simulator, faults, homes
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
+PASS = timedelta(minutes=5, seconds=2)
+
+
+class Client:
+    """A client that reads the plant now and then."""
+
+    def __init__(
+        self,
+        simulator: Simulator,
+        websession: aiohttp.ClientSession,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """Belong to a simulator."""
+        self.simulator = simulator
+        self.access = Access()
+        self.password = "Simulated-1"
+        self._websession = websession
+        self._freezer = freezer
+
+    @property
+    def session(self) -> Session:
+        """Return a session that goes on from the last one, as after a restart."""
+        return Session(
+            self._websession,
+            URL(self.simulator.url),
+            "demo_api",
+            self.password,
+            self.access,
+        )
+
+    async def read(self) -> None:
+        """Read the plant."""
+        code = self.simulator.home.plants[0].code
+        await NorthboundClient(self.session).plant_real_time([code])
+
+    async def poll(self, passed: timedelta = PASS) -> NorthboundError | None:
+        """Let time pass and read; return what went wrong."""
+        self._freezer.tick(passed)
+        try:
+            await self.read()
+        except NorthboundError as err:
+            return err
+        return None
+
+    def restart(self) -> None:
+        """Keep what is known in a file, and read it back."""
+        self.access = Access.from_dict(json.loads(json.dumps(self.access.as_dict())))
+
+    @property
+    def logins(self) -> int:
+        """Return how often the server was asked to log in."""
+        return len(self.simulator.calls_to("login"))
+
+    @property
+    def lost(self) -> int:
+        """Return how many calls were answered by a 305."""
+        return sum(call.fail_code == 305 for call in self.simulator.calls)
+
+
+@pytest.fixture(params=["sliding"])
+async def client(
+    request: pytest.FixtureRequest, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[Client]:
+    """Serve the family home, with tokens of the given kind."""
+    freezer.move_to(NOON)
+    kind: Literal["sliding", "fixed"] = request.param
+    simulator = Simulator(homes.family(), session=kind)
+    async with (
+        simulator.serve(),
+        aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as websession,
+    ):
+        yield Client(simulator, websession, freezer)
+
+
+async def test_token_that_use_renews(client: Client) -> None:
+    """One token serves for as long as the server renews it."""
+    for _ in range(288):
+        assert await client.poll() is None
+    assert (client.logins, client.lost) == (1, 0)
+
+
+@pytest.mark.parametrize("client", ["fixed"], indirect=True)
+async def test_token_that_lives_half_an_hour(client: Client) -> None:
+    """One 305 a day tells that use does not renew; then the token is replaced."""
+    for _ in range(288 * 2):
+        assert await client.poll() is None
+    assert client.lost == 2
+    assert client.logins <= 2 * 50
+    client.restart()
+    for _ in range(144):
+        assert await client.poll() is None
+    assert client.lost <= 3
+
+
+@pytest.mark.parametrize("client", ["sliding", "fixed"], indirect=True)
+async def test_no_305_after_a_pause(client: Client) -> None:
+    """A token that nobody used for half an hour is not tried."""
+    await client.poll()
+    client.restart()
+    assert await client.poll(timedelta(hours=2)) is None
+    assert (client.logins, client.lost) == (2, 0)
+
+
+async def test_another_client_for_long(client: Client) -> None:
+    """T#84: who takes the session at once is given way, ever longer."""
+    await client.poll()
+    client.simulator.faults.add(faults.FailCode(305), "getStationRealKpi")
+    client.simulator.calls.clear()
+    for _ in range(288):
+        assert isinstance(await client.poll(), SessionTaken)
+    # After 10, 20 and 40 minutes, and then every hour.
+    assert client.logins == 4 + 22
+    client.simulator.faults.clear()
+    client.restart()
+    assert await client.poll(timedelta(hours=1)) is None
+    client.simulator.faults.add(faults.FailCode(305), "getStationRealKpi", times=2)
+    err = await client.poll()
+    assert isinstance(err, SessionTaken)
+    assert err.retry_after == 600
+
+
+async def test_wrong_password_is_sent_once(client: Client) -> None:
+    """A refused password is not sent again, not even after a restart."""
+    await client.poll()
+    client.simulator.change_password("Changed-2")
+    client.simulator.expire_token()
+    for _ in range(5):
+        assert isinstance(await client.poll(), InvalidCredentials)
+        client.restart()
+    assert client.logins == 2
+    client.password = "Changed-2"
+    await client.session.log_in()
+    assert await client.poll() is None
+
+
+async def test_lock_passes(client: Client) -> None:
+    """An account that is locked for half an hour is left alone for so long."""
+    await client.poll()
+    client.simulator.lock(minutes=30)
+    for _ in range(6):
+        err = await client.poll()
+        assert isinstance(err, AccountLocked)
+        assert err.retry_after is not None
+        client.restart()
+    assert client.logins == 2
+    await client.poll()
+    assert await client.poll() is None
+    assert client.logins == 3
+
+
+async def test_lock_that_does_not_pass(client: Client) -> None:
+    """A refusal that may pass and does not is one for the user, at the second time."""
+    await client.poll()
+    client.simulator.expire_token()
+    client.simulator.faults.add(faults.FailCode(20400), "login")
+    errors = [type(await client.poll()) for _ in range(12)]
+    assert errors == [AccountLocked] * 7 + [InvalidCredentials] * 5
+    assert client.logins == 3
+
+
+async def test_logins_are_limited(client: Client) -> None:
+    """T#84: whoever ends our session, we log in three times in ten minutes at most."""
+    for _ in range(20):
+        client.simulator.expire_token()
+        await client.poll(timedelta(seconds=301))
+    times = [call.at for call in client.simulator.calls_to("login")]
+    assert (
+        max(
+            sum(timedelta() <= at - first < timedelta(minutes=10) for at in times)
+            for first in times
+        )
+        <= 3
+    )
+    client.simulator.calls.clear()
+    for _ in range(5):
+        client.access.token = None
+        await client.poll(timedelta(seconds=20))
+    assert client.logins <= 3
+
+
+async def test_no_login_for_a_call_that_has_to_wait(client: Client) -> None:
+    """A login that leads to nothing is not made."""
+    await client.poll()
+    client.access.token = None
+    await client.poll(timedelta(seconds=20))
+    assert client.logins == 1
+
+
+async def test_login_limited_by_others(client: Client) -> None:
+    """T#176: where the login is refused with 407, it is left alone for ten minutes."""
+    client.simulator.faults.add(faults.FailCode(407), "login")
+    for _ in range(2):
+        assert isinstance(await client.poll(timedelta(minutes=4)), AccountLimited)
+    assert client.logins == 1
+    assert client.session.wait("getStationRealKpi") > 300
+    client.simulator.faults.clear()
+    assert await client.poll(timedelta(minutes=7)) is None

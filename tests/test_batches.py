@@ -1,0 +1,103 @@
+"""Tests of what is read together."""
+
+from datetime import UTC, datetime
+
+from hypothesis import given, strategies as st
+
+from custom_components.smartpvms.batches import Batch, Batches
+from custom_components.smartpvms.northbound import Device
+from custom_components.smartpvms.snapshot import Inventory
+
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+
+
+def _batches(types: dict[int, int], plants: int = 0) -> Batches:
+    """Return the batches of so many devices of each type."""
+    devices = [
+        Device(1000 * type_id + number, type_id, "", "NE=0", None, None, None)
+        for type_id, count in types.items()
+        for number in range(count)
+    ]
+    codes = [f"NE={number}" for number in range(plants)]
+    return Batches(
+        Inventory(
+            dict.fromkeys(codes),  # type: ignore[arg-type]
+            {device.id: device for device in devices},
+            NOON,
+            None,
+        )
+    )
+
+
+def _sizes(batches: Batches) -> list[tuple[int | None, int]]:
+    return [(batch.type_id, len(batch.source_ids)) for batch in batches]
+
+
+def test_no_batch_is_too_large() -> None:
+    """20014, 20016: 100 plants, or 100 devices of one type; loggers have no KPIs."""
+    assert _sizes(_batches({1: 120, 38: 100, 39: 1, 62: 7}, plants=250)) == [
+        *((None, 100), (None, 100), (None, 50)),
+        *((1, 100), (1, 20)),
+        (38, 100),
+        (39, 1),
+    ]
+
+
+def test_groups_have_names() -> None:
+    """A log line says what could not be read."""
+    plants, inverters = _batches({1: 1}, plants=1)
+    assert (plants.group, inverters.group) == ("plants", "devices of type 1")
+
+
+def test_the_only_device_is_not_given_up() -> None:
+    """Leaving it out would help nobody."""
+    batches = _batches({38: 1, 39: 1})
+    inverter, battery = batches
+    batches.rejected(inverter)
+    assert batches.in_doubt
+    assert list(batches) == [inverter, battery]
+
+
+def _read(batches: Batches, unknown: set[int]) -> set[object]:
+    """Read all batches once, and return the devices that were read."""
+    read: set[object] = set()
+    for batch in list(batches):
+        if unknown.intersection(batch.source_ids):
+            batches.rejected(batch)
+        else:
+            batches.accepted(batch)
+            read.update(batch.source_ids)
+    return read
+
+
+@given(
+    st.integers(1, 250).flatmap(
+        lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1)))
+    )
+)
+def test_unknown_devices_are_found(drawn: tuple[int, set[int]]) -> None:
+    """20006, 20008: devices that the server does not know do not take others along."""
+    size, numbers = drawn
+    unknown = {1000 + number for number in numbers}
+    known = {1000 + number for number in range(size)} - unknown
+    batches = _batches({1: size})
+    # Each round halves what is under suspicion.
+    for _ in range(9):
+        _read(batches, unknown)
+    assert _read(batches, unknown) == known
+    if known:
+        assert _sizes(batches) == _sizes(_batches({1: len(known)}))
+
+
+@given(st.integers(2, 250))
+def test_all_unknown_is_not_the_devices_fault(size: int) -> None:
+    """A server that knows no device for a while is asked for all of them later."""
+    batches = _batches({1: size})
+    everything = {1000 + number for number in range(size)}
+    for _ in range(9):
+        _read(batches, everything)
+    seen: set[object] = set()
+    for _ in range(9):
+        seen |= _read(batches, set())
+    assert seen
+    assert all(isinstance(batch, Batch) for batch in batches)

@@ -1,0 +1,318 @@
+"""Tests of what the server may do: refuse, forget, lock, lie silent, come back."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+import logging
+
+import pytest
+
+from custom_components.smartpvms.const import DOMAIN
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from tests.simulator import Call, Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+INVERTER = 1000000035436842
+BATTERY = 1000000035436843
+METER = 1000000035436844
+TEN_MINUTES = timedelta(minutes=10)
+
+
+def _most_in_ten_minutes(calls: Iterable[Call]) -> int:
+    """Return how many calls there were in any ten minutes."""
+    times = [call.at for call in calls]
+    return max(
+        sum(timedelta() <= at - first < TEN_MINUTES for at in times) for first in times
+    )
+
+
+def _flows(hass: HomeAssistant) -> list[object]:
+    return list(hass.config_entries.flow.async_progress_by_handler(DOMAIN))
+
+
+def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the integration logged for people."""
+    return [
+        record.getMessage()
+        for record in caplog.records
+        if record.name.startswith("custom_components.smartpvms")
+        and record.levelno >= logging.INFO
+    ]
+
+
+@pytest.mark.parametrize("with_login", [False, True])
+async def test_server_that_always_says_305(
+    hass: HomeAssistant, added: Account, simulator: Simulator, with_login: bool
+) -> None:
+    """T#84: a session that is taken at once is given up for a while, not for ever."""
+    simulator.calls.clear()
+    fault = simulator.faults.add(
+        faults.FailCode(305), when=lambda body: with_login or "userName" not in body
+    )
+    await added.pass_time(timedelta(minutes=14))
+    assert added.value(INVERTER, "active_power") == "8.0"
+    await added.pass_time(timedelta(hours=23, minutes=46))
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    assert len(simulator.calls_to("login")) <= 30
+    assert _flows(hass) == []
+    fault.remove()
+    await added.pass_time(timedelta(hours=1, minutes=1))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    assert simulator.refusals == []
+
+
+@pytest.mark.parametrize("seconds", [60, 300, 600])
+async def test_another_client(
+    hass: HomeAssistant, added: Account, simulator: Simulator, seconds: int
+) -> None:
+    """T#84: another client on the account ends our session again and again."""
+    simulator.calls.clear()
+    unavailable = 0
+    for _ in range(6 * 3600 // seconds):
+        simulator.log_in_elsewhere()
+        await added.pass_time(timedelta(seconds=seconds))
+        unavailable += added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    # Who logs in every minute uses up the account's logins, for all.
+    assert unavailable == 0 or seconds == 60
+    assert _most_in_ten_minutes(simulator.calls_to("login")) <= 3
+    assert _flows(hass) == []
+    await added.pass_time(timedelta(minutes=21))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+
+
+async def test_password_changed(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A password that is wrong is sent once, until the user has another."""
+    simulator.change_password("Changed-2")
+    await added.pass_time(timedelta(minutes=30))
+    assert _flows(hass) == []
+    simulator.calls.clear()
+    simulator.expire_token()
+    await added.pass_time(timedelta(hours=6))
+    await added.restart(off=timedelta(hours=1))
+    await added.pass_time(timedelta(hours=6))
+    assert len(simulator.calls_to("login")) == 1
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    await hass.config_entries.flow.async_configure(
+        flow["flow_id"], {"password": "Changed-2"}
+    )
+    await added.pass_time(timedelta(seconds=3))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_account_locked_for_half_an_hour(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A lock is no reason to ask for the password; it is waited for."""
+    simulator.calls.clear()
+    simulator.lock(minutes=30)
+    await added.pass_time(timedelta(minutes=25))
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    await added.pass_time(timedelta(minutes=20))
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert [call.fail_code for call in simulator.calls_to("login")] == [20400, 0]
+    assert _flows(hass) == []
+
+
+async def test_account_locked_for_good(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A refusal that outlasts every lock is one for the user."""
+    simulator.calls.clear()
+    simulator.expire_token()
+    simulator.faults.add(faults.FailCode(20400), "login")
+    await added.pass_time(timedelta(minutes=30))
+    assert _flows(hass) == []
+    await added.pass_time(timedelta(hours=5))
+    assert len(_flows(hass)) == 1
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_storm_of_407(
+    added: Account, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """T#89, T#91: refused devices leave the plant alone, and are not hammered."""
+    caplog.clear()
+    simulator.calls.clear()
+    simulator.faults.add(faults.FailCode(407), "getDevRealKpi")
+    await added.pass_time(timedelta(minutes=14))
+    assert added.value(INVERTER, "active_power") == "8.0"
+    await added.pass_time(timedelta(hours=2))
+    plant = simulator.home.plants[0].code
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    assert added.value(plant, "day_power") != STATE_UNAVAILABLE
+    assert len(simulator.calls_to("getStationRealKpi")) in (26, 27)
+    # Every five minutes in the beginning, every ten in the end.
+    assert 13 <= len(simulator.calls_to("getDevRealKpi")) <= 20
+    simulator.faults.clear()
+    await added.pass_time(timedelta(minutes=25))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    log = _log(caplog)
+    for type_id in (38, 39, 47):
+        lines = [
+            line
+            for line in log
+            if line.startswith(f"Reading devices of type {type_id} ")
+        ]
+        assert [line.split()[5].rstrip(":") for line in lines] == [
+            "failed",
+            "recovered",
+        ]
+    assert len(log) == 6
+
+
+async def test_daily_quota_used_up_at_noon(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """20618: what is used up for today is not asked for again before tomorrow."""
+    simulator.calls.clear()
+    simulator.limit_day("getDevRealKpi", 0)
+    await added.pass_time(timedelta(hours=13, minutes=59))
+    assert len(simulator.calls_to("getDevRealKpi")) == 1
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    plant = simulator.home.plants[0].code
+    assert added.value(plant, "day_power") != STATE_UNAVAILABLE
+    simulator.limit_day("getDevRealKpi", None)
+    await added.pass_time(timedelta(minutes=15))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+
+
+async def test_list_used_up_by_someone_else(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """An inventory that cannot be read today is read when it can; nothing is lost."""
+    simulator.use_up("getDevList")
+    simulator.calls.clear()
+    await added.pass_time(timedelta(hours=23, minutes=59))
+    assert simulator.calls_to("getDevList") == []
+    simulator.use_up("stations")
+    await added.pass_time(timedelta(hours=6))
+    assert len(simulator.refusals) <= 4
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    await added.pass_time(timedelta(days=1))
+    assert added.entry.runtime_data.inventory.last_update_success
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.FailCode(429),
+        faults.Gateway403(),
+        faults.DropConnection(),
+        faults.NeverAnswer(),
+        faults.HttpStatus(500),
+        faults.HtmlPage(),
+        faults.HalfJson(),
+        faults.EmptyBody(),
+        faults.FailCode(20200),
+        faults.NullItemMap(),
+    ],
+)
+async def test_outage_of_an_hour(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+    fault: faults.Fault,
+) -> None:
+    """Values last a quarter of an hour, and are back with the next success."""
+    caplog.clear()
+    handle = simulator.faults.add(fault)
+    await added.pass_time(timedelta(minutes=14))
+    assert added.value(INVERTER, "active_power") == "8.0"
+    await added.pass_time(timedelta(minutes=46))
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    handle.remove()
+    await added.pass_time(timedelta(minutes=16))
+    for entity in hass.states.async_all("sensor"):
+        assert entity.state != STATE_UNAVAILABLE
+    log = _log(caplog)
+    ended = [line for line in log if line.endswith("recovered")]
+    assert len(log) == 2 * len(ended)
+    assert len(log) == len(set(log))
+    assert simulator.refusals == []
+
+
+class TestUnknownDevice:
+    """A device that the server does not know."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a farm with four inverters."""
+        return homes.farm()
+
+    async def test_is_looked_for_once(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """20006, 20008: the inventory is read once, and the others go on."""
+        plant = simulator.home.plants[0]
+        gone = next(device for device in plant.devices if device.type_id == 1)
+        others = [
+            device.id
+            for device in plant.devices
+            if device.type_id == 1 and device is not gone
+        ]
+        simulator.calls.clear()
+        simulator.faults.add(
+            faults.FailCode(20008),
+            "getDevRealKpi",
+            when=lambda body: str(gone.id) in body["devIds"].split(","),
+        )
+        await added.pass_time(timedelta(minutes=45))
+        assert len(simulator.calls_to("getDevList")) == 1
+        assert added.value(gone.id, "active_power") == STATE_UNAVAILABLE
+        for device_id in others:
+            assert added.value(device_id, "active_power") != STATE_UNAVAILABLE
+        assert simulator.refusals == []
+        await added.pass_time(timedelta(days=1))
+        assert simulator.refusals == []
+        assert len(simulator.calls_to("getDevList")) <= 14
+        simulator.faults.clear()
+        await added.pass_time(timedelta(hours=1, minutes=10))
+        assert added.value(gone.id, "active_power") != STATE_UNAVAILABLE
+
+    async def test_that_was_withdrawn(
+        self, added: Account, simulator: Simulator
+    ) -> None:
+        """What the new inventory does not list any more is not asked for."""
+        plant = simulator.home.plants[0]
+        gone = next(device for device in plant.devices if device.type_id == 1)
+        plant.devices.remove(gone)
+        reject = simulator.faults.add(
+            faults.FailCode(20008),
+            "getDevRealKpi",
+            when=lambda body: str(gone.id) in body["devIds"].split(","),
+        )
+        simulator.calls.clear()
+        await added.pass_time(timedelta(minutes=10))
+        assert len(simulator.calls_to("getDevList")) == 1
+        simulator.calls.clear()
+        await added.pass_time(timedelta(hours=2))
+        ids = {
+            device_id
+            for call in simulator.calls_to("getDevRealKpi")
+            for device_id in call.body["devIds"].split(",")
+        }
+        assert str(gone.id) not in ids
+        assert simulator.calls_to("getDevList") == []
+        reject.remove()
+
+
+async def test_failures_of_one_type_stay_with_it(
+    added: Account, simulator: Simulator
+) -> None:
+    """A type that cannot be read does not touch the others."""
+    simulator.faults.add(
+        faults.FailCode(20013),
+        "getDevRealKpi",
+        when=lambda body: str(body["devTypeId"]) == "39",
+    )
+    await added.pass_time(timedelta(hours=1))
+    assert added.value(BATTERY, "battery_soc") == STATE_UNAVAILABLE
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(METER, "active_power") != STATE_UNAVAILABLE

@@ -1,0 +1,261 @@
+"""Tests of what survives: restarts, crashes, reloads, and clocks that are set."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+import time
+from types import SimpleNamespace
+from typing import Any, override
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.smartpvms import coordinator, northbound
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound import flow_control, session
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util.async_ import get_scheduled_timer_handles
+from tests.simulator import Clock, RealClock, Simulator, faults
+
+from .conftest import POLL, Account
+
+INVERTER = 1000000035436842
+BATTERY = 1000000035436843
+
+
+async def test_restart_costs_no_call(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A restart between two readings calls nothing, and every entity is back."""
+    before = {entity.entity_id: entity.state for entity in hass.states.async_all()}
+    simulator.calls.clear()
+    await added.restart(off=timedelta(minutes=2))
+    assert {
+        entity.entity_id: entity.state for entity in hass.states.async_all()
+    } == before
+    assert STATE_UNAVAILABLE not in before.values()
+    assert simulator.calls == []
+    await added.pass_time(timedelta(minutes=3, seconds=5))
+    assert len(simulator.calls_to("getDevRealKpi")) == 3
+    assert simulator.calls_to("login") == []
+
+
+async def test_restart_after_a_while(added: Account, simulator: Simulator) -> None:
+    """What is too old to be shown is read at once."""
+    simulator.calls.clear()
+    await added.restart(off=timedelta(hours=2))
+    assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    await added.pass_time(timedelta(seconds=3))
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert [call.interface for call in simulator.calls] == [
+        "login",
+        "getStationRealKpi",
+        *["getDevRealKpi"] * 3,
+    ]
+
+
+@pytest.mark.parametrize("way", ["restart", "kill", "reload"])
+async def test_restart_every_two_minutes(
+    hass: HomeAssistant, added: Account, simulator: Simulator, way: str
+) -> None:
+    """A restart loop stays inside the quotas, and refreshes as ever."""
+    ways: dict[str, Callable[[], Any]] = {
+        "restart": added.restart,
+        "kill": added.kill,
+        "reload": lambda: hass.config_entries.async_reload(added.entry.entry_id),
+    }
+    for _ in range(30):
+        await added.pass_time(timedelta(minutes=2))
+        await ways[way]()
+        assert added.value(INVERTER, "active_power") == "8.0"
+    assert simulator.refusals == []
+    assert len(simulator.calls_to("login")) == 1
+    assert len(simulator.calls_to("getDevList")) == 1
+    # After a crash, a pass that was due may have been made already.
+    least = 6 if way == "kill" else 9
+    assert len(simulator.calls_to("getStationRealKpi")) >= least
+
+
+async def test_killed_before_the_last_reading_was_kept(
+    added: Account,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+) -> None:
+    """A file that was not written to the end leaves the one before: one poll is lost."""
+    await added.pass_time(timedelta(minutes=1))
+    key = f"{DOMAIN}.{added.entry.entry_id}"
+    before = hass_storage[key]
+    shown = added.value(INVERTER, "total_cap")
+    await added.pass_time(timedelta(minutes=5))
+    assert hass_storage[key] != before
+    hass_storage[key] = before
+    await added.kill()
+    assert added.value(INVERTER, "total_cap") == shown
+    await added.pass_time(timedelta(minutes=6))
+    assert float(added.value(INVERTER, "total_cap") or 0) == pytest.approx(
+        simulator.device_items(INVERTER)["total_cap"]
+    )
+    assert simulator.refusals == []
+    assert len(simulator.calls_to("login")) == 1
+
+
+@pytest.mark.parametrize("junk", [None, "text", 7, [], {}, {"calls": [[]]}])
+async def test_damaged_file(
+    hass: HomeAssistant, added: Account, hass_storage: dict[str, Any], junk: object
+) -> None:
+    """What cannot be read back is forgotten; the rest is used."""
+    await added.pass_time(timedelta(minutes=1))
+    key = f"{DOMAIN}.{added.entry.entry_id}"
+    whole = hass_storage[key]["data"]
+    for part in whole:
+        hass_storage[key]["data"] = whole | {part: junk}
+        await added.kill(off=timedelta(minutes=6))
+        assert added.entry.state is ConfigEntryState.LOADED
+        await added.pass_time(timedelta(minutes=6))
+        assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+
+
+async def test_disabled_groups_are_not_read_after_a_restart(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A group whose entities are all disabled costs no call."""
+    registry = er.async_get(hass)
+    for registered in er.async_entries_for_config_entry(registry, added.entry.entry_id):
+        if registered.unique_id.startswith(str(BATTERY)):
+            registry.async_update_entity(
+                registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await added.pass_time(timedelta(minutes=1))
+    await added.restart()
+    simulator.calls.clear()
+    await added.pass_time(timedelta(minutes=6))
+    types = [call.body["devTypeId"] for call in simulator.calls_to("getDevRealKpi")]
+    assert sorted(types) == [38, 47]
+
+
+async def test_removal_logs_out(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+) -> None:
+    """The removal ends the session and forgets everything; unloading does neither."""
+    entry_id = added.entry.entry_id
+    await hass.config_entries.async_unload(entry_id)
+    assert simulator.calls_to("logout") == []
+    await hass.config_entries.async_remove(entry_id)
+    assert len(simulator.calls_to("logout")) == 1
+    assert f"{DOMAIN}.{entry_id}" not in hass_storage
+
+
+async def test_removal_without_the_server(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A server that cannot be told does not keep an account from being removed."""
+    simulator.faults.add(faults.DropConnection())
+    await hass.config_entries.async_remove(added.entry.entry_id)
+    assert hass.config_entries.async_entries(DOMAIN) == []
+
+
+class _SetClock(Clock):
+    """The true time, while the clock of Home Assistant's computer is set."""
+
+    def __init__(self) -> None:
+        self.ahead = timedelta()
+        self._real = RealClock()
+
+    @override
+    def now(self) -> datetime:
+        return self._real.now() - self.ahead
+
+    def monotonic(self) -> float:
+        return time.monotonic() - self.ahead.total_seconds()
+
+
+@pytest.fixture
+def clock() -> _SetClock:
+    """Return a clock that knows better than Home Assistant's."""
+    return _SetClock()
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_clock_jumps(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    freezer: FrozenDateTimeFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    clock: _SetClock,
+    jump: timedelta,
+) -> None:
+    """A clock that is set by an hour makes no call too early, and none too late."""
+    # Frozen time moves both clocks of the computer; only the one is set.
+    times = SimpleNamespace(time=time.time, monotonic=clock.monotonic)
+    for module in (coordinator, northbound.clock, flow_control, session):
+        monkeypatch.setattr(module, "time", times)
+    monkeypatch.setattr(hass.loop, "time", clock.monotonic)
+    await account.add()
+    for number in range(24):
+        if number in (3, 10):
+            freezer.tick(jump)
+            clock.ahead += jump
+        await account.poll(POLL / 2)
+    assert simulator.refusals == []
+    assert len(simulator.calls_to("login")) == 1
+    assert len(simulator.calls_to("getStationRealKpi")) == 13
+    assert account.value(INVERTER, "active_power") == "8.0"
+
+
+def _belongings(hass: HomeAssistant) -> dict[str, int]:
+    """Return how much of everything there is."""
+    return {
+        "tasks": len(hass._tasks) + len(hass._background_tasks),  # noqa: SLF001
+        "timers": sum(
+            not handle.cancelled() for handle in get_scheduled_timer_handles(hass.loop)
+        ),
+        "listeners": sum(hass.bus.async_listeners().values()),
+        "files": len(list(Path("/proc/self/fd").iterdir())),
+    }
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        None,
+        faults.DropConnection(),
+        faults.NeverAnswer(),
+        faults.HalfJson(),
+        faults.HtmlPage(),
+        faults.HttpStatus(502),
+        faults.FailCode(305),
+        faults.FailCode(20008),
+    ],
+)
+async def test_nothing_is_left(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    fault: faults.Fault | None,
+) -> None:
+    """20 reloads and unloads leave no task, timer, listener, session or file."""
+    entry_id = added.entry.entry_id
+    entries = hass.config_entries
+    await entries.async_unload(entry_id)
+    await added.pass_time(timedelta(minutes=6))
+    before = _belongings(hass)
+    if fault is not None:
+        simulator.faults.add(fault)
+    for _ in range(20):
+        await entries.async_setup(entry_id)
+        await added.pass_time(timedelta(minutes=6))
+        await entries.async_reload(entry_id)
+        await entries.async_unload(entry_id)
+    simulator.faults.clear()
+    await added.pass_time(timedelta(minutes=6))
+    assert _belongings(hass) == before
+    await entries.async_setup(entry_id)
+    await added.pass_time(timedelta(hours=1))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
