@@ -11,6 +11,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from tests.simulator import Call, Simulator, faults, homes
 from tests.simulator.plants import Home
+from tests.simulator.weather import DeadToken
 
 from .conftest import Account
 
@@ -48,9 +49,12 @@ async def test_server_that_always_says_305(
 ) -> None:
     """T#84: a session that is taken at once is given up for a while, not for ever."""
     simulator.calls.clear()
-    fault = simulator.faults.add(
-        faults.FailCode(305), when=lambda body: with_login or "userName" not in body
+    fault = (
+        simulator.faults.add(faults.FailCode(305))
+        if with_login
+        else simulator.faults.add(DeadToken(simulator), "login")
     )
+    simulator.expire_token()
     await added.pass_time(timedelta(minutes=14))
     assert added.value(INVERTER, "active_power") == "8.0"
     await added.pass_time(timedelta(hours=23, minutes=46))

@@ -1003,6 +1003,149 @@ async def test_old_quotas(session: aiohttp.ClientSession, clock: SetClock) -> No
         assert (await client.devices(battery))["failCode"] == 0
 
 
+async def test_quotas_per_type(session: aiohttp.ClientSession, clock: SetClock) -> None:
+    """Some servers have a quota for the devices of each type."""
+    home = homes.fleet(plants=101, devices=101 * 4)
+    home.plants[0].devices.remove(device_of(home, DeviceType.BATTERY))
+    simulator = Simulator(home, clock, quotas="per type")
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        for type_id, calls in (
+            (DeviceType.RESIDENTIAL_INVERTER, 2),
+            (DeviceType.POWER_SENSOR, 2),
+            (DeviceType.BATTERY, 1),
+        ):
+            device = device_of(home, type_id)
+            for _ in range(calls):
+                assert (await client.devices(device))["failCode"] == 0
+            # It is the same type when it is sent as a word.
+            refused = await client.devices(device, devTypeId=str(type_id))
+            assert refused["failCode"] == 407
+
+
+@pytest.mark.parametrize(
+    ("interface", "calls", "window"),
+    [
+        ("getStationRealKpi", 1, timedelta(minutes=5)),
+        ("getDevRealKpi", 3, timedelta(minutes=5)),
+        ("login", 5, timedelta(minutes=10)),
+        ("getDevList", 25, timedelta(days=1)),
+    ],
+)
+async def test_fixed_windows(
+    session: aiohttp.ClientSession,
+    clock: SetClock,
+    interface: str,
+    calls: int,
+    window: timedelta,
+) -> None:
+    """Windows that are aligned to the server's clock start over together."""
+    midnight = datetime(2026, 6, 22, tzinfo=UTC)
+    simulator = Simulator(homes.family(), clock, windows="fixed")
+    async with simulator.serve():
+        client = Client(session, simulator)
+
+        async def codes_at(moment: datetime) -> list[Any]:
+            clock.set(moment)
+            if interface != "login":
+                await client.log_in()
+            return [await client.code(interface) for _ in range(calls + 1)]
+
+        assert (await codes_at(midnight - timedelta(seconds=9))).index(407) == calls
+        assert 407 not in (await codes_at(midnight))[:calls]
+        assert set(await codes_at(midnight + window - timedelta.resolution)) == {407}
+        assert (await codes_at(midnight + window)).index(407) == calls
+
+
+async def test_daily_quotas_may_have_their_own_code(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """Newer servers tell a daily maximum from a frequency that is too high."""
+    simulator = Simulator(homes.family(), clock, daily_code=20618)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        codes = [await client.code("getDevList") for _ in range(26)]
+        assert codes == [20010] * 25 + [20618]
+        codes = [await client.code("getStationRealKpi") for _ in range(2)]
+        assert codes == [20010, 407]
+        assert [call.fail_code for call in simulator.refusals] == [20618, 407]
+
+
+@pytest.mark.parametrize(
+    ("quotas", "windows"), [("pooled", "sliding"), ("per type", "fixed")]
+)
+async def test_others_use_up_a_quota(
+    session: aiohttp.ClientSession, clock: SetClock, quotas: Any, windows: Any
+) -> None:
+    """What is left of an interface's window is gone; the next window is ours."""
+    simulator = Simulator(homes.family(), clock, quotas=quotas, windows=windows)
+    battery = device_of(simulator.home, DeviceType.BATTERY)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        assert (await client.devices(battery))["failCode"] == 0
+        clock.tick(timedelta(minutes=1))
+        simulator.use_up("getDevRealKpi")
+        assert await client.code("getStationRealKpi") == 20010
+        clock.tick(timedelta(minutes=4, seconds=-1))
+        sensor = device_of(simulator.home, DeviceType.POWER_SENSOR)
+        assert (await client.devices(sensor))["failCode"] == 407
+        assert len(simulator.refusals) == 1
+        clock.tick(timedelta(minutes=2))
+        assert (await client.devices(sensor))["failCode"] == 0
+
+
+@pytest.mark.parametrize("quotas", [False, True])
+async def test_a_day_may_be_limited(
+    session: aiohttp.ClientSession, clock: SetClock, quotas: bool
+) -> None:
+    """A maximum per UTC day is on top of every other quota."""
+    clock.set(datetime(2026, 6, 21, 23, 30, tzinfo=UTC))
+    simulator = Simulator(homes.family(), clock, quotas=quotas)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+
+        async def codes(calls: int) -> list[Any]:
+            return [await client.code("getDevList") for _ in range(calls)]
+
+        assert await codes(3) == [20010] * 3
+        simulator.limit_day("getDevList", 4)
+        assert await codes(6) == [20010] * 4 + [20618] * 2
+        assert len(simulator.refusals) == 2
+        assert await client.code("getDevRealKpi") != 20618
+        clock.tick(timedelta(minutes=29))
+        assert await codes(1) == [20618]
+        clock.tick(timedelta(minutes=1))
+        assert await codes(5) == [20010] * 4 + [20618]
+        simulator.limit_day("getDevList", None)
+        assert await codes(1) == [20010]
+
+
+async def test_another_client_logs_in(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """Its logins end our session and count, those that are refused only count."""
+    simulator = Simulator(homes.family(), clock)
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        assert simulator.log_in_elsewhere() is True
+        assert await client.code("getDevList") == 305
+        assert [await client.log_in() for _ in range(3)] == [0, 0, 0]
+        assert simulator.log_in_elsewhere() is False
+        assert await client.code("getDevList") == 20010
+        assert simulator.refusals == []
+        clock.tick(timedelta(minutes=10) - timedelta.resolution)
+        assert await client.log_in() == 407
+        clock.tick(timedelta.resolution)
+        assert simulator.log_in_elsewhere() is True
+        simulator.lock()
+        assert simulator.log_in_elsewhere() is False
+
+
 # The faults.
 
 

@@ -52,9 +52,7 @@ DOUBTING: Final = timedelta(hours=1)
 # Where nothing may be read, readings still grow too old to be shown.
 LONGEST_WAIT: Final = timedelta(minutes=6)
 # What may be read within this time of one another is read together.
-TOGETHER: Final = 2.0
-# Home Assistant's timers may fire a second early.
-EARLY: Final = 1.0
+TOGETHER: Final = 1.0
 
 # Errors that every other group would meet as well.
 _ACCOUNT_ERRORS: Final = (
@@ -356,10 +354,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         longest = LONGEST_WAIT.total_seconds()
         soonest = max(waits[0] if waits else longest, least)
         wait = max([soonest, *(each for each in waits if each <= soonest + TOGETHER)])
-        wait = min(wait, longest) + EARLY
+        wait = min(wait, longest)
         self.next_pass = time.monotonic() + wait
-        self.update_interval = timedelta(seconds=wait)
-        return wait
+        # Home Assistant counts an interval from the full second.
+        interval = max(wait, 0.1) + self.hass.loop.time() % 1
+        self.update_interval = timedelta(seconds=interval)
+        return interval
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""

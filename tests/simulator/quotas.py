@@ -1,10 +1,11 @@
 """Flow control: how often an account may call each interface."""
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 import math
+from typing import Any, Literal
 
 from .clock import Clock
 from .items import has_history, has_kpis
@@ -14,6 +15,10 @@ _FIVE_MINUTES = timedelta(minutes=5)
 _TEN_MINUTES = timedelta(minutes=10)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+type Windows = Literal["sliding", "fixed"]
+"""Whether a window ends now, or is aligned to the server's clock."""
 
 
 def _batches(number: int, size: int) -> int:
@@ -37,6 +42,8 @@ class Quota:
 
     calls: Callable[[Home], int]
     window: timedelta
+    # Each device type has the quota of a home without the others.
+    per_type: bool = False
 
 
 _SESSION_QUOTAS = {
@@ -53,6 +60,9 @@ PUBLISHED = _SESSION_QUOTAS | {
     ),
     "getDevHistoryKpi": Quota(lambda home: _devices(home, 10, has_history) + 24, _DAY),
 }
+PER_TYPE = PUBLISHED | {
+    "getDevRealKpi": replace(PUBLISHED["getDevRealKpi"], per_type=True)
+}
 OLD = _SESSION_QUOTAS | dict.fromkeys(
     (
         "stations",
@@ -67,23 +77,103 @@ OLD = _SESSION_QUOTAS | dict.fromkeys(
 NONE: dict[str, Quota] = {}
 
 
-class FlowControl:
-    """Count calls in sliding windows; refused calls count as well."""
+class _Window:
+    """The calls that count at present."""
 
-    def __init__(self, quotas: dict[str, Quota], home: Home, clock: Clock) -> None:
+    def __init__(self, length: timedelta, kind: Windows) -> None:
+        """Start with no calls made."""
+        self._length = length
+        self._kind = kind
+        self._calls: deque[datetime] = deque()
+
+    def calls(self, now: datetime) -> int:
+        """Return how many calls count."""
+        while self._calls and not self._counts(self._calls[0], now):
+            self._calls.popleft()
+        return len(self._calls)
+
+    def _counts(self, call: datetime, now: datetime) -> bool:
+        if self._kind == "fixed":
+            return (call - _EPOCH) // self._length == (now - _EPOCH) // self._length
+        return now - call < self._length
+
+    def add(self, now: datetime) -> int:
+        """Count a call, and return how many count."""
+        self._calls.append(now)
+        return self.calls(now)
+
+
+class FlowControl:
+    """Count calls in windows; refused calls count as well."""
+
+    def __init__(
+        self,
+        quotas: dict[str, Quota],
+        home: Home,
+        clock: Clock,
+        windows: Windows,
+        daily_code: int,
+    ) -> None:
         """Start with no calls made."""
         self._quotas = quotas
         self._home = home
         self._clock = clock
-        self._calls: defaultdict[str, deque[datetime]] = defaultdict(deque)
+        self._kind = windows
+        self._daily_code = daily_code
+        self._windows: dict[tuple[str, str], _Window] = {}
+        self._days: dict[str, tuple[int, _Window]] = {}
 
-    def admits(self, interface: str) -> bool:
-        """Count a call and tell whether it is within the quota."""
-        if (quota := self._quotas.get(interface)) is None:
-            return True
+    def refusal(self, interface: str, fields: dict[str, Any]) -> int | None:
+        """Count a call, and return the failCode if it exceeds a quota."""
         now = self._clock.now()
-        calls = self._calls[interface]
-        while calls and calls[0] <= now - quota.window:
-            calls.popleft()
-        calls.append(now)
-        return len(calls) <= quota.calls(self._home)
+        code = None
+        if quota := self._quotas.get(interface):
+            type_id = str(fields.get("devTypeId")) if quota.per_type else ""
+            window = self._window(interface, quota, type_id)
+            if window.add(now) > self._allowed(quota, type_id):
+                code = self._daily_code if quota.window == _DAY else 407
+        if interface in self._days:
+            allowed, day = self._days[interface]
+            if day.add(now) > allowed:
+                code = 20618
+        return code
+
+    def use_up(self, interface: str) -> None:
+        """Make the calls that an interface's quota still allows."""
+        quota = self._quotas[interface]
+        types = {str(device.type_id) for _, device in self._home.devices()}
+        for type_id in types if quota.per_type else ("",):
+            made = self._window(interface, quota, type_id).calls(self._clock.now())
+            for _ in range(self._allowed(quota, type_id) - made):
+                self.refusal(interface, {"devTypeId": type_id})
+
+    def limit_day(self, interface: str, calls: int | None) -> None:
+        """Allow so many calls in a UTC day, counted from now on; None for any."""
+        if calls is None:
+            self._days.pop(interface, None)
+        else:
+            self._days[interface] = calls, _Window(_DAY, "fixed")
+
+    def _window(self, interface: str, quota: Quota, type_id: str) -> _Window:
+        return self._windows.setdefault(
+            (interface, type_id), _Window(quota.window, self._kind)
+        )
+
+    def _allowed(self, quota: Quota, type_id: str) -> int:
+        home = _only(self._home, type_id) if quota.per_type else self._home
+        return quota.calls(home)
+
+
+def _only(home: Home, type_id: str) -> Home:
+    """Return a home without the devices of other types."""
+    return Home(
+        [
+            replace(
+                plant,
+                devices=[
+                    device for device in plant.devices if str(device.type_id) == type_id
+                ],
+            )
+            for plant in home.plants
+        ]
+    )

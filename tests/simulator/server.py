@@ -19,7 +19,7 @@ from .faults import HTML_PAGE, Answer, Exchange, Faults, Payload, failure
 from .interfaces import Interfaces, Refusal
 from .items import device_items, plant_items
 from .plants import Home
-from .quotas import NONE, OLD, PUBLISHED, FlowControl
+from .quotas import NONE, OLD, PER_TYPE, PUBLISHED, FlowControl, Windows
 
 _HEADERS = {
     "Server": "product only",
@@ -31,6 +31,13 @@ _GREETING = (
     "https://info.support.huawei.com/DpinfoAppBiz/#/u?i=1C30D7It&l=en_US"
 )
 _LOOPBACK = "127.0.0.1"
+_QUOTAS = {
+    True: PUBLISHED,
+    "pooled": PUBLISHED,
+    "per type": PER_TYPE,
+    "old": OLD,
+    False: NONE,
+}
 
 
 @dataclass(slots=True)
@@ -55,7 +62,9 @@ class Simulator:
         clock: Clock | None = None,
         user_name: str = "demo_api",
         system_code: str = "Simulated-1",
-        quotas: bool | Literal["old"] = True,
+        quotas: bool | Literal["pooled", "per type", "old"] = True,
+        windows: Windows = "sliding",
+        daily_code: int = 407,
         session: Literal["sliding", "fixed"] = "sliding",
         account: Literal["new", "old"] = "new",
     ) -> None:
@@ -69,8 +78,9 @@ class Simulator:
         self.faults = Faults()
         self.calls: list[Call] = []
         self.url = ""
-        table = {True: PUBLISHED, False: NONE, "old": OLD}[quotas]
-        self._flow_control = FlowControl(table, home, self.clock)
+        self._flow_control = FlowControl(
+            _QUOTAS[quotas], home, self.clock, windows, daily_code
+        )
         self._cloud = Cloud(home, self.clock)
         self._interfaces = Interfaces(self._cloud, self.account)
         self._closing = asyncio.Event()
@@ -107,6 +117,17 @@ class Simulator:
         """Return the calls that exceeded a quota."""
         return [call for call in self.calls if call.refused]
 
+    def use_up(self, interface: str) -> None:
+        """Let another client use up what is left of a quota at present."""
+        self._flow_control.use_up(interface)
+
+    def limit_day(self, interface: str, calls: int | None) -> None:
+        """Refuse calls (20618) beyond so many in a UTC day; None for no limit.
+
+        Calls that were made before do not count.
+        """
+        self._flow_control.limit_day(interface, calls)
+
     def distort(
         self, name: int | str, key: str, change: Change, *, history: bool = False
     ) -> Distortion:
@@ -137,6 +158,16 @@ class Simulator:
     def take_session(self) -> None:
         """Let another client log in."""
         self.account.start_session()
+
+    def log_in_elsewhere(self) -> bool:
+        """Let another client log in, unless that is refused like any login."""
+        if self._flow_control.refusal("login", {}):
+            return False
+        try:
+            self.account.log_in(self.account.user_name, self.account.system_code)
+        except LoginRefused:
+            return False
+        return True
 
     def withdraw_permission(self, interface: str) -> None:
         """Take the permission for an interface away."""
@@ -194,20 +225,17 @@ class Simulator:
         signed_in = interface == "login" or self.account.recognizes(
             request.headers.get("XSRF-TOKEN")
         )
-        call.refused = signed_in and not self._flow_control.admits(interface)
-        honest = partial(self._honest, exchange, call, signed_in=signed_in)
+        code = self._flow_control.refusal(interface, fields) if signed_in else 305
+        call.refused = signed_in and code is not None
+        honest = partial(self._honest, exchange, call, code)
         answer = await self.faults.answer(exchange, honest)
         return self._respond(call, answer)
 
-    async def _honest(
-        self, exchange: Exchange, call: Call, *, signed_in: bool
-    ) -> Answer:
-        """Return the answer of a server without faults."""
+    async def _honest(self, exchange: Exchange, call: Call, code: int | None) -> Answer:
+        """Return the answer of a server without faults; `code` refuses the call."""
         echo = exchange.echo
-        if not signed_in:
-            return failure(305, echo)
-        if call.refused:
-            return failure(407, echo)
+        if code is not None:
+            return failure(code, echo)
         if exchange.interface == "login":
             return self._log_in(exchange.body, call)
         if exchange.interface == "logout":

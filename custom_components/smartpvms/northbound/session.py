@@ -34,6 +34,10 @@ _TOKEN: Final = "XSRF-TOKEN"
 _TOKEN_LIFE: Final = 29 * MINUTE
 # An account is locked for 30 minutes.
 _LOCK_TIME: Final = 31 * MINUTE
+# After how many in a row a refusal is believed that may have a passing cause, and after
+# how many an empty answer, by which older servers refuse and others fail.
+_LOCKS_BELIEVED: Final = 2
+_SILENCES_BELIEVED: Final = 8
 # Of the five logins in ten minutes, those that are left to the user.
 _LOGINS_KEPT_FREE: Final = 2
 # How long another client that takes the session is given way.
@@ -241,16 +245,19 @@ class Session:
         """Open a new session.
 
         The server locks an account after five wrong passwords, so none is sent twice.
-        A refusal that may have a passing cause is believed the second time, after the
-        longest time that an account is locked.
+        A refusal that may have a passing cause is tried again after the longest time
+        that an account is locked, before it is believed.
         """
         access = self.access
         try:
             access.renew(await self._log_in(_LOGINS_KEPT_FREE))
         except (AccountLocked, InvalidCredentials) as err:
-            sure = isinstance(err, InvalidCredentials) and err.code is not None
             access.locks += 1
-            if sure or access.locks > 1:
+            if isinstance(err, AccountLocked):
+                sure = access.locks >= _LOCKS_BELIEVED
+            else:
+                sure = err.code is not None or access.locks >= _SILENCES_BELIEVED
+            if sure:
                 access.refused_code = getattr(err, "code", None) or 20400
                 raise InvalidCredentials(access.refused_code) from err
             access.paused_until = time.monotonic() + _LOCK_TIME

@@ -1,0 +1,20 @@
+"""Show the tables that tests of any process filled, a row each."""
+
+from collections import defaultdict
+
+import pytest
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the recorded rows, and the seconds that each one took."""
+    tables = defaultdict(list)
+    for outcome in ("passed", "failed"):
+        for report in terminalreporter.getreports(outcome):
+            for name, value in report.user_properties:
+                if name == "row":
+                    heading, row = value
+                    tables[heading].append((row, report.duration))
+    for heading, rows in tables.items():
+        terminalreporter.write_line(f"\n{'seconds':>7}  {heading}")
+        for row, seconds in sorted(rows):
+            terminalreporter.write_line(f"{seconds:>7.0f}  {row}")

@@ -1,0 +1,423 @@
+"""Live through days of trouble with the server, and come out of them as new."""
+
+import asyncio
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+import gc
+from inspect import getfile
+import logging
+import math
+import os
+from pathlib import Path
+from random import Random
+import tracemalloc
+from typing import Any, override
+
+import aiohttp
+from aiohttp import web
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components import smartpvms
+from homeassistant import core
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.const import (
+    ATTR_DEVICE_CLASS,
+    ATTR_UNIT_OF_MEASUREMENT,
+    STATE_OFF,
+    STATE_ON,
+    STATE_UNAVAILABLE,
+    STATE_UNKNOWN,
+    Platform,
+    UnitOfSpeed,
+)
+from homeassistant.core import HomeAssistant, State
+from homeassistant.helpers import entity_registry as er
+from homeassistant.util.async_ import get_scheduled_timer_handles
+from homeassistant.util.unit_conversion import SpeedConverter
+from tests import conftest
+from tests.conftest import NOON, Account
+from tests.simulator import Call, Simulator, homes
+from tests.simulator.plants import Home
+from tests.simulator.weather import Weather
+from tests.timeline import pass_time
+
+account = conftest.account
+
+HOMES = os.environ.get("BENCHMARK_HOMES", "family farm").split()
+DAYS = float(os.environ.get("BENCHMARK_DAYS", "7"))
+SEED = int(os.environ.get("BENCHMARK_SEED", "1"))
+
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+BEFORE_WEATHER = timedelta(hours=1)
+AFTER_WEATHER = timedelta(hours=2)
+
+# The cloud collects every five minutes, and what is shown may be older than the last.
+COLLECTION = timedelta(minutes=5)
+COLLECTIONS = 3
+
+# One way of a call, in seconds.
+TRAVEL = (0.1, 0.3)
+
+LOGINS = 5
+LOGIN_WINDOW = timedelta(minutes=10)
+MEMORY_GROWTH = 0.05
+MEASURED = [
+    tracemalloc.Filter(True, str(Path(getfile(part)).parent / "*"))
+    for part in (smartpvms, core, aiohttp)
+]
+
+# What is open for a moment is not open at all of these.
+LOOKS = 21
+LOOK = timedelta(seconds=15)
+
+type Told = list[Mapping[str, Any]]
+"""What was told lately of a plant or device."""
+
+
+@pytest.fixture(params=HOMES)
+def home(request: pytest.FixtureRequest) -> Home:
+    """Return the home to live in."""
+    return homes.HOMES[request.param]()
+
+
+@pytest.fixture
+def hass_config_dir(hass_tmp_config_dir: str) -> str:
+    """Let Home Assistant write its files."""
+    return hass_tmp_config_dir
+
+
+@pytest.fixture
+def hass_storage() -> dict[str, Any]:
+    """Mock no storage: the mock keeps all that was ever stored."""
+    return {}
+
+
+class DistantSimulator(Simulator):
+    """A server that is some way off."""
+
+    def __init__(self, home: Home, freezer: FrozenDateTimeFactory) -> None:
+        """Serve a home in good weather, until there is other."""
+        super().__init__(home)
+        self._freezer = freezer
+        self._dice = Random(f"{SEED}/travel")
+        self.weather: Weather | None = None
+
+    @override
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        await self._travel()
+        answer = await super()._handle(request)
+        await self._travel()
+        return answer
+
+    async def _travel(self) -> None:
+        self._freezer.tick(self._dice.uniform(*TRAVEL))
+        if self.weather:
+            self.weather.at(self.clock.now())
+        # Meanwhile happens what is due.
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+async def simulator(
+    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[DistantSimulator]:
+    """Serve the home."""
+    freezer.move_to(NOON)
+    simulator = DistantSimulator(home, freezer)
+    async with simulator.serve():
+        yield simulator
+
+
+class Records(logging.Handler):
+    """What was logged for somebody to read."""
+
+    def __init__(self) -> None:
+        """Take warnings and what is worse."""
+        super().__init__(logging.WARNING)
+        self.counts: Counter[str] = Counter()
+        self.bugs: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count a message, whatever its arguments."""
+        self.counts[f"{record.levelname} {record.name}: {record.msg}"] += 1
+        if record.exc_info or record.name.startswith("asyncio"):
+            self.bugs.append(logging.Formatter().format(record))
+
+
+@contextmanager
+def recorded() -> Iterator[Records]:
+    """Take down what is logged."""
+    records = Records()
+    root = logging.getLogger()
+    # The test framework's own handlers keep all records, with all that these refer to.
+    handlers, level = root.handlers, root.level
+    root.handlers = [records]
+    root.setLevel(logging.WARNING)
+    try:
+        yield records
+    finally:
+        root.handlers = handlers
+        root.setLevel(level)
+
+
+def traced_memory() -> int:
+    """Return the bytes allocated by what is not just there for the simulation."""
+    gc.collect()
+    snapshot = tracemalloc.take_snapshot().filter_traces(MEASURED)
+    return sum(file.size for file in snapshot.statistics("filename"))
+
+
+def held(hass: HomeAssistant) -> tuple[int, int, int]:
+    """Return how many tasks, timers and sockets there are at the moment."""
+    timers = get_scheduled_timer_handles(hass.loop)
+    return (
+        len(asyncio.all_tasks()),
+        sum(not timer.cancelled() for timer in timers),
+        sum(file.is_socket() for file in Path("/proc/self/fd").iterdir()),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Footprint:
+    """What the process holds at least, as long as somebody looks."""
+
+    memory: int
+    tasks: int
+    timers: int
+    sockets: int
+
+    def outgrown(self, later: Footprint) -> list[str]:
+        """Return what is more than before."""
+        leftovers = [
+            name
+            for name in ("tasks", "timers", "sockets")
+            if getattr(later, name) > getattr(self, name)
+        ]
+        if later.memory > self.memory * (1 + MEMORY_GROWTH):
+            leftovers.append("memory")
+        return leftovers
+
+
+class Soak:
+    """Some days of an account in Home Assistant, and what the server saw of them."""
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        account: Account,
+        simulator: DistantSimulator,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """Belong to an account that is not added yet."""
+        self._hass = hass
+        self._freezer = freezer
+        self.account = account
+        self.simulator = simulator
+        self.begin = self.now
+        self.end = self.begin + DAYS * DAY
+        self.weather = simulator.weather = Weather(
+            simulator, SEED, self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
+        )
+        self.calls: Counter[str] = Counter()
+        self.refusals: list[Call] = []
+        self.logins: list[datetime] = []
+        self.wrong_passwords = 0
+        self.reauth: datetime | None = None
+        """The login after which Home Assistant asked for the password, if it did."""
+
+    @property
+    def now(self) -> datetime:
+        """Return the simulated moment."""
+        return self.simulator.clock.now()
+
+    async def start(self) -> None:
+        """Add the account, where the first plant is."""
+        zone = self.simulator.home.plants[0].time_zone
+        await self._hass.config.async_set_time_zone(str(zone))
+        await self.account.add()
+
+    async def until(self, moment: datetime) -> None:
+        """Live until a moment, whatever the weather."""
+        while self.now < moment:
+            change = self.weather.next_change or moment
+            await pass_time(self._hass, self._freezer, min(change, moment))
+            self.weather.at(self.now)
+            self._look()
+
+    async def footprint(self) -> Footprint:
+        """Measure, over more than one poll."""
+        looks = []
+        for _ in range(LOOKS):
+            await self.until(self.now + LOOK)
+            looks.append(held(self._hass))
+        tasks, timers, sockets = (min(counts) for counts in zip(*looks, strict=True))
+        return Footprint(traced_memory(), tasks, timers, sockets)
+
+    def _look(self) -> None:
+        """Take down what happened, and let the simulator forget it."""
+        account = self.simulator.account
+        for call in self.simulator.calls:
+            self.calls[call.interface] += 1
+            if call.refused:
+                self.refusals.append(call)
+            if call.interface == "login":
+                self.logins.append(call.at)
+                self.wrong_passwords += call.body != {
+                    "userName": account.user_name,
+                    "systemCode": account.system_code,
+                }
+        self.simulator.calls.clear()
+        flows = self.account.entry.async_get_active_flows(self._hass, {SOURCE_REAUTH})
+        if self.reauth is None and any(flows):
+            self.reauth = self.logins[-1]
+
+    @property
+    def most_logins(self) -> int:
+        """Return how many logins there were at most in their window."""
+        logins = (
+            number - bisect_right(self.logins, at - LOGIN_WINDOW)
+            for number, at in enumerate(self.logins, start=1)
+        )
+        return max(logins, default=0)
+
+    def trouble(self, at: datetime) -> str:
+        """Return what trouble there was at a moment."""
+        spells = [spell for spell in self.weather.spells if spell.start <= at]
+        return ", ".join(str(spell) for spell in spells if at < spell.end) or "nothing"
+
+    async def last_told(self) -> dict[str, Told]:
+        """Live until the end, and return what was told lately, by source."""
+        home = self.simulator.home
+        names: list[int | str] = [plant.code for plant in home.plants]
+        names += [device.id for _, device in home.devices()]
+        told: dict[str, Told] = {str(name): [] for name in names}
+        for ago in reversed(range(COLLECTIONS)):
+            await self.until(self.end - ago * COLLECTION)
+            for name in names:
+                told[str(name)].append(self.simulator.reported_items(name) or {})
+        return told
+
+    def entities(self) -> Iterator[er.RegistryEntry]:
+        """Yield all entities that are enabled."""
+        for entity in er.async_entries_for_config_entry(
+            er.async_get(self._hass), self.account.entry.entry_id
+        ):
+            if not entity.disabled:
+                yield entity
+
+    def judged(self, told: Mapping[str, Told]) -> dict[str, bool | None]:
+        """Return of every entity whether it shows what was told, as far as can be."""
+        judgements: dict[str, bool | None] = {}
+        for entity in self.entities():
+            source, _, key = entity.unique_id.partition("_")
+            state = self._hass.states.get(entity.entity_id)
+            if state is None or state.state == STATE_UNAVAILABLE:
+                judgements[f"{entity.entity_id} is unavailable"] = False
+                continue
+            agreements = [shows(state, items.get(key)) for items in told[source]]
+            judgements[f"{entity.entity_id} is {state.state}"] = (
+                None if None in agreements else any(agreements)
+            )
+        return judgements
+
+
+def shows(state: State, raw: object) -> bool | None:
+    """Return whether a state is what was told; `None` if only a table could say."""
+    device_class = state.attributes.get(ATTR_DEVICE_CLASS)
+    if not isinstance(raw, int | float):
+        return state.state == STATE_UNKNOWN
+    if state.state == STATE_UNKNOWN:
+        return False
+    if state.domain == Platform.BINARY_SENSOR:
+        return state.state == (STATE_ON if raw else STATE_OFF)
+    if device_class == SensorDeviceClass.ENUM:
+        return None
+    if device_class == SensorDeviceClass.TIMESTAMP:
+        return datetime.fromisoformat(state.state).timestamp() == raw // 1000
+    if device_class == SensorDeviceClass.WIND_SPEED:
+        # The only item that Home Assistant shows in another unit than the API's.
+        unit = state.attributes[ATTR_UNIT_OF_MEASUREMENT]
+        raw = SpeedConverter.convert(raw, UnitOfSpeed.METERS_PER_SECOND, unit)
+    return math.isclose(float(state.state), raw, abs_tol=0.001)
+
+
+@pytest.fixture
+async def soak(
+    simulator: DistantSimulator,
+    hass: HomeAssistant,
+    account: Account,
+    freezer: FrozenDateTimeFactory,
+) -> Soak:
+    """Return days that begin now."""
+    soak = Soak(hass, account, simulator, freezer)
+    await soak.start()
+    return soak
+
+
+@pytest.fixture
+def traced() -> Iterator[None]:
+    """Remember who allocates memory."""
+    tracemalloc.start()
+    yield
+    tracemalloc.stop()
+
+
+async def test_soak(traced: None, soak: Soak) -> None:
+    """Nothing is refused, nothing is left over and everything is right in the end."""
+    # Frozen time tells nothing of the computer's.
+    started = os.times().elapsed
+    with recorded() as records:
+        await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
+        first = await soak.footprint()
+        told = await soak.last_told()
+        judged = soak.judged(told)
+        last = await soak.footprint()
+    seconds = os.times().elapsed - started
+
+    spells = soak.weather.spells
+    hours = sum((spell.end - spell.start for spell in spells), timedelta()) / HOUR
+    print(f"\n{DAYS:g} days with {len(spells)} spells of trouble, {hours:.0f} h in all")
+    for interface, number in sorted(soak.calls.items()):
+        refused = sum(call.interface == interface for call in soak.refusals)
+        print(f"{interface:<20}{number:>7} calls{refused:>7} refused")
+    causes = Counter(soak.trouble(call.at) for call in soak.refusals)
+    for trouble, number in causes.most_common():
+        print(f"{number:>6} refused during {trouble}")
+    print(f"Logins within 10 minutes: {soak.most_logins}")
+    print(f"Wrong passwords sent: {soak.wrong_passwords}")
+    if soak.reauth:
+        trouble = soak.trouble(soak.reauth)
+        print(f"Asked for the password after {soak.reauth} during {trouble}")
+    for name, before in asdict(first).items():
+        print(f"{name:<10}{before:>12,}{getattr(last, name):>12,}")
+    verdicts = Counter(judged.values())
+    print(
+        f"{len(judged)} entities: {verdicts[True]} right, {verdicts[False]} wrong, "
+        f"{verdicts[None]} not to be compared"
+    )
+    for message, number in records.counts.most_common():
+        print(f"{number:>6} {message}")
+    print(f"{seconds:.0f} s, {seconds / DAYS:.1f} s per day")
+
+    problems = [entity for entity, right in judged.items() if right is False]
+    problems += [f"{name} grew" for name in first.outgrown(last)]
+    problems += records.bugs
+    if not verdicts[True]:
+        problems.append("no entity is right")
+    if soak.refusals:
+        problems.append(f"{len(soak.refusals)} calls were refused")
+    if soak.most_logins > LOGINS:
+        problems.append(f"{soak.most_logins} logins in 10 minutes")
+    if soak.wrong_passwords:
+        problems.append("wrong passwords were sent")
+    if soak.reauth:
+        problems.append("the password was asked for")
+    assert not problems, "\n".join(problems)
