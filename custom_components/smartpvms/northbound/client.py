@@ -22,7 +22,7 @@ BATCH: Final = 100
 """The most plants, or devices of one type, that one call may name."""
 
 # Where one call a minute is allowed, a list of several pages takes minutes.
-_PATIENCE: Final = 65.0
+_PATIENCE: Final = 125.0
 
 
 class NorthboundClient:
