@@ -57,6 +57,17 @@ async def test_restart_after_a_while(added: Account, simulator: Simulator) -> No
     ]
 
 
+async def test_restart_while_a_pass_was_due(
+    added: Account, simulator: Simulator
+) -> None:
+    """Home Assistant that stops in good order tells that it made no more calls."""
+    await added.pass_time(timedelta(minutes=4))
+    simulator.calls.clear()
+    await added.restart(off=timedelta(minutes=2))
+    await added.pass_time(timedelta(seconds=3))
+    assert len(simulator.calls_to("getDevRealKpi")) == 3
+
+
 @pytest.mark.parametrize("way", ["restart", "kill", "reload"])
 async def test_restart_every_two_minutes(
     hass: HomeAssistant, added: Account, simulator: Simulator, way: str

@@ -89,6 +89,4 @@ class Batches:
 
 
 def _batches(type_id: int | None, source_ids: Iterable[SourceId]) -> list[Batch]:
-    return [
-        Batch(type_id, batch) for batch in batched(source_ids, BATCH, strict=False)
-    ]
+    return [Batch(type_id, batch) for batch in batched(source_ids, BATCH, strict=False)]

@@ -24,7 +24,7 @@ a counter at another moment than the plant's midnight, or a level was replaced.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 from typing import Any, Final, Self
@@ -99,9 +99,11 @@ class Level:
     def as_dict(self) -> dict[str, Any]:
         """Return the level as what JSON can hold."""
         return {
-            **asdict(self),
+            "raw": self.raw,
+            "offset": self.offset,
             "rose": self.rose.isoformat(),
             "confirmed": self.confirmed.isoformat(),
+            "reset_seen": self.reset_seen,
         }
 
     @property

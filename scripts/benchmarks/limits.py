@@ -7,11 +7,9 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 import math
 import os
-from random import Random
 from statistics import fmean
 from typing import Literal, override
 
-from aiohttp import web
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
@@ -19,6 +17,7 @@ from custom_components import smartpvms
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
+from scripts.benchmarks.distance import DistantSimulator
 from tests import conftest
 from tests.conftest import NOON, Account
 from tests.simulator import DeviceType, Home, Simulator, homes
@@ -34,9 +33,6 @@ HEADING = (
     f"{'Home':<11}{'Policy':<25}{'calls':>6}{'refused':>9}{'logins':>7}"
     f"{'305':>5}{'mean':>7}{'worst':>8}  Missed"
 )
-
-# One way of a call, in simulated seconds.
-TRAVEL = (0.1, 0.3)
 
 # How long it may take to find out that an account has the old quotas.
 LEARNING = timedelta(hours=1)
@@ -97,33 +93,6 @@ POLICIES = [
 ]
 
 
-class DistantSimulator(Simulator):
-    """A server that is some way off."""
-
-    def __init__(
-        self, home: Home, policy: Policy, freezer: FrozenDateTimeFactory
-    ) -> None:
-        """Serve a home under a policy."""
-        super().__init__(
-            home,
-            quotas=policy.quotas,
-            windows=policy.windows,
-            session=policy.session,
-        )
-        self._freezer = freezer
-        self._dice = Random(SEED)
-
-    @override
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self._travel()
-        answer = await super()._handle(request)
-        self._travel()
-        return answer
-
-    def _travel(self) -> None:
-        self._freezer.tick(self._dice.uniform(*TRAVEL))
-
-
 @pytest.fixture(params=os.environ.get("BENCHMARK_HOMES", " ".join(HOMES)).split())
 def home(request: pytest.FixtureRequest) -> Home:
     """Return the home to read."""
@@ -143,7 +112,14 @@ async def simulator(
 ) -> AsyncIterator[Simulator]:
     """Serve the home under the policy."""
     freezer.move_to(NOON)
-    simulator = DistantSimulator(home, policy, freezer)
+    simulator = DistantSimulator(
+        freezer,
+        SEED,
+        home,
+        quotas=policy.quotas,
+        windows=policy.windows,
+        session=policy.session,
+    )
     async with simulator.serve():
         yield simulator
 

@@ -13,12 +13,10 @@ import logging
 import math
 import os
 from pathlib import Path
-from random import Random
 import tracemalloc
 from typing import Any, override
 
 import aiohttp
-from aiohttp import web
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
@@ -40,9 +38,10 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.async_ import get_scheduled_timer_handles
 from homeassistant.util.unit_conversion import SpeedConverter
+from scripts.benchmarks.distance import DistantSimulator
 from tests import conftest
 from tests.conftest import NOON, Account
-from tests.simulator import Call, Simulator, homes
+from tests.simulator import Call, homes
 from tests.simulator.plants import Home
 from tests.simulator.weather import Weather
 from tests.timeline import pass_time
@@ -61,9 +60,6 @@ AFTER_WEATHER = timedelta(hours=2)
 # The cloud collects every five minutes, and what is shown may be older than the last.
 COLLECTION = timedelta(minutes=5)
 COLLECTIONS = 3
-
-# One way of a call, in seconds.
-TRAVEL = (0.1, 0.3)
 
 LOGINS = 5
 LOGIN_WINDOW = timedelta(minutes=10)
@@ -99,38 +95,25 @@ def hass_storage() -> dict[str, Any]:
     return {}
 
 
-class DistantSimulator(Simulator):
-    """A server that is some way off."""
+class RoughSimulator(DistantSimulator):
+    """A distant server in any weather."""
 
-    def __init__(self, home: Home, freezer: FrozenDateTimeFactory) -> None:
-        """Serve a home in good weather, until there is other."""
-        super().__init__(home)
-        self._freezer = freezer
-        self._dice = Random(f"{SEED}/travel")
-        self.weather: Weather | None = None
+    weather: Weather | None = None
 
     @override
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
-        await self._travel()
-        answer = await super()._handle(request)
-        await self._travel()
-        return answer
-
-    async def _travel(self) -> None:
-        self._freezer.tick(self._dice.uniform(*TRAVEL))
+    def arrive(self, now: datetime) -> None:
+        """Let the weather change."""
         if self.weather:
-            self.weather.at(self.clock.now())
-        # Meanwhile happens what is due.
-        await asyncio.sleep(0)
+            self.weather.at(now)
 
 
 @pytest.fixture
 async def simulator(
     home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[DistantSimulator]:
+) -> AsyncIterator[RoughSimulator]:
     """Serve the home."""
     freezer.move_to(NOON)
-    simulator = DistantSimulator(home, freezer)
+    simulator = RoughSimulator(freezer, SEED, home)
     async with simulator.serve():
         yield simulator
 
@@ -213,7 +196,7 @@ class Soak:
         self,
         hass: HomeAssistant,
         account: Account,
-        simulator: DistantSimulator,
+        simulator: RoughSimulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
         """Belong to an account that is not added yet."""
@@ -351,7 +334,7 @@ def shows(state: State, raw: object) -> bool | None:
 
 @pytest.fixture
 async def soak(
-    simulator: DistantSimulator,
+    simulator: RoughSimulator,
     hass: HomeAssistant,
     account: Account,
     freezer: FrozenDateTimeFactory,

@@ -1,6 +1,7 @@
 """Tests of the session: how rarely it logs in, and what it does not try again."""
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 import json
 from typing import Literal
@@ -185,24 +186,26 @@ async def test_lock_that_does_not_pass(client: Client) -> None:
     assert client.logins == 3
 
 
-async def test_logins_are_limited(client: Client) -> None:
+async def test_logins_are_limited(
+    client: Client, freezer: FrozenDateTimeFactory
+) -> None:
     """T#84: whoever ends our session, we log in three times in ten minutes at most."""
-    for _ in range(20):
+    reader = NorthboundClient(client.session)
+    for _ in range(30):
         client.simulator.expire_token()
-        await client.poll(timedelta(seconds=301))
+        with suppress(AccountLimited):
+            await reader.plants()
+        freezer.tick(60)
     times = [call.at for call in client.simulator.calls_to("login")]
+    assert len(times) > 6
     assert (
         max(
             sum(timedelta() <= at - first < timedelta(minutes=10) for at in times)
             for first in times
         )
-        <= 3
+        == 3
     )
-    client.simulator.calls.clear()
-    for _ in range(5):
-        client.access.token = None
-        await client.poll(timedelta(seconds=20))
-    assert client.logins <= 3
+    assert client.simulator.refusals == []
 
 
 async def test_no_login_for_a_call_that_has_to_wait(client: Client) -> None:
@@ -222,3 +225,20 @@ async def test_login_limited_by_others(client: Client) -> None:
     assert client.session.wait("getStationRealKpi") > 300
     client.simulator.faults.clear()
     assert await client.poll(timedelta(minutes=7)) is None
+
+
+async def test_empty_answers_and_locks_do_not_add_up(client: Client) -> None:
+    """A login that is answered by nothing is no lock, and is believed much later."""
+    await client.poll()
+    client.simulator.expire_token()
+    client.simulator.faults.add(faults.EmptyBody(), "login", times=3)
+    for _ in range(21):
+        assert isinstance(await client.poll(), AccountLocked)
+    client.simulator.lock(minutes=30)
+    for _ in range(7):
+        assert isinstance(await client.poll(), AccountLocked)
+    client.simulator.faults.add(faults.EmptyBody(), "login")
+    client.simulator.expire_token()
+    errors = [type(await client.poll()) for _ in range(60)]
+    assert errors[-1] is InvalidCredentials
+    assert errors.index(InvalidCredentials) > 20

@@ -58,6 +58,9 @@ class NorthboundClient:
                 {"stationCodes": ",".join(batch)},
                 patience=_PATIENCE if number else 0,
             )
+            # Every plant has a device; without any, the list is not one.
+            if answer.data is None:
+                raise MalformedResponse("no list of devices")
             for row in _rows(answer.data):
                 if (device := parse_device(row)) is not None:
                     devices[device.id] = device

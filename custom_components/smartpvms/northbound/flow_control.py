@@ -159,7 +159,9 @@ class FlowControl:
         if (quota := self.quota(interface, type_id)) is not None:
             span = known.span(quota.window, now)
             calls = [
-                at for called, at in known.calls if called == type_id and at > now - span
+                at
+                for called, at in known.calls
+                if called == type_id and at > now - span
             ]
             if (excess := len(calls) - (quota.calls - reserve)) >= 0:
                 moments.append(calls[excess] + span)
@@ -209,11 +211,18 @@ class FlowControl:
             self._stops = 0
         finally:
             if counted:
-                now = time.monotonic()
-                known.calls = [
-                    *(call for call in known.calls if call[1] > now - DAY - MARGIN),
-                    (type_id, now),
-                ]
+                self._count(interface, known, type_id)
+
+    def _count(self, interface: str, known: Interface, type_id: int | None) -> None:
+        """Remember a call for as long as it may count."""
+        now = time.monotonic()
+        quota = self.quota(interface, type_id)
+        window = MINUTE if quota is None else quota.window
+        longest = window * (1 + MOST_WIDENING) + MARGIN
+        known.calls = [
+            *(call for call in known.calls if call[1] > now - longest),
+            (type_id, now),
+        ]
 
     def _learn(
         self,

@@ -72,7 +72,9 @@ class Access:
     refused_code: int | None = None
     """The failCode by which the server refused the credentials for good."""
     locks: int = 0
-    """Logins in a row that were refused for now."""
+    """Logins that were refused for now, since the last that succeeded."""
+    silences: int = 0
+    """Logins that were answered by nothing, since the last that succeeded."""
     losses: int = 0
     """Calls in a row whose token was unknown right after the login."""
     paused_until: float = 0.0
@@ -101,7 +103,7 @@ class Access:
         self.token = token
         self.issued = self.used = time.monotonic()
         self.refused_code = None
-        self.locks = 0
+        self.locks = self.silences = 0
         self.paused_until = 0.0
 
     def lose(self) -> None:
@@ -125,6 +127,7 @@ class Access:
             "taken": self.taken and epoch(self.taken),
             "refused_code": self.refused_code,
             "locks": self.locks,
+            "silences": self.silences,
             "losses": self.losses,
             "paused_until": epoch(self.paused_until),
         }
@@ -142,6 +145,7 @@ class Access:
             taken=None if taken is None else past(taken),
             refused_code=integer(state["refused_code"]),
             locks=int(state["locks"]),
+            silences=int(state["silences"]),
             losses=int(state["losses"]),
             paused_until=coming(state["paused_until"]),
         )
@@ -238,7 +242,8 @@ class Session:
         if access.refused_code is not None:
             raise InvalidCredentials(access.refused_code)
         if pause := access.pause:
-            error = AccountLocked if access.locks else SessionTaken
+            locked = access.locks or access.silences
+            error = AccountLocked if locked else SessionTaken
             raise error("waiting before the next login", retry_after=pause)
 
     async def _log_in_again(self) -> None:
@@ -252,11 +257,12 @@ class Session:
         try:
             access.renew(await self._log_in(_LOGINS_KEPT_FREE))
         except (AccountLocked, InvalidCredentials) as err:
-            access.locks += 1
             if isinstance(err, AccountLocked):
+                access.locks += 1
                 sure = access.locks >= _LOCKS_BELIEVED
             else:
-                sure = err.code is not None or access.locks >= _SILENCES_BELIEVED
+                access.silences += err.code is None
+                sure = err.code is not None or access.silences >= _SILENCES_BELIEVED
             if sure:
                 access.refused_code = getattr(err, "code", None) or 20400
                 raise InvalidCredentials(access.refused_code) from err
