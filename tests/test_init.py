@@ -1,7 +1,9 @@
 """Tests of an entry's life: set-up, retries, unloading."""
 
 from datetime import timedelta
+from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
@@ -11,7 +13,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.update_coordinator import UpdateFailed
 from tests.simulator import Simulator, faults, homes
 
-from .conftest import Account
+from .conftest import NOON, Account
 
 INVERTER = 1000000035436842
 
@@ -172,6 +174,25 @@ async def test_locked_account_is_no_reason_to_ask(
     for _ in range(3):
         await added.poll()
     assert added.value(INVERTER, "active_power") == "8.0"
+
+
+async def test_large_account_of_old(
+    hass: HomeAssistant,
+    socket_enabled: None,
+    hass_storage: dict[str, Any],
+    enable_custom_integrations: None,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """T#68: a list of two pages takes two minutes where one call a minute is allowed."""
+    freezer.move_to(NOON)
+    simulator = Simulator(homes.fleet(plants=101, devices=101), quotas="old")
+    async with simulator.serve():
+        account = Account(hass, simulator, freezer, hass_storage)
+        adding = hass.async_create_task(account.add())
+        await account.pass_time(timedelta(minutes=3))
+        assert adding.result()["step_id"] == "plants"
+    assert len(simulator.calls_to("stations")) == 3
+    assert len(simulator.refusals) == 1
 
 
 async def test_large_account(

@@ -409,6 +409,7 @@ async def test_sixth_login_in_ten_minutes(
         (faults.HtmlPage(), MalformedResponse),
         (faults.HtmlPage(404), MalformedResponse),
         (faults.HalfJson(), MalformedResponse),
+        (faults.NullData(), MalformedResponse),
         (faults.HttpStatus(502), ServerBusy),
         (faults.DropConnection(), ConnectionFailed),
         (

@@ -85,6 +85,13 @@ def test_published_quotas() -> None:
     assert flow_control.quota("unheard-of") is None
 
 
+def test_interface_without_a_quota() -> None:
+    """What the reference does not limit is not limited."""
+    flow_control = FlowControl()
+    for _ in range(3):
+        call(flow_control, "unheard-of")
+
+
 def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
     """The server may have counted the call as late as it answered."""
     flow_control = FlowControl()

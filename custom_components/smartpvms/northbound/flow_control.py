@@ -189,29 +189,33 @@ class FlowControl:
         """
         self.check(interface, type_id, reserve)
         known = self._interfaces.setdefault(interface, Interface())
-        # Whatever interrupts the call, it may have been made.
-        counted = True
         try:
             yield
-        except RateLimited as refusal:
-            self._learn(interface, known, type_id, refusal)
-            raise
         except SessionTaken:
-            counted = interface == "login"
+            if interface == "login":
+                self._count(interface, known, type_id)
             raise
         except ConnectionFailed as failure:
-            counted = failure.sent
-            raise
-        else:
-            now = time.monotonic()
-            if known.accepted is not None and now - known.accepted < MINUTE:
-                known.doubts = 0
-            known.accepted = now
-            known.refusals = 0
-            self._stops = 0
-        finally:
-            if counted:
+            if failure.sent:
                 self._count(interface, known, type_id)
+            raise
+        except BaseException as error:
+            # Whatever has interrupted the call, it may have been made.
+            self._count(interface, known, type_id)
+            if isinstance(error, RateLimited):
+                self._learn(interface, known, type_id, error)
+            raise
+        self._count(interface, known, type_id)
+        self._accept(known)
+
+    def _accept(self, known: Interface) -> None:
+        """End what a refusal had begun."""
+        now = time.monotonic()
+        if known.accepted is not None and now - known.accepted < MINUTE:
+            known.doubts = 0
+        known.accepted = now
+        known.refusals = 0
+        self._stops = 0
 
     def _count(self, interface: str, known: Interface, type_id: int | None) -> None:
         """Remember a call for as long as it may count."""

@@ -110,9 +110,8 @@ class Access:
         """Give up a token that the server does not know any more."""
         now = time.monotonic()
         if now - self.issued >= _TOKEN_LIFE:
-            if now - self.used < _TOKEN_LIFE:
-                self.expired_in_use = now
-        elif self.token is not None:
+            self.expired_in_use = now
+        else:
             self.taken = now
         self.token = None
 
