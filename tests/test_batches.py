@@ -25,6 +25,7 @@ def _batches(types: dict[int, int], plants: int = 0) -> Batches:
             {device.id: device for device in devices},
             NOON,
             None,
+            {},
         )
     )
 

@@ -15,8 +15,10 @@ from homeassistant.const import (
     Platform,
 )
 from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.storage import Store
+from homeassistant.helpers.typing import ConfigType
 from homeassistant.util.hass_dict import HassKey
 
 from .const import CONF_PLANTS, DOMAIN
@@ -25,6 +27,7 @@ from .coordinator import (
     RealTimeCoordinator,
     SmartPvmsConfigEntry,
     SmartPvmsData,
+    source_name,
 )
 from .northbound import (
     Access,
@@ -35,11 +38,15 @@ from .northbound import (
     base_url,
     coming,
 )
+from .repairs import async_delete_issues, async_update_issues
+from .services import async_setup_services
 from .snapshot import Inventory, readings_from
 
 STORE_VERSION: Final = 1
 # A pass may be followed by another at once.
 SAVE_DELAY: Final = 5
+
+CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
 PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
@@ -58,6 +65,12 @@ KNOWN_ACCOUNTS: HassKey[dict[str | None, KnownAccount]] = HassKey(DOMAIN)
 set-ups and reloads share what they know."""
 
 
+async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
+    """Set up what is there without an account."""
+    async_setup_services(hass)
+    return True
+
+
 async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
     """Set up an account."""
     store = _store(hass, entry)
@@ -67,8 +80,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     client = NorthboundClient(_session(websession, entry, account.access))
     listed, account.listed = account.listed, None
     known = _restored(Inventory.from_dict, stored, "inventory")
-    if known is not None and known.chosen != entry.options.get(CONF_PLANTS):
-        known = None
+    chosen = entry.options.get(CONF_PLANTS)
+    if known is not None and known.chosen != chosen:
+        known = known.restricted_to(chosen)
     inventory = InventoryCoordinator(hass, entry, client, listed, known)
     if known is None:
         try:
@@ -95,16 +109,26 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         store.async_delay_save(data.as_dict, SAVE_DELAY)
 
     @callback
+    def update_issues() -> None:
+        async_update_issues(hass, entry)
+
+    @callback
     def stop(event: Event) -> None:
         real_time.next_pass = None
         save()
 
     # Without a listener, a coordinator refreshes once and never again.
-    entry.async_on_unload(inventory.async_add_listener(save))
-    entry.async_on_unload(real_time.async_add_listener(save))
+    for coordinator in (inventory, real_time):
+        for listener in (save, update_issues):
+            entry.async_on_unload(coordinator.async_add_listener(listener))
+    entry.async_on_unload(
+        inventory.async_add_listener(real_time.async_follow_inventory)
+    )
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    entry.async_on_unload(lambda: async_delete_issues(hass, entry))
     save()
+    update_issues()
     return True
 
 
@@ -115,6 +139,14 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     data.real_time.next_pass = None
     await data.store.async_save(data.as_dict())
     return unloaded
+
+
+async def async_remove_config_entry_device(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
+) -> bool:
+    """Let the user delete a device that is not listed any more."""
+    inventory = entry.runtime_data.inventory.data
+    return source_name(device) not in inventory.registered_names
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:

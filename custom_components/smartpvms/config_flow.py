@@ -1,4 +1,4 @@
-"""Config flow: an account, and which of its plants."""
+"""Config flow: an account, which of its plants, and what changes about it later."""
 
 from collections.abc import Mapping
 from typing import Any, Final, override
@@ -7,11 +7,22 @@ import aiohttp
 import voluptuous as vol
 from yarl import URL
 
-from homeassistant.config_entries import ConfigFlow, ConfigFlowResult
+from homeassistant.config_entries import (
+    ConfigEntry,
+    ConfigEntryState,
+    ConfigFlow,
+    ConfigFlowResult,
+    OptionsFlow,
+    OptionsFlowWithReload,
+)
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.core import callback
+from homeassistant.generated.currencies import ACTIVE_CURRENCIES
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.selector import (
     SelectOptionDict,
+    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -21,7 +32,8 @@ from homeassistant.helpers.selector import (
 )
 
 from . import KNOWN_ACCOUNTS, KnownAccount
-from .const import CONF_PLANTS, DOMAIN, LOGGER
+from .const import CONF_CURRENCY, CONF_PLANTS, DOMAIN, LOGGER
+from .coordinator import SmartPvmsConfigEntry
 from .errors import explain
 from .northbound import (
     REGIONAL_HOSTS,
@@ -54,6 +66,12 @@ _USER_SCHEMA: Final = vol.Schema(
     }
 )
 
+_CURRENCY: Final = SelectSelector(
+    SelectSelectorConfig(
+        options=sorted(ACTIVE_CURRENCIES), mode=SelectSelectorMode.DROPDOWN
+    )
+)
+
 _REAUTH_SCHEMA: Final = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
 
 
@@ -63,6 +81,13 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     _account: dict[str, Any]
     _plants: list[Plant]
 
+    @staticmethod
+    @callback
+    @override
+    def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
+        """Return the flow that changes what is shown of the account."""
+        return SmartPvmsOptionsFlow()
+
     @override
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
@@ -71,16 +96,14 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         placeholders: dict[str, str] = {}
         if user_input is not None:
-            try:
-                url = base_url(user_input[CONF_HOST])
-            except ValueError:
+            if (account := _account(user_input)) is None:
                 errors[CONF_HOST] = "invalid_host"
             else:
-                self._account = {**user_input, CONF_HOST: _as_host(url)}
-                await self.async_set_unique_id(_unique_id(self._account))
+                self._account = account
+                await self.async_set_unique_id(_unique_id(account))
                 # Before the login, which would end the other entry's session.
                 self._abort_if_unique_id_configured()
-                errors, placeholders = await self._log_in(self._account)
+                errors, placeholders = await self._log_in(account)
                 if not errors and len(self._plants) > 1:
                     return await self.async_step_plants()
                 if not errors:
@@ -90,6 +113,49 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
             errors=errors,
             description_placeholders=placeholders,
+        )
+
+    async def async_step_reconfigure(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for another host or login to the same plants."""
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
+        entry = self._get_reconfigure_entry()
+        if user_input is not None:
+            if (account := _account(user_input)) is None:
+                errors[CONF_HOST] = "invalid_host"
+            else:
+                unique_id = _unique_id(account)
+                await self.async_set_unique_id(unique_id)
+                if unique_id != entry.unique_id:
+                    self._abort_if_unique_id_configured()
+                errors, placeholders = await self._log_in(account)
+                if not errors and not self._has_plants_of(entry):
+                    errors["base"] = "wrong_account"
+                if not errors:
+                    return self.async_update_reload_and_abort(
+                        entry, unique_id=unique_id, data=account
+                    )
+        return self.async_show_form(
+            step_id="reconfigure",
+            data_schema=self.add_suggested_values_to_schema(
+                _USER_SCHEMA,
+                user_input
+                or {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)},
+            ),
+            errors=errors,
+            description_placeholders=placeholders,
+        )
+
+    def _has_plants_of(self, entry: ConfigEntry) -> bool:
+        """Return whether the account has a plant that the entry has."""
+        listed = {(DOMAIN, plant.code) for plant in self._plants}
+        return any(
+            not listed.isdisjoint(device.identifiers)
+            for device in dr.async_entries_for_config_entry(
+                dr.async_get(self.hass), entry.entry_id
+            )
         )
 
     async def async_step_plants(
@@ -109,18 +175,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                     {CONF_PLANTS: chosen},
                 )
             errors[CONF_PLANTS] = "no_plants_chosen"
-        options = [
-            SelectOptionDict(value=plant.code, label=plant.name)
-            for plant in self._plants
-        ]
+        offered = {plant.code: plant.name for plant in self._plants}
         return self.async_show_form(
             step_id="plants",
             data_schema=vol.Schema(
-                {
-                    vol.Required(CONF_PLANTS, default=codes): SelectSelector(
-                        SelectSelectorConfig(options=options, multiple=True)
-                    )
-                }
+                {vol.Required(CONF_PLANTS, default=codes): _plants(offered)}
             ),
             errors=errors,
         )
@@ -196,6 +255,61 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self, title: str, options: Mapping[str, Any] | None = None
     ) -> ConfigFlowResult:
         return self.async_create_entry(title=title, data=self._account, options=options)
+
+
+class SmartPvmsOptionsFlow(OptionsFlowWithReload):
+    """Changes what is shown of an account; reloading it costs no call."""
+
+    async def async_step_init(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the plants, and for the currency of their revenues."""
+        entry: SmartPvmsConfigEntry = self.config_entry
+        if entry.state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="not_loaded")
+        offered = entry.runtime_data.inventory.data.offered
+        errors: dict[str, str] = {}
+        if user_input is not None:
+            chosen = user_input.get(CONF_PLANTS, list(offered))
+            if chosen:
+                options = {CONF_CURRENCY: user_input[CONF_CURRENCY]}
+                # Where all are shown, plants that are added later are shown as well.
+                if len(chosen) < len(offered):
+                    options[CONF_PLANTS] = chosen
+                return self.async_create_entry(data=options)
+            errors[CONF_PLANTS] = "no_plants_chosen"
+        schema: dict[vol.Marker, Selector[Any]] = {}
+        if len(offered) > 1:
+            chosen = entry.options.get(CONF_PLANTS, offered)
+            still_offered = [code for code in chosen if code in offered]
+            schema[vol.Required(CONF_PLANTS, default=still_offered)] = _plants(offered)
+        currency = entry.options.get(CONF_CURRENCY, self.hass.config.currency)
+        schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
+        return self.async_show_form(
+            step_id="init", data_schema=vol.Schema(schema), errors=errors
+        )
+
+
+def _plants(offered: Mapping[str, str]) -> SelectSelector:
+    """Return the selector of plants, from their names by code."""
+    return SelectSelector(
+        SelectSelectorConfig(
+            options=[
+                SelectOptionDict(value=code, label=name)
+                for code, name in offered.items()
+            ],
+            multiple=True,
+        )
+    )
+
+
+def _account(user_input: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the account with its host as people write it, if that is a host."""
+    try:
+        url = base_url(user_input[CONF_HOST])
+    except ValueError:
+        return None
+    return {**user_input, CONF_HOST: _as_host(url)}
 
 
 def _as_host(url: URL) -> str:

@@ -6,4 +6,5 @@ from typing import Final
 DOMAIN: Final = "smartpvms"
 LOGGER: Final = logging.getLogger(__package__)
 
+CONF_CURRENCY: Final = "currency"
 CONF_PLANTS: Final = "plants"

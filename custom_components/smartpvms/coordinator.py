@@ -1,8 +1,8 @@
 """Coordinators: the inventory of an account, and its real-time KPIs."""
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 import math
 import time
@@ -11,7 +11,7 @@ from typing import Any, Final, cast, override
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
@@ -31,6 +31,7 @@ from .northbound import (
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
+    PermissionDenied,
     Plant,
     RealTimeKpis,
     RequestRejected,
@@ -39,9 +40,11 @@ from .northbound import (
     epoch,
 )
 from .power_units import MeterPowers
-from .snapshot import Inventory, Reading, SourceId
+from .snapshot import Inventory, Reading, SourceId, migrations
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
+# After which a second list tells that a device is really gone.
+CONFIRMATION: Final = timedelta(hours=1)
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 # After a failure that flow control has no opinion on.
 REAL_TIME_RETRY: Final = timedelta(minutes=1)
@@ -108,24 +111,31 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         )
         self._client = client
         self._listed = listed
+        self.denied: PermissionDenied | None = None
+        """By what the last reading was denied."""
+        self.none_chosen = False
+        """Whether the account has plants, but none of those that were chosen."""
         if known is not None:
             self._listed = None
-            self.data = known
-            self._adopt(known)
-            age = dt_util.utcnow() - known.listed
-            self.update_interval = max(INVENTORY_INTERVAL - age, timedelta(seconds=1))
+            self.data = self._adopt(known)
+            interval = CONFIRMATION if self.data.missing else INVENTORY_INTERVAL
+            due = known.listed + interval - dt_util.utcnow()
+            self.update_interval = max(due, timedelta(seconds=1))
 
     @override
     async def _async_update_data(self) -> Inventory:
         self.update_interval = INVENTORY_INTERVAL
         listed, self._listed = self._listed, None
-        chosen = self.config_entry.options.get(CONF_PLANTS)
         try:
+            listed = listed or await self._client.plants()
+            migrated = self._migrate(listed)
+            chosen = self.config_entry.options.get(CONF_PLANTS)
             plants = {
                 plant.code: plant
-                for plant in listed or await self._client.plants()
+                for plant in listed
                 if chosen is None or plant.code in chosen
             }
+            self.none_chosen = bool(listed) and not plants
             if not plants:
                 raise UpdateFailed(
                     translation_domain=DOMAIN,
@@ -138,11 +148,28 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 if device.plant_code in plants
             }
         except NorthboundError as err:
+            self.denied = err if isinstance(err, PermissionDenied) else None
             retry_after = max(self._retry_after_failure or 0.0, err.retry_after or 0.0)
             raise as_update_error(err, retry_after) from err
-        inventory = Inventory(plants, devices, dt_util.utcnow(), chosen)
-        self._adopt(inventory)
-        return inventory
+        self.denied = None
+        if migrated:
+            # Entities have their unique ids for life. What is kept over the reload has
+            # to be the new inventory.
+            self.hass.loop.call_soon(
+                self.hass.config_entries.async_schedule_reload,
+                self.config_entry.entry_id,
+            )
+        known: Inventory | None = self.data
+        return self._adopt(
+            Inventory(
+                plants,
+                devices,
+                dt_util.utcnow(),
+                chosen,
+                {plant.code: plant.name for plant in listed},
+                {} if known is None else known.missing,
+            )
+        )
 
     @property
     def _retry_after_failure(self) -> float | None:
@@ -151,11 +178,18 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return None if known is None else INVENTORY_RETRY.total_seconds()
 
     @callback
-    def _adopt(self, inventory: Inventory) -> None:
-        """Let the quotas follow the inventory, and register what it lists."""
+    def _adopt(self, inventory: Inventory) -> Inventory:
+        """Let quotas and device registry follow the inventory.
+
+        Return the inventory with what is missing in it.
+        """
         types = Counter(device.type_id for device in inventory.devices.values())
         self._client.measure(len(inventory.plants), types)
         self._register(inventory)
+        inventory = self._remove_gone(inventory)
+        if inventory.missing:
+            self.update_interval = CONFIRMATION
+        return inventory
 
     @callback
     def _register(self, inventory: Inventory) -> None:
@@ -183,6 +217,75 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 sw_version=device.software_version,
                 via_device_id=registered[device.plant_code],
             )
+
+    @callback
+    def _remove_gone(self, inventory: Inventory) -> Inventory:
+        """Remove devices of plants that were deselected, and those that are gone.
+
+        A list may lack a device by mistake, so only a second one is believed.
+        """
+        registry = dr.async_get(self.hass)
+        registered = {
+            device.id: device
+            for device in dr.async_entries_for_config_entry(
+                registry, self.config_entry.entry_id
+            )
+        }
+        listed = inventory.registered_names
+        missing: dict[str, datetime] = {}
+        for device in registered.values():
+            name = source_name(device)
+            if name in listed:
+                continue
+            plant = registered.get(device.via_device_id or "", device)
+            since = inventory.missing.get(name, inventory.listed)
+            if (
+                source_name(plant) in inventory.offered
+                and source_name(plant) not in inventory.plants
+            ) or inventory.listed - since >= CONFIRMATION:
+                registry.async_remove_device(device.id)
+            else:
+                missing[name] = since
+        return replace(inventory, missing=missing)
+
+    @callback
+    def _migrate(self, listed: Iterable[Plant]) -> bool:
+        """Let a plant whose code was replaced keep its device, entities and choice.
+
+        Return whether there was any.
+        """
+        known: Inventory | None = self.data
+        if known is None:
+            return False
+        migrated = False
+        devices, entities = dr.async_get(self.hass), er.async_get(self.hass)
+        entry = self.config_entry
+        for old, new in migrations(known, listed).items():
+            device = devices.async_get_device_by_identifier(
+                (DOMAIN, old), entry.entry_id
+            )
+            if device is None:
+                continue
+            devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
+            for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
+                if entity.unique_id.startswith(f"{old}_"):
+                    entities.async_update_entity(
+                        entity.entity_id,
+                        new_unique_id=new + entity.unique_id.removeprefix(old),
+                    )
+            if (chosen := entry.options.get(CONF_PLANTS)) is not None:
+                chosen = [new if code == old else code for code in chosen]
+                self.hass.config_entries.async_update_entry(
+                    entry, options={**entry.options, CONF_PLANTS: chosen}
+                )
+            entry.runtime_data.real_time.rename(old, new)
+            migrated = True
+        return migrated
+
+
+def source_name(device: dr.DeviceEntry) -> str:
+    """Return the plant's code or the device's id by which it is registered."""
+    return next(name for domain, name in device.identifiers if domain == DOMAIN)
 
 
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
@@ -219,6 +322,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._read: dict[Batch, int] = {}
         self._passes = 0
         self._failing: set[str] = set()
+        self.denied: dict[str, PermissionDenied] = {}
+        """By what the reading of groups was denied."""
+        self.unauthorized: set[SourceId] = set()
+        """The plants whose owner has not authorized the API."""
         self._failure: NorthboundError | None = None
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
@@ -226,8 +333,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._counters: dict[str, counters.Counter] = {}
         self._stored_meters = stored_meters
         self._meters: dict[SourceId, MeterPowers] = {}
-        self.created: set[SourceId] = set()
-        """The plants and devices that have entities, enabled or not."""
+        self.created: dict[SourceId, set[str]] = {}
+        """The items that have an entity, enabled or not, by plant or device."""
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
@@ -283,7 +390,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self._fail(batch, err)
                 continue
             self._failure = None
-            self._succeed(batch)
+            self._succeed(batch, kpis.unauthorized)
             received = dt_util.utcnow()
             server_time = kpis.server_time or received
             for source_id, items in kpis.rows.items():
@@ -316,6 +423,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """
         known, self._batched = self._batched, inventory
         if inventory is not known:
+            # Whoever comes back after having been removed gets entities again.
+            for source_id in self.created.keys() - inventory.remembered:
+                del self.created[source_id]
             confirmed = self._confirming and inventory.reads_like(known)
             self._confirming = False
         else:
@@ -335,7 +445,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for batch in self._batches
             if not (
                 enabled.isdisjoint(batch.source_ids)
-                and self.created.issuperset(batch.source_ids)
+                and all(self.created.get(each) for each in batch.source_ids)
             )
         ]
 
@@ -363,6 +473,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""
+        self.denied.pop(batch.group, None)
+        if isinstance(err, PermissionDenied):
+            self.denied[batch.group] = err
+            if err.unauthorized and batch.type_id is None:
+                self.unauthorized.update(batch.source_ids)
         if batch.group not in self._failing:
             self._failing.add(batch.group)
             LOGGER.warning("Reading %s failed: %s", batch.group, err)
@@ -379,14 +494,26 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             )
         self._batches.rejected(batch)
 
+    @callback
+    def async_follow_inventory(self) -> None:
+        """Read what a new inventory has brought, as soon as it may be read."""
+        inventory = self._inventory.data
+        if not inventory.reads_like(self._batched):
+            self.config_entry.async_create_background_task(
+                self.hass, self.async_refresh(), "read what is new"
+            )
+
     async def _confirm(self) -> None:
         """Ask whether the inventory is still true."""
         await self._inventory.async_refresh()
         if not self._inventory.last_update_success:
             self._confirming = False
 
-    def _succeed(self, batch: Batch) -> None:
+    def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
         self._batches.accepted(batch)
+        self.denied.pop(batch.group, None)
+        self.unauthorized.difference_update(batch.source_ids)
+        self.unauthorized.update(unauthorized)
         if batch.group in self._failing:
             self._failing.remove(batch.group)
             LOGGER.info("Reading %s recovered", batch.group)
@@ -417,6 +544,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             except KeyError, TypeError:
                 self._meters[source_id] = MeterPowers(type_id)
         return self._meters[source_id].in_watts(items)
+
+    def rename(self, old: str, new: str) -> None:
+        """Let a plant go on under another code."""
+        guards = {**self._stored_counters}
+        guards |= {key: counter.as_dict() for key, counter in self._counters.items()}
+        self._counters = {}
+        self._stored_counters = {
+            new + key.removeprefix(old) if key.startswith(f"{old}_") else key: guard
+            for key, guard in guards.items()
+        }
+        self.data = {
+            new if source_id == old else source_id: reading
+            for source_id, reading in self.data.items()
+        }
 
     def counter(self, unique_id: str, period: Period) -> counters.Counter:
         """Return the guard of an entity, going on from where it was."""

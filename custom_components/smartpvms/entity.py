@@ -78,7 +78,7 @@ def async_add_reported_items(
     does not show that the item exists; without a reading, the item once did.
     """
     coordinator = entry.runtime_data.real_time
-    created: dict[SourceId, set[str]] = {}
+    created = coordinator.created
 
     def remembered() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
@@ -95,7 +95,6 @@ def async_add_reported_items(
                     entity := create(sources[source_id], key, None)
                 ):
                     created.setdefault(sources[source_id], set()).add(key)
-                    coordinator.created.add(sources[source_id])
                     yield entity
 
     def reported() -> Iterator[Entity]:
@@ -105,8 +104,6 @@ def async_add_reported_items(
                 if entity := create(source_id, key, reading):
                     keys.add(key)
                     yield entity
-            if keys:
-                coordinator.created.add(source_id)
 
     @callback
     def add_reported() -> None:

@@ -8,7 +8,7 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import LOGGER
+from .const import CONF_CURRENCY, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
 from .counters import Period, Place
 from .descriptions import (
@@ -131,7 +131,11 @@ class CounterSensor(ItemSensor):
         self._zone = coordinator.zone_of(plant)
         self._capacity = _capacity(plant)
         if description.device_class == SensorDeviceClass.MONETARY:
-            self._attr_native_unit_of_measurement = coordinator.hass.config.currency
+            self._attr_native_unit_of_measurement = (
+                coordinator.config_entry.options.get(
+                    CONF_CURRENCY, coordinator.hass.config.currency
+                )
+            )
         self._publish(self._counter.value)
         super().__init__(coordinator, source_id, description)
 

@@ -1,8 +1,9 @@
 """What is known of an account at a moment, and how it is kept over restarts."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
+import re
 from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
@@ -10,6 +11,8 @@ from homeassistant.util import dt as dt_util
 from .northbound import DataItems, Device, Plant, number
 
 MAX_AGE: Final = timedelta(minutes=15)
+
+_OLD_CODE: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
 type SourceId = str | int
 """What a KPI row belongs to: a plant, by code, or a device, by id."""
@@ -25,6 +28,10 @@ class Inventory:
     """When the server listed them."""
     chosen: Collection[str] | None
     """The plants that the user had chosen then; `None` means all."""
+    offered: Mapping[str, str]
+    """The names of all plants of the account, by code."""
+    missing: Mapping[str, datetime] = field(default_factory=dict)
+    """Since when registered plants and devices are not listed any more."""
 
     def plant_of(self, source_id: SourceId) -> Plant:
         """Return a plant by its code, or the plant of a device."""
@@ -36,11 +43,38 @@ class Inventory:
         """Return whether a plant or device is listed."""
         return source_id in self.plants or source_id in self.devices
 
+    @property
+    def registered_names(self) -> set[str]:
+        """Return the names by which plants and devices are registered."""
+        return {*self.plants, *map(str, self.devices)}
+
+    @property
+    def remembered(self) -> set[SourceId]:
+        """Return the plants and devices that are listed, or registered still."""
+        ids = {int(name) for name in self.missing if name.lstrip("-").isdecimal()}
+        return {*self.plants, *self.devices, *self.missing, *ids}
+
     def reads_like(self, other: Self) -> bool:
         """Return whether the same plants and devices have KPIs."""
         return self.plants.keys() == other.plants.keys() and {
             device.id: device.type_id for device in self.devices.values()
         } == {device.id: device.type_id for device in other.devices.values()}
+
+    def restricted_to(self, chosen: Collection[str] | None) -> Self | None:
+        """Return the inventory of a choice of its plants, if it has all of them."""
+        codes = self.offered if chosen is None else chosen
+        if not self.plants.keys() >= set(codes):
+            return None
+        return replace(
+            self,
+            plants={code: self.plants[code] for code in self.plants if code in codes},
+            devices={
+                device.id: device
+                for device in self.devices.values()
+                if device.plant_code in codes
+            },
+            chosen=chosen,
+        )
 
     def as_dict(self) -> dict[str, Any]:
         """Return the inventory as what JSON can hold."""
@@ -55,7 +89,9 @@ class Inventory:
             ],
             "devices": [asdict(device) for device in self.devices.values()],
             "listed": self.listed.isoformat(),
-            "chosen": self.chosen and list(self.chosen),
+            "chosen": None if self.chosen is None else list(self.chosen),
+            "offered": dict(self.offered),
+            "missing": {name: at.isoformat() for name, at in self.missing.items()},
         }
 
     @classmethod
@@ -77,7 +113,33 @@ class Inventory:
             {device.id: device for device in devices},
             datetime.fromisoformat(state["listed"]),
             state["chosen"],
+            dict(state["offered"]),
+            {name: datetime.fromisoformat(at) for name, at in state["missing"].items()},
         )
+
+
+def migrations(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:
+    """Return the new codes of plants whose code the server has replaced, by the old.
+
+    Plants of before 2022 had 32 hexadecimal digits. The new code is another plant's,
+    unless name and address are those of one plant that is not listed any more.
+    """
+    listed = list(listed)
+    codes = {plant.code for plant in listed}
+    appeared = [plant for plant in listed if plant.code not in known.offered]
+    migrated: dict[str, str] = {}
+    for plant in known.plants.values():
+        if plant.code in codes or not _OLD_CODE.fullmatch(plant.code):
+            continue
+        same = [new.code for new in appeared if _is_same(plant, new)]
+        namesakes = [old for old in known.plants.values() if _is_same(old, plant)]
+        if len(same) == len(namesakes) == 1:
+            migrated[plant.code] = same[0]
+    return migrated
+
+
+def _is_same(plant: Plant, other: Plant) -> bool:
+    return (plant.name, plant.address) == (other.name, other.address)
 
 
 @dataclass(frozen=True, slots=True)

@@ -462,6 +462,15 @@ async def test_nobody_listens(websession: aiohttp.ClientSession) -> None:
     assert "127.0.0.1" not in str(caught.value)
 
 
+async def test_call_after_the_end(
+    client: NorthboundClient, websession: aiohttp.ClientSession
+) -> None:
+    """A call that comes too late is a lost connection."""
+    await websession.close()
+    with pytest.raises(ConnectionFailed):
+        await client.plants()
+
+
 async def test_a_server_that_never_answers(
     client: NorthboundClient, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import batched
 from typing import Final
 
-from .errors import MalformedResponse, PermissionDenied
+from .errors import NOT_AUTHORIZED, MalformedResponse, PermissionDenied
 from .models import (
     DataItems,
     Device,
@@ -147,9 +147,14 @@ def read_kpis[IdT: (str, int)](
 ) -> RealTimeKpis[IdT]:
     """Return the rows of an answer that say what they belong to."""
     rows: dict[IdT, DataItems] = {}
+    unauthorized: set[IdT] = set()
     for row in _rows(answer.data):
         row_id = identify(row.get(key))
         items = row.get("dataItemMap")
-        if row_id is not None and isinstance(items, dict):
+        if row_id is None:
+            continue
+        if integer(row.get("failCode")) in NOT_AUTHORIZED:
+            unauthorized.add(row_id)
+        elif isinstance(items, dict):
             rows[row_id] = items
-    return RealTimeKpis(server_time=answer.server_time, rows=rows)
+    return RealTimeKpis(answer.server_time, rows, unauthorized)

@@ -61,10 +61,16 @@ class AccountLimited(RateLimited):
 class PermissionDenied(NorthboundError):
     """The account lacks the permission for an interface, a plant or a device."""
 
-    def __init__(self, what: str) -> None:
-        """Keep the name of the refused interface."""
-        super().__init__(f"no permission for {what}")
+    def __init__(self, what: str, code: int | None = None) -> None:
+        """Keep the name of the refused interface, and the failCode."""
+        super().__init__(f"no permission for {what} (failCode {code})")
         self.what = what
+        self.code = code
+
+    @property
+    def unauthorized(self) -> bool:
+        """Whether the plants' owners have not authorized the API."""
+        return self.code in NOT_AUTHORIZED
 
 
 class ServerBusy(NorthboundError):
@@ -91,9 +97,10 @@ _ACCOUNT_REFUSED: Final = frozenset({20001, 20002, 20003})
 _INTERFACE_LIMIT: Final = frozenset({407, 20618})
 SYSTEM_LIMIT: Final = frozenset({403, 429})
 _BUSY: Final = frozenset({20004, 20200, 30008, 30033})
-_NO_PERMISSION: Final = frozenset(
-    {401, 20007, 20045, 20046, 20056, 20621, 20622, 20623, 30029}
-)
+NOT_AUTHORIZED: Final = frozenset({20056, 20621})
+_NO_PERMISSION: Final = NOT_AUTHORIZED | {
+    *(401, 20007, 20045, 20046, 20622, 20623, 30029)
+}
 
 # What to wait where flow control does not know better.
 _MINUTE: Final = 60.0
@@ -116,7 +123,7 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
     if code in _INTERFACE_LIMIT:
         return RateLimited(_MINUTE, code)
     if code in _NO_PERMISSION:
-        return PermissionDenied(interface)
+        return PermissionDenied(interface, code)
     if code in _BUSY:
         return ServerBusy(f"server busy (failCode {code})")
     return RequestRejected(code)

@@ -66,6 +66,8 @@ class Interface:
     """When the last call was refused."""
     refusals: int = 0
     """Refusals since the last accepted call."""
+    used_up: bool = False
+    """Whether the last call was refused for all of the day."""
     widening: float = 0.0
     doubts: int = 0
     """Refusals that a policy of one call a minute explains."""
@@ -91,6 +93,7 @@ class Interface:
             accepted=None if accepted is None else past(accepted),
             refused=None if refused is None else past(refused),
             refusals=int(state["refusals"]),
+            used_up=bool(state["used_up"]),
             widening=float(state["widening"]),
             doubts=int(state["doubts"]),
             minutely=bool(state["minutely"]),
@@ -146,6 +149,11 @@ class FlowControl:
                 batches = sum(ceil(devices / 10) for devices in self._devices.values())
                 return Quota(batches + 24, DAY)
         return None
+
+    @property
+    def used_up(self) -> list[str]:
+        """Return the interfaces that may not be called any more today."""
+        return [name for name, known in self._interfaces.items() if known.used_up]
 
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0
@@ -215,6 +223,7 @@ class FlowControl:
             known.doubts = 0
         known.accepted = now
         known.refusals = 0
+        known.used_up = False
         self._stops = 0
 
     def _count(self, interface: str, known: Interface, type_id: int | None) -> None:
@@ -247,6 +256,7 @@ class FlowControl:
             known.doubts += interface != "login"
             known.minutely = known.minutely or known.doubts >= MINUTELY_AFTER
         known.refusals += 1
+        known.used_up = refusal.code == 20618
         known.refused = now
         known.widening = min(known.widening + WIDENING, MOST_WIDENING)
         quota = self.quota(interface, type_id)

@@ -1,6 +1,6 @@
 """Plants, devices and KPI rows as the Northbound API describes them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import IntEnum
@@ -83,6 +83,7 @@ class Plant:
     """Installed capacity in kWp."""
     grid_connection: datetime | None
     """When the plant was connected, with the plant's UTC offset on that day."""
+    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,8 @@ class RealTimeKpis[IdT: (str, int)]:
     """The server's clock (`params.currentTime`)."""
     rows: Mapping[IdT, DataItems]
     """The dataItemMap of each row, as sent; `number` reads its values."""
+    unauthorized: Collection[IdT] = ()
+    """The plants whose owner has not authorized the API."""
 
 
 def number(raw: object) -> float | None:
@@ -177,6 +180,7 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
         name=text(row.get("plantName")) or code,
         capacity=number(row.get("capacity")),
         grid_connection=_iso(row.get("gridConnectionDate")),
+        address=text(row.get("plantAddress")),
     )
 
 
@@ -191,6 +195,7 @@ def parse_station(row: Mapping[str, object]) -> Plant | None:
         name=text(row.get("stationName")) or code,
         capacity=None if megawatts is None else megawatts * 1000,
         grid_connection=None,
+        address=text(row.get("stationAddr")),
     )
 
 

@@ -67,8 +67,8 @@ class Access:
     used: float = 0.0
     expired_in_use: float | None = None
     """When a token was last seen to expire although it was used."""
-    taken: float | None = None
-    """When another client last ended the session."""
+    takings: list[float] = field(default_factory=list)
+    """When another client ended the session, lately."""
     refused_code: int | None = None
     """The failCode by which the server refused the credentials for good."""
     locks: int = 0
@@ -112,8 +112,14 @@ class Access:
         if now - self.issued >= _TOKEN_LIFE:
             self.expired_in_use = now
         else:
-            self.taken = now
+            self.takings = [*self.recent_takings, now]
         self.token = None
+
+    @property
+    def recent_takings(self) -> list[float]:
+        """Return when another client ended the session in the last hour."""
+        hour_ago = time.monotonic() - HOUR
+        return [at for at in self.takings if at > hour_ago]
 
     def as_dict(self) -> dict[str, Any]:
         """Return all that is known as what JSON can hold."""
@@ -123,7 +129,7 @@ class Access:
             "issued": epoch(self.issued),
             "used": epoch(self.used),
             "expired_in_use": self.expired_in_use and epoch(self.expired_in_use),
-            "taken": self.taken and epoch(self.taken),
+            "takings": [epoch(at) for at in self.takings],
             "refused_code": self.refused_code,
             "locks": self.locks,
             "silences": self.silences,
@@ -134,14 +140,14 @@ class Access:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Restore what `as_dict` returned."""
-        expired, taken = state["expired_in_use"], state["taken"]
+        expired = state["expired_in_use"]
         return cls(
             flow_control=FlowControl.from_dict(state["flow_control"]),
             token=text(state["token"]),
             issued=past(state["issued"]),
             used=past(state["used"]),
             expired_in_use=None if expired is None else past(expired),
-            taken=None if taken is None else past(taken),
+            takings=[past(at) for at in state["takings"]],
             refused_code=integer(state["refused_code"]),
             locks=int(state["locks"]),
             silences=int(state["silences"]),
@@ -305,6 +311,8 @@ class Session:
         parameters: Mapping[str, object],
         headers: Mapping[str, str] | None = None,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
+        if self._websession.closed:
+            raise ConnectionFailed("closed", sent=False)
         try:
             async with self._websession.post(
                 self._base_url / "thirdData" / interface,

@@ -1,0 +1,95 @@
+"""Repairs: what only the user can mend, and only as long as it lasts."""
+
+from collections.abc import Iterator
+from typing import Final
+
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import issue_registry as ir
+from homeassistant.loader import async_get_loaded_integration
+
+from .const import DOMAIN
+from .coordinator import SmartPvmsConfigEntry
+
+# Whoever logs in this often in an hour is no coincidence.
+TAKINGS: Final = 3
+
+# What has to be ticked in the portal for an interface.
+_PERMISSIONS: Final = {
+    "stations": "Plant list",
+    "getStationList": "Plant list",
+    "getDevList": "Device list",
+    "getStationRealKpi": "Real-time plant data",
+    "getDevRealKpi": "Real-time device data",
+}
+
+type Issue = tuple[str, str, dict[str, str]]
+"""What tells an issue from others, its translation key, and its placeholders."""
+
+
+@callback
+def async_update_issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+    """Show the issues that an account has, and no others."""
+    issues = {
+        f"{entry.entry_id}_{name}": (key, placeholders)
+        for name, key, placeholders in _issues(entry)
+    }
+    documentation = async_get_loaded_integration(hass, DOMAIN).documentation
+    for issue_id, (key, placeholders) in issues.items():
+        ir.async_create_issue(
+            hass,
+            DOMAIN,
+            issue_id,
+            is_fixable=False,
+            severity=ir.IssueSeverity.WARNING,
+            translation_key=key,
+            translation_placeholders={"account": entry.title, **placeholders},
+            learn_more_url=f"{documentation}#troubleshooting",
+        )
+    _delete(hass, entry, keep=set(issues))
+
+
+@callback
+def async_delete_issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+    """Show no issue of an account any more."""
+    _delete(hass, entry, keep=set())
+
+
+def _delete(hass: HomeAssistant, entry: SmartPvmsConfigEntry, keep: set[str]) -> None:
+    for domain, issue_id in list(ir.async_get(hass).issues):
+        if (
+            domain == DOMAIN
+            and issue_id.startswith(f"{entry.entry_id}_")
+            and issue_id not in keep
+        ):
+            ir.async_delete_issue(hass, DOMAIN, issue_id)
+
+
+def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
+    data = entry.runtime_data
+    inventory, real_time = data.inventory, data.real_time
+    if len(data.access.recent_takings) >= TAKINGS:
+        yield "session_taken", "session_taken", {}
+    if data.access.refused_code in (20002, 20003):
+        yield "account_disabled", "account_disabled", {}
+    if inventory.none_chosen:
+        yield "no_chosen_plants", "no_chosen_plants", {}
+    for interface in data.access.flow_control.used_up:
+        yield f"used_up_{interface}", "used_up", {"interface": interface}
+    denials = [*real_time.denied.values()]
+    if inventory.denied is not None:
+        denials.append(inventory.denied)
+    for interface in {denied.what for denied in denials if denied.code == 401}:
+        yield (
+            f"no_permission_{interface}",
+            "no_permission",
+            {
+                "interface": interface,
+                "permission": _PERMISSIONS.get(interface, interface),
+            },
+        )
+    for code in real_time.unauthorized & inventory.data.plants.keys():
+        yield (
+            f"not_authorized_{code}",
+            "not_authorized",
+            {"plant": inventory.data.plants[str(code)].name},
+        )

@@ -1,0 +1,237 @@
+"""Tests of what the user changes about an account: reconfiguration and options."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
+from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigFlowResult
+from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+INVERTER = 1000000035436842
+
+
+async def _start(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> ConfigFlowResult:
+    return await hass.config_entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_RECONFIGURE, "entry_id": entry.entry_id},
+    )
+
+
+async def _reconfigure(
+    hass: HomeAssistant, account: Account, user_input: dict[str, Any]
+) -> ConfigFlowResult:
+    result = await _start(hass, account.entry)
+    assert result["step_id"] == "reconfigure"
+    return await hass.config_entries.flow.async_configure(result["flow_id"], user_input)
+
+
+def _suggested(result: Any) -> dict[str, Any]:
+    return {
+        marker.schema: marker.description["suggested_value"]
+        for marker in result["data_schema"].schema
+        if marker.description
+    }
+
+
+async def test_fields_are_prefilled(hass: HomeAssistant, added: Account) -> None:
+    """Host and user name are there; the password is not shown to anyone."""
+    result = await _start(hass, added.entry)
+    credentials = added.credentials
+    del credentials["password"]
+    assert _suggested(result) == credentials
+
+
+async def test_new_password(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Entities are what they were, after one login."""
+    before = set(er.async_get(hass).entities)
+    simulator.change_password("Changed-2")
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert added.entry.data == added.credentials
+    assert set(er.async_get(hass).entities) == before
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_new_user_name(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Another account of the same plants takes the first one's place."""
+    simulator.account.user_name = "Second_api"
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert added.entry.unique_id == f"{simulator.url}_second_api"
+    assert added.value(INVERTER, "active_power") == "8.0"
+
+
+@pytest.mark.parametrize(
+    ("fault", "interface", "errors"),
+    [
+        (faults.FailCode(20001), "login", {"base": "invalid_auth"}),
+        (faults.FailCode(20400), "login", {"base": "account_locked"}),
+        (faults.FailCode(20003), "login", {"base": "account_disabled"}),
+        (faults.FailCode(407), "login", {"base": "rate_limited"}),
+        (faults.FailCode(401), "stations", {"base": "no_permission"}),
+        (faults.NullData(), "stations", {"base": "no_plants"}),
+        (faults.HtmlPage(), "login", {"host": "not_northbound"}),
+        (faults.DropConnection(), "login", {"base": "cannot_connect"}),
+        (faults.HttpStatus(503), "login", {"base": "server_busy"}),
+    ],
+)
+async def test_errors(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    fault: faults.Fault,
+    interface: str,
+    errors: dict[str, str],
+) -> None:
+    """Each error keeps what was typed, and can be overcome."""
+    simulator.faults.add(fault, interface)
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["errors"] == errors
+    assert _suggested(result) == added.credentials
+    simulator.faults.clear()
+    await added.poll(timedelta(minutes=11))
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], added.credentials
+    )
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_no_host(hass: HomeAssistant, added: Account) -> None:
+    """What is no address is refused at its field."""
+    result = await _reconfigure(hass, added, added.credentials | {"host": "ftp://x"})
+    assert result["errors"] == {"host": "invalid_host"}
+
+
+async def test_another_account(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """An account with none of the plants is another one."""
+    simulator.home.plants = homes.emma().plants
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["errors"] == {"base": "wrong_account"}
+
+
+async def test_account_of_another_entry(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Two entries of one account would log each other out."""
+    first = added.entry
+    simulator.account.user_name = "second_api"
+    await added.add()
+    simulator.calls.clear()
+    result = await _start(hass, first)
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], added.credentials
+    )
+    assert result["reason"] == "already_configured"
+    assert simulator.calls == []
+
+
+class TestOptions:
+    """What is shown of an account."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return an account with three plants."""
+        return homes.fleet(plants=3, devices=6)
+
+    @pytest.fixture
+    async def added(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> Account:
+        """Return the account, added with all its plants."""
+        result = await account.add()
+        codes = [plant.code for plant in simulator.home.plants]
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {"plants": codes}
+        )
+        await hass.async_block_till_done()
+        return account
+
+    @staticmethod
+    async def _choose(
+        hass: HomeAssistant, account: Account, **user_input: Any
+    ) -> ConfigFlowResult:
+        options = hass.config_entries.options
+        result = await options.async_init(account.entry.entry_id)
+        result = await options.async_configure(
+            result["flow_id"], {"currency": "EUR", **user_input}
+        )
+        await hass.async_block_till_done()
+        return result
+
+    async def test_plants(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """Devices of a plant go with it, and come back with it."""
+        registry = dr.async_get(hass)
+        codes = [plant.code for plant in simulator.home.plants]
+        devices = len(registry.devices)
+        simulator.calls.clear()
+        await self._choose(hass, added, plants=codes[:2])
+        assert simulator.calls == []
+        assert added.entry.options["plants"] == codes[:2]
+        assert added.state(codes[2], "day_power") is None
+        assert len(registry.devices) < devices
+        assert added.value(codes[0], "day_power") is not None
+        await self._choose(hass, added, plants=codes)
+        await added.pass_time(timedelta(minutes=6))
+        assert "plants" not in added.entry.options
+        assert len(registry.devices) == devices
+        assert added.value(codes[2], "day_power") is not None
+        assert simulator.refusals == []
+
+    async def test_no_plants(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """At least one plant has to be chosen."""
+        result = await self._choose(hass, added, plants=[])
+        assert result["errors"] == {"plants": "no_plants_chosen"}
+        code = simulator.home.plants[1].code
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"currency": "EUR", "plants": [code]}
+        )
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+
+    async def test_currency(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """The unit of revenues follows, and costs no call."""
+        code = simulator.home.plants[0].code
+        simulator.calls.clear()
+        codes = [plant.code for plant in simulator.home.plants]
+        await self._choose(hass, added, plants=codes, currency="PLN")
+        assert simulator.calls == []
+        income = added.state(code, "total_income")
+        assert income is not None
+        assert income.attributes["unit_of_measurement"] == "PLN"
+
+    async def test_not_loaded(self, hass: HomeAssistant, added: Account) -> None:
+        """Without the account's plants there is nothing to choose."""
+        await hass.config_entries.async_unload(added.entry.entry_id)
+        result = await hass.config_entries.options.async_init(added.entry.entry_id)
+        assert result["reason"] == "not_loaded"
+
+
+async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> None:
+    """Where there is one plant, only the currency is asked for."""
+    result = await hass.config_entries.options.async_init(added.entry.entry_id)
+    assert result["data_schema"] is not None
+    assert [marker.schema for marker in result["data_schema"].schema] == ["currency"]
