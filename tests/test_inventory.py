@@ -262,6 +262,27 @@ async def test_device_that_changed(
     assert after.entity_id == before.entity_id
 
 
+async def test_device_that_moved(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """A device that is moved to another plant takes its entities along."""
+    first, second = homes.family().plants[0], homes.apartment().plants[0]
+    simulator.home.plants = [first, second]
+    result = await account.add()
+    await hass.config_entries.flow.async_configure(
+        result["flow_id"], {"plants": [first.code, second.code]}
+    )
+    await hass.async_block_till_done()
+    before = account.registered(BATTERY, "battery_soc")
+    second.devices.append(_take_away(simulator, BATTERY))
+    await _refresh(hass, account)
+    await account.pass_time(timedelta(minutes=16))
+    device = _device(hass, account, BATTERY)
+    assert device.via_device_id == _device(hass, account, second.code).id
+    assert account.registered(BATTERY, "battery_soc") == before
+    assert account.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
+
+
 async def test_only_what_is_gone_can_be_deleted(
     hass: HomeAssistant,
     added: Account,
