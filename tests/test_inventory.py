@@ -266,7 +266,7 @@ async def test_device_that_moved(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
     """A device that is moved to another plant takes its entities along."""
-    first, second = homes.family().plants[0], homes.apartment().plants[0]
+    first, second = homes.family().plants[0], homes.emma().plants[0]
     simulator.home.plants = [first, second]
     result = await account.add()
     await hass.config_entries.flow.async_configure(

@@ -89,6 +89,21 @@ async def test_missing_permission(
     assert _issues(hass) == {}
 
 
+async def test_permission_that_is_missing_for_long(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Asking again and again leaves calls for when it is granted."""
+    simulator.withdraw_permission("getDevList")
+    simulator.calls.clear()
+    await added.pass_time(timedelta(days=2, hours=1))
+    assert "no_permission" in _issues(hass)
+    assert len(simulator.calls_to("getDevList")) <= 16
+    simulator.grant_permission("getDevList")
+    await added.pass_time(timedelta(hours=2, minutes=1))
+    assert _issues(hass) == {}
+    assert simulator.refusals == []
+
+
 @pytest.mark.parametrize(
     ("happen", "undo", "key"),
     [
@@ -206,6 +221,9 @@ async def test_ignored_once_is_ignored(
     await added.restart()
     [issue] = _entries(hass)
     assert issue.dismissed_version
+    simulator.faults.add(faults.FailCode(20004))
+    await added.pass_time(timedelta(minutes=31))
+    simulator.faults.clear()
     await added.pass_time(timedelta(hours=1))
     [issue] = _entries(hass)
     assert issue.dismissed_version

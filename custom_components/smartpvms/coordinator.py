@@ -46,6 +46,7 @@ INVENTORY_INTERVAL: Final = timedelta(days=1)
 INVENTORY: Final = "inventory"
 # After which a second list tells that a device is really gone.
 CONFIRMATION: Final = timedelta(hours=1)
+# After a failure; as long again as it has been failing, up to `ASKING`.
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 # After a failure that flow control has no opinion on.
 REAL_TIME_RETRY: Final = timedelta(minutes=1)
@@ -110,6 +111,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._hindrances = hindrances
+        self._failing_since = math.inf
         if known is not None:
             self._listed = None
             self.data = self._adopt(known)
@@ -120,7 +122,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
 
     @override
     async def _async_update_data(self) -> Inventory:
-        self._plan(INVENTORY_RETRY)
+        self._failing_since = min(self._failing_since, time.monotonic())
+        failing = timedelta(seconds=time.monotonic() - self._failing_since)
+        retry = min(max(failing, INVENTORY_RETRY), ASKING)
+        self._plan(retry)
         known: Inventory | None = self.data
         listed, self._listed = self._listed, None
         plants: dict[str, Plant] = {}
@@ -151,8 +156,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         except NorthboundError as err:
             self._hindrances.meet(INVENTORY, err, plants.values())
             # Home Assistant spaces the attempts to set up by itself.
-            least = 0.0 if known is None else INVENTORY_RETRY.total_seconds()
+            least = 0.0 if known is None else retry.total_seconds()
             raise as_update_error(err, max(least, err.retry_after or 0.0)) from err
+        self._failing_since = math.inf
         self._hindrances.overcome(
             INVENTORY, {device.plant_code for device in devices.values()}
         )

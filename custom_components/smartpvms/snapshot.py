@@ -14,6 +14,7 @@ from .northbound import (
     NorthboundError,
     PermissionDenied,
     Plant,
+    RequestRejected,
     number,
 )
 
@@ -164,8 +165,12 @@ class Hindrances:
     def meet(
         self, reading: str, error: NorthboundError, plants: Iterable[Plant]
     ) -> None:
-        """Learn why something could not be read, of which plants."""
-        self.forbidden.pop(reading, None)
+        """Learn why something could not be read, of which plants.
+
+        An outage tells nothing; whoever is rejected for what was asked may ask.
+        """
+        if isinstance(error, PermissionDenied | RequestRejected):
+            self.forbidden.pop(reading, None)
         if not isinstance(error, PermissionDenied):
             return
         if error.unauthorized:
