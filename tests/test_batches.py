@@ -24,7 +24,6 @@ def _batches(types: dict[int, int], plants: int = 0) -> Batches:
             dict.fromkeys(codes),  # type: ignore[arg-type]
             {device.id: device for device in devices},
             NOON,
-            None,
             {},
         )
     )

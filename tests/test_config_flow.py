@@ -1,7 +1,7 @@
 """Tests of the config flow: each error leads on to success."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -14,6 +14,64 @@ from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from .conftest import Account
+
+INVERTER = 1000000035436842
+
+
+ERRORS: Final = pytest.mark.parametrize(
+    ("fault", "interface", "errors", "placeholders"),
+    [
+        (
+            faults.FailCode(20400, message="user.login.user_locked"),
+            "login",
+            {"base": "account_locked"},
+            {},
+        ),
+        (faults.FailCode(20403), "login", {"base": "account_locked"}, {}),
+        (faults.FailCode(20002), "login", {"base": "account_disabled"}, {}),
+        (faults.FailCode(20003), "login", {"base": "account_disabled"}, {}),
+        (faults.FailCode(20001), "login", {"base": "invalid_auth"}, {}),
+        (faults.EmptyBody(), "login", {"base": "invalid_auth"}, {}),
+        (
+            faults.FailCode(407),
+            "login",
+            {"base": "rate_limited"},
+            {"minutes": "11"},
+        ),
+        (
+            faults.Gateway403(),
+            "stations",
+            {"base": "rate_limited"},
+            {"minutes": "1"},
+        ),
+        (faults.DropConnection(), "login", {"base": "cannot_connect"}, {}),
+        (faults.HtmlPage(404), "login", {"host": "not_northbound"}, {}),
+        (faults.HtmlPage(), "login", {"host": "not_northbound"}, {}),
+        (faults.HttpStatus(503), "login", {"base": "server_busy"}, {}),
+        (faults.FailCode(305), "stations", {"base": "session_taken"}, {}),
+        (
+            faults.FailCode(20604),
+            "stations",
+            {"base": "request_rejected"},
+            {"code": "20604"},
+        ),
+        (
+            faults.FailCode(401),
+            "stations",
+            {"base": "no_permission"},
+            {"interface": "stations"},
+        ),
+        (
+            faults.Rewrite(lambda answer: answer | {"data": {"list": []}}),
+            "stations",
+            {"base": "no_plants"},
+            {},
+        ),
+        (faults.FailCode(20056), "stations", {"base": "not_authorized"}, {}),
+        (faults.NullData(), "stations", {"base": "no_plants"}, {}),
+    ],
+)
+"""What can happen to a login, and what the form says about it."""
 
 
 async def _start(hass: HomeAssistant, typed: dict[str, Any]) -> Any:
@@ -144,58 +202,7 @@ async def test_wrong_password(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-@pytest.mark.parametrize(
-    ("fault", "interface", "errors", "placeholders"),
-    [
-        (
-            faults.FailCode(20400, message="user.login.user_locked"),
-            "login",
-            {"base": "account_locked"},
-            {},
-        ),
-        (faults.FailCode(20403), "login", {"base": "account_locked"}, {}),
-        (faults.FailCode(20002), "login", {"base": "account_disabled"}, {}),
-        (faults.FailCode(20003), "login", {"base": "account_disabled"}, {}),
-        (faults.FailCode(20001), "login", {"base": "invalid_auth"}, {}),
-        (faults.EmptyBody(), "login", {"base": "invalid_auth"}, {}),
-        (
-            faults.FailCode(407),
-            "login",
-            {"base": "rate_limited"},
-            {"minutes": "11"},
-        ),
-        (
-            faults.Gateway403(),
-            "stations",
-            {"base": "rate_limited"},
-            {"minutes": "1"},
-        ),
-        (faults.DropConnection(), "login", {"base": "cannot_connect"}, {}),
-        (faults.HtmlPage(404), "login", {"host": "not_northbound"}, {}),
-        (faults.HtmlPage(), "login", {"host": "not_northbound"}, {}),
-        (faults.HttpStatus(503), "login", {"base": "server_busy"}, {}),
-        (faults.FailCode(305), "stations", {"base": "session_taken"}, {}),
-        (
-            faults.FailCode(20604),
-            "stations",
-            {"base": "request_rejected"},
-            {"code": "20604"},
-        ),
-        (
-            faults.FailCode(401),
-            "stations",
-            {"base": "no_permission"},
-            {"interface": "stations"},
-        ),
-        (
-            faults.Rewrite(lambda answer: answer | {"data": {"list": []}}),
-            "stations",
-            {"base": "no_plants"},
-            {},
-        ),
-        (faults.NullData(), "stations", {"base": "no_plants"}, {}),
-    ],
-)
+@ERRORS
 async def test_errors(
     hass: HomeAssistant,
     account: Account,
@@ -264,6 +271,49 @@ async def test_unexpected_error(
     caplog.clear()
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_same_account_in_two_windows(
+    hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
+) -> None:
+    """The second of two windows gives way."""
+    await _with_three_plants(hass, account, simulator, neighborhood)
+    result = await _start(hass, account.credentials)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_in_progress"
+    assert len(simulator.calls_to("login")) == 1
+
+
+@ERRORS
+async def test_errors_of_reauthentication(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    fault: faults.Fault,
+    interface: str,
+    errors: dict[str, str],
+    placeholders: dict[str, str],
+) -> None:
+    """Each error is shown although there is one field, and can be overcome."""
+    simulator.change_password("Changed-2")
+    simulator.expire_token()
+    await added.pass_time(timedelta(minutes=17))
+    [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    before = dict(added.entry.data)
+    simulator.faults.add(fault, interface)
+    result = await _finish(hass, flow, {"password": "Changed-2"})
+    assert result["step_id"] == "reauth_confirm"
+    assert result["errors"] == {"base": next(iter(errors.values()))}
+    assert result["description_placeholders"].items() >= placeholders.items()
+    assert added.entry.data == before
+    simulator.faults.clear()
+    await added.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
+    result = await _finish(hass, result, {"password": "Changed-2"})
+    assert result["reason"] == "reauth_successful"
+    assert added.entry.data == before | {"password": "Changed-2"}
+    await added.pass_time(timedelta(minutes=6))
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+    assert added.value(INVERTER, "active_power") == "8.0"
 
 
 async def test_reauthentication(

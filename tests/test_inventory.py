@@ -2,22 +2,27 @@
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
-from custom_components.smartpvms import async_remove_config_entry_device
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound import NorthboundClient
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator, faults, homes
-from tests.simulator.plants import Home
+from tests.simulator.plants import Device, Home
 
 from .conftest import Account
 
 INVERTER = 1000000035436842
 BATTERY = 1000000035436843
+EMI = Device(1000000035436899, 10, "EMI-1")
+REFUSED = "home_assistant_error"
 OLD_CODE = "0123456789abcdef0123456789ABCDEF"
 
 
@@ -50,6 +55,38 @@ async def _refresh(hass: HomeAssistant, account: Account) -> object:
     return response
 
 
+async def _delete(
+    hass: HomeAssistant,
+    hass_ws_client: WebSocketGenerator,
+    account: Account,
+    name: object,
+) -> str | None:
+    """Delete a device by hand; return the error if that is refused.
+
+    The client has to log in at the test's time: `hass_ws_client` comes last.
+    """
+    assert await async_setup_component(hass, "config", {})
+    client = await hass_ws_client(hass)
+    await client.send_json_auto_id(
+        {
+            "type": "config/device_registry/remove",
+            "device_id": _device(hass, account, name).id,
+        }
+    )
+    response = await client.receive_json()
+    await client.close()
+    await hass.async_block_till_done()
+    return None if response["success"] else response["error"]["code"]
+
+
+def _take_away(simulator: Simulator, device_id: int) -> Device:
+    """Take a device out of the first plant."""
+    plant = simulator.home.plants[0]
+    device = next(device for device in plant.devices if device.id == device_id)
+    plant.devices.remove(device)
+    return device
+
+
 async def test_new_device_on_request(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
@@ -74,6 +111,34 @@ async def test_refresh_that_fails(
         await _refresh(hass, added)
     assert caught.value.translation_key == "no_permission"
     assert caught.value.translation_placeholders == {"interface": "getDevList"}
+
+
+async def test_refresh_that_fails_unexpectedly(
+    hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody thought of is no success; the list is tried again soon."""
+    with monkeypatch.context() as patched:
+        patched.setattr(NorthboundClient, "devices", None)
+        with pytest.raises(HomeAssistantError) as caught:
+            await _refresh(hass, added)
+    assert caught.value.translation_domain == DOMAIN
+    assert caught.value.translation_key == "unknown"
+    await added.pass_time(timedelta(minutes=16))
+    assert added.entry.runtime_data.inventory.last_update_success
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.35, 0.65, 0.95])
+async def test_second_list_is_late_enough(
+    hass: HomeAssistant, added: Account, simulator: Simulator, fraction: float
+) -> None:
+    """The list that is to confirm does not come a moment too early to be believed."""
+    await added.pass_time(timedelta(minutes=10, seconds=fraction))
+    _take_away(simulator, BATTERY)
+    simulator.calls.clear()
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(hours=1, seconds=3))
+    assert not _is_registered(hass, added, BATTERY)
+    assert len(simulator.calls_to("getDevList")) == 2
 
 
 async def test_device_that_is_gone(
@@ -120,6 +185,60 @@ async def test_list_that_lacks_devices_once(
     assert added.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
 
 
+async def test_devices_that_are_kept_back(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """20056: what an owner does not let be seen is not gone, nor is it asked for."""
+    plant = simulator.home.plants[0]
+    simulator.home.plants.append(homes.apartment().plants[0])
+    await _refresh(hass, added)
+    simulator.unauthorize(plant.code)
+    simulator.calls.clear()
+    await added.pass_time(timedelta(days=3))
+    assert _is_registered(hass, added, BATTERY)
+    assert len(simulator.calls_to("getDevList")) <= 4
+    simulator.authorize(plant.code)
+    battery = _take_away(simulator, BATTERY)
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(minutes=30))
+    assert _is_registered(hass, added, BATTERY)
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    await added.pass_time(timedelta(minutes=31))
+    assert not _is_registered(hass, added, BATTERY)
+    plant.devices.append(battery)
+
+
+async def test_one_pass_at_a_time(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """An inventory that comes during a slow pass is followed by the next one."""
+    simulator.calls.clear()
+    simulator.faults.add(faults.Latency(20), "getDevRealKpi")
+    await added.pass_time(timedelta(minutes=5, seconds=10))
+    assert len(simulator.calls_to("getDevRealKpi")) == 1
+    simulator.home.plants[0].devices.append(EMI)
+    refreshing = hass.async_create_task(
+        hass.services.async_call(
+            DOMAIN,
+            "refresh_inventory",
+            {"config_entry_id": added.entry.entry_id},
+            blocking=True,
+        )
+    )
+    await added.pass_time(timedelta(seconds=40))
+    assert refreshing.done()
+    assert len(simulator.calls_to("getDevRealKpi")) == 3
+    await added.pass_time(timedelta(minutes=1))
+    assert added.value(EMI.id, "temperature") not in (None, STATE_UNAVAILABLE)
+    types = [call.body["devTypeId"] for call in simulator.calls_to("getDevRealKpi")]
+    assert sorted(types) == [10, 38, 39, 47]
+    assert simulator.refusals == []
+    assert "failed" not in caplog.text
+
+
 async def test_device_that_changed(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
@@ -143,19 +262,85 @@ async def test_device_that_changed(
     assert after.entity_id == before.entity_id
 
 
+async def test_device_that_moved(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """A device that is moved to another plant takes its entities along."""
+    first, second = homes.family().plants[0], homes.emma().plants[0]
+    simulator.home.plants = [first, second]
+    result = await account.add()
+    await hass.config_entries.flow.async_configure(
+        result["flow_id"], {"plants": [first.code, second.code]}
+    )
+    await hass.async_block_till_done()
+    before = account.registered(BATTERY, "battery_soc")
+    second.devices.append(_take_away(simulator, BATTERY))
+    await _refresh(hass, account)
+    await account.pass_time(timedelta(minutes=16))
+    device = _device(hass, account, BATTERY)
+    assert device.via_device_id == _device(hass, account, second.code).id
+    assert account.registered(BATTERY, "battery_soc") == before
+    assert account.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
+
+
 async def test_only_what_is_gone_can_be_deleted(
-    hass: HomeAssistant, added: Account, simulator: Simulator
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_ws_client: WebSocketGenerator,
 ) -> None:
     """A device that is still listed would come back."""
-    plant = simulator.home.plants[0]
-    plant.devices = [device for device in plant.devices if device.id != BATTERY]
+    _take_away(simulator, BATTERY)
     await _refresh(hass, added)
-    for name, deletable in ((INVERTER, False), (BATTERY, True)):
-        device = _device(hass, added, name)
-        assert (
-            await async_remove_config_entry_device(hass, added.entry, device)
-            is deletable
-        )
+    assert await _delete(hass, hass_ws_client, added, INVERTER) == REFUSED
+    assert _is_registered(hass, added, INVERTER)
+    assert await _delete(hass, hass_ws_client, added, BATTERY) is None
+    assert not _is_registered(hass, added, BATTERY)
+
+
+async def test_device_that_was_deleted_comes_back(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """What the user has deleted is as good as new when it is listed again."""
+    entities = set(er.async_get(hass).entities)
+    battery = _take_away(simulator, BATTERY)
+    await _refresh(hass, added)
+    assert await _delete(hass, hass_ws_client, added, BATTERY) is None
+    assert added.registered(BATTERY, "battery_soc") is None
+    simulator.home.plants[0].devices.append(battery)
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(minutes=6))
+    assert added.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
+    assert set(er.async_get(hass).entities) == entities
+
+
+async def test_deleting_while_not_loaded(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """Also an account that is not loaded knows what was last listed."""
+    _take_away(simulator, BATTERY)
+    await _refresh(hass, added)
+    await hass.config_entries.async_unload(added.entry.entry_id)
+    assert await _delete(hass, hass_ws_client, added, INVERTER) == REFUSED
+    assert await _delete(hass, hass_ws_client, added, BATTERY) is None
+
+
+async def test_deleting_while_nothing_is_known(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    added: Account,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """Who does not know what is listed deletes nothing."""
+    await hass.config_entries.async_unload(added.entry.entry_id)
+    del hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]
+    assert await _delete(hass, hass_ws_client, added, BATTERY) == REFUSED
 
 
 class TestMigratedCode:
@@ -189,6 +374,25 @@ class TestMigratedCode:
         guards = added.entry.runtime_data.as_dict()["counters"]
         assert "NE=77_total_power" in guards
         assert not [key for key in guards if key.startswith(OLD_CODE)]
+
+    async def test_survives_a_list_that_fails(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """Where only the plants could be listed, it happens with the next lists."""
+        await added.pass_time(timedelta(minutes=11))
+        before = added.registered(OLD_CODE, "total_power")
+        simulator.home.plants = [replace(simulator.home.plants[0], code="NE=77")]
+        simulator.faults.add(faults.FailCode(20200), "getDevList", times=1)
+        with pytest.raises(HomeAssistantError):
+            await _refresh(hass, added)
+        assert _is_registered(hass, added, OLD_CODE)
+        await added.pass_time(timedelta(minutes=22))
+        assert not _is_registered(hass, added, OLD_CODE)
+        after = added.registered("NE=77", "total_power")
+        assert before is not None
+        assert after is not None
+        assert after.entity_id == before.entity_id
+        assert added.value("NE=77", "total_power") not in (None, STATE_UNAVAILABLE)
 
     async def test_of_twins_is_not_guessed(
         self, hass: HomeAssistant, account: Account, simulator: Simulator

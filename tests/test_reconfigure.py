@@ -7,16 +7,30 @@ import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
-from homeassistant.config_entries import SOURCE_RECONFIGURE, ConfigFlowResult
+from homeassistant.config_entries import (
+    SOURCE_RECONFIGURE,
+    ConfigEntryState,
+    ConfigFlowResult,
+)
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from .conftest import Account
+from .test_config_flow import ERRORS
 
 INVERTER = 1000000035436842
+
+
+def _state(account: Account) -> ConfigEntryState:
+    return account.entry.state
 
 
 async def _start(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> ConfigFlowResult:
@@ -78,20 +92,7 @@ async def test_new_user_name(
     assert added.value(INVERTER, "active_power") == "8.0"
 
 
-@pytest.mark.parametrize(
-    ("fault", "interface", "errors"),
-    [
-        (faults.FailCode(20001), "login", {"base": "invalid_auth"}),
-        (faults.FailCode(20400), "login", {"base": "account_locked"}),
-        (faults.FailCode(20003), "login", {"base": "account_disabled"}),
-        (faults.FailCode(407), "login", {"base": "rate_limited"}),
-        (faults.FailCode(401), "stations", {"base": "no_permission"}),
-        (faults.NullData(), "stations", {"base": "no_plants"}),
-        (faults.HtmlPage(), "login", {"host": "not_northbound"}),
-        (faults.DropConnection(), "login", {"base": "cannot_connect"}),
-        (faults.HttpStatus(503), "login", {"base": "server_busy"}),
-    ],
-)
+@ERRORS
 async def test_errors(
     hass: HomeAssistant,
     added: Account,
@@ -99,14 +100,16 @@ async def test_errors(
     fault: faults.Fault,
     interface: str,
     errors: dict[str, str],
+    placeholders: dict[str, str],
 ) -> None:
     """Each error keeps what was typed, and can be overcome."""
     simulator.faults.add(fault, interface)
     result = await _reconfigure(hass, added, added.credentials)
     assert result["errors"] == errors
+    assert result["description_placeholders"] == placeholders
     assert _suggested(result) == added.credentials
     simulator.faults.clear()
-    await added.poll(timedelta(minutes=11))
+    await added.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
     result = await hass.config_entries.flow.async_configure(
         result["flow_id"], added.credentials
     )
@@ -117,15 +120,68 @@ async def test_no_host(hass: HomeAssistant, added: Account) -> None:
     """What is no address is refused at its field."""
     result = await _reconfigure(hass, added, added.credentials | {"host": "ftp://x"})
     assert result["errors"] == {"host": "invalid_host"}
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], added.credentials
+    )
+    assert result["reason"] == "reconfigure_successful"
 
 
 async def test_another_account(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
     """An account with none of the plants is another one."""
-    simulator.home.plants = homes.emma().plants
+    plants, simulator.home.plants = simulator.home.plants, homes.emma().plants
+    simulator.account.user_name = "second_api"
+    before = dict(added.entry.data)
     result = await _reconfigure(hass, added, added.credentials)
     assert result["errors"] == {"base": "wrong_account"}
+    assert added.entry.data == before
+    simulator.home.plants = [*plants, *homes.emma().plants]
+    result = await hass.config_entries.flow.async_configure(
+        result["flow_id"], added.credentials
+    )
+    assert result["reason"] == "reconfigure_successful"
+
+
+async def test_same_account_with_other_plants(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """An account is the same one although all its plants were exchanged."""
+    simulator.home.plants = homes.emma().plants
+    simulator.change_password("Changed-2")
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["reason"] == "reconfigure_successful"
+    assert added.entry.data == added.credentials
+
+
+async def test_account_that_never_worked(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """Where nothing was ever read, any account is the right one."""
+    simulator.withdraw_permission("getDevList")
+    await account.add()
+    assert _state(account) is ConfigEntryState.SETUP_RETRY
+    simulator.account.user_name = "second_api"
+    simulator.grant_permission("getDevList")
+    result = await _reconfigure(hass, account, account.credentials)
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done()
+    assert _state(account) is ConfigEntryState.LOADED
+
+
+async def test_instead_of_logging_in_again(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Whoever is asked for the password may give it by reconfiguring as well."""
+    simulator.change_password("Changed-2")
+    simulator.expire_token()
+    await added.pass_time(timedelta(minutes=6))
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    result = await _reconfigure(hass, added, added.credentials)
+    assert result["reason"] == "reconfigure_successful"
+    await added.pass_time(timedelta(minutes=6))
+    assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
+    assert added.value(INVERTER, "active_power") == "8.0"
 
 
 async def test_account_of_another_entry(
@@ -223,11 +279,78 @@ class TestOptions:
         assert income is not None
         assert income.attributes["unit_of_measurement"] == "PLN"
 
+    async def test_plant_without_a_server(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """A plant that is added while the server is away does not take others down."""
+        codes = [plant.code for plant in simulator.home.plants]
+        await self._choose(hass, added, plants=codes[:1])
+        fault = simulator.faults.add(faults.DropConnection())
+        await self._choose(hass, added, plants=codes[:2])
+        assert _state(added) is ConfigEntryState.LOADED
+        assert added.value(codes[0], "day_power") not in (None, STATE_UNAVAILABLE)
+        await added.pass_time(timedelta(minutes=5))
+        fault.remove()
+        await added.pass_time(timedelta(minutes=16))
+        assert added.value(codes[1], "day_power") not in (None, STATE_UNAVAILABLE)
+        assert added.registered(codes[2], "day_power") is None
+
+    async def test_choice_outlasts_its_plants(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """Changing the currency does not touch a choice that cannot be seen."""
+        plants = simulator.home.plants
+        codes = [plant.code for plant in plants]
+        await self._choose(hass, added, plants=codes[:2])
+        simulator.home.plants = plants[1:2]
+        await added.pass_time(timedelta(days=1, minutes=1))
+        assert await self._offered(hass, added) is None
+        await self._choose(hass, added, currency="PLN")
+        assert added.entry.options == {"plants": codes[:2], "currency": "PLN"}
+        simulator.home.plants = plants[1:]
+        await added.pass_time(timedelta(days=1, minutes=1))
+        assert await self._offered(hass, added) == codes[1:]
+        await self._choose(hass, added, plants=codes[1:2])
+        assert sorted(added.entry.options["plants"]) == codes[:2]
+
+    async def test_other_plants_instead(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """Where none of the chosen plants is left, those that came can be chosen."""
+        plants = simulator.home.plants
+        await self._choose(hass, added, plants=[plants[0].code])
+        simulator.home.plants = homes.emma().plants
+        await added.pass_time(timedelta(days=1, minutes=1))
+        [new] = simulator.home.plants
+        assert await self._offered(hass, added) == [new.code]
+        await self._choose(hass, added, plants=[new.code])
+        assert "plants" not in added.entry.options
+        await added.pass_time(timedelta(minutes=6))
+        assert added.value(new.code, "day_power") not in (None, STATE_UNAVAILABLE)
+        assert ir.async_get(hass).issues == {}
+
+    @staticmethod
+    async def _offered(hass: HomeAssistant, account: Account) -> list[str] | None:
+        """Return the plants that the form offers, if it asks for any."""
+        options = hass.config_entries.options
+        result = await options.async_init(account.entry.entry_id)
+        options.async_abort(result["flow_id"])
+        assert result["data_schema"] is not None
+        fields = {
+            marker.schema: selector
+            for marker, selector in result["data_schema"].schema.items()
+        }
+        plants = fields.get("plants")
+        return plants and [each["value"] for each in plants.config["options"]]
+
     async def test_not_loaded(self, hass: HomeAssistant, added: Account) -> None:
         """Without the account's plants there is nothing to choose."""
         await hass.config_entries.async_unload(added.entry.entry_id)
         result = await hass.config_entries.options.async_init(added.entry.entry_id)
         assert result["reason"] == "not_loaded"
+        await hass.config_entries.async_setup(added.entry.entry_id)
+        result = await self._choose(hass, added, currency="PLN")
+        assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
 async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> None:

@@ -1,23 +1,35 @@
 """Tests of repairs: there as long as the user can do something, and no longer."""
 
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
+from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import issue_registry as ir
-from tests.simulator import Simulator, homes
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from .conftest import Account
 
+BATTERY = 1000000035436843
+
+
+def _state(account: Account) -> ConfigEntryState:
+    return account.entry.state
+
+
+def _entries(hass: HomeAssistant) -> list[ir.IssueEntry]:
+    return [
+        issue for issue in ir.async_get(hass).issues.values() if issue.domain == DOMAIN
+    ]
+
 
 def _issues(hass: HomeAssistant) -> dict[str, dict[str, str] | None]:
     """Return the placeholders of all issues, by translation key."""
-    issues = [
-        issue for issue in ir.async_get(hass).issues.values() if issue.domain == DOMAIN
-    ]
+    issues = _entries(hass)
     for issue in issues:
         assert issue.severity is ir.IssueSeverity.WARNING
         assert issue.learn_more_url
@@ -75,6 +87,161 @@ async def test_missing_permission(
     simulator.grant_permission(interface)
     await added.pass_time(timedelta(minutes=16))
     assert _issues(hass) == {}
+
+
+async def test_permission_that_is_missing_for_long(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Asking again and again leaves calls for when it is granted."""
+    simulator.withdraw_permission("getDevList")
+    simulator.calls.clear()
+    await added.pass_time(timedelta(days=2, hours=1))
+    assert "no_permission" in _issues(hass)
+    assert len(simulator.calls_to("getDevList")) <= 16
+    simulator.grant_permission("getDevList")
+    await added.pass_time(timedelta(hours=2, minutes=1))
+    assert _issues(hass) == {}
+    assert simulator.refusals == []
+
+
+@pytest.mark.parametrize(
+    ("happen", "undo", "key"),
+    [
+        (
+            lambda simulator: simulator.withdraw_permission("getDevList"),
+            lambda simulator: simulator.grant_permission("getDevList"),
+            "no_permission",
+        ),
+        (
+            lambda simulator: simulator.unauthorize("NE=35436840"),
+            lambda simulator: simulator.authorize("NE=35436840"),
+            "not_authorized",
+        ),
+    ],
+)
+async def test_first_set_up(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    happen: Callable[[Simulator], None],
+    undo: Callable[[Simulator], None],
+    key: str,
+) -> None:
+    """T#144, T#265: an account that never worked is told what it lacks as well."""
+    happen(simulator)
+    await account.add()
+    assert _state(account) is ConfigEntryState.SETUP_RETRY
+    assert account.entry.error_reason_translation_key == key
+    assert list(_issues(hass)) == [key]
+    undo(simulator)
+    await account.poll(timedelta(minutes=11))
+    assert _state(account) is ConfigEntryState.LOADED
+    assert _issues(hass) == {}
+
+
+async def test_set_up_that_is_given_up(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """Nothing is left to repair of an account that never worked."""
+    simulator.withdraw_permission("getDevList")
+    await account.add()
+    assert _issues(hass)
+    await hass.config_entries.async_remove(account.entry.entry_id)
+    assert _issues(hass) == {}
+
+
+def _deny_batteries(simulator: Simulator) -> None:
+    simulator.faults.add(
+        faults.FailCode(401),
+        "getDevRealKpi",
+        when=lambda body: str(body["devTypeId"]) == "39",
+    )
+
+
+async def test_permission_for_what_is_gone(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Nobody misses a permission for devices that there are not any more."""
+    _deny_batteries(simulator)
+    await added.pass_time(timedelta(minutes=6))
+    assert "no_permission" in _issues(hass)
+    plant = simulator.home.plants[0]
+    plant.devices = [device for device in plant.devices if device.id != BATTERY]
+    await added.pass_time(timedelta(days=1, minutes=1))
+    assert _issues(hass) == {}
+
+
+async def test_permission_for_what_is_disabled(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Nor for devices of which no entity is enabled."""
+    _deny_batteries(simulator)
+    await added.pass_time(timedelta(minutes=6))
+    assert "no_permission" in _issues(hass)
+    registry = er.async_get(hass)
+    for entity in er.async_entries_for_config_entry(registry, added.entry.entry_id):
+        registry.async_update_entity(
+            entity.entity_id,
+            disabled_by=er.RegistryEntryDisabler.USER
+            if entity.unique_id.startswith(str(BATTERY))
+            else entity.disabled_by,
+        )
+    await added.pass_time(timedelta(minutes=6))
+    assert _issues(hass) == {}
+
+
+@pytest.mark.parametrize(
+    ("happen", "key"),
+    [
+        (lambda simulator: simulator.withdraw_permission("getDevList"), "permission"),
+        (
+            lambda simulator: simulator.withdraw_permission("getDevRealKpi"),
+            "permission",
+        ),
+        (lambda simulator: simulator.unauthorize("NE=35436840"), "not_authorized"),
+        (lambda simulator: simulator.disable(20003), "account_disabled"),
+        (lambda simulator: simulator.limit_day("getDevRealKpi", 0), "used_up"),
+    ],
+)
+async def test_ignored_once_is_ignored(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    happen: Callable[[Simulator], None],
+    key: str,
+) -> None:
+    """Whoever ignores a repair does not want to see it after the next reload."""
+    happen(simulator)
+    await added.pass_time(timedelta(days=1, minutes=1))
+    [issue] = _entries(hass)
+    assert key in str(issue.translation_key)
+    ir.async_ignore_issue(hass, DOMAIN, issue.issue_id, ignore=True)
+    await hass.config_entries.async_reload(added.entry.entry_id)
+    await hass.async_block_till_done()
+    await added.restart()
+    [issue] = _entries(hass)
+    assert issue.dismissed_version
+    simulator.faults.add(faults.FailCode(20004))
+    await added.pass_time(timedelta(minutes=31))
+    simulator.faults.clear()
+    await added.pass_time(timedelta(hours=1))
+    [issue] = _entries(hass)
+    assert issue.dismissed_version
+
+
+async def test_disabled_by_the_user(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """What is not used does not have to be repaired."""
+    simulator.withdraw_permission("getDevRealKpi")
+    await added.pass_time(timedelta(minutes=6))
+    assert _issues(hass)
+    entries = hass.config_entries
+    await entries.async_set_disabled_by(added.entry.entry_id, ConfigEntryDisabler.USER)
+    assert _issues(hass) == {}
+    await entries.async_set_disabled_by(added.entry.entry_id, None)
+    await added.pass_time(timedelta(minutes=6))
+    assert _issues(hass)
 
 
 @pytest.mark.parametrize("code", [20002, 20003])

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import aiohttp
 
+from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import (
     CONF_HOST,
     CONF_PASSWORD,
@@ -15,6 +16,7 @@ from homeassistant.const import (
     Platform,
 )
 from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.storage import Store
@@ -40,7 +42,7 @@ from .northbound import (
 )
 from .repairs import async_delete_issues, async_update_issues
 from .services import async_setup_services
-from .snapshot import Inventory, readings_from
+from .snapshot import Hindrances, Inventory, readings_from
 
 STORE_VERSION: Final = 1
 # A pass may be followed by another at once.
@@ -80,13 +82,16 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     client = NorthboundClient(_session(websession, entry, account.access))
     listed, account.listed = account.listed, None
     known = _restored(Inventory.from_dict, stored, "inventory")
-    chosen = entry.options.get(CONF_PLANTS)
-    if known is not None and known.chosen != chosen:
-        known = known.restricted_to(chosen)
-    inventory = InventoryCoordinator(hass, entry, client, listed, known)
+    if known is not None:
+        known = known.restricted_to(entry.options.get(CONF_PLANTS))
+    hindrances = _restored(Hindrances.from_dict, stored, "hindrances") or Hindrances()
+    inventory = InventoryCoordinator(hass, entry, client, listed, known, hindrances)
     if known is None:
         try:
             await inventory.async_config_entry_first_refresh()
+        except HomeAssistantError:
+            async_update_issues(hass, entry, account.access, hindrances)
+            raise
         finally:
             await store.async_save({**stored, "access": account.access.as_dict()})
     real_time = RealTimeCoordinator(
@@ -97,8 +102,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         _restored(readings_from, stored, "readings") or {},
         _restored(dict, stored, "counters") or {},
         _restored(dict, stored, "meters") or {},
+        hindrances,
     )
-    data = SmartPvmsData(account.access, inventory, real_time, store)
+    data = SmartPvmsData(account.access, inventory, real_time, hindrances, store)
     entry.runtime_data = data
     # An account that was loaded before has its last values, and reads on its own.
     if not real_time.data:
@@ -110,7 +116,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
 
     @callback
     def update_issues() -> None:
-        async_update_issues(hass, entry)
+        async_update_issues(hass, entry, account.access, hindrances)
 
     @callback
     def stop(event: Event) -> None:
@@ -124,17 +130,26 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     entry.async_on_unload(
         inventory.async_add_listener(real_time.async_follow_inventory)
     )
+    entry.async_on_unload(
+        hass.bus.async_listen(
+            dr.EVENT_DEVICE_REGISTRY_UPDATED, real_time.async_forget_removed
+        )
+    )
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    entry.async_on_unload(lambda: async_delete_issues(hass, entry))
     save()
     update_issues()
     return True
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:
-    """Unload an account; its session stays open for the next set-up."""
+    """Unload an account; its session stays open for the next set-up.
+
+    So do its issues, of which the user may have chosen to ignore some.
+    """
     unloaded = await hass.config_entries.async_unload_platforms(entry, PLATFORMS)
+    if entry.disabled_by:
+        async_delete_issues(hass, entry)
     data = entry.runtime_data
     data.real_time.next_pass = None
     await data.store.async_save(data.as_dict())
@@ -144,13 +159,18 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
 ) -> bool:
-    """Let the user delete a device that is not listed any more."""
-    inventory = entry.runtime_data.inventory.data
-    return source_name(device) not in inventory.registered_names
+    """Let the user delete a device that is surely not listed any more."""
+    if entry.state is ConfigEntryState.LOADED:
+        known: Inventory | None = entry.runtime_data.inventory.data
+    else:
+        stored = await _store(hass, entry).async_load() or {}
+        known = _restored(Inventory.from_dict, stored, "inventory")
+    return known is not None and source_name(device) not in known.registered_names
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
     """Log out and forget an account."""
+    async_delete_issues(hass, entry)
     store = _store(hass, entry)
     account = _account(hass, entry, await store.async_load() or {})
     hass.data[KNOWN_ACCOUNTS].pop(entry.unique_id)

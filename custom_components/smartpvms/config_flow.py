@@ -128,10 +128,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             else:
                 unique_id = _unique_id(account)
                 await self.async_set_unique_id(unique_id)
-                if unique_id != entry.unique_id:
+                is_other = unique_id != entry.unique_id
+                if is_other:
                     self._abort_if_unique_id_configured()
                 errors, placeholders = await self._log_in(account)
-                if not errors and not self._has_plants_of(entry):
+                if not errors and is_other and not self._has_plants_of(entry):
                     errors["base"] = "wrong_account"
                 if not errors:
                     return self.async_update_reload_and_abort(
@@ -149,13 +150,13 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     def _has_plants_of(self, entry: ConfigEntry) -> bool:
-        """Return whether the account has a plant that the entry has."""
+        """Return whether the account has a plant that the entry has, if any."""
+        devices = dr.async_entries_for_config_entry(
+            dr.async_get(self.hass), entry.entry_id
+        )
         listed = {(DOMAIN, plant.code) for plant in self._plants}
-        return any(
-            not listed.isdisjoint(device.identifiers)
-            for device in dr.async_entries_for_config_entry(
-                dr.async_get(self.hass), entry.entry_id
-            )
+        return not devices or any(
+            not listed.isdisjoint(device.identifiers) for device in devices
         )
 
     async def async_step_plants(
@@ -198,7 +199,9 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         entry = self._get_reauth_entry()
         placeholders = {"username": entry.data[CONF_USERNAME]}
         if user_input is not None:
-            errors, explanation = await self._log_in({**entry.data, **user_input})
+            errors, explanation = await self._log_in(
+                {**entry.data, **user_input}, host_field="base"
+            )
             placeholders |= explanation
             if not errors:
                 return self.async_update_reload_and_abort(
@@ -212,9 +215,12 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         )
 
     async def _log_in(
-        self, account: Mapping[str, Any]
+        self, account: Mapping[str, Any], host_field: str = CONF_HOST
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """List the account's plants; return what went wrong, and its placeholders."""
+        """List the account's plants; return what went wrong, and its placeholders.
+
+        What is wrong with the host is shown at its field, if the form has it.
+        """
         url = base_url(account[CONF_HOST])
         # A session made in a flow would live until Home Assistant stops.
         websession = async_create_clientsession(
@@ -239,7 +245,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 better := northbound_host(url.host or "")
             ):
                 key, placeholders = "portal_host", {"host": better}
-            field = CONF_HOST if isinstance(err, MalformedResponse) else "base"
+            field = host_field if isinstance(err, MalformedResponse) else "base"
             return {field: key}, placeholders
         except Exception:
             LOGGER.exception("Unexpected error while logging in")
@@ -268,25 +274,34 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
         offered = entry.runtime_data.inventory.data.offered
+        chosen = entry.options.get(CONF_PLANTS, list(offered))
+        still_offered = [code for code in chosen if code in offered]
         errors: dict[str, str] = {}
         if user_input is not None:
-            chosen = user_input.get(CONF_PLANTS, list(offered))
-            if chosen:
-                options = {CONF_CURRENCY: user_input[CONF_CURRENCY]}
+            options = {**entry.options, **user_input}
+            picked = user_input.get(CONF_PLANTS, still_offered)
+            if not picked:
+                errors[CONF_PLANTS] = "no_plants_chosen"
+            elif CONF_PLANTS in user_input:
+                # Nobody could have unpicked what is not offered at present.
+                withdrawn = [code for code in chosen if code not in offered]
+                options[CONF_PLANTS] = [*picked, *withdrawn]
                 # Where all are shown, plants that are added later are shown as well.
-                if len(chosen) < len(offered):
-                    options[CONF_PLANTS] = chosen
+                if len(picked) == len(offered):
+                    del options[CONF_PLANTS]
+            if not errors:
                 return self.async_create_entry(data=options)
-            errors[CONF_PLANTS] = "no_plants_chosen"
         schema: dict[vol.Marker, Selector[Any]] = {}
-        if len(offered) > 1:
-            chosen = entry.options.get(CONF_PLANTS, offered)
-            still_offered = [code for code in chosen if code in offered]
+        if len(offered) > 1 or not still_offered:
             schema[vol.Required(CONF_PLANTS, default=still_offered)] = _plants(offered)
         currency = entry.options.get(CONF_CURRENCY, self.hass.config.currency)
         schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
         return self.async_show_form(
-            step_id="init", data_schema=vol.Schema(schema), errors=errors
+            step_id="init",
+            data_schema=self.add_suggested_values_to_schema(
+                vol.Schema(schema), user_input
+            ),
+            errors=errors,
         )
 
 

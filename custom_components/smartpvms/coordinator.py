@@ -10,7 +10,7 @@ from typing import Any, Final, cast, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -31,7 +31,6 @@ from .northbound import (
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
-    PermissionDenied,
     Plant,
     RealTimeKpis,
     RequestRejected,
@@ -40,11 +39,14 @@ from .northbound import (
     epoch,
 )
 from .power_units import MeterPowers
-from .snapshot import Inventory, Reading, SourceId, migrations
+from .snapshot import Hindrances, Inventory, Reading, SourceId, migrations
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
+# What the inventory is called among the readings.
+INVENTORY: Final = "inventory"
 # After which a second list tells that a device is really gone.
 CONFIRMATION: Final = timedelta(hours=1)
+# After a failure; as long again as it has been failing, up to `ASKING`.
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 # After a failure that flow control has no opinion on.
 REAL_TIME_RETRY: Final = timedelta(minutes=1)
@@ -77,6 +79,7 @@ class SmartPvmsData:
     access: Access
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
+    hindrances: Hindrances
     store: Store[dict[str, Any]]
 
     def as_dict(self) -> dict[str, Any]:
@@ -84,6 +87,7 @@ class SmartPvmsData:
         return {
             "access": self.access.as_dict(),
             "inventory": self.inventory.data.as_dict(),
+            "hindrances": self.hindrances.as_dict(),
             **self.real_time.as_dict(),
         }
 
@@ -100,47 +104,49 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         client: NorthboundClient,
         listed: list[Plant] | None,
         known: Inventory | None,
+        hindrances: Hindrances,
     ) -> None:
         """Go on from what is known, or from the plants that a flow has just listed."""
-        super().__init__(
-            hass,
-            LOGGER,
-            config_entry=entry,
-            name="inventory",
-            update_interval=INVENTORY_INTERVAL,
-        )
+        super().__init__(hass, LOGGER, config_entry=entry, name="inventory")
         self._client = client
         self._listed = listed
-        self.denied: PermissionDenied | None = None
-        """By what the last reading was denied."""
-        self.none_chosen = False
-        """Whether the account has plants, but none of those that were chosen."""
+        self._hindrances = hindrances
+        self._failing_since = math.inf
         if known is not None:
             self._listed = None
             self.data = self._adopt(known)
-            interval = CONFIRMATION if self.data.missing else INVENTORY_INTERVAL
-            due = known.listed + interval - dt_util.utcnow()
-            self.update_interval = max(due, timedelta(seconds=1))
+            if known.lacks(entry.options.get(CONF_PLANTS)):
+                self._plan(timedelta())
+            elif INVENTORY in hindrances.forbidden or hindrances.none_chosen:
+                self._plan(INVENTORY_RETRY)
 
     @override
     async def _async_update_data(self) -> Inventory:
-        self.update_interval = INVENTORY_INTERVAL
+        self._failing_since = min(self._failing_since, time.monotonic())
+        failing = timedelta(seconds=time.monotonic() - self._failing_since)
+        retry = min(max(failing, INVENTORY_RETRY), ASKING)
+        self._plan(retry)
+        known: Inventory | None = self.data
         listed, self._listed = self._listed, None
+        plants: dict[str, Plant] = {}
         try:
             listed = listed or await self._client.plants()
-            migrated = self._migrate(listed)
-            chosen = self.config_entry.options.get(CONF_PLANTS)
+            replaced = {} if known is None else migrations(known, listed)
+            chosen = self._chosen(replaced)
+            offered = {plant.code: plant.name for plant in listed}
             plants = {
                 plant.code: plant
                 for plant in listed
                 if chosen is None or plant.code in chosen
             }
-            self.none_chosen = bool(listed) and not plants
+            self._hindrances.none_chosen = bool(listed) and not plants
             if not plants:
+                if known is not None and listed:
+                    # What the user can choose instead.
+                    self.data = replace(known, offered=offered)
                 raise UpdateFailed(
                     translation_domain=DOMAIN,
                     translation_key="no_plants",
-                    retry_after=self._retry_after_failure,
                 )
             devices = {
                 device.id: device
@@ -148,38 +154,33 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 if device.plant_code in plants
             }
         except NorthboundError as err:
-            self.denied = err if isinstance(err, PermissionDenied) else None
-            retry_after = max(self._retry_after_failure or 0.0, err.retry_after or 0.0)
-            raise as_update_error(err, retry_after) from err
-        self.denied = None
-        if migrated:
-            # Entities have their unique ids for life. What is kept over the reload has
-            # to be the new inventory.
-            self.hass.loop.call_soon(
-                self.hass.config_entries.async_schedule_reload,
-                self.config_entry.entry_id,
-            )
-        known: Inventory | None = self.data
+            self._hindrances.meet(INVENTORY, err, plants.values())
+            # Home Assistant spaces the attempts to set up by itself.
+            least = 0.0 if known is None else retry.total_seconds()
+            raise as_update_error(err, max(least, err.retry_after or 0.0)) from err
+        self._failing_since = math.inf
+        self._hindrances.overcome(
+            INVENTORY, {device.plant_code for device in devices.values()}
+        )
+        self._migrate(replaced)
         return self._adopt(
             Inventory(
                 plants,
                 devices,
                 dt_util.utcnow(),
-                chosen,
-                {plant.code: plant.name for plant in listed},
+                offered,
                 {} if known is None else known.missing,
             )
         )
 
-    @property
-    def _retry_after_failure(self) -> float | None:
-        # Home Assistant spaces the attempts to set up by itself.
-        known: Inventory | None = self.data
-        return None if known is None else INVENTORY_RETRY.total_seconds()
+    def _chosen(self, replaced: Mapping[str, str]) -> list[str] | None:
+        """Return the plants to include, by the codes that they have now."""
+        chosen = self.config_entry.options.get(CONF_PLANTS)
+        return chosen and [replaced.get(code, code) for code in chosen]
 
     @callback
     def _adopt(self, inventory: Inventory) -> Inventory:
-        """Let quotas and device registry follow the inventory.
+        """Let quotas, device registry and what is planned follow the inventory.
 
         Return the inventory with what is missing in it.
         """
@@ -187,9 +188,18 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client.measure(len(inventory.plants), types)
         self._register(inventory)
         inventory = self._remove_gone(inventory)
-        if inventory.missing:
-            self.update_interval = CONFIRMATION
+        confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
+        dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
+        due = min(due for due in dues if due > inventory.listed)
+        self._plan(due - dt_util.utcnow())
         return inventory
+
+    def _plan(self, wait: timedelta) -> None:
+        """Let the next reading come after a time, but not a moment earlier.
+
+        Home Assistant counts an interval from the full second.
+        """
+        self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
 
     @callback
     def _register(self, inventory: Inventory) -> None:
@@ -222,7 +232,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
     def _remove_gone(self, inventory: Inventory) -> Inventory:
         """Remove devices of plants that were deselected, and those that are gone.
 
-        A list may lack a device by mistake, so only a second one is believed.
+        A list may lack a device by mistake, so only a second one is believed. Every
+        plant has a device: of a bare one nobody knows what it has, since its owner or a
+        mistake keeps that back.
         """
         registry = dr.async_get(self.hass)
         registered = {
@@ -232,55 +244,56 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             )
         }
         listed = inventory.registered_names
+        known: Inventory | None = self.data
+        were_bare = set() if known is None else known.bare_plants
         missing: dict[str, datetime] = {}
         for device in registered.values():
             name = source_name(device)
+            plant = source_name(registered.get(device.via_device_id or "", device))
             if name in listed:
                 continue
-            plant = registered.get(device.via_device_id or "", device)
             since = inventory.missing.get(name, inventory.listed)
-            if (
-                source_name(plant) in inventory.offered
-                and source_name(plant) not in inventory.plants
-            ) or inventory.listed - since >= CONFIRMATION:
+            if plant in were_bare - inventory.bare_plants:
+                since = inventory.listed
+            deselected = plant in inventory.offered and plant not in inventory.plants
+            gone = inventory.listed - since >= CONFIRMATION
+            if deselected or (gone and plant not in inventory.bare_plants):
                 registry.async_remove_device(device.id)
             else:
                 missing[name] = since
         return replace(inventory, missing=missing)
 
     @callback
-    def _migrate(self, listed: Iterable[Plant]) -> bool:
-        """Let a plant whose code was replaced keep its device, entities and choice.
+    def _migrate(self, replaced: Mapping[str, str]) -> None:
+        """Let plants whose code was replaced keep device, entities and choice.
 
-        Return whether there was any.
+        Entities have their unique ids for life, so the account is reloaded; what is
+        kept over the reload has to be the new inventory.
         """
-        known: Inventory | None = self.data
-        if known is None:
-            return False
-        migrated = False
+        if not replaced:
+            return
         devices, entities = dr.async_get(self.hass), er.async_get(self.hass)
         entry = self.config_entry
-        for old, new in migrations(known, listed).items():
+        for old, new in replaced.items():
             device = devices.async_get_device_by_identifier(
                 (DOMAIN, old), entry.entry_id
             )
-            if device is None:
-                continue
-            devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
+            if device is not None:
+                devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
             for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
                 if entity.unique_id.startswith(f"{old}_"):
                     entities.async_update_entity(
                         entity.entity_id,
                         new_unique_id=new + entity.unique_id.removeprefix(old),
                     )
-            if (chosen := entry.options.get(CONF_PLANTS)) is not None:
-                chosen = [new if code == old else code for code in chosen]
-                self.hass.config_entries.async_update_entry(
-                    entry, options={**entry.options, CONF_PLANTS: chosen}
-                )
             entry.runtime_data.real_time.rename(old, new)
-            migrated = True
-        return migrated
+        if (chosen := self._chosen(replaced)) is not None:
+            self.hass.config_entries.async_update_entry(
+                entry, options={**entry.options, CONF_PLANTS: chosen}
+            )
+        self.hass.loop.call_soon(
+            self.hass.config_entries.async_schedule_reload, entry.entry_id
+        )
 
 
 def source_name(device: dr.DeviceEntry) -> str:
@@ -307,6 +320,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         readings: Mapping[SourceId, Reading],
         stored_counters: Mapping[str, Any],
         stored_meters: Mapping[str, Any],
+        hindrances: Hindrances,
     ) -> None:
         """Read what the inventory lists, going on from what was known before."""
         super().__init__(hass, LOGGER, config_entry=entry, name="real-time")
@@ -322,10 +336,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._read: dict[Batch, int] = {}
         self._passes = 0
         self._failing: set[str] = set()
-        self.denied: dict[str, PermissionDenied] = {}
-        """By what the reading of groups was denied."""
-        self.unauthorized: set[SourceId] = set()
-        """The plants whose owner has not authorized the API."""
+        self._hindrances = hindrances
         self._failure: NorthboundError | None = None
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
@@ -372,7 +383,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         }
         self._passes += 1
         failed = False
-        for batch in sorted(self._wanted(), key=lambda batch: self._read.get(batch, 0)):
+        wanted = self._wanted()
+        self._forget_unwanted(wanted)
+        for batch in sorted(wanted, key=lambda batch: self._read.get(batch, 0)):
             if self._client.real_time_wait(batch.type_id):
                 continue
             self._read[batch] = self._passes
@@ -416,6 +429,19 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             batch.type_id, cast("tuple[int, ...]", batch.source_ids)
         )
 
+    @callback
+    def async_forget_removed(
+        self, event: Event[dr.EventDeviceRegistryUpdatedData]
+    ) -> None:
+        """Let whoever comes back after having been removed get entities again."""
+        if event.data["action"] != "remove":
+            return
+        device = event.data["device"]
+        if device["config_entry_id"] == self.config_entry.entry_id:
+            removed = {name for domain, name in device["identifiers"]}
+            for source_id in [each for each in self.created if str(each) in removed]:
+                del self.created[source_id]
+
     def _follow(self, inventory: Inventory) -> None:
         """Batch a new inventory, unless it only confirms one that was in doubt.
 
@@ -423,9 +449,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """
         known, self._batched = self._batched, inventory
         if inventory is not known:
-            # Whoever comes back after having been removed gets entities again.
-            for source_id in self.created.keys() - inventory.remembered:
-                del self.created[source_id]
             confirmed = self._confirming and inventory.reads_like(known)
             self._confirming = False
         else:
@@ -448,6 +471,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 and all(self.created.get(each) for each in batch.source_ids)
             )
         ]
+
+    def _forget_unwanted(self, wanted: Iterable[Batch]) -> None:
+        """Forget what is wrong with groups that are not read any more."""
+        groups = {batch.group for batch in wanted}
+        self._failing &= groups
+        self._hindrances.keep({INVENTORY, *groups}, self._batched.plants)
 
     def _plan(self, *, failed: bool = False) -> float:
         """Let the next pass be as soon as something may be read; return in how long.
@@ -473,11 +502,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""
-        self.denied.pop(batch.group, None)
-        if isinstance(err, PermissionDenied):
-            self.denied[batch.group] = err
-            if err.unauthorized and batch.type_id is None:
-                self.unauthorized.update(batch.source_ids)
+        self._hindrances.meet(batch.group, err, self._plants_of(batch))
         if batch.group not in self._failing:
             self._failing.add(batch.group)
             LOGGER.warning("Reading %s failed: %s", batch.group, err)
@@ -509,11 +534,18 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if not self._inventory.last_update_success:
             self._confirming = False
 
+    def _plants_of(self, batch: Batch) -> list[Plant]:
+        """Return the plants that a batch is of; of devices it does not tell."""
+        plants = self._batched.plants
+        return [plants[str(code)] for code in batch.source_ids if code in plants]
+
     def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
         self._batches.accepted(batch)
-        self.denied.pop(batch.group, None)
-        self.unauthorized.difference_update(batch.source_ids)
-        self.unauthorized.update(unauthorized)
+        plants = {plant.code: plant.name for plant in self._plants_of(batch)}
+        self._hindrances.overcome(batch.group, plants)
+        self._hindrances.unauthorized |= {
+            code: plants[code] for code in plants.keys() & unauthorized
+        }
         if batch.group in self._failing:
             self._failing.remove(batch.group)
             LOGGER.info("Reading %s recovered", batch.group)

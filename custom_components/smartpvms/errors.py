@@ -35,6 +35,8 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
             return "invalid_auth", {}
         case RateLimited():
             return "rate_limited", {"minutes": str(ceil(error.retry_after / 60))}
+        case PermissionDenied(unauthorized=True):
+            return "not_authorized", {}
         case PermissionDenied():
             return "no_permission", {"interface": error.what}
         case RequestRejected():

@@ -9,6 +9,8 @@ from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
 from .coordinator import SmartPvmsConfigEntry
+from .northbound import Access
+from .snapshot import Hindrances
 
 # Whoever logs in this often in an hour is no coincidence.
 TAKINGS: Final = 3
@@ -27,11 +29,16 @@ type Issue = tuple[str, str, dict[str, str]]
 
 
 @callback
-def async_update_issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+def async_update_issues(
+    hass: HomeAssistant,
+    entry: SmartPvmsConfigEntry,
+    access: Access,
+    hindrances: Hindrances,
+) -> None:
     """Show the issues that an account has, and no others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
-        for name, key, placeholders in _issues(entry)
+        for name, key, placeholders in _issues(access, hindrances)
     }
     documentation = async_get_loaded_integration(hass, DOMAIN).documentation
     for issue_id, (key, placeholders) in issues.items():
@@ -64,21 +71,16 @@ def _delete(hass: HomeAssistant, entry: SmartPvmsConfigEntry, keep: set[str]) ->
             ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
-def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
-    data = entry.runtime_data
-    inventory, real_time = data.inventory, data.real_time
-    if len(data.access.recent_takings) >= TAKINGS:
+def _issues(access: Access, hindrances: Hindrances) -> Iterator[Issue]:
+    if len(access.recent_takings) >= TAKINGS:
         yield "session_taken", "session_taken", {}
-    if data.access.refused_code in (20002, 20003):
+    if access.refused_code in (20002, 20003):
         yield "account_disabled", "account_disabled", {}
-    if inventory.none_chosen:
+    if hindrances.none_chosen:
         yield "no_chosen_plants", "no_chosen_plants", {}
-    for interface in data.access.flow_control.used_up:
+    for interface in access.flow_control.used_up:
         yield f"used_up_{interface}", "used_up", {"interface": interface}
-    denials = [*real_time.denied.values()]
-    if inventory.denied is not None:
-        denials.append(inventory.denied)
-    for interface in {denied.what for denied in denials if denied.code == 401}:
+    for interface in set(hindrances.forbidden.values()):
         yield (
             f"no_permission_{interface}",
             "no_permission",
@@ -87,9 +89,5 @@ def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
                 "permission": _PERMISSIONS.get(interface, interface),
             },
         )
-    for code in real_time.unauthorized & inventory.data.plants.keys():
-        yield (
-            f"not_authorized_{code}",
-            "not_authorized",
-            {"plant": inventory.data.plants[str(code)].name},
-        )
+    for code, name in hindrances.unauthorized.items():
+        yield f"not_authorized_{code}", "not_authorized", {"plant": name}

@@ -38,12 +38,12 @@ async def _refresh(call: ServiceCall) -> ServiceResponse:
     )
     inventory = entry.runtime_data.inventory
     await inventory.async_refresh()
-    error = inventory.last_exception
-    if not inventory.last_update_success and isinstance(error, HomeAssistantError):
+    if not inventory.last_update_success:
+        error = inventory.last_exception
         raise HomeAssistantError(
             translation_domain=DOMAIN,
-            translation_key=error.translation_key,
-            translation_placeholders=error.translation_placeholders,
+            translation_key=getattr(error, "translation_key", None) or "unknown",
+            translation_placeholders=getattr(error, "translation_placeholders", None),
         ) from error
     return {
         "plants": len(inventory.data.plants),

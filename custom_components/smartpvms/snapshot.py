@@ -8,7 +8,15 @@ from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
 
-from .northbound import DataItems, Device, Plant, number
+from .northbound import (
+    DataItems,
+    Device,
+    NorthboundError,
+    PermissionDenied,
+    Plant,
+    RequestRejected,
+    number,
+)
 
 MAX_AGE: Final = timedelta(minutes=15)
 
@@ -26,8 +34,6 @@ class Inventory:
     devices: Mapping[int, Device]
     listed: datetime
     """When the server listed them."""
-    chosen: Collection[str] | None
-    """The plants that the user had chosen then; `None` means all."""
     offered: Mapping[str, str]
     """The names of all plants of the account, by code."""
     missing: Mapping[str, datetime] = field(default_factory=dict)
@@ -49,10 +55,10 @@ class Inventory:
         return {*self.plants, *map(str, self.devices)}
 
     @property
-    def remembered(self) -> set[SourceId]:
-        """Return the plants and devices that are listed, or registered still."""
-        ids = {int(name) for name in self.missing if name.lstrip("-").isdecimal()}
-        return {*self.plants, *self.devices, *self.missing, *ids}
+    def bare_plants(self) -> set[str]:
+        """Return the plants without any device."""
+        with_devices = {device.plant_code for device in self.devices.values()}
+        return self.plants.keys() - with_devices
 
     def reads_like(self, other: Self) -> bool:
         """Return whether the same plants and devices have KPIs."""
@@ -61,20 +67,25 @@ class Inventory:
         } == {device.id: device.type_id for device in other.devices.values()}
 
     def restricted_to(self, chosen: Collection[str] | None) -> Self | None:
-        """Return the inventory of a choice of its plants, if it has all of them."""
-        codes = self.offered if chosen is None else chosen
-        if not self.plants.keys() >= set(codes):
+        """Return the part of the inventory that is chosen, if there is any."""
+        plants = {
+            code: plant
+            for code, plant in self.plants.items()
+            if chosen is None or code in chosen
+        }
+        if not plants:
             return None
-        return replace(
-            self,
-            plants={code: self.plants[code] for code in self.plants if code in codes},
-            devices={
-                device.id: device
-                for device in self.devices.values()
-                if device.plant_code in codes
-            },
-            chosen=chosen,
-        )
+        devices = {
+            device.id: device
+            for device in self.devices.values()
+            if device.plant_code in plants
+        }
+        return replace(self, plants=plants, devices=devices)
+
+    def lacks(self, chosen: Collection[str] | None) -> bool:
+        """Return whether a plant is chosen that the inventory does not have."""
+        wanted = self.offered.keys() & (self.offered if chosen is None else chosen)
+        return not self.plants.keys() >= wanted
 
     def as_dict(self) -> dict[str, Any]:
         """Return the inventory as what JSON can hold."""
@@ -89,7 +100,6 @@ class Inventory:
             ],
             "devices": [asdict(device) for device in self.devices.values()],
             "listed": self.listed.isoformat(),
-            "chosen": None if self.chosen is None else list(self.chosen),
             "offered": dict(self.offered),
             "missing": {name: at.isoformat() for name, at in self.missing.items()},
         }
@@ -112,7 +122,6 @@ class Inventory:
             {plant.code: plant for plant in plants},
             {device.id: device for device in devices},
             datetime.fromisoformat(state["listed"]),
-            state["chosen"],
             dict(state["offered"]),
             {name: datetime.fromisoformat(at) for name, at in state["missing"].items()},
         )
@@ -140,6 +149,64 @@ def migrations(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:
 
 def _is_same(plant: Plant, other: Plant) -> bool:
     return (plant.name, plant.address) == (other.name, other.address)
+
+
+@dataclass(slots=True)
+class Hindrances:
+    """What keeps an account from being read, and only people can mend."""
+
+    forbidden: dict[str, str] = field(default_factory=dict)
+    """The interfaces that the account may not call, by what was to be read."""
+    unauthorized: dict[str, str] = field(default_factory=dict)
+    """The names of plants whose owner has not authorized the API, by code."""
+    none_chosen: bool = False
+    """Whether the account has plants, but none of those that were chosen."""
+
+    def meet(
+        self, reading: str, error: NorthboundError, plants: Iterable[Plant]
+    ) -> None:
+        """Learn why something could not be read, of which plants.
+
+        An outage tells nothing; whoever is rejected for what was asked may ask.
+        """
+        if isinstance(error, PermissionDenied | RequestRejected):
+            self.forbidden.pop(reading, None)
+        if not isinstance(error, PermissionDenied):
+            return
+        if error.unauthorized:
+            self.unauthorized |= {plant.code: plant.name for plant in plants}
+        elif error.code == 401:
+            self.forbidden[reading] = error.what
+
+    def overcome(self, reading: str, plant_codes: Iterable[str]) -> None:
+        """Learn that something could be read, and of which plants."""
+        self.forbidden.pop(reading, None)
+        for code in plant_codes:
+            self.unauthorized.pop(code, None)
+
+    def keep(self, readings: Collection[str], plant_codes: Collection[str]) -> None:
+        """Forget what is not read any more: nobody would notice that it could be."""
+        self.forbidden = {
+            reading: interface
+            for reading, interface in self.forbidden.items()
+            if reading in readings
+        }
+        self.unauthorized = {
+            code: name
+            for code, name in self.unauthorized.items()
+            if code in plant_codes
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the hindrances as what JSON can hold."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        return cls(
+            dict(state["forbidden"]), dict(state["unauthorized"]), state["none_chosen"]
+        )
 
 
 @dataclass(frozen=True, slots=True)
