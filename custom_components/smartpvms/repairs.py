@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
@@ -31,7 +31,7 @@ def async_update_issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Non
     """Show the issues that an account has, and no others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
-        for name, key, placeholders in _issues(entry)
+        for name, key, placeholders in _issues(hass, entry)
     }
     documentation = async_get_loaded_integration(hass, DOMAIN).documentation
     for issue_id, (key, placeholders) in issues.items():
@@ -64,7 +64,7 @@ def _delete(hass: HomeAssistant, entry: SmartPvmsConfigEntry, keep: set[str]) ->
             ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
-def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
+def _issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
     data = entry.runtime_data
     inventory, real_time = data.inventory, data.real_time
     if len(data.access.recent_takings) >= TAKINGS:
@@ -87,9 +87,13 @@ def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
                 "permission": _PERMISSIONS.get(interface, interface),
             },
         )
+    devices = dr.async_get(hass)
     for code in real_time.unauthorized & inventory.data.plants.keys():
+        identifier = (DOMAIN, str(code))
+        device = devices.async_get_device_by_identifier(identifier, entry.entry_id)
+        # Everybody who gets the diagnostics sees the ids of issues.
         yield (
-            f"not_authorized_{code}",
+            f"not_authorized_{device and device.id}",
             "not_authorized",
             {"plant": inventory.data.plants[str(code)].name},
         )
