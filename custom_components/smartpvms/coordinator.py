@@ -324,6 +324,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._failing: set[str] = set()
         self.denied: dict[str, PermissionDenied] = {}
         """By what the reading of groups was denied."""
+        self.last_errors: dict[str, tuple[datetime, str]] = {}
+        """The last error of each group, and when it was."""
         self.unauthorized: set[SourceId] = set()
         """The plants whose owner has not authorized the API."""
         self._failure: NorthboundError | None = None
@@ -360,6 +362,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             "meters": {**self._stored_meters, **meters},
             "next_pass": self.next_pass and epoch(self.next_pass),
         }
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Return what is read together at present."""
+        return list(self._batches)
+
+    @property
+    def guards(self) -> Mapping[str, counters.Counter]:
+        """Return the guards of all counters that are shown, by unique id."""
+        return self._counters
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
@@ -408,13 +420,18 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return readings
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
-        if batch.type_id is None:
-            return await self._client.plant_real_time(
-                cast("tuple[str, ...]", batch.source_ids)
+        try:
+            if batch.type_id is None:
+                return await self._client.plant_real_time(
+                    cast("tuple[str, ...]", batch.source_ids)
+                )
+            return await self._client.device_real_time(
+                batch.type_id, cast("tuple[int, ...]", batch.source_ids)
             )
-        return await self._client.device_real_time(
-            batch.type_id, cast("tuple[int, ...]", batch.source_ids)
-        )
+        except NorthboundError as err:
+            text = f"{type(err).__name__}: {err}"
+            self.last_errors[batch.group] = dt_util.utcnow(), text
+            raise
 
     def _follow(self, inventory: Inventory) -> None:
         """Batch a new inventory, unless it only confirms one that was in doubt.
