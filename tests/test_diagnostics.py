@@ -1,6 +1,7 @@
 """Tests of the diagnostics: what they tell of an account, whatever its state is."""
 
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pytest_homeassistant_custom_component.components.diagnostics import (
 from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.diagnostics import async_get_config_entry_diagnostics
 from homeassistant.const import __version__ as home_assistant_version
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
@@ -255,7 +257,11 @@ async def test_what_the_document_does_not_know(
 
 
 async def test_decisions_on_counters(
-    added: Account, simulator: Simulator, inverter: Device, download: Download
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    inverter: Device,
+    download: Download,
 ) -> None:
     """What was held back is told for a day, also after a restart."""
     held_back = simulator.clock.now()
@@ -270,6 +276,10 @@ async def test_decisions_on_counters(
     assert decision.pop("first") > held_back.isoformat()
     assert decision.pop("last") > held_back.isoformat()
     assert decision == {"verdict": "held back", "raw": 0.0, "readings": 2}
+    await added.poll(timedelta(days=1))
+    # The client's token has expired by now.
+    later = await async_get_config_entry_diagnostics(hass, added.entry)
+    assert "total_cap" not in later["readings"][INVERTER]["held_back_or_replaced"]
 
 
 async def _of_device(
