@@ -14,11 +14,13 @@ import pytest
 from custom_components.smartpvms.counters import (
     JITTER,
     PROOF_TIME,
+    REMEMBERED,
     Candidate,
     Counter,
     Level,
     Period,
     Place,
+    Verdict,
 )
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
@@ -271,6 +273,61 @@ def test_dark_day() -> None:
     feed(0.1, 1.2)
     assert set(feed(*(0.2 + n * 0.02 for n in range(40)))) == {1.2}
     assert feed(1.3) == [1.3]
+
+
+def _decisions(counter: Counter) -> list[tuple[Verdict, float, int]]:
+    restored = Counter.from_dict(
+        counter.period, json.loads(json.dumps(counter.as_dict()))
+    )
+    assert restored.decisions == counter.decisions
+    return [(each.verdict, each.raw, each.readings) for each in restored.decisions]
+
+
+def test_decisions() -> None:
+    """What was held back is remembered, the same in a row as one; the rest is not."""
+    feed = Feed(Period.LIFETIME)
+    feed(5000.0, 5000.1, 0.0, 0.0, -1.0, 5000.3, 0.0, 5000.4)
+    assert _decisions(feed.counter) == [
+        (Verdict.HELD_BACK, -1.0, 3),
+        (Verdict.HELD_BACK, 0.0, 1),
+    ]
+    first, second = feed.counter.decisions
+    assert (first.first, first.last) == (MORNING + 2 * POLL, MORNING + 4 * POLL)
+    assert second.first == second.last == MORNING + 6 * POLL
+
+
+def test_decision_on_a_false_rise() -> None:
+    """A rise or reset that was taken back is a decision."""
+    feed = Feed(Period.DAY)
+    feed(0.1, 1.2, 0.2)
+    assert _decisions(feed.counter) == [(Verdict.UNDONE, 0.2, 1)]
+
+
+def test_decision_on_a_new_level() -> None:
+    """So is a level that has proved itself."""
+    feed = Feed(Period.LIFETIME)
+    new = [0.1 + n * 0.5 for n in range(30)]
+    feed(5000.0, *new)
+    proof = PROOF_TIME // POLL
+    assert _decisions(feed.counter) == [
+        (Verdict.HELD_BACK, new[proof - 1], proof),
+        (Verdict.REPLACED, new[proof], 1),
+    ]
+
+
+def test_only_the_last_decisions() -> None:
+    """However often the API fails, few decisions are kept."""
+    feed = Feed(Period.LIFETIME)
+    feed(*(5000.0, 0.0) * 50)
+    assert len(feed.counter.decisions) == REMEMBERED
+    assert feed.counter.decisions[-1].last == feed.at - POLL
+
+
+def test_yesterdays_value_is_a_decision() -> None:
+    """The period before, reported after the reset, is held back as well."""
+    feed = Feed(Period.DAY, MIDNIGHT - POLL)
+    feed(20.0, 0.0, 20.0)
+    assert _decisions(feed.counter) == [(Verdict.HELD_BACK, 20.0, 1)]
 
 
 @pytest.mark.parametrize(("day", "hours"), [((2026, 3, 29), 23), ((2026, 10, 25), 25)])

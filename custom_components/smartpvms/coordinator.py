@@ -337,6 +337,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._passes = 0
         self._failing: set[str] = set()
         self._hindrances = hindrances
+        self.last_errors: dict[str, tuple[datetime, str]] = {}
+        """The last error of each group, and when it was."""
         self._failure: NorthboundError | None = None
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
@@ -371,6 +373,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             "meters": {**self._stored_meters, **meters},
             "next_pass": self.next_pass and epoch(self.next_pass),
         }
+
+    @property
+    def batches(self) -> list[Batch]:
+        """Return what is read together at present."""
+        return list(self._batches)
+
+    @property
+    def guards(self) -> Mapping[str, counters.Counter]:
+        """Return the guards of all counters that are shown, by unique id."""
+        return self._counters
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
@@ -421,13 +433,18 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return readings
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
-        if batch.type_id is None:
-            return await self._client.plant_real_time(
-                cast("tuple[str, ...]", batch.source_ids)
+        try:
+            if batch.type_id is None:
+                return await self._client.plant_real_time(
+                    cast("tuple[str, ...]", batch.source_ids)
+                )
+            return await self._client.device_real_time(
+                batch.type_id, cast("tuple[int, ...]", batch.source_ids)
             )
-        return await self._client.device_real_time(
-            batch.type_id, cast("tuple[int, ...]", batch.source_ids)
-        )
+        except NorthboundError as err:
+            text = f"{type(err).__name__}: {err}"
+            self.last_errors[batch.group] = dt_util.utcnow(), text
+            raise
 
     @callback
     def async_forget_removed(

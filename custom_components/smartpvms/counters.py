@@ -24,7 +24,7 @@ a counter at another moment than the plant's midnight, or a level was replaced.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 from typing import Any, Final, Self
@@ -38,6 +38,8 @@ PAUSE: Final = timedelta(minutes=30)
 # What looks impossible has proved itself when it has lasted and grown like this.
 PROOF_TIME: Final = timedelta(hours=2)
 PROOF_RISE: Final = 4 * JITTER
+# The last so many decisions are remembered.
+REMEMBERED: Final = 5
 
 
 class Period(Enum):
@@ -140,6 +142,47 @@ class Candidate:
         return self.has_grown and at - self.since >= PROOF_TIME
 
 
+class Verdict(Enum):
+    """What was decided on a reading that is not published as it is."""
+
+    HELD_BACK = "held back"
+    UNDONE = "the last rise or reset was false"
+    REPLACED = "new level accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What was decided on one or more readings in a row."""
+
+    verdict: Verdict
+    raw: float
+    """The last of the readings."""
+    first: datetime
+    last: datetime
+    readings: int
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` kept."""
+        return cls(
+            verdict=Verdict[state["verdict"]],
+            raw=float(state["raw"]),
+            first=datetime.fromisoformat(state["first"]),
+            last=datetime.fromisoformat(state["last"]),
+            readings=int(state["readings"]),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the decision as what JSON can hold."""
+        return {
+            "verdict": self.verdict.name,
+            "raw": self.raw,
+            "first": self.first.isoformat(),
+            "last": self.last.isoformat(),
+            "readings": self.readings,
+        }
+
+
 @dataclass(slots=True)
 class Counter:
     """The guard of one counter."""
@@ -157,6 +200,8 @@ class Counter:
     """When the last reading was."""
     stale: float | None = None
     """The last raw value of the period before."""
+    decisions: list[Decision] = field(default_factory=list)
+    """The last decisions on what could not be published as it was."""
 
     @classmethod
     def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
@@ -176,6 +221,7 @@ class Counter:
             ),
             read=_moment(state["read"]),
             stale=_number(state["stale"]),
+            decisions=[Decision.from_dict(each) for each in state["decisions"]],
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -193,6 +239,7 @@ class Counter:
             },
             "read": self.read and self.read.isoformat(),
             "stale": self.stale,
+            "decisions": [decision.as_dict() for decision in self.decisions],
         }
 
     def update(
@@ -206,7 +253,9 @@ class Counter:
         self.pass_time(at, place.zone)
         if self.level is None:
             self._begin(raw, at, place.zone)
-        elif raw >= 0 and not self._is_stale(raw, self.level):
+        elif raw < 0 or self._is_stale(raw, self.level):
+            self._decide(Verdict.HELD_BACK, raw, at)
+        else:
             self._follow(raw, at, place, self.level, live)
         self.read = at
         return self.value
@@ -253,6 +302,7 @@ class Counter:
             self._publish(level.risen(raw, at, live))
         elif before is not None and before.leads_to(raw, at, place):
             self.before = None
+            self._decide(Verdict.UNDONE, raw, at)
             self._publish(before.risen(raw, at, live))
         elif reset:
             self.before = level
@@ -301,7 +351,9 @@ class Counter:
             candidate = Candidate(Level(raw, 0.0, at, at, level.reset_seen), raw, at)
         self.candidate = candidate
         if not candidate.proved(at):
+            self._decide(Verdict.HELD_BACK, raw, at)
             return
+        self._decide(Verdict.REPLACED, raw, at)
         gained = candidate.level.raw - candidate.first
         if candidate.first <= place.most(level.confirmed, candidate.since):
             gained += candidate.first
@@ -311,6 +363,15 @@ class Counter:
                 candidate.level, offset=level.counted + gained - candidate.level.raw
             )
         )
+
+    def _decide(self, verdict: Verdict, raw: float, at: datetime) -> None:
+        """Remember a decision; the same on the reading before is one with it."""
+        decision = Decision(verdict, raw, at, at, 1)
+        last = self.decisions[-1] if self.decisions else None
+        if last and last.verdict is verdict and last.last == self.read:
+            decision = replace(last, raw=raw, last=at, readings=last.readings + 1)
+            self.decisions.pop()
+        self.decisions = [*self.decisions[1 - REMEMBERED :], decision]
 
     def _publish(self, level: Level) -> None:
         self.level = level

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+import re
 from typing import Any, Final
 
 from homeassistant.components.binary_sensor import (
@@ -35,6 +36,11 @@ from homeassistant.const import (
 
 from .counters import Period
 from .northbound import DataItems, DeviceType, moment, number
+
+# Words, perhaps numbered: no code, no serial number, no address.
+_KEY: Final = re.compile(
+    r"(?=.{1,64}$)[a-z]+\d{0,2}(_[a-z]+\d{0,2}|_\d{1,2})*", re.IGNORECASE | re.ASCII
+)
 
 # What a kilowatt-hour costs at the most, in the smallest of the world's currencies.
 DEAREST: Final = 1000.0
@@ -560,8 +566,18 @@ BINARY_SENSORS: Final = {
 }
 
 
-def undocumented(key: str) -> ItemSensorDescription:
-    """Describe a number that the document does not know, under its raw key."""
+def sensors(type_id: int | None) -> Mapping[str, ItemSensorDescription]:
+    """Return the sensors of a device type; without a type, those of plants."""
+    return PLANT_SENSORS if type_id is None else DEVICE_SENSORS.get(type_id, {})
+
+
+def undocumented(key: str) -> ItemSensorDescription | None:
+    """Describe a number that the document does not know, under its raw key.
+
+    The key becomes a name that everybody sees, so it has to look like one.
+    """
+    if not _KEY.fullmatch(key):
+        return None
     return ItemSensorDescription(
         key=key,
         name=key,

@@ -98,7 +98,10 @@ def async_add_reported_items(
                     yield entity
 
     def reported() -> Iterator[Entity]:
+        inventory = entry.runtime_data.inventory.data
         for source_id, reading in coordinator.data.items():
+            if not inventory.names(source_id):
+                continue
             keys = created.setdefault(source_id, set())
             for key in reading.items.keys() - keys:
                 if entity := create(source_id, key, reading):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers import issue_registry as ir
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
@@ -38,7 +38,7 @@ def async_update_issues(
     """Show the issues that an account has, and no others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
-        for name, key, placeholders in _issues(access, hindrances)
+        for name, key, placeholders in _issues(hass, entry, access, hindrances)
     }
     documentation = async_get_loaded_integration(hass, DOMAIN).documentation
     for issue_id, (key, placeholders) in issues.items():
@@ -71,7 +71,12 @@ def _delete(hass: HomeAssistant, entry: SmartPvmsConfigEntry, keep: set[str]) ->
             ir.async_delete_issue(hass, DOMAIN, issue_id)
 
 
-def _issues(access: Access, hindrances: Hindrances) -> Iterator[Issue]:
+def _issues(
+    hass: HomeAssistant,
+    entry: SmartPvmsConfigEntry,
+    access: Access,
+    hindrances: Hindrances,
+) -> Iterator[Issue]:
     if len(access.recent_takings) >= TAKINGS:
         yield "session_taken", "session_taken", {}
     if access.refused_code in (20002, 20003):
@@ -89,5 +94,9 @@ def _issues(access: Access, hindrances: Hindrances) -> Iterator[Issue]:
                 "permission": _PERMISSIONS.get(interface, interface),
             },
         )
+    devices = dr.async_get(hass)
     for code, name in hindrances.unauthorized.items():
-        yield f"not_authorized_{code}", "not_authorized", {"plant": name}
+        device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
+        # Everybody who gets the diagnostics sees the ids of issues.
+        plant = device.id if device else "new_plants"
+        yield f"not_authorized_{plant}", "not_authorized", {"plant": name}

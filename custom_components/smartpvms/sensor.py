@@ -1,6 +1,5 @@
 """Sensors: every data item that is a number, a state or a moment."""
 
-from collections.abc import Mapping
 from typing import Final, override
 
 from homeassistant.components.sensor import SensorDeviceClass, SensorEntity
@@ -13,10 +12,9 @@ from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
 from .counters import Period, Place
 from .descriptions import (
     BINARY_SENSORS,
-    DEVICE_SENSORS,
-    PLANT_SENSORS,
     ItemSensorDescription,
     Value,
+    sensors,
     undocumented,
 )
 from .entity import ItemEntity, async_add_reported_items
@@ -39,17 +37,13 @@ async def async_setup_entry(
     coordinator = entry.runtime_data.real_time
     inventory = entry.runtime_data.inventory
 
-    def documented(source_id: SourceId) -> Mapping[str, ItemSensorDescription]:
-        if isinstance(source_id, str):
-            return PLANT_SENSORS
-        return DEVICE_SENSORS.get(inventory.data.devices[source_id].type_id, {})
-
     def create(
         source_id: SourceId, key: str, reading: Reading | None
     ) -> ItemSensor | None:
-        if key in BINARY_SENSORS:
+        documented = sensors(inventory.data.type_of(source_id))
+        description = documented.get(key) or undocumented(key)
+        if key in BINARY_SENSORS or description is None:
             return None
-        description = documented(source_id).get(key) or undocumented(key)
         if reading is not None:
             value = value_in(reading, description)
             if value is None or (value == 0 and not description.appears_with_zero):

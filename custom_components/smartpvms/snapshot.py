@@ -45,6 +45,12 @@ class Inventory:
             return self.plants[source_id]
         return self.plants[self.devices[source_id].plant_code]
 
+    def type_of(self, source_id: SourceId) -> int | None:
+        """Return the type of a device; `None` for plants."""
+        if isinstance(source_id, str):
+            return None
+        return self.devices[source_id].type_id
+
     def names(self, source_id: SourceId) -> bool:
         """Return whether a plant or device is listed."""
         return source_id in self.plants or source_id in self.devices

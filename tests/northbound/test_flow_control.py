@@ -106,6 +106,46 @@ def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
     call(flow_control, "getStationRealKpi")
 
 
+def test_usage(freezer: FrozenDateTimeFactory) -> None:
+    """It tells how much of which quota is used, and when the next call may be made."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 120, 39: 1})
+    call(flow_control, "login")
+    call(flow_control, "getDevRealKpi", 38)
+    call(flow_control, "getDevRealKpi", 39)
+    call(flow_control, "unheard-of")
+    freezer.tick(100)
+    inverters, batteries = flow_control.usages("getDevRealKpi")
+    assert (inverters.type_id, inverters.calls, inverters.quota.calls) == (38, 1, 2)
+    assert inverters.wait == 0
+    assert (batteries.type_id, batteries.calls, batteries.quota.calls) == (39, 1, 1)
+    assert batteries.wait == pytest.approx(200 + MARGIN)
+    freezer.tick(200 + MARGIN)
+    assert [usage.calls for usage in flow_control.usages("getDevRealKpi")] == [0, 0]
+    assert [usage.calls for usage in flow_control.usages("login")] == [1]
+    assert flow_control.usages("unheard-of") == []
+
+
+def test_refusals_are_remembered_for_a_day(freezer: FrozenDateTimeFactory) -> None:
+    """Whatever was refused, and through restarts; what was not sent was not refused."""
+    flow_control = FlowControl()
+    refuse(flow_control, "getStationRealKpi")
+    with pytest.raises(RateLimited):
+        call(flow_control, "getStationRealKpi")
+    freezer.tick(3600)
+    refuse(flow_control, "getDevRealKpi", 429)
+    flow_control = _restart(flow_control)
+
+    def refused() -> list[tuple[str, int | None]]:
+        return [(refusal.interface, refusal.code) for refusal in flow_control.refusals]
+
+    assert refused() == [("getStationRealKpi", 407), ("getDevRealKpi", 429)]
+    freezer.tick(86400 - 3600)
+    assert refused() == [("getDevRealKpi", 429)]
+    freezer.tick(3600)
+    assert refused() == []
+
+
 def test_each_type_has_its_part() -> None:
     """Inverter, battery and meter are three calls in five minutes."""
     flow_control = FlowControl()

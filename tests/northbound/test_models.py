@@ -169,7 +169,7 @@ def test_plant() -> None:
 def test_plant_without_a_usable_date(date: object) -> None:
     """A connection date without an offset says nothing about the plant's zone."""
     plant = parse_plant({"plantCode": "NE=1", "gridConnectionDate": date})
-    assert plant == Plant("NE=1", "NE=1", None, None)
+    assert plant == Plant("NE=1", "Plant", None, None)
 
 
 @pytest.mark.parametrize(("megawatts", "capacity"), [(0.005, 5.0), (None, None)])
@@ -204,6 +204,16 @@ def test_device() -> None:
     assert parse_device(row | {"model": "SUN2000-8K-MAP0"}).model == "SUN2000-8K-MAP0"  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize(
+    ("type_id", "name"), [(38, "Residential inverter"), (4711, "Device")]
+)
+def test_device_without_a_name(type_id: int, name: str) -> None:
+    """An id is no name that everybody may see."""
+    device = parse_device({"id": 7, "devTypeId": type_id, "stationCode": "NE=1"})
+    assert device
+    assert device.name == name
+
+
 def test_device_without_details() -> None:
     """Batteries and meters have no serial number, model or version."""
     device = parse_device(
@@ -216,7 +226,7 @@ def test_device_without_details() -> None:
         }
     )
     assert device == Device(
-        1000000035436846, 39, "1000000035436846", "NE=1", None, None, None
+        1000000035436846, 39, "Residential battery", "NE=1", None, None, None
     )
 
 

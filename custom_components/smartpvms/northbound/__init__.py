@@ -25,6 +25,7 @@ from .models import (
     RealTimeKpis,
     moment,
     number,
+    text,
 )
 from .session import Access, Session
 
@@ -57,4 +58,5 @@ __all__ = [
     "moment",
     "northbound_host",
     "number",
+    "text",
 ]

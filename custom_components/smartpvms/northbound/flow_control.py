@@ -53,6 +53,35 @@ class Quota:
     window: float
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """How far a quota is used: a device type's part where each has its own."""
+
+    type_id: int | None
+    calls: int
+    quota: Quota
+    wait: float
+    """The seconds until the next call."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A call that the server refused."""
+
+    interface: str
+    code: int | None
+    at: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the refusal as what JSON can hold."""
+        return asdict(self) | {"at": epoch(self.at)}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        return cls(**{**state, "at": past(state["at"])})
+
+
 @dataclass(slots=True)
 class Interface:
     """What is known of the calls to one interface; moments are monotonic seconds."""
@@ -107,6 +136,11 @@ class Interface:
             self.widening = 0.0
         return window * (1 + self.widening) + MARGIN
 
+    def counting(self, type_id: int | None, window: float, now: float) -> list[float]:
+        """Return when the calls were made that count in a window now."""
+        since = now - self.span(window, now)
+        return [at for called, at in self.calls if called == type_id and at > since]
+
 
 class FlowControl:
     """Knows of every call of an account, and who may call when."""
@@ -118,6 +152,7 @@ class FlowControl:
         self._interfaces: dict[str, Interface] = {}
         self._stopped_until = 0.0
         self._stops = 0
+        self._refusals: list[Refusal] = []
 
     def measure(self, plants: int, devices: Mapping[int, int]) -> None:
         """Take the account's size, which its quotas follow: devices by type."""
@@ -155,6 +190,32 @@ class FlowControl:
         """Return the interfaces that may not be called any more today."""
         return [name for name, known in self._interfaces.items() if known.used_up]
 
+    @property
+    def interfaces(self) -> Mapping[str, Interface]:
+        """Return what is known of each interface that was called."""
+        return self._interfaces
+
+    @property
+    def refusals(self) -> list[Refusal]:
+        """Return what the server refused in the last day."""
+        day_ago = time.monotonic() - DAY
+        return [refusal for refusal in self._refusals if refusal.at > day_ago]
+
+    def usages(self, interface: str) -> list[Usage]:
+        """Return how far the quota of an interface that was called is used."""
+        now = time.monotonic()
+        known = self._interfaces[interface]
+        return [
+            Usage(
+                type_id,
+                len(known.counting(type_id, quota.window, now)),
+                quota,
+                self.wait(interface, type_id),
+            )
+            for type_id in dict.fromkeys(called for called, _ in known.calls)
+            if (quota := self.quota(interface, type_id)) is not None
+        ]
+
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> float:
@@ -165,14 +226,9 @@ class FlowControl:
             return max(self._stopped_until - now, 0.0)
         moments = [self._stopped_until, known.stopped_until]
         if (quota := self.quota(interface, type_id)) is not None:
-            span = known.span(quota.window, now)
-            calls = [
-                at
-                for called, at in known.calls
-                if called == type_id and at > now - span
-            ]
+            calls = known.counting(type_id, quota.window, now)
             if (excess := len(calls) - (quota.calls - reserve)) >= 0:
-                moments.append(calls[excess] + span)
+                moments.append(calls[excess] + known.span(quota.window, now))
         if known.minutely and known.calls:
             moments.append(known.calls[-1][1] + known.span(MINUTE, now))
         return max(max(moments) - now, 0.0)
@@ -246,6 +302,7 @@ class FlowControl:
     ) -> None:
         """Stop what was refused."""
         now = time.monotonic()
+        self._refusals = [*self.refusals, Refusal(interface, refusal.code, now)]
         if refusal.code in SYSTEM_LIMIT:
             patience = min(MINUTE * 2**self._stops, MOST_SYSTEM_PATIENCE)
             self._stops += 1
@@ -295,6 +352,7 @@ class FlowControl:
         return {
             "stopped_until": epoch(self._stopped_until),
             "stops": self._stops,
+            "refusals": [refusal.as_dict() for refusal in self._refusals],
             "interfaces": {
                 name: known.as_dict() for name, known in self._interfaces.items()
             },
@@ -306,6 +364,9 @@ class FlowControl:
         flow_control = cls()
         flow_control._stopped_until = coming(state["stopped_until"])
         flow_control._stops = int(state["stops"])
+        flow_control._refusals = [
+            Refusal.from_dict(refusal) for refusal in state["refusals"]
+        ]
         flow_control._interfaces = {
             name: Interface.from_dict(known)
             for name, known in state["interfaces"].items()

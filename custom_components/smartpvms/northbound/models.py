@@ -14,6 +14,9 @@ _NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
+# Codes and ids are no names: names are for everybody to see.
+_PLANT = "Plant"
+_DEVICE = "Device"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
 
 
@@ -177,7 +180,7 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
         return None
     return Plant(
         code=code,
-        name=text(row.get("plantName")) or code,
+        name=text(row.get("plantName")) or _PLANT,
         capacity=number(row.get("capacity")),
         grid_connection=_iso(row.get("gridConnectionDate")),
         address=text(row.get("plantAddress")),
@@ -192,7 +195,7 @@ def parse_station(row: Mapping[str, object]) -> Plant | None:
     megawatts = number(row.get("capacity"))
     return Plant(
         code=code,
-        name=text(row.get("stationName")) or code,
+        name=text(row.get("stationName")) or _PLANT,
         capacity=None if megawatts is None else megawatts * 1000,
         grid_connection=None,
         address=text(row.get("stationAddr")),
@@ -209,7 +212,7 @@ def parse_device(row: Mapping[str, object]) -> Device | None:
     return Device(
         id=device_id,
         type_id=type_id,
-        name=text(row.get("devName")) or str(device_id),
+        name=text(row.get("devName")) or DEVICE_TYPE_NAMES.get(type_id, _DEVICE),
         plant_code=plant_code,
         serial_number=text(row.get("esnCode")),
         model=text(row.get("model")) or text(row.get("invType")),

@@ -325,8 +325,9 @@ class Session:
                 return response, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             sent = not isinstance(err, aiohttp.ClientConnectorError)
-            # The text of the original error names the host.
-            raise ConnectionFailed(type(err).__name__, sent=sent) from None
+            failure = ConnectionFailed(type(err).__name__, sent=sent)
+        # Not in the handler: the original error names the host.
+        raise failure
 
 
 def _type_of(parameters: Mapping[str, object]) -> int | None:

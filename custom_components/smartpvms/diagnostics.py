@@ -1,0 +1,325 @@
+"""Diagnostics: what somebody else needs to find a fault, and nothing about anybody.
+
+Nothing is shown as the server has sent it but numbers of data items that the document
+knows, and the words by which it says that there is none. Plants and devices are
+numbered in the order of the server's lists.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+import time
+from typing import Any, Final
+
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.const import __version__ as home_assistant_version
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import device_registry as dr
+from homeassistant.loader import async_get_loaded_integration
+from homeassistant.util import dt as dt_util
+
+from . import KNOWN_ACCOUNTS
+from .const import CONF_CURRENCY, CONF_PLANTS, DOMAIN
+from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry, source_name
+from .counters import Decision
+from .descriptions import BINARY_SENSORS, sensors, undocumented
+from .northbound import DEVICE_TYPE_NAMES, Access, number, text
+from .northbound.flow_control import FlowControl, Interface
+from .snapshot import Inventory, Reading, SourceId
+
+# Which decisions on counters are shown.
+_LATELY: Final = timedelta(days=1)
+# No measurement is this large; telephone and serial numbers are, and so are moments in
+# milliseconds, which are of this century.
+_TOO_LARGE: Final = 1e9
+_THIS_CENTURY: Final = 946_684_800_000
+
+_KINDS: Final[Mapping[type, str]] = {
+    type(None): "null",
+    bool: "truth value",
+    int: "number",
+    float: "number",
+    str: "text",
+    list: "list",
+    dict: "object",
+}
+
+
+async def async_get_config_entry_diagnostics(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry
+) -> Mapping[str, Any]:
+    """Return what is known of an account, also if it is not loaded."""
+    known = _account(hass, entry)
+    if entry.state is not ConfigEntryState.LOADED:
+        return known
+    inventory = entry.runtime_data.inventory.data
+    labels = _labels(inventory)
+    return {
+        **known,
+        "inventory": _inventory(entry),
+        "groups": _groups(entry, labels),
+        "readings": {
+            label: _source(entry, source_id) for source_id, label in labels.items()
+        },
+    }
+
+
+async def async_get_device_diagnostics(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
+) -> Mapping[str, Any]:
+    """Return what is known of a plant or device, and of its account."""
+    known = _account(hass, entry)
+    if entry.state is not ConfigEntryState.LOADED:
+        return known
+    name = source_name(device)
+    labels = _labels(entry.runtime_data.inventory.data)
+    # Nothing, if the device is not listed any more.
+    own = {key: label for key, label in labels.items() if str(key) == name}
+    return {
+        **known,
+        "groups": _groups(entry, own),
+        "readings": {
+            label: _source(entry, source_id) for source_id, label in own.items()
+        },
+    }
+
+
+def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    chosen = entry.options.get(CONF_PLANTS)
+    account = hass.data.get(KNOWN_ACCOUNTS, {}).get(entry.unique_id)
+    return {
+        "versions": {
+            "integration": str(async_get_loaded_integration(hass, DOMAIN).version),
+            "home_assistant": home_assistant_version,
+        },
+        "entry": {
+            "state": entry.state.value,
+            "error": entry.error_reason_translation_key,
+            "chosen_plants": None if chosen is None else len(chosen),
+            "currency": entry.options.get(CONF_CURRENCY, hass.config.currency),
+        },
+        "session": account and _session(account.access),
+        "flow_control": account and _flow_control(account.access.flow_control),
+    }
+
+
+def _session(access: Access) -> dict[str, Any]:
+    return {
+        "usable": access.usable,
+        "taken_by_others_in_the_last_hour": len(access.recent_takings),
+        "refused_code": access.refused_code,
+        "locks": access.locks,
+        "silences": access.silences,
+        "losses": access.losses,
+        "pause": round(access.pause, 1),
+    }
+
+
+def _flow_control(flow_control: FlowControl) -> dict[str, Any]:
+    now = time.monotonic()
+    return {
+        "interfaces": {
+            name: _interface(flow_control, name, known)
+            for name, known in flow_control.interfaces.items()
+        },
+        "refused_in_the_last_day": [
+            {
+                "interface": refusal.interface,
+                "code": refusal.code,
+                "age": round(now - refusal.at, 1),
+            }
+            for refusal in flow_control.refusals
+        ],
+    }
+
+
+def _interface(
+    flow_control: FlowControl, name: str, known: Interface
+) -> dict[str, Any]:
+    return {
+        "quotas": [
+            {
+                "device_type": usage.type_id and _type_name(usage.type_id),
+                "calls": usage.calls,
+                "allowed": usage.quota.calls,
+                "window": usage.quota.window,
+                "next_in": round(usage.wait, 1),
+            }
+            for usage in flow_control.usages(name)
+        ],
+        "stopped_for": round(max(known.stopped_until - time.monotonic(), 0.0), 1),
+        "refusals_in_a_row": known.refusals,
+        "used_up": known.used_up,
+        "widening": known.widening,
+        "minutely": known.minutely,
+    }
+
+
+def _type_name(type_id: int) -> str:
+    return f"{DEVICE_TYPE_NAMES.get(type_id, 'unknown')} ({type_id})"
+
+
+def _labels(inventory: Inventory) -> dict[SourceId, str]:
+    """Return neutral names of all plants and devices."""
+    labels: dict[SourceId, str] = {
+        code: f"plant {n}" for n, code in enumerate(inventory.plants, 1)
+    }
+    for n, device in enumerate(inventory.devices.values(), 1):
+        name = DEVICE_TYPE_NAMES.get(device.type_id, f"type {device.type_id}")
+        labels[device.id] = f"device {n} ({name})"
+    return labels
+
+
+def _inventory(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    coordinator = entry.runtime_data.inventory
+    inventory = coordinator.data
+    types = Counter(device.type_id for device in inventory.devices.values())
+    error = coordinator.last_exception
+    return {
+        "plants": len(inventory.plants),
+        "offered_plants": len(inventory.offered),
+        "devices": {_type_name(type_id): n for type_id, n in sorted(types.items())},
+        "missing": len(inventory.missing),
+        "age": _age(inventory.listed),
+        "error": error.translation_key
+        if isinstance(error, HomeAssistantError)
+        else error and type(error).__name__,
+    }
+
+
+def _groups(
+    entry: SmartPvmsConfigEntry, labels: Mapping[SourceId, str]
+) -> list[dict[str, Any]]:
+    real_time = entry.runtime_data.real_time
+    return [
+        _group(real_time, batch.group, members)
+        for batch in real_time.batches
+        if (
+            members := {
+                source_id: labels[source_id]
+                for source_id in batch.source_ids
+                if source_id in labels
+            }
+        )
+    ]
+
+
+def _group(
+    real_time: RealTimeCoordinator, group: str, members: Mapping[SourceId, str]
+) -> dict[str, Any]:
+    ages = [
+        _age(real_time.data[source_id].received)
+        for source_id in members
+        if source_id in real_time.data
+    ]
+    last_error = None
+    if group in real_time.last_errors:
+        at, error = real_time.last_errors[group]
+        last_error = {"error": error, "age": _age(at)}
+    return {
+        "group": group,
+        "members": list(members.values()),
+        "youngest": min(ages, default=None),
+        "oldest": max(ages, default=None),
+        "last_error": last_error,
+    }
+
+
+def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
+    """Return the last reading of a plant or device, and what its guards decided."""
+    real_time = entry.runtime_data.real_time
+    type_id = entry.runtime_data.inventory.data.type_of(source_id)
+    reading = real_time.data.get(source_id)
+    decisions = {
+        key: [_decision(each) for each in guard.decisions if _is_recent(each)]
+        for key in sensors(type_id)
+        if (guard := real_time.guards.get(f"{source_id}_{key}"))
+    }
+    return {
+        "reading": reading and _reading(reading, type_id),
+        "held_back_or_replaced": {key: each for key, each in decisions.items() if each},
+    }
+
+
+def _reading(reading: Reading, type_id: int | None) -> dict[str, Any]:
+    documented = {**BINARY_SENSORS, **sensors(type_id)}
+    others = {
+        key: _kind(raw) for key, raw in reading.items.items() if key not in documented
+    }
+    return {
+        "age": _age(reading.received),
+        "server_clock_ahead": _seconds(reading.server_time - reading.received),
+        "live": reading.live,
+        "disconnected": reading.disconnected,
+        "items": {
+            key: _shown(
+                raw, moment=documented[key].device_class == SensorDeviceClass.TIMESTAMP
+            )
+            for key, raw in reading.items.items()
+            if key in documented
+        },
+        "unknown_states": {
+            key: _shown(raw)
+            for key, raw in reading.items.items()
+            if number(raw) is not None and not _is_known(key, raw, type_id)
+        },
+        "undocumented": {
+            key: kind for key, kind in others.items() if undocumented(key) is not None
+        },
+        "other_keys": sum(undocumented(key) is None for key in others),
+    }
+
+
+def _is_known(key: str, raw: object, type_id: int | None) -> bool:
+    """Return whether the tables know a state; what is no state counts as known."""
+    if key in BINARY_SENSORS:
+        return number(raw) in (0, 1)
+    description = sensors(type_id).get(key)
+    if description is None or description.device_class != SensorDeviceClass.ENUM:
+        return True
+    return description.read(raw) is not None
+
+
+def _shown(raw: object, *, moment: bool = False) -> object:
+    """Return the value of a documented item, or what it is if it should not be."""
+    value = number(raw)
+    if value is None:
+        harmless = raw is None or isinstance(raw, bool) or _is_placeholder(raw)
+    else:
+        harmless = abs(value) < _TOO_LARGE or (
+            moment and _THIS_CENTURY <= value <= time.time() * 1000
+        )
+    return raw if harmless else f"<{_kind(raw)}>"
+
+
+def _is_placeholder(raw: object) -> bool:
+    """Return whether a raw value is a word by which the server says nothing."""
+    return isinstance(raw, str) and text(raw) is None
+
+
+def _kind(raw: object) -> str:
+    return _KINDS[type(raw)]
+
+
+def _decision(decision: Decision) -> dict[str, Any]:
+    return {
+        "verdict": decision.verdict.value,
+        "raw": _shown(decision.raw),
+        "first": decision.first.isoformat(),
+        "last": decision.last.isoformat(),
+        "readings": decision.readings,
+    }
+
+
+def _is_recent(decision: Decision) -> bool:
+    return dt_util.utcnow() - decision.last < _LATELY
+
+
+def _age(at: datetime) -> float:
+    return _seconds(dt_util.utcnow() - at)
+
+
+def _seconds(span: timedelta) -> float:
+    return round(span.total_seconds(), 1)

@@ -1,0 +1,74 @@
+"""System health: whether the servers answer, and what is left of the quotas."""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Any, Final
+
+from homeassistant.components import system_health
+from homeassistant.const import CONF_HOST
+from homeassistant.core import HomeAssistant, callback
+
+from . import KNOWN_ACCOUNTS
+from .const import DOMAIN
+from .northbound import base_url
+from .northbound.flow_control import FlowControl
+
+# What the calls to an interface are shown as, in this order.
+_CALLS: Final = {
+    "login": "logins",
+    "stations": "plant_list_calls",
+    "getStationList": "old_plant_list_calls",
+    "getDevList": "device_list_calls",
+    "getStationRealKpi": "real_time_plant_calls",
+    "getDevRealKpi": "real_time_device_calls",
+    "getDevHistoryKpi": "device_history_calls",
+}
+
+
+@callback
+def async_register(
+    hass: HomeAssistant, register: system_health.SystemHealthRegistration
+) -> None:
+    """Register the information."""
+    register.async_register_info(_info)
+
+
+async def _info(hass: HomeAssistant) -> dict[str, Any]:
+    """Return the information: of several accounts, one after another."""
+    entries = hass.config_entries.async_entries(DOMAIN)
+    accounts = hass.data.get(KNOWN_ACCOUNTS, {})
+    flow_controls = [
+        accounts[entry.unique_id].access.flow_control
+        for entry in entries
+        if entry.unique_id in accounts
+    ]
+    hosts = dict.fromkeys(str(base_url(entry.data[CONF_HOST])) for entry in entries)
+    info: dict[str, Any] = {
+        "accounts": len(entries),
+        "can_reach_server": _can_reach(hass, hosts),
+    }
+    for interface, key in _CALLS.items():
+        used = [
+            _used(flow_control, interface)
+            for flow_control in flow_controls
+            if interface in flow_control.interfaces
+        ]
+        if used:
+            info[key] = ", ".join(used)
+    info["refusals"] = sum(len(each.refusals) for each in flow_controls)
+    return info
+
+
+async def _can_reach(hass: HomeAssistant, hosts: Iterable[str]) -> str | dict[str, str]:
+    """Return "ok" if all hosts can be reached, or what is wrong with one of them."""
+    results = await asyncio.gather(
+        *(system_health.async_check_can_reach_url(hass, host) for host in hosts)
+    )
+    return next((result for result in results if result != "ok"), "ok")
+
+
+def _used(flow_control: FlowControl, interface: str) -> str:
+    """Return how many calls are used, of how many."""
+    usages = flow_control.usages(interface)
+    calls = sum(usage.calls for usage in usages)
+    return f"{calls}/{sum(usage.quota.calls for usage in usages)}"
