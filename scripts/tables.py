@@ -60,7 +60,7 @@ def _texts(component: Path) -> dict[str, Any]:
 
 _OWN: Final = _texts(ROOT / "custom_components" / "smartpvms")["entity"]
 _CLASSES: Final = {
-    platform: _texts(Path(module.__file__).parent)["entity_component"]
+    platform: _texts(Path(module.__path__[0]))["entity_component"]
     for platform, module in (
         (Platform.BINARY_SENSOR, binary_sensor),
         (Platform.SENSOR, sensor),
