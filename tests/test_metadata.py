@@ -1,67 +1,66 @@
-"""Tests of what is not code: manifest, translations and tables in step with it."""
+"""Tests of what hassfest, the HACS action and the brands rules look at, offline."""
 
-import ast
-from collections.abc import Iterator
+from importlib import import_module
 import json
 from pathlib import Path
 import re
-from string import Formatter
+import struct
+import tomllib
 from typing import Any, Final
 
 import pytest
 
+from custom_components.smartpvms import PLATFORMS
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.descriptions import (
-    BINARY_SENSORS,
-    DEVICE_SENSORS,
-    PLANT_SENSORS,
-    ItemSensorDescription,
-)
-from custom_components.smartpvms.errors import as_update_error, explain
-from custom_components.smartpvms.northbound import (
-    AccountLocked,
-    ConnectionFailed,
-    DeviceType,
-    InvalidCredentials,
-    MalformedResponse,
-    NorthboundError,
-    PermissionDenied,
-    RateLimited,
-    RequestRejected,
-    ServerBusy,
-    SessionTaken,
-)
+from homeassistant.const import Platform
+from homeassistant.util.yaml import load_yaml_dict
 
-ROOT: Final = Path(__file__).parent.parent
-COMPONENT: Final = ROOT / "custom_components" / DOMAIN
-ENGLISH: Final = json.loads((COMPONENT / "translations" / "en.json").read_text())
-MANIFEST: Final = json.loads((COMPONENT / "manifest.json").read_text())
+from .component import COMPONENT, ROOT, read_json
 
-ERRORS: Final[list[NorthboundError]] = [
-    AccountLocked(),
-    ConnectionFailed(),
-    InvalidCredentials(20400),
-    InvalidCredentials(20002),
-    MalformedResponse(),
-    PermissionDenied("stations"),
-    RateLimited(61),
-    RequestRejected(20009),
-    ServerBusy(),
-    SessionTaken(),
-]
+MANIFEST: Final = read_json("manifest.json")
+HACS: Final[dict[str, Any]] = json.loads((ROOT / "hacs.json").read_text())
 
+MANIFEST_KEYS: Final = {
+    *("domain", "name", "after_dependencies", "bluetooth", "codeowners"),
+    *("config_flow", "dependencies", "dhcp", "disabled", "documentation"),
+    *("homekit", "import_executor", "integration_type", "iot_class"),
+    *("issue_tracker", "loggers", "mqtt", "quality_scale", "requirements"),
+    *("single_config_entry", "ssdp", "usb", "version", "zeroconf"),
+}
+REQUIRED_BY_HACS: Final = {
+    *("codeowners", "documentation", "domain", "issue_tracker", "name", "version"),
+}
+HACS_KEYS: Final = {
+    *("content_in_root", "country", "filename", "hacs", "hide_default_branch"),
+    *("homeassistant", "name", "persistent_directory", "render_readme"),
+    "zip_release",
+}
 
-def _sensors() -> Iterator[ItemSensorDescription]:
-    for table in (PLANT_SENSORS, *DEVICE_SENSORS.values()):
-        yield from table.values()
-
-
-def _leaves(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
-    if isinstance(node, str):
-        yield path, node
-        return
-    for key, value in node.items():
-        yield from _leaves(value, f"{path}.{key}")
+BRONZE: Final = {
+    *("action-setup", "appropriate-polling", "brands", "common-modules"),
+    *("config-flow", "config-flow-test-coverage", "dependency-transparency"),
+    *("docs-actions", "docs-conditions", "docs-high-level-description"),
+    *("docs-installation-instructions", "docs-removal-instructions"),
+    *("docs-triggers", "entity-event-setup", "entity-unique-id"),
+    *("has-entity-name", "runtime-data", "test-before-configure"),
+    *("test-before-setup", "unique-config-entry"),
+}
+SILVER: Final = {
+    *("action-exceptions", "config-entry-unloading"),
+    *("docs-configuration-parameters", "docs-installation-parameters"),
+    *("entity-unavailable", "integration-owner", "log-when-unavailable"),
+    *("parallel-updates", "reauthentication-flow", "test-coverage"),
+}
+GOLD: Final = {
+    *("devices", "diagnostics", "discovery", "discovery-update-info"),
+    *("docs-data-update", "docs-examples", "docs-known-limitations"),
+    *("docs-supported-devices", "docs-supported-functions"),
+    *("docs-troubleshooting", "docs-use-cases", "dynamic-devices"),
+    *("entity-category", "entity-device-class", "entity-disabled-by-default"),
+    *("entity-translations", "exception-translations", "icon-translations"),
+    *("reconfiguration-flow", "repair-issues", "stale-devices"),
+}
+PLATINUM: Final = {"async-dependency", "inject-websession", "strict-typing"}
 
 
 def test_manifest() -> None:
@@ -69,94 +68,122 @@ def test_manifest() -> None:
     keys = list(MANIFEST)
     assert keys[:2] == ["domain", "name"]
     assert keys[2:] == sorted(keys[2:])
+    assert REQUIRED_BY_HACS <= set(keys) <= MANIFEST_KEYS
     assert MANIFEST["domain"] == DOMAIN == COMPONENT.name
     assert MANIFEST["requirements"] == []
     assert MANIFEST["integration_type"] == "hub"
     assert MANIFEST["iot_class"] == "cloud_polling"
     assert MANIFEST["config_flow"] is True
-    assert re.fullmatch(r"\d+\.\d+\.\d+", MANIFEST["version"])
-    assert all(owner.startswith("@") for owner in MANIFEST["codeowners"])
+    assert (COMPONENT / "config_flow.py").is_file()
+    assert MANIFEST["codeowners"]
+    assert all(re.fullmatch(r"@[\w-]+", owner) for owner in MANIFEST["codeowners"])
 
 
-def test_every_sensor_has_a_name() -> None:
-    """Sensors and their translations name the same keys, and the same placeholders."""
-    translated = ENGLISH["entity"]["sensor"]
-    assert {sensor.translation_key for sensor in _sensors()} == set(translated)
-    for sensor in _sensors():
-        assert sensor.translation_key
-        name = translated[sensor.translation_key]["name"]
-        fields = {field for _, field, _, _ in Formatter().parse(name) if field}
-        assert fields == set(sensor.translation_placeholders or {})
+def test_addresses() -> None:
+    """Documentation and issues are on the web, and not where core has its own."""
+    documentation, issues = MANIFEST["documentation"], MANIFEST["issue_tracker"]
+    assert documentation.startswith("https://")
+    assert "home-assistant.io" not in documentation
+    assert issues == f"{documentation}/issues"
 
 
-def test_every_binary_sensor_has_a_name() -> None:
-    """Binary sensors and their translations name the same keys."""
-    assert {sensor.translation_key for sensor in BINARY_SENSORS.values()} == set(
-        ENGLISH["entity"]["binary_sensor"]
+def test_version() -> None:
+    """The version is the same wherever it is told."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [told, *_] = re.findall(
+        r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
     )
+    assert re.fullmatch(r"\d+\.\d+\.\d+", MANIFEST["version"])
+    assert MANIFEST["version"] == project["version"] == told
 
 
-def test_every_state_has_a_name() -> None:
-    """States of enum sensors and their translations are the same."""
-    translated = ENGLISH["entity"]["sensor"]
-    options = {
-        sensor.translation_key: set(sensor.options)
-        for sensor in _sensors()
-        if sensor.options
+def test_hacs() -> None:
+    """hacs.json has keys that are known, and the name of the manifest."""
+    assert set(HACS) <= HACS_KEYS
+    assert HACS["name"] == MANIFEST["name"]
+
+
+def test_floor() -> None:
+    """What is said to be the oldest Home Assistant is the oldest that is tested."""
+    pins = (ROOT / "requirements_floor.txt").read_text()
+    [(year, month)] = re.findall(
+        r"^homeassistant==(\d+)\.(\d+)\.\d+$", pins, re.MULTILINE
+    )
+    assert HACS["homeassistant"] == f"{year}.{month}.0"
+    readme = (ROOT / "README.md").read_text()
+    assert f"Home Assistant {HACS['homeassistant']} or newer" in readme
+
+
+def test_no_strings_json() -> None:
+    """Only core builds translations from strings.json."""
+    assert not list(COMPONENT.rglob("strings.json"))
+
+
+@pytest.mark.parametrize("name", ["LICENSE", "README.md"])
+def test_repository(name: str) -> None:
+    """What HACS looks for in the repository is there."""
+    assert (ROOT / name).read_text().strip()
+
+
+@pytest.mark.parametrize("platform", PLATFORMS)
+def test_parallel_updates(platform: Platform) -> None:
+    """Every platform says how many of its entities may be updated at once."""
+    module = import_module(f"custom_components.{DOMAIN}.{platform}")
+    assert module.PARALLEL_UPDATES == 0
+
+
+def test_platforms_are_sorted() -> None:
+    """Platforms are in alphabetical order."""
+    assert sorted(PLATFORMS) == PLATFORMS
+
+
+def _png(path: Path) -> tuple[int, int, int]:
+    """Return width, height and color type of a PNG from its header."""
+    header = path.read_bytes()[:33]
+    assert header[:8] == b"\x89PNG\r\n\x1a\n"
+    assert header[12:16] == b"IHDR"
+    width, height, _, color_type = struct.unpack(">IIBB", header[16:26])
+    return width, height, color_type
+
+
+@pytest.mark.parametrize("variant", ["", "dark_"])
+@pytest.mark.parametrize(("suffix", "scale"), [("", 1), ("@2x", 2)])
+def test_brand(variant: str, suffix: str, scale: int) -> None:
+    """Icon and logo have the sizes that the brands rules ask for, and transparency."""
+    brand = COMPONENT / "brand"
+    icon = _png(brand / f"{variant}icon{suffix}.png")
+    # Color type 6 is RGBA.
+    assert icon == (256 * scale, 256 * scale, 6)
+    width, height, color_type = _png(brand / f"{variant}logo{suffix}.png")
+    assert 128 * scale <= height <= 256 * scale
+    assert width > height
+    assert color_type == 6
+
+
+def test_brand_has_nothing_else() -> None:
+    """Home Assistant serves these images and no others."""
+    assert {path.name for path in (COMPONENT / "brand").iterdir()} == {
+        f"{variant}{image}{suffix}.png"
+        for variant in ("", "dark_")
+        for image in ("icon", "logo")
+        for suffix in ("", "@2x")
     }
-    assert options == {
-        key: set(texts["state"])
-        for key, texts in translated.items()
-        if "state" in texts
-    }
 
 
-def test_every_type_with_kpis_has_a_table() -> None:
-    """The tables cover the device types that are polled."""
-    assert set(DEVICE_SENSORS) == set(DeviceType)
+def test_quality_scale() -> None:
+    """Every rule of the scale is met, or does not apply for a reason that is told."""
+    rules = load_yaml_dict(COMPONENT / "quality_scale.yaml")["rules"]
+    tiers = (BRONZE, SILVER, GOLD, PLATINUM)
+    assert [len(tier) for tier in tiers] == [20, 10, 21, 3]
+    assert [*rules] == [rule for tier in tiers for rule in rules if rule in tier]
+    assert set(rules) == BRONZE | SILVER | GOLD | PLATINUM
+    exempt = {rule: told for rule, told in rules.items() if told != "done"}
+    for rule, told in exempt.items():
+        assert set(told) == {"status", "comment"}, rule
+        assert told["status"] == "exempt", rule
+        assert told["comment"].strip(), rule
 
 
-@pytest.mark.parametrize("error", ERRORS, ids=str)
-def test_every_error_has_its_texts(error: NorthboundError) -> None:
-    """An error has a text in the flow and as an exception, with its placeholders."""
-    key, placeholders = explain(error)
-    for text in (
-        ENGLISH["config"]["error"][key],
-        ENGLISH["exceptions"][key]["message"],
-    ):
-        assert text.format(**placeholders)
-        fields = {field for _, field, _, _ in Formatter().parse(text) if field}
-        assert fields == set(placeholders)
-    assert as_update_error(error).translation_key == key
-
-
-def test_no_exception_text_is_left_over() -> None:
-    """Every translated exception is one that can be raised."""
-    assert set(ENGLISH["exceptions"]) == {explain(error)[0] for error in ERRORS} | {
-        "no_plants"
-    }
-
-
-def test_every_flow_error_is_raised() -> None:
-    """Every error text of the flow belongs to an error, and the other way round."""
-    source = ast.parse((COMPONENT / "config_flow.py").read_text())
-    literals = {
-        node.value for node in ast.walk(source) if isinstance(node, ast.Constant)
-    }
-    explained = {explain(error)[0] for error in ERRORS}
-    assert set(ENGLISH["config"]["error"]) - explained <= literals
-    assert explained <= set(ENGLISH["config"]["error"])
-
-
-def test_flow_fields_are_described() -> None:
-    """Every field of every step has a label and a description."""
-    for step in ENGLISH["config"]["step"].values():
-        assert set(step["data"]) == set(step["data_description"])
-
-
-def test_texts_are_tidy() -> None:
-    """Texts have no blanks at their ends, no HTML and no text that is missing."""
-    for path, text in _leaves(ENGLISH):
-        assert text == text.strip(), path
-        assert text, path
-        assert "<" not in text, path
+def test_the_scale_is_no_claim_of_core() -> None:
+    """Only core awards a tier; Home Assistant calls all others custom."""
+    assert "quality_scale" not in MANIFEST

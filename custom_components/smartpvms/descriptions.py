@@ -78,9 +78,11 @@ def _item(
     diagnostic: bool = False,
     **fields: Any,
 ) -> ItemSensorDescription:
+    name = translation_key or key
     return ItemSensorDescription(
         key=key,
-        translation_key=translation_key or key,
+        # Home Assistant knows the name of a device class in every language.
+        translation_key=None if name == fields.get("device_class") else name,
         entity_registry_enabled_default=enabled,
         entity_category=EntityCategory.DIAGNOSTIC if diagnostic else None,
         **fields,
@@ -368,7 +370,7 @@ _GRID_METERING: Final = (
     _reactive_kilovars("reactive_power_a", enabled=False),
     _reactive_kilovars("reactive_power_b", enabled=False),
     _reactive_kilovars("reactive_power_c", enabled=False),
-    _apparent_power("total_apparent_power", enabled=False),
+    _apparent_power("total_apparent_power", "apparent_power", enabled=False),
     _frequency("grid_frequency"),
     _energy("reverse_active_peak", "imported_energy_peak", enabled=False),
     _energy("reverse_active_power", "imported_energy_shoulder", enabled=False),
@@ -429,7 +431,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
             suggested_display_precision=0,
         ),
         _irradiation_today("radiant_total"),
-        _irradiance("radiant_line"),
+        _irradiance("radiant_line", "irradiance"),
         _irradiance("horiz_radiant_line"),
         _irradiation_today("horiz_radiant_total"),
     ),
@@ -558,7 +560,6 @@ BINARY_SENSORS: Final = {
         ),
         ItemBinarySensorDescription(
             key="on_off_state",
-            translation_key="on_off_state",
             device_class=BinarySensorDeviceClass.POWER,
             on_value=0,
         ),

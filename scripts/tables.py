@@ -1,0 +1,207 @@
+"""Write the tables of entities of README.md and docs/entities.md."""
+
+from collections.abc import Iterable, Iterator, Sequence
+import json
+from pathlib import Path
+from typing import Any, Final
+
+from custom_components.smartpvms.descriptions import (
+    BINARY_SENSORS,
+    DEVICE_SENSORS,
+    PLANT_SENSORS,
+    ItemBinarySensorDescription,
+    ItemSensorDescription,
+)
+from custom_components.smartpvms.northbound import DEVICE_TYPE_NAMES
+from homeassistant.components import binary_sensor, sensor
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.const import EntityCategory, Platform
+
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+ENTITIES: Final = ROOT / "docs" / "entities.md"
+
+BEGIN: Final = "<!-- scripts/tables writes what follows. -->\n"
+END: Final = "<!-- scripts/tables wrote that. -->\n"
+
+INTRODUCTION: Final = """\
+# Entities
+
+Every documented data item becomes an entity the moment a device reports it. The data
+item is the end of the entity's unique id. Home Assistant shows a value in another unit
+where its unit system or your choice says so.
+
+A number that is not listed here, because the API's document does not know it, becomes
+a disabled diagnostic sensor under its raw name.
+"""
+
+STATES: Final = """\
+## States
+
+The states of sensors, as triggers and conditions of automations name them.
+"""
+
+WITHOUT_ENTITIES: Final = """\
+## Devices without entities
+
+The API's document has no values of these types. Their devices are there, with model,
+serial number and firmware.
+"""
+
+type Description = ItemSensorDescription | ItemBinarySensorDescription
+
+
+def _texts(component: Path) -> dict[str, Any]:
+    texts: dict[str, Any] = json.loads(
+        (component / "translations" / "en.json").read_text()
+    )
+    return texts
+
+
+_OWN: Final = _texts(ROOT / "custom_components" / "smartpvms")["entity"]
+_CLASSES: Final = {
+    platform: _texts(Path(module.__path__[0]))["entity_component"]
+    for platform, module in (
+        (Platform.BINARY_SENSOR, binary_sensor),
+        (Platform.SENSOR, sensor),
+    )
+}
+
+
+def name_of(description: Description) -> str:
+    """Return the name of an item's entity."""
+    platform = (
+        Platform.SENSOR
+        if isinstance(description, ItemSensorDescription)
+        else Platform.BINARY_SENSOR
+    )
+    if description.translation_key is None:
+        name: str = _CLASSES[platform][description.device_class]["name"]
+        return name
+    name = _OWN[platform][description.translation_key]["name"]
+    return name.format(**description.translation_placeholders or {})
+
+
+def _unit(description: Description) -> str:
+    if isinstance(description, ItemBinarySensorDescription):
+        return "on or off"
+    match description.device_class:
+        case SensorDeviceClass.ENUM:
+            return "state"
+        case SensorDeviceClass.MONETARY:
+            return "currency"
+        case SensorDeviceClass.TIMESTAMP:
+            return "time"
+    texts = _OWN[Platform.SENSOR].get(description.translation_key, {})
+    return (
+        description.native_unit_of_measurement or texts.get("unit_of_measurement") or ""
+    )
+
+
+def _default(description: Description) -> str:
+    enabled = "enabled" if description.entity_registry_enabled_default else "disabled"
+    if description.entity_category is EntityCategory.DIAGNOSTIC:
+        return f"{enabled}, diagnostic"
+    return enabled
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _span(first: str, last: str) -> str:
+    return first if first == last else f"{first} … {last}"
+
+
+def _entities(descriptions: Iterable[Description]) -> str:
+    """Return a table of entities; those that only a number tells apart share a row."""
+    alike: dict[str, list[Description]] = {}
+    for description in descriptions:
+        key = description.translation_key or description.key
+        alike.setdefault(key, []).append(description)
+    return _table(
+        ("Entity", "Data item", "Unit", "From the start"),
+        (
+            (
+                _span(name_of(first), name_of(last)),
+                _span(f"`{first.key}`", f"`{last.key}`"),
+                _unit(first),
+                _default(first),
+            )
+            for first, last in ((each[0], each[-1]) for each in alike.values())
+        ),
+    )
+
+
+def _tables() -> Iterator[tuple[str, str, Iterable[ItemSensorDescription]]]:
+    """Return the name, devTypeId and sensors of the plant and of all device types."""
+    yield "Plant", "", PLANT_SENSORS.values()
+    for type_id, table in DEVICE_SENSORS.items():
+        yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
+
+
+def overview() -> str:
+    """Return the table of the README."""
+    rows = []
+    for name, type_id, descriptions in _tables():
+        names = [
+            name_of(description)
+            for description in descriptions
+            if description.entity_registry_enabled_default
+        ]
+        disabled = sum(
+            not description.entity_registry_enabled_default
+            for description in descriptions
+        )
+        rows.append((name, type_id, ", ".join(names), str(disabled or "")))
+    return _table(("Device", "devTypeId", "Enabled", "Disabled"), rows)
+
+
+def _states() -> Iterator[str]:
+    listed: set[str] = set()
+    for _, _, descriptions in _tables():
+        for description in descriptions:
+            key = description.translation_key
+            if key is None or key in listed or not description.options:
+                continue
+            listed.add(key)
+            texts = _OWN[Platform.SENSOR][key]["state"]
+            yield f"### {name_of(description)} (`{description.key}`)\n"
+            yield _table(
+                ("State", "Name"),
+                ((f"`{state}`", texts[state]) for state in description.options),
+            )
+
+
+def entities() -> str:
+    """Return the page of all entities."""
+    parts = [INTRODUCTION]
+    for name, type_id, descriptions in _tables():
+        parts += [
+            f"## {name}{type_id and f' (devTypeId {type_id})'}\n",
+            _entities(descriptions),
+        ]
+    parts += ["## Any device\n", _entities(BINARY_SENSORS.values())]
+    parts += [STATES, *_states()]
+    without = sorted(DEVICE_TYPE_NAMES.keys() - DEVICE_SENSORS.keys())
+    parts += [
+        WITHOUT_ENTITIES,
+        _table(
+            ("Device", "devTypeId"),
+            ((DEVICE_TYPE_NAMES[type_id], str(type_id)) for type_id in without),
+        ),
+    ]
+    return "\n".join(parts)
+
+
+def with_overview(readme: str) -> str:
+    """Return a README with its table in step."""
+    before, rest = readme.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{overview()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    README.write_text(with_overview(README.read_text()))
+    ENTITIES.write_text(entities())

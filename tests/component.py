@@ -1,0 +1,46 @@
+"""The files of the integration that are not code, as their tests read them."""
+
+from collections.abc import Iterator
+import json
+from pathlib import Path
+from string import Formatter
+from typing import Any, Final
+
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import (
+    DEVICE_SENSORS,
+    PLANT_SENSORS,
+    ItemSensorDescription,
+)
+
+ROOT: Final = Path(__file__).parent.parent
+COMPONENT: Final = ROOT / "custom_components" / DOMAIN
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """Return one of the integration's files."""
+    content: dict[str, Any] = json.loads((COMPONENT / name).read_text())
+    return content
+
+
+ENGLISH: Final = read_json("translations/en.json")
+
+
+def sensors() -> Iterator[ItemSensorDescription]:
+    """Return the sensors of all tables."""
+    for table in (PLANT_SENSORS, *DEVICE_SENSORS.values()):
+        yield from table.values()
+
+
+def fields(text: str) -> set[str]:
+    """Return the placeholders of a text."""
+    return {field for _, field, _, _ in Formatter().parse(text) if field}
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Return all texts below a node, by path."""
+    if isinstance(node, str):
+        yield path, node
+        return
+    for key, value in node.items():
+        yield from leaves(value, f"{path}.{key}")

@@ -1,0 +1,258 @@
+"""Tests of README and docs: complete, true of the code, and in step with it."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+import json
+import re
+from typing import Any, Final
+
+import pytest
+from pytest_homeassistant_custom_component.common import async_mock_service
+
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
+from homeassistant.const import STATE_ON
+from homeassistant.core import HomeAssistant, State
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import load_yaml_dict, parse_yaml
+from scripts import tables
+
+from .component import ENGLISH, ROOT
+from .conftest import Account
+
+README: Final = (ROOT / "README.md").read_text()
+
+# Where the rules of the quality scale are met.
+SECTIONS: Final = {
+    "docs-actions": "Actions",
+    "docs-configuration-parameters": "Changes later",
+    "docs-data-update": "How values are refreshed",
+    "docs-examples": "Examples",
+    "docs-installation-instructions": "Installation",
+    "docs-installation-parameters": "Set-up",
+    "docs-known-limitations": "Known limitations",
+    "docs-removal-instructions": "Removal",
+    "docs-supported-devices": "What you get",
+    "docs-supported-functions": "What you get",
+    "docs-troubleshooting": "Troubleshooting",
+    "docs-use-cases": "What it is good for",
+}
+
+
+RULES: Final = load_yaml_dict(
+    ROOT / "custom_components" / DOMAIN / "quality_scale.yaml"
+)["rules"]
+
+
+def _sections() -> dict[str, str]:
+    """Return the text of every section, with its subsections, by heading."""
+    # A comment of an example is no heading.
+    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    assert prose.count("```") == 0
+    headings = [
+        (len(match[1]), match[2], match.start())
+        for match in re.finditer(r"^(#+) (.+)$", README, re.MULTILINE)
+        if match[0] in prose
+    ]
+    return {
+        heading: README[start:end]
+        for index, (level, heading, start) in enumerate(headings)
+        for end in [
+            next(
+                (at for other, _, at in headings[index + 1 :] if other <= level),
+                len(README),
+            )
+        ]
+    }
+
+
+HEADINGS: Final = _sections()
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+
+
+def _rows(text: str) -> dict[str, list[str]]:
+    """Return the cells of the rows of a section's tables, by their first cell."""
+    rows = [
+        [cell.strip(" `") for cell in line.strip().strip("|").split("|")]
+        for line in text.splitlines()
+        if line.lstrip().startswith("|")
+    ]
+    return {first: cells for first, *cells in rows}
+
+
+def _examples() -> Iterator[Any]:
+    for block in re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+        yield parse_yaml(block)
+
+
+EXAMPLES: Final = list(_examples())
+AUTOMATIONS: Final = [each for each in EXAMPLES if "triggers" in each]
+CALLS: Final = [each for each in EXAMPLES if "action" in each]
+
+
+def test_tables() -> None:
+    """The tables of entities are what scripts/tables writes."""
+    assert tables.with_overview(README) == README
+    assert (ROOT / "docs" / "entities.md").read_text() == tables.entities()
+
+
+@pytest.mark.parametrize("heading", sorted(set(SECTIONS.values())))
+def test_sections(heading: str) -> None:
+    """Every rule on documentation is met by a section that has something to say."""
+    assert len(HEADINGS[heading].split()) > 40
+
+
+def test_every_docs_rule_has_a_section() -> None:
+    """The sections above are those of the rules, but for the introduction."""
+    assert set(SECTIONS) | {
+        "docs-high-level-description",
+        "docs-conditions",
+        "docs-triggers",
+    } == {rule for rule in RULES if rule.startswith("docs-")}
+    introduction = README[: README.index("\n## ")]
+    assert "https://solar.huawei.com" in introduction
+
+
+def test_links() -> None:
+    """Links within the repository lead somewhere."""
+    anchors = {_anchor(heading) for heading in HEADINGS}
+    # Where repairs lead.
+    assert "troubleshooting" in anchors
+    targets = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
+    assert targets
+    for target in targets:
+        path, _, anchor = target.partition("#")
+        assert (ROOT / path).exists()
+        assert path or anchor in anchors
+
+
+def test_fields() -> None:
+    """Every field of the set-up and every option is explained."""
+    steps = ENGLISH["config"]["step"]
+    explained = _rows(HEADINGS["Set-up"])
+    for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
+        assert explained[label]
+    options = _rows(HEADINGS["Changes later"])
+    for label in ENGLISH["options"]["step"]["init"]["data"].values():
+        assert options[label]
+
+
+def test_actions() -> None:
+    """Every action is explained, with all its parameters."""
+    for action, texts in ENGLISH["services"].items():
+        section = HEADINGS[f"`{DOMAIN}.{action}`"]
+        for field in texts["fields"]:
+            assert _rows(section)[field]
+    assert {call["action"] for call in CALLS} == {
+        f"{DOMAIN}.{action}" for action in ENGLISH["services"]
+    }
+
+
+def test_fail_codes() -> None:
+    """Every failCode that means something to the client is explained."""
+    explained = {
+        int(code)
+        for codes in _rows(HEADINGS["Troubleshooting"])
+        for code in re.findall(r"\b\d{3,5}\b", codes)
+    }
+    known = {
+        code
+        for code in range(300, 31000)
+        if not isinstance(error_for("getDevList", code, None), RequestRejected)
+    }
+    assert known
+    assert known <= explained
+
+
+def test_permissions() -> None:
+    """The permissions that repairs name are those that are asked for."""
+    needed = " ".join(HEADINGS["What you need"].split()).lower()
+    for permission in (
+        *("plant list", "device list"),
+        *("real-time plant data", "real-time device data"),
+    ):
+        assert permission in needed
+
+
+@pytest.fixture
+async def automations(
+    hass: HomeAssistant, added: Account
+) -> AsyncIterator[list[State]]:
+    """Return the examples as automations of Home Assistant."""
+    assert await async_setup_component(hass, "automation", {"automation": AUTOMATIONS})
+    await hass.async_block_till_done()
+    yield hass.states.async_all("automation")
+    # Or their timers would go on.
+    await hass.services.async_call(
+        "automation", "turn_off", {"entity_id": "all"}, blocking=True
+    )
+
+
+async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
+    """The examples are automations that Home Assistant takes, of entities it has."""
+    assert len(automations) == len(AUTOMATIONS) >= 3
+    assert {state.state for state in automations} == {STATE_ON}
+    named = set(re.findall(r"\b(?:binary_)?sensor\.\w+", README))
+    assert named
+    assert named <= set(hass.states.async_entity_ids())
+
+
+async def test_examples_act(
+    hass: HomeAssistant, added: Account, automations: list[State]
+) -> None:
+    """The examples do what is said of them."""
+    told = async_mock_service(hass, "persistent_notification", "create")
+    switched = async_mock_service(hass, "switch", "turn_on")
+    hass.states.async_set("sensor.inverter_1_inverter_state", "shutdown_on_fault")
+    hass.states.async_set("sensor.meter_1_net_export_power", "0")
+    await hass.async_block_till_done()
+    [broken] = told
+    assert broken.data["message"] == "The inverter says: Shutdown: on fault."
+    hass.states.async_set("sensor.meter_1_net_export_power", "2500")
+    await added.poll(timedelta(minutes=10))
+    assert [call.data["entity_id"] for call in switched] == [["switch.boiler"]]
+    await hass.services.async_call(
+        "automation",
+        "trigger",
+        {"entity_id": "automation.the_yield_of_the_day"},
+        blocking=True,
+    )
+    assert re.search(
+        r"\d kWh produced, .*\d kWh of it .* \d+ %", told[-1].data["message"]
+    )
+
+
+@pytest.mark.parametrize(
+    "trigger",
+    [
+        trigger
+        for automation in AUTOMATIONS
+        for trigger in automation["triggers"]
+        if "to" in trigger
+    ],
+    ids=lambda trigger: trigger["entity_id"],
+)
+async def test_examples_wait_for_states(
+    hass: HomeAssistant, added: Account, trigger: dict[str, Any]
+) -> None:
+    """The states that the examples wait for are states of those entities."""
+    state = hass.states.get(trigger["entity_id"])
+    assert state
+    awaited = trigger["to"]
+    assert set(state.attributes["options"]) >= {
+        *([awaited] if isinstance(awaited, str) else awaited)
+    }
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: call["action"])
+async def test_calls(hass: HomeAssistant, added: Account, call: dict[str, Any]) -> None:
+    """The examples of actions answer what they say."""
+    domain, action = call["action"].split(".")
+    data = {**call["data"], "config_entry_id": added.entry.entry_id}
+    answer = await hass.services.async_call(
+        domain, action, data, blocking=True, return_response=True
+    )
+    assert f"# {json.dumps(answer)}" in README

@@ -1,0 +1,439 @@
+"""Tests of the texts: each that the code names is there, and none is left over."""
+
+import ast
+from collections.abc import Iterator
+from importlib import import_module
+import inspect
+import json
+from pathlib import Path
+import re
+from types import ModuleType
+from typing import Any, Final
+
+import pytest
+import voluptuous as vol
+
+from custom_components.smartpvms import config_flow
+from custom_components.smartpvms.config_flow import (
+    SmartPvmsConfigFlow,
+    SmartPvmsOptionsFlow,
+)
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import (
+    BINARY_SENSORS,
+    DEVICE_SENSORS,
+    ItemSensorDescription,
+)
+from custom_components.smartpvms.errors import as_update_error, explain
+from custom_components.smartpvms.northbound import (
+    AccountLimited,
+    AccountLocked,
+    ConnectionFailed,
+    DeviceType,
+    InvalidCredentials,
+    MalformedResponse,
+    NorthboundError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    ServerBusy,
+    SessionTaken,
+)
+from homeassistant.components import sensor
+from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.setup import async_setup_component
+from homeassistant.util.yaml import load_yaml_dict
+
+from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
+
+LANGUAGES: Final = sorted(
+    path.name for path in (COMPONENT / "translations").glob("*.json")
+)
+SOURCES: Final = {
+    path.stem: ast.parse(path.read_text()) for path in COMPONENT.glob("*.py")
+}
+
+ERRORS: Final[list[NorthboundError]] = [
+    AccountLimited(61),
+    AccountLocked(),
+    ConnectionFailed(),
+    InvalidCredentials(20400),
+    InvalidCredentials(20002),
+    MalformedResponse(),
+    PermissionDenied("stations"),
+    RateLimited(61),
+    RequestRejected(20009),
+    ServerBusy(),
+    SessionTaken(),
+]
+# What Home Assistant calls the sensors that have no name of their own.
+DEVICE_CLASSES: Final[dict[str, Any]] = json.loads(
+    (Path(sensor.__path__[0]) / "translations" / "en.json").read_text()
+)["entity_component"]
+
+EXPLAINED: Final = {explain(error)[0] for error in ERRORS}
+
+# What Home Assistant's own methods of flows abort with.
+ABORTS: Final = {
+    "_abort_if_unique_id_configured": "already_configured",
+    "_abort_if_unique_id_mismatch": "unique_id_mismatch",
+}
+
+TRANSLATION_KEY: Final = re.compile(r"(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])")
+# What hassfest refuses in a text.
+NOT_IN_TEXTS: Final = re.compile(r"<|'\{\w+\}'|\[%|\w+://|www\.", re.IGNORECASE)
+
+
+def _subclasses(of: type[NorthboundError]) -> Iterator[type[NorthboundError]]:
+    for each in of.__subclasses__():
+        yield each
+        yield from _subclasses(each)
+
+
+# Entities.
+
+
+def test_every_sensor_has_a_name() -> None:
+    """Sensors and their translations name the same keys, and the same placeholders."""
+    translated = ENGLISH["entity"]["sensor"]
+    own = [item for item in sensors() if item.translation_key]
+    assert {item.translation_key for item in own} == set(translated)
+    for item in own:
+        name = translated[item.translation_key]["name"]
+        assert fields(name) == set(item.translation_placeholders or {})
+
+
+def test_every_binary_sensor_has_a_name() -> None:
+    """Binary sensors and their translations name the same keys."""
+    assert {
+        item.translation_key for item in BINARY_SENSORS.values() if item.translation_key
+    } == set(ENGLISH["entity"]["binary_sensor"])
+    assert all(
+        item.translation_key or item.device_class for item in BINARY_SENSORS.values()
+    )
+
+
+@pytest.mark.parametrize("item", sensors(), ids=lambda item: item.key)
+def test_no_name_repeats_the_device_class(item: ItemSensorDescription) -> None:
+    """A sensor that is called like its device class has its name in all languages."""
+    names = {
+        device_class: texts["name"]
+        for device_class, texts in DEVICE_CLASSES.items()
+        if device_class != SensorDeviceClass.ENUM
+    }
+    own = ENGLISH["entity"]["sensor"].get(item.translation_key, {}).get("name")
+    of_class = names.get(str(item.device_class))
+    assert (own is None) == (item.translation_key is None)
+    assert own or of_class
+    assert own != of_class
+
+
+def test_every_state_has_a_name() -> None:
+    """States of enum sensors and their translations are the same."""
+    options = {
+        item.translation_key: set(item.options) for item in sensors() if item.options
+    }
+    assert options == {
+        key: set(texts["state"])
+        for key, texts in ENGLISH["entity"]["sensor"].items()
+        if "state" in texts
+    }
+
+
+def test_units_of_their_own() -> None:
+    """Only what Home Assistant has no unit for has one of its own."""
+    translated = ENGLISH["entity"]["sensor"]
+    for item in sensors():
+        assert (
+            "unit_of_measurement" not in translated.get(item.translation_key, {})
+            or item.native_unit_of_measurement is None
+        )
+
+
+def test_every_type_with_kpis_has_a_table() -> None:
+    """The tables cover the device types that are polled."""
+    assert set(DEVICE_SENSORS) == set(DeviceType)
+
+
+# Flows.
+
+
+def _tree(of: type) -> ast.Module:
+    return ast.parse(inspect.getsource(of))
+
+
+def _strings(tree: ast.AST) -> set[str]:
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def _calls(tree: ast.AST) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return the methods that are called, with their literal keyword arguments."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            yield (
+                node.func.attr,
+                {
+                    str(keyword.arg): keyword.value.value
+                    for keyword in node.keywords
+                    if isinstance(keyword.value, ast.Constant)
+                },
+            )
+
+
+def _error_keys(tree: ast.AST) -> Iterator[str]:
+    """Return the errors that a flow names itself."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Assign(
+                    targets=[ast.Subscript(value=ast.Name("errors"))],
+                    value=ast.Constant(str(key)),
+                )
+                | ast.Dict(keys=[ast.Constant("base")], values=[ast.Constant(str(key))])
+                | ast.Assign(
+                    targets=[ast.Tuple(elts=[ast.Name("key"), *_])],
+                    value=ast.Tuple(elts=[ast.Constant(str(key)), *_]),
+                )
+            ):
+                yield key
+
+
+def _aborts(tree: ast.AST) -> Iterator[str]:
+    for method in ast.walk(tree):
+        if not isinstance(method, ast.AsyncFunctionDef):
+            continue
+        source, *_ = method.name.removeprefix("async_step_").split("_")
+        for name, arguments in _calls(method):
+            if name == "async_abort":
+                yield arguments["reason"]
+            elif name == "async_update_reload_and_abort":
+                yield arguments.get("reason", f"{source}_successful")
+            elif name in ABORTS:
+                yield ABORTS[name]
+
+
+FLOWS: Final = [
+    pytest.param("config", SmartPvmsConfigFlow, EXPLAINED, id="config"),
+    pytest.param("options", SmartPvmsOptionsFlow, set(), id="options"),
+]
+
+
+@pytest.mark.parametrize(("section", "flow", "explained"), FLOWS)
+def test_flow(section: str, flow: type, explained: set[str]) -> None:
+    """Steps, errors and aborts of a flow have a text, and no other has one."""
+    tree, texts = _tree(flow), ENGLISH[section]
+    steps = {
+        arguments["step_id"]
+        for name, arguments in _calls(tree)
+        if name == "async_show_form"
+    }
+    assert steps == set(texts["step"])
+    assert all(hasattr(flow, f"async_step_{step}") for step in steps)
+    assert {*_error_keys(tree), *explained} == set(texts["error"])
+    assert set(_aborts(tree)) == set(texts["abort"])
+
+
+@pytest.mark.parametrize(("section", "flow", "explained"), FLOWS)
+def test_flow_placeholders(section: str, flow: type, explained: set[str]) -> None:
+    """A flow names every placeholder of its texts."""
+    named = {
+        name
+        for node in ast.walk(_tree(flow))
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+        for name in _strings(key)
+    }
+    own = {
+        path: text
+        for path, text in leaves(ENGLISH[section])
+        if path.rsplit(".", 1)[-1] not in explained
+    }
+    for path, text in own.items():
+        assert fields(text) <= named, path
+
+
+def test_flow_fields() -> None:
+    """Every field of a form has a label, and every label and description a field."""
+    marked = {
+        getattr(config_flow, node.args[0].id)
+        for node in ast.walk(SOURCES["config_flow"])
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and node.func.attr in ("Required", "Optional")
+        and isinstance(node.args[0], ast.Name)
+    }
+    steps = [
+        step
+        for section in ("config", "options")
+        for step in ENGLISH[section]["step"].values()
+    ]
+    assert marked == {label for step in steps for label in step["data"]}
+    for step in steps:
+        assert set(step["data"]) == set(step["data_description"])
+
+
+# Errors and exceptions.
+
+
+def test_every_error_is_listed() -> None:
+    """The errors of these tests are those that the client has."""
+    assert {type(error) for error in ERRORS} == set(_subclasses(NorthboundError))
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=str)
+def test_every_error_has_its_texts(error: NorthboundError) -> None:
+    """An error has a text in the flow and as an exception, with its placeholders."""
+    key, placeholders = explain(error)
+    for text in (
+        ENGLISH["config"]["error"][key],
+        ENGLISH["exceptions"][key]["message"],
+    ):
+        assert text.format(**placeholders)
+        assert fields(text) == set(placeholders)
+    assert as_update_error(error).translation_key == key
+
+
+def _is_exception(module: ModuleType, node: ast.expr | None) -> bool:
+    """Return whether a name means an exception that Home Assistant shows."""
+    named = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
+    return isinstance(named, type) and issubclass(named, HomeAssistantError)
+
+
+def _exceptions() -> Iterator[tuple[str, ast.Call]]:
+    """Return where exceptions that Home Assistant shows are made."""
+    for name, tree in SOURCES.items():
+        module = import_module(
+            f"custom_components.{DOMAIN}.{name}".removesuffix(".__init__")
+        )
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and _is_exception(module, node.func):
+                yield f"{name}:{node.lineno}", node
+            # Without arguments there is nothing to show.
+            assert not (isinstance(node, ast.Raise) and _is_exception(module, node.exc))
+
+
+EXCEPTIONS: Final = dict(_exceptions())
+
+
+def _keywords(call: ast.Call) -> dict[str, ast.expr]:
+    return {str(keyword.arg): keyword.value for keyword in call.keywords}
+
+
+@pytest.mark.parametrize("where", EXCEPTIONS)
+def test_every_exception_is_translated(where: str) -> None:
+    """An exception has a translation, and no text of its own that would win."""
+    call = EXCEPTIONS[where]
+    keywords = _keywords(call)
+    assert not call.args
+    assert ast.unparse(keywords["translation_domain"]) == "DOMAIN"
+    assert "translation_key" in keywords
+
+
+def _named_exceptions() -> Iterator[tuple[str, set[str]]]:
+    """Return the keys and placeholders of exceptions whose key the code spells out."""
+    for call in EXCEPTIONS.values():
+        keywords = _keywords(call)
+        placeholders = keywords.get("translation_placeholders")
+        for key in _strings(keywords["translation_key"]):
+            named = placeholders.keys if isinstance(placeholders, ast.Dict) else []
+            yield key, {name for node in named if node for name in _strings(node)}
+
+
+def test_exceptions() -> None:
+    """Exceptions and their texts name the same keys, and the same placeholders."""
+    named = dict(_named_exceptions())
+    assert named
+    texts = ENGLISH["exceptions"]
+    assert set(texts) == {*named, *EXPLAINED}
+    for key, placeholders in named.items():
+        assert fields(texts[key]["message"]) == placeholders
+
+
+# Repairs, actions and system health.
+
+
+def test_issues() -> None:
+    """Issues and their texts name the same keys, and the same placeholders."""
+    raised: dict[str, set[str]] = {}
+    for node in ast.walk(SOURCES["repairs"]):
+        match node:
+            case ast.Yield(ast.Tuple([_, ast.Constant(str(key)), ast.Dict(keys)])):
+                raised[key] = {
+                    "account",
+                    *(name for each in keys if each for name in _strings(each)),
+                }
+    assert raised == {
+        key: fields(texts["title"] + texts["description"])
+        for key, texts in ENGLISH["issues"].items()
+    }
+
+
+async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:
+    """Actions, their form and their texts name the same keys."""
+    assert await async_setup_component(hass, DOMAIN, {})
+    registered = {
+        name: {str(field) for field in action.schema.schema}
+        for name, action in hass.services.async_services_for_domain(DOMAIN).items()
+        if isinstance(action.schema, vol.Schema)
+    }
+    forms = load_yaml_dict(COMPONENT / "services.yaml")
+    assert registered == {name: set(form["fields"]) for name, form in forms.items()}
+    assert registered == {
+        name: set(texts["fields"]) for name, texts in ENGLISH["services"].items()
+    }
+    for texts in ENGLISH["services"].values():
+        for described in (texts, *texts["fields"].values()):
+            assert described["name"]
+            assert described["description"]
+
+
+def test_system_health() -> None:
+    """What system health shows has a label, and every label is shown."""
+    shown = {
+        key.value
+        for name, tree in SOURCES.items()
+        for function in ast.walk(tree)
+        if name == "system_health" and isinstance(function, ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Dict)
+        for key in node.keys
+        if isinstance(key, ast.Constant)
+    }
+    assert shown == set(ENGLISH.get("system_health", {}).get("info", {}))
+
+
+# Languages.
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_language(language: str) -> None:
+    """Every language has the texts of English, with the same placeholders."""
+    assert {
+        path: fields(text)
+        for path, text in leaves(read_json(f"translations/{language}"))
+    } == {path: fields(text) for path, text in leaves(ENGLISH)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_texts_are_tidy(language: str) -> None:
+    """Texts are what hassfest lets pass, and their keys, too."""
+    for path, text in leaves(read_json(f"translations/{language}")):
+        assert text, path
+        assert text == text.strip(), path
+        assert not NOT_IN_TEXTS.search(text), path
+        for key in path.removeprefix(".").split("."):
+            assert TRANSLATION_KEY.fullmatch(key), path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_language_is_sorted(language: str) -> None:
+    """Keys are sorted, so that the files of all languages can be compared."""
+    paths = [path for path, _ in leaves(read_json(f"translations/{language}"))]
+    assert paths == sorted(paths)
