@@ -39,6 +39,7 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     SessionTaken,
 )
+from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.core import HomeAssistant
@@ -63,6 +64,7 @@ ERRORS: Final[list[NorthboundError]] = [
     InvalidCredentials(20002),
     MalformedResponse(),
     PermissionDenied("stations"),
+    PermissionDenied("getDevList", 20056),
     RateLimited(61),
     RequestRejected(20009),
     ServerBusy(),
@@ -396,7 +398,7 @@ async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) ->
 
 def test_system_health() -> None:
     """What system health shows has a label, and every label is shown."""
-    shown = {
+    shown = set(CALLS.values()) | {
         key.value
         for name, tree in SOURCES.items()
         for function in ast.walk(tree)

@@ -40,10 +40,11 @@ async def _refresh(call: ServiceCall) -> ServiceResponse:
     await inventory.async_refresh()
     if not inventory.last_update_success:
         error = inventory.last_exception
+        explained = error if isinstance(error, HomeAssistantError) else None
         raise HomeAssistantError(
             translation_domain=DOMAIN,
-            translation_key=getattr(error, "translation_key", None) or "unknown",
-            translation_placeholders=getattr(error, "translation_placeholders", None),
+            translation_key=explained.translation_key if explained else "unknown",
+            translation_placeholders=explained and explained.translation_placeholders,
         ) from error
     return {
         "plants": len(inventory.data.plants),

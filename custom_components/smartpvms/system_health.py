@@ -14,7 +14,7 @@ from .northbound import base_url
 from .northbound.flow_control import FlowControl
 
 # What the calls to an interface are shown as, in this order.
-_CALLS: Final = {
+CALLS: Final = {
     "login": "logins",
     "stations": "plant_list_calls",
     "getStationList": "old_plant_list_calls",
@@ -47,7 +47,7 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         "accounts": len(entries),
         "can_reach_server": _can_reach(hass, hosts),
     }
-    for interface, key in _CALLS.items():
+    for interface, key in CALLS.items():
         used = [
             _used(flow_control, interface)
             for flow_control in flow_controls
@@ -55,8 +55,7 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         ]
         if used:
             info[key] = ", ".join(used)
-    info["refusals"] = sum(len(each.refusals) for each in flow_controls)
-    return info
+    return info | {"refusals": sum(len(each.refusals) for each in flow_controls)}
 
 
 async def _can_reach(hass: HomeAssistant, hosts: Iterable[str]) -> str | dict[str, str]:
