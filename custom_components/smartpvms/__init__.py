@@ -29,6 +29,7 @@ from .coordinator import (
     SmartPvmsData,
     source_name,
 )
+from .history import History, history_store
 from .northbound import (
     Access,
     NorthboundClient,
@@ -98,7 +99,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         _restored(dict, stored, "counters") or {},
         _restored(dict, stored, "meters") or {},
     )
-    data = SmartPvmsData(account.access, inventory, real_time, store)
+    history = History(hass, entry, client)
+    await history.async_load()
+    data = SmartPvmsData(account.access, inventory, real_time, history, store)
     entry.runtime_data = data
     # An account that was loaded before has its last values, and reads on its own.
     if not real_time.data:
@@ -126,6 +129,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     )
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    for coordinator in (inventory, real_time):
+        entry.async_on_unload(coordinator.async_add_listener(history.async_follow))
+    entry.async_on_unload(history.async_add_listener(update_issues))
+    history.async_start()
     entry.async_on_unload(lambda: async_delete_issues(hass, entry))
     save()
     update_issues()
@@ -155,6 +162,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     account = _account(hass, entry, await store.async_load() or {})
     hass.data[KNOWN_ACCOUNTS].pop(entry.unique_id)
     await store.async_remove()
+    await history_store(hass, entry.entry_id).async_remove()
     websession = async_create_clientsession(
         hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
     )

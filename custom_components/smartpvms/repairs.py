@@ -20,6 +20,7 @@ _PERMISSIONS: Final = {
     "getDevList": "Device list",
     "getStationRealKpi": "Real-time plant data",
     "getDevRealKpi": "Real-time device data",
+    "getDevHistoryKpi": "Historical device data",
 }
 
 type Issue = tuple[str, str, dict[str, str]]
@@ -78,6 +79,8 @@ def _issues(entry: SmartPvmsConfigEntry) -> Iterator[Issue]:
     denials = [*real_time.denied.values()]
     if inventory.denied is not None:
         denials.append(inventory.denied)
+    if data.history.denied is not None:
+        denials.append(data.history.denied)
     for interface in {denied.what for denied in denials if denied.code == 401}:
         yield (
             f"no_permission_{interface}",
