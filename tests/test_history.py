@@ -1,5 +1,6 @@
 """Tests of the import of history: no lost hour, and a past that is true."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
+from custom_components.smartpvms import recording
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.core import HomeAssistant
@@ -256,3 +258,64 @@ async def test_importing_again_changes_nothing(past: Past) -> None:
     after = await past.rows()
     assert {key: after[key] for key in before} == before
     assert past.run.simulator.calls_to("getDevHistoryKpi") == []
+
+
+@pytest.mark.parametrize("days", [30])
+async def test_thirty_days_and_a_night_off(past: Past) -> None:
+    """A month before, two days live, a night off, live again: every hour is true."""
+    await past.until("2026-06-23 20:40", QUARTER)
+    await past.off("2026-06-24 06:50")
+    await past.until("2026-06-24 09:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-24 09:00")) == []
+    assert past.run.simulator.refusals == []
+    before = await past.rows()
+    plan = await request(past, "2026-05-23 12:00:00")
+    assert plan["calls"] > 30
+    await past.until("2026-06-24 09:40", POLL)
+    after = await past.rows()
+    assert {key: after[key] for key in before} == before
+
+
+class TestKilled:
+    """Home Assistant is killed in the middle of the import, wherever that is."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a home that needs few calls."""
+        return homes.apartment(meter=True)
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return what takes three windows of two calls each."""
+        return 7
+
+    @staticmethod
+    def _kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> list[int]:
+        """Let nothing be done any more from a certain call on; count the calls."""
+        calls: list[int] = []
+        honest = getattr(recording, name)
+
+        def counted(*args: Any) -> None:
+            calls.append(len(calls))
+            if len(calls) > count:
+                raise asyncio.CancelledError
+            honest(*args)
+
+        monkeypatch.setattr(recording, name, counted)
+        return calls
+
+    @pytest.mark.parametrize("count", range(10))
+    @pytest.mark.parametrize("name", ["async_import_statistics", "_lift"])
+    async def test_in_the_middle_of_a_window(
+        self, past: Past, name: str, count: int
+    ) -> None:
+        """Whatever was not written is written the next time, and nothing twice."""
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            calls = self._kill(monkeypatch, name, count)
+            await past.until("2026-06-21 11:40", POLL)
+            assert len(calls) > count
+        await past.run.account.kill(off=timedelta(minutes=5))
+        past.learn()
+        await past.until("2026-06-21 14:00:30", POLL)
+        assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
+        assert past.history_state == "idle"

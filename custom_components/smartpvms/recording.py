@@ -255,10 +255,9 @@ def _lift(hass: HomeAssistant, lift: Lift) -> None:
 async def async_complete(hass: HomeAssistant, lifts: Collection[Lift]) -> None:
     """Change the sums whose change should have followed an import, but has not."""
     for lift in lifts:
+        await async_settle(hass, patience=None)
         if await get_instance(hass).async_add_executor_job(_is_due, hass, lift):
             _lift(hass, lift)
-    if lifts:
-        await async_settle(hass, patience=None)
 
 
 def _is_due(hass: HomeAssistant, lift: Lift) -> bool:
