@@ -10,7 +10,7 @@ import pytest
 
 # Loaded here, or the custom integrations of the test framework would win.
 from custom_components.smartpvms import KNOWN_ACCOUNTS
-from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.const import CONF_HISTORY, DOMAIN
 from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
 from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
 from homeassistant.const import (
@@ -68,6 +68,7 @@ class Account:
         storage: dict[str, Any],
     ) -> None:
         """Belong to a simulator."""
+        self.history = 0
         self._hass = hass
         self._storage = storage
         self._simulator = simulator
@@ -92,7 +93,9 @@ class Account:
         """Add the account by its config flow, up to the end or the next step."""
         flows = self._hass.config_entries.flow
         result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
-        result = await flows.async_configure(result["flow_id"], self.credentials)
+        result = await flows.async_configure(
+            result["flow_id"], self.credentials | {CONF_HISTORY: self.history}
+        )
         await self._hass.async_block_till_done()
         return result
 

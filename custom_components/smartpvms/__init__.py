@@ -31,6 +31,7 @@ from .coordinator import (
     SmartPvmsData,
     source_name,
 )
+from .history import History, history_store
 from .northbound import (
     Access,
     NorthboundClient,
@@ -104,7 +105,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         _restored(dict, stored, "meters") or {},
         hindrances,
     )
-    data = SmartPvmsData(account.access, inventory, real_time, hindrances, store)
+    history = History(hass, entry, client)
+    await history.async_load()
+    data = SmartPvmsData(
+        account.access, inventory, real_time, history, hindrances, store
+    )
     entry.runtime_data = data
     # An account that was loaded before has its last values, and reads on its own.
     if not real_time.data:
@@ -137,6 +142,10 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     )
     entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
     await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    for coordinator in (inventory, real_time):
+        entry.async_on_unload(coordinator.async_add_listener(history.async_follow))
+    entry.async_on_unload(history.async_add_listener(update_issues))
+    history.async_start()
     save()
     update_issues()
     return True
@@ -175,6 +184,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     account = _account(hass, entry, await store.async_load() or {})
     hass.data[KNOWN_ACCOUNTS].pop(entry.unique_id)
     await store.async_remove()
+    await history_store(hass, entry.entry_id).async_remove()
     websession = async_create_clientsession(
         hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
     )

@@ -21,6 +21,9 @@ from homeassistant.generated.currencies import ACTIVE_CURRENCIES
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.selector import (
+    NumberSelector,
+    NumberSelectorConfig,
+    NumberSelectorMode,
     SelectOptionDict,
     Selector,
     SelectSelector,
@@ -32,7 +35,7 @@ from homeassistant.helpers.selector import (
 )
 
 from . import KNOWN_ACCOUNTS, KnownAccount
-from .const import CONF_CURRENCY, CONF_PLANTS, DOMAIN, LOGGER
+from .const import CONF_CURRENCY, CONF_HISTORY, CONF_PLANTS, DOMAIN, LOGGER
 from .coordinator import SmartPvmsConfigEntry
 from .errors import explain
 from .northbound import (
@@ -50,7 +53,7 @@ _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
 )
 
-_USER_SCHEMA: Final = vol.Schema(
+_ACCOUNT_SCHEMA: Final = vol.Schema(
     {
         vol.Required(CONF_HOST, default=REGIONAL_HOSTS[0]): SelectSelector(
             SelectSelectorConfig(
@@ -66,6 +69,18 @@ _USER_SCHEMA: Final = vol.Schema(
     }
 )
 
+# The server knows the last 365 days.
+_HISTORY: Final = NumberSelector(
+    NumberSelectorConfig(
+        min=0, max=365, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
+    )
+)
+_HISTORY_DEFAULT: Final = 7
+
+_USER_SCHEMA: Final = _ACCOUNT_SCHEMA.extend(
+    {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
+)
+
 _CURRENCY: Final = SelectSelector(
     SelectSelectorConfig(
         options=sorted(ACTIVE_CURRENCIES), mode=SelectSelectorMode.DROPDOWN
@@ -79,6 +94,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     """Adds an account."""
 
     _account: dict[str, Any]
+    _history: int
     _plants: list[Plant]
 
     @staticmethod
@@ -96,6 +112,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         errors: dict[str, str] = {}
         placeholders: dict[str, str] = {}
         if user_input is not None:
+            self._history = int(user_input[CONF_HISTORY])
             if (account := _account(user_input)) is None:
                 errors[CONF_HOST] = "invalid_host"
             else:
@@ -141,7 +158,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="reconfigure",
             data_schema=self.add_suggested_values_to_schema(
-                _USER_SCHEMA,
+                _ACCOUNT_SCHEMA,
                 user_input
                 or {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)},
             ),
@@ -260,7 +277,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     def _create_entry(
         self, title: str, options: Mapping[str, Any] | None = None
     ) -> ConfigFlowResult:
-        return self.async_create_entry(title=title, data=self._account, options=options)
+        return self.async_create_entry(
+            title=title,
+            data=self._account,
+            options={CONF_HISTORY: self._history, **(options or {})},
+        )
 
 
 class SmartPvmsOptionsFlow(OptionsFlowWithReload):
@@ -279,6 +300,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         errors: dict[str, str] = {}
         if user_input is not None:
             options = {**entry.options, **user_input}
+            options[CONF_HISTORY] = int(user_input[CONF_HISTORY])
             picked = user_input.get(CONF_PLANTS, still_offered)
             if not picked:
                 errors[CONF_PLANTS] = "no_plants_chosen"
@@ -296,6 +318,8 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             schema[vol.Required(CONF_PLANTS, default=still_offered)] = _plants(offered)
         currency = entry.options.get(CONF_CURRENCY, self.hass.config.currency)
         schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
+        history = entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
+        schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
@@ -324,7 +348,11 @@ def _account(user_input: Mapping[str, Any]) -> dict[str, Any] | None:
         url = base_url(user_input[CONF_HOST])
     except ValueError:
         return None
-    return {**user_input, CONF_HOST: _as_host(url)}
+    return {
+        CONF_HOST: _as_host(url),
+        CONF_USERNAME: user_input[CONF_USERNAME],
+        CONF_PASSWORD: user_input[CONF_PASSWORD],
+    }
 
 
 def _as_host(url: URL) -> str:

@@ -7,4 +7,5 @@ DOMAIN: Final = "smartpvms"
 LOGGER: Final = logging.getLogger(__package__)
 
 CONF_CURRENCY: Final = "currency"
+CONF_HISTORY: Final = "history"
 CONF_PLANTS: Final = "plants"

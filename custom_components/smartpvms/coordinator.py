@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta, tzinfo
+from datetime import datetime, timedelta
 import math
 import time
 from typing import Any, Final, cast, override
@@ -21,6 +21,7 @@ from .batches import Batch, Batches
 from .const import CONF_PLANTS, DOMAIN, LOGGER
 from .counters import Period
 from .errors import as_update_error
+from .history import HISTORY, History
 from .northbound import (
     DEVICE_TYPE_NAMES,
     Access,
@@ -28,6 +29,7 @@ from .northbound import (
     AccountLocked,
     ConnectionFailed,
     DataItems,
+    Device,
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
@@ -37,9 +39,10 @@ from .northbound import (
     SessionTaken,
     base_url,
     epoch,
+    number,
 )
 from .power_units import MeterPowers
-from .snapshot import Hindrances, Inventory, Reading, SourceId, migrations
+from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, migrations
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # What the inventory is called among the readings.
@@ -56,6 +59,10 @@ ASKING: Final = timedelta(hours=2)
 DOUBTING: Final = timedelta(hours=1)
 # Where nothing may be read, readings still grow too old to be shown.
 LONGEST_WAIT: Final = timedelta(minutes=6)
+# How long nothing has to be heard of a device until that is made up for.
+LEAST_GAP: Final = timedelta(minutes=30)
+# What a device has counted meanwhile, at least, in kWh.
+MISSED: Final = 0.1
 # What may be read within this time of one another is read together.
 TOGETHER: Final = 1.0
 
@@ -79,6 +86,7 @@ class SmartPvmsData:
     access: Access
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
+    history: History
     hindrances: Hindrances
     store: Store[dict[str, Any]]
 
@@ -250,7 +258,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         for device in registered.values():
             name = source_name(device)
             plant = source_name(registered.get(device.via_device_id or "", device))
-            if name in listed:
+            # The account has a device of its own.
+            if name in listed or name == self.config_entry.entry_id:
                 continue
             since = inventory.missing.get(name, inventory.listed)
             if plant in were_bare - inventory.bare_plants:
@@ -346,6 +355,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._counters: dict[str, counters.Counter] = {}
         self._stored_meters = stored_meters
         self._meters: dict[SourceId, MeterPowers] = {}
+        self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
         """The items that have an entity, enabled or not, by plant or device."""
         self.data = {
@@ -493,7 +503,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Forget what is wrong with groups that are not read any more."""
         groups = {batch.group for batch in wanted}
         self._failing &= groups
-        self._hindrances.keep({INVENTORY, *groups}, self._batched.plants)
+        self._hindrances.keep({INVENTORY, HISTORY, *groups}, self._batched.plants)
 
     def _plan(self, *, failed: bool = False) -> float:
         """Let the next pass be as soon as something may be read; return in how long.
@@ -578,7 +588,43 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         last = self.data.get(source_id)
         # Some measurement of a device always changes. A plant has only counters.
         live = isinstance(source_id, int) and last is not None and items != last.items
-        return Reading(items, received, server_time, live)
+        reading = Reading(items, received, server_time, live)
+        heard = last.heard if last else None
+        if reading.disconnected:
+            return replace(reading, heard=heard)
+        if (
+            isinstance(source_id, int)
+            and last is not None
+            and heard is not None
+            and received - heard > LEAST_GAP
+            # At night a sleeping inverter misses nothing.
+            and (not last.disconnected or self._has_counted(source_id, items, heard))
+        ):
+            self._gaps.append(Gap(source_id, heard, received))
+        return replace(reading, heard=received)
+
+    def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
+        """Return whether a lifetime counter is higher than when it was last heard."""
+        for unique_id, counter in self._counters.items():
+            key = unique_id.removeprefix(f"{device_id}_")
+            raw = number(items.get(key))
+            if (
+                key != unique_id
+                and counter.period is Period.LIFETIME
+                and counter.level is not None
+                # Others have no entity that is enabled.
+                and counter.read is not None
+                and heard - counter.read < LEAST_GAP
+                and raw is not None
+                and raw - counter.level.raw > MISSED
+            ):
+                return True
+        return False
+
+    def take_gaps(self) -> list[Gap]:
+        """Return the gaps that have ended since this was last asked."""
+        gaps, self._gaps = self._gaps, []
+        return gaps
 
     def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
         if isinstance(source_id, str):
@@ -594,6 +640,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self._meters[source_id] = MeterPowers(type_id)
         return self._meters[source_id].in_watts(items)
 
+    def past_meter(self, device: Device) -> MeterPowers | None:
+        """Return what was learned of a meter, for the past of which no more is known."""
+        known = self._meters.get(device.id)
+        if known is None:
+            return None
+        return MeterPowers.from_dict(device.type_id, known.as_dict())
+
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
         guards = {**self._stored_counters}
@@ -608,6 +661,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in self.data.items()
         }
 
+    def offset(self, unique_id: str) -> float:
+        """Return what the guard of an entity adds to the raw value."""
+        counter = self._counters.get(unique_id)
+        return counter.level.offset if counter and counter.level else 0.0
+
     def counter(self, unique_id: str, period: Period) -> counters.Counter:
         """Return the guard of an entity, going on from where it was."""
         if unique_id not in self._counters:
@@ -618,17 +676,3 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 counter = counters.Counter(period)
             self._counters[unique_id] = counter
         return self._counters[unique_id]
-
-    def zone_of(self, plant: Plant) -> tzinfo:
-        """Return the zone whose midnights a plant keeps.
-
-        It is Home Assistant's, unless the plant was connected with another offset than
-        that zone had on that day.
-        """
-        zone = dt_util.get_default_time_zone()
-        connected = plant.grid_connection
-        if connected is None or connected.tzinfo is None:
-            return zone
-        if connected.astimezone(zone).utcoffset() == connected.utcoffset():
-            return zone
-        return connected.tzinfo

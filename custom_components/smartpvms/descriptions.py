@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, tzinfo
 from functools import partial
 import re
 from typing import Any, Final
@@ -34,8 +34,9 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
-from .counters import Period
-from .northbound import DataItems, DeviceType, moment, number
+from .counters import Period, Place
+from .northbound import DataItems, DeviceType, Plant, moment, number
+from .snapshot import Reading
 
 # Words, perhaps numbered: no code, no serial number, no address.
 _KEY: Final = re.compile(
@@ -44,6 +45,10 @@ _KEY: Final = re.compile(
 
 # What a kilowatt-hour costs at the most, in the smallest of the world's currencies.
 DEAREST: Final = 1000.0
+
+# Where a plant's capacity says nothing of its counters, in kW.
+LEAST_CAPACITY: Final = 5.0
+ANY_CAPACITY: Final = 1000.0
 
 type Value = float | str | datetime | None
 
@@ -61,6 +66,25 @@ class ItemSensorDescription(SensorEntityDescription):
     most_per_hour: Callable[[float, DataItems], float] = lambda capacity, _: capacity
     """The most that a counter can count in an hour, by the plant's capacity in kWp and
     what else was read."""
+    past_key: str | None = None
+    """The key that the item has in history, where it is another."""
+
+    def value(self, reading: Reading) -> Value:
+        """Return the value in a reading; `None` means unknown.
+
+        A disconnected device reports what it once measured, or zeros: only its power
+        can be believed, since it is 0 at night.
+        """
+        if reading.disconnected and self.device_class != SensorDeviceClass.POWER:
+            return None
+        return self.read(reading.items.get(self.key))
+
+    def place(self, plant: Plant, zone: tzinfo, items: DataItems) -> Place:
+        """Return where a counter of a plant counts."""
+        # Installers leave the capacity out, or type it in a unit of their own.
+        capacity = plant.capacity or 0.0
+        capacity = max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
+        return Place(zone, self.most_per_hour(capacity, items))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -534,7 +558,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _voltage("ac_voltage"),
         _current("ac_current"),
         _frequency("ac_frequency"),
-        _kilowatts("active_power"),
+        _kilowatts("active_power", past_key="total_load_active_power"),
     ),
 }
 

@@ -82,20 +82,16 @@ def async_add_reported_items(
 
     def remembered() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
-        sources: dict[str, SourceId] = {code: code for code in inventory.plants}
-        sources |= {str(device_id): device_id for device_id in inventory.devices}
         for registered in er.async_entries_for_config_entry(
             er.async_get(coordinator.hass), entry.entry_id
         ):
             if registered.domain != platform:
                 continue
-            # Both the id and the key may contain an underscore.
-            for source_id, key in _splits(registered.unique_id):
-                if source_id in sources and (
-                    entity := create(sources[source_id], key, None)
-                ):
-                    created.setdefault(sources[source_id], set()).add(key)
-                    yield entity
+            source = inventory.source_of(registered.unique_id)
+            if source and (entity := create(*source, None)):
+                source_id, key = source
+                created.setdefault(source_id, set()).add(key)
+                yield entity
 
     def reported() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
@@ -115,9 +111,3 @@ def async_add_reported_items(
 
     async_add_entities([*remembered(), *reported()])
     entry.async_on_unload(coordinator.async_add_listener(add_reported))
-
-
-def _splits(unique_id: str) -> Iterator[tuple[str, str]]:
-    parts = unique_id.split("_")
-    for i in range(1, len(parts)):
-        yield "_".join(parts[:i]), "_".join(parts[i:])

@@ -22,6 +22,7 @@ _PERMISSIONS: Final = {
     "getDevList": "Device list",
     "getStationRealKpi": "Real-time plant data",
     "getDevRealKpi": "Real-time device data",
+    "getDevHistoryKpi": "Historical device data",
 }
 
 type Issue = tuple[str, str, dict[str, str]]

@@ -1,15 +1,22 @@
 """Sensors: every data item that is a number, a state or a moment."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final, override
 
-from homeassistant.components.sensor import SensorDeviceClass, SensorEntity
-from homeassistant.const import Platform
+from homeassistant.components.sensor import (
+    SensorDeviceClass,
+    SensorEntity,
+    SensorEntityDescription,
+)
+from homeassistant.const import EntityCategory, Platform, UnitOfRatio, UnitOfTime
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import CONF_CURRENCY, LOGGER
+from .const import CONF_CURRENCY, DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
-from .counters import Period, Place
+from .counters import Period
 from .descriptions import (
     BINARY_SENSORS,
     ItemSensorDescription,
@@ -18,14 +25,47 @@ from .descriptions import (
     undocumented,
 )
 from .entity import ItemEntity, async_add_reported_items
+from .history import Activity, History
 from .northbound import Plant, number
-from .snapshot import Reading, SourceId
+from .snapshot import Reading, SourceId, zone_of
 
 PARALLEL_UPDATES = 0
 
-# Where a plant's capacity says nothing of its counters, in kW.
-LEAST_CAPACITY: Final = 5.0
-ANY_CAPACITY: Final = 1000.0
+
+@dataclass(frozen=True, kw_only=True)
+class HistorySensorDescription(SensorEntityDescription):
+    """Describes a sensor of the import of history."""
+
+    value: Callable[[History], str | float]
+
+
+HISTORY_SENSORS: Final = (
+    HistorySensorDescription(
+        key="history",
+        translation_key="history",
+        device_class=SensorDeviceClass.ENUM,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        options=[activity.value for activity in Activity],
+        value=lambda history: history.activity.value,
+    ),
+    HistorySensorDescription(
+        key="history_progress",
+        translation_key="history_progress",
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+        suggested_display_precision=0,
+        value=lambda history: history.progress,
+    ),
+    HistorySensorDescription(
+        key="history_left",
+        translation_key="history_left",
+        device_class=SensorDeviceClass.DURATION,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        native_unit_of_measurement=UnitOfTime.DAYS,
+        suggested_display_precision=1,
+        value=lambda history: history.days_left,
+    ),
+)
 
 
 async def async_setup_entry(
@@ -45,7 +85,7 @@ async def async_setup_entry(
         if key in BINARY_SENSORS or description is None:
             return None
         if reading is not None:
-            value = value_in(reading, description)
+            value = description.value(reading)
             if value is None or (value == 0 and not description.appears_with_zero):
                 return None
         if description.period is None:
@@ -58,27 +98,44 @@ async def async_setup_entry(
             inventory.data.plant_of(source_id),
         )
 
+    async_add_entities(
+        HistorySensor(entry, description) for description in HISTORY_SENSORS
+    )
     async_add_reported_items(entry, Platform.SENSOR, create, async_add_entities)
 
 
-def value_in(reading: Reading, description: ItemSensorDescription) -> Value:
-    """Return the value of an item in a reading; `None` means unknown.
+class HistorySensor(SensorEntity):
+    """Shows how far the import of an account's history is."""
 
-    A disconnected device reports what it once measured, or zeros: only its power can
-    be believed, since it is 0 at night.
-    """
-    if reading.disconnected and description.device_class != SensorDeviceClass.POWER:
-        return None
-    return description.read(reading.items.get(description.key))
+    entity_description: HistorySensorDescription
+    _attr_has_entity_name = True
+    _attr_should_poll = False
 
+    def __init__(
+        self, entry: SmartPvmsConfigEntry, description: HistorySensorDescription
+    ) -> None:
+        """Belong to an account."""
+        self.entity_description = description
+        self._history = entry.runtime_data.history
+        self._attr_unique_id = f"{entry.entry_id}_{description.key}"
+        self._attr_device_info = DeviceInfo(
+            identifiers={(DOMAIN, entry.entry_id)},
+            entry_type=DeviceEntryType.SERVICE,
+            manufacturer="Huawei",
+            model="Northbound account",
+            translation_key="account",
+        )
 
-def _capacity(plant: Plant) -> float:
-    """Return what a plant's counters are judged by, in kW.
+    @override
+    async def async_added_to_hass(self) -> None:
+        self.async_on_remove(
+            self._history.async_add_listener(self.async_write_ha_state)
+        )
 
-    Installers leave the capacity out, or type it in a unit of their own.
-    """
-    capacity = plant.capacity or 0.0
-    return max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
+    @property
+    @override
+    def native_value(self) -> str | float:
+        return self.entity_description.value(self._history)
 
 
 class ItemSensor(ItemEntity, SensorEntity):
@@ -91,7 +148,7 @@ class ItemSensor(ItemEntity, SensorEntity):
     @override
     def _show(self, reading: Reading) -> None:
         description = self.entity_description
-        self._attr_native_value = value_in(reading, description)
+        self._attr_native_value = description.value(reading)
         if (
             self._attr_native_value is None
             and description.device_class == SensorDeviceClass.ENUM
@@ -122,8 +179,8 @@ class CounterSensor(ItemSensor):
     ) -> None:
         """Go on from where the counter was."""
         self._counter = coordinator.counter(f"{source_id}_{description.key}", period)
-        self._zone = coordinator.zone_of(plant)
-        self._capacity = _capacity(plant)
+        self._plant = plant
+        self._zone = zone_of(plant)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = (
                 coordinator.config_entry.options.get(
@@ -143,9 +200,7 @@ class CounterSensor(ItemSensor):
         if raw is None:
             self._attr_native_value = None
             return
-        place = Place(
-            self._zone, description.most_per_hour(self._capacity, reading.items)
-        )
+        place = description.place(self._plant, self._zone, reading.items)
         self._publish(
             self._counter.update(raw, reading.server_time, place, live=reading.live)
         )

@@ -1,10 +1,12 @@
 """Actions."""
 
+from collections.abc import Iterable
 from typing import Final
 
 import voluptuous as vol
 
-from homeassistant.const import ATTR_CONFIG_ENTRY_ID
+from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
+from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import (
     HomeAssistant,
     ServiceCall,
@@ -12,15 +14,33 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers import service
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import (
+    config_validation as cv,
+    device_registry as dr,
+    service,
+)
+from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .coordinator import SmartPvmsConfigEntry
+from .coordinator import SmartPvmsConfigEntry, source_name
+from .northbound import HISTORY_REACH, HISTORY_TYPES
+from .recording import async_settle
 
 REFRESH: Final = "refresh_inventory"
+IMPORT_HISTORY: Final = "import_history"
+
+ATTR_START: Final = "start"
+ATTR_END: Final = "end"
 
 _ACCOUNT: Final = vol.Schema({vol.Required(ATTR_CONFIG_ENTRY_ID): str})
+_HISTORY: Final = _ACCOUNT.extend(
+    {
+        vol.Optional(ATTR_DEVICE_ID): vol.All(cv.ensure_list, [str]),
+        vol.Required(ATTR_START): cv.datetime,
+        vol.Optional(ATTR_END): cv.datetime,
+    }
+)
 
 
 @callback
@@ -28,6 +48,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
     """Register the actions."""
     hass.services.async_register(
         DOMAIN, REFRESH, _refresh, _ACCOUNT, SupportsResponse.OPTIONAL
+    )
+    hass.services.async_register(
+        DOMAIN,
+        IMPORT_HISTORY,
+        _import_history,
+        _HISTORY,
+        SupportsResponse.OPTIONAL,
     )
 
 
@@ -44,9 +71,89 @@ async def _refresh(call: ServiceCall) -> ServiceResponse:
         raise HomeAssistantError(
             translation_domain=DOMAIN,
             translation_key=explained.translation_key if explained else "unknown",
-            translation_placeholders=explained and explained.translation_placeholders,
+            translation_placeholders=explained.translation_placeholders
+            if explained
+            else None,
         ) from error
     return {
         "plants": len(inventory.data.plants),
         "devices": len(inventory.data.devices),
     }
+
+
+async def _import_history(call: ServiceCall) -> ServiceResponse:
+    """Import the history of devices, and say what that takes."""
+    hass = call.hass
+    entry: SmartPvmsConfigEntry = service.async_get_config_entry(
+        hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+    )
+    now = dt_util.utcnow()
+    # People enter local time.
+    start = dt_util.as_utc(call.data[ATTR_START])
+    end = dt_util.as_utc(call.data.get(ATTR_END, now))
+    if start >= now:
+        raise _invalid("start_in_future")
+    if end <= start:
+        raise _invalid("end_before_start")
+    if start < now - HISTORY_REACH:
+        raise _invalid("too_long_ago", days=str(HISTORY_REACH.days))
+    devices = _devices(hass, entry, call.data.get(ATTR_DEVICE_ID))
+    if RECORDER_DOMAIN not in hass.config.components:
+        raise _invalid("recorder_not_loaded")
+    try:
+        await async_settle(hass)
+    except TimeoutError as err:
+        raise HomeAssistantError(
+            translation_domain=DOMAIN, translation_key="recorder_busy"
+        ) from err
+    plan = entry.runtime_data.history.async_request(devices, start, end)
+    return {
+        "devices": plan.devices,
+        "start": dt_util.as_local(plan.start).isoformat(),
+        "end": dt_util.as_local(plan.end).isoformat(),
+        "calls": plan.calls,
+        "joined": plan.joined,
+    }
+
+
+def _devices(
+    hass: HomeAssistant,
+    entry: SmartPvmsConfigEntry,
+    registered: Iterable[str] | None,
+) -> list[int]:
+    """Return the devices that have a history: the chosen ones, or all of a plant."""
+    devices = entry.runtime_data.inventory.data.devices
+    with_history = {
+        device.id: device
+        for device in devices.values()
+        if device.type_id in HISTORY_TYPES
+    }
+    if registered is None:
+        return list(with_history)
+    chosen: list[int] = []
+    registry = dr.async_get(hass)
+    for registry_id in registered:
+        device = registry.async_get(registry_id)
+        name = None
+        if (
+            isinstance(device, dr.DeviceEntry)
+            and device.config_entry_id == entry.entry_id
+        ):
+            name = source_name(device)
+        found = [
+            each.id
+            for each in with_history.values()
+            if name in (str(each.id), each.plant_code)
+        ]
+        if not found:
+            raise _invalid("no_history_of_device")
+        chosen += found
+    return chosen
+
+
+def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
+    return ServiceValidationError(
+        translation_domain=DOMAIN,
+        translation_key=key,
+        translation_placeholders=placeholders,
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 import re
 from typing import Any, Final, Self
 
@@ -54,6 +54,17 @@ class Inventory:
     def names(self, source_id: SourceId) -> bool:
         """Return whether a plant or device is listed."""
         return source_id in self.plants or source_id in self.devices
+
+    def source_of(self, unique_id: str) -> tuple[SourceId, str] | None:
+        """Return the plant or device of an entity, and the key of its item."""
+        sources: dict[str, SourceId] = {code: code for code in self.plants}
+        sources |= {str(device_id): device_id for device_id in self.devices}
+        # Both the id and the key may contain an underscore.
+        parts = unique_id.split("_")
+        for i in range(1, len(parts)):
+            if (source := sources.get("_".join(parts[:i]))) is not None:
+                return source, "_".join(parts[i:])
+        return None
 
     @property
     def registered_names(self) -> set[str]:
@@ -225,6 +236,8 @@ class Reading:
     """The server's clock when it answered."""
     live: bool
     """Whether the server surely does not just repeat what it once heard."""
+    heard: datetime | None = None
+    """When the device was last connected."""
 
     @property
     def disconnected(self) -> bool:
@@ -243,6 +256,7 @@ class Reading:
             "received": self.received.isoformat(),
             "server_time": self.server_time.isoformat(),
             "live": self.live,
+            "heard": self.heard and self.heard.isoformat(),
         }
 
     @classmethod
@@ -253,7 +267,32 @@ class Reading:
             datetime.fromisoformat(state["received"]),
             datetime.fromisoformat(state["server_time"]),
             state["live"],
+            state["heard"] and datetime.fromisoformat(state["heard"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which nothing was heard of a device."""
+
+    device_id: int
+    heard: datetime
+    heard_again: datetime
+
+
+def zone_of(plant: Plant) -> tzinfo:
+    """Return the zone whose midnights a plant keeps.
+
+    It is Home Assistant's, unless the plant was connected with another offset than that
+    zone had on that day.
+    """
+    zone = dt_util.get_default_time_zone()
+    connected = plant.grid_connection
+    if connected is None or connected.tzinfo is None:
+        return zone
+    if connected.astimezone(zone).utcoffset() == connected.utcoffset():
+        return zone
+    return connected.tzinfo
 
 
 def readings_from(rows: Iterable[Mapping[str, Any]]) -> dict[SourceId, Reading]:

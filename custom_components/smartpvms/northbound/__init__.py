@@ -1,6 +1,6 @@
 """Client of Huawei's SmartPVMS Northbound API; knows nothing of Home Assistant."""
 
-from .client import BATCH, NorthboundClient
+from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, NorthboundClient
 from .clock import coming, epoch
 from .errors import (
     AccountLimited,
@@ -18,9 +18,11 @@ from .errors import (
 from .hosts import REGIONAL_HOSTS, base_url, northbound_host
 from .models import (
     DEVICE_TYPE_NAMES,
+    HISTORY_TYPES,
     DataItems,
     Device,
     DeviceType,
+    HistoryRow,
     Plant,
     RealTimeKpis,
     moment,
@@ -32,6 +34,10 @@ from .session import Access, Session
 __all__ = [
     "BATCH",
     "DEVICE_TYPE_NAMES",
+    "HISTORY_BATCH",
+    "HISTORY_REACH",
+    "HISTORY_SPAN",
+    "HISTORY_TYPES",
     "REGIONAL_HOSTS",
     "Access",
     "AccountLimited",
@@ -40,6 +46,7 @@ __all__ = [
     "DataItems",
     "Device",
     "DeviceType",
+    "HistoryRow",
     "InvalidCredentials",
     "MalformedResponse",
     "NorthboundClient",

@@ -1,16 +1,20 @@
 """The interfaces of the SmartPVMS Northbound API, one method each."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
 from itertools import batched
+from operator import attrgetter
 from typing import Final
 
 from .errors import NOT_AUTHORIZED, MalformedResponse, PermissionDenied
 from .models import (
     DataItems,
     Device,
+    HistoryRow,
     Plant,
     RealTimeKpis,
     integer,
+    moment,
     parse_device,
     parse_plant,
     parse_station,
@@ -20,6 +24,15 @@ from .session import Answer, Session
 
 BATCH: Final = 100
 """The most plants, or devices of one type, that one call may name."""
+
+HISTORY_BATCH: Final = 10
+"""The most devices of one type whose history one call may ask for."""
+
+HISTORY_SPAN: Final = timedelta(days=3)
+"""The longest time whose history one call may ask for."""
+
+HISTORY_REACH: Final = timedelta(days=365)
+"""How far back there is history."""
 
 # Where one call a minute is allowed, a list of several pages takes minutes.
 _PATIENCE: Final = 125.0
@@ -91,6 +104,33 @@ class NorthboundClient:
         )
         return read_kpis(answer, "devId", integer)
 
+    async def device_history(
+        self, type_id: int, device_ids: Iterable[int], start: datetime, end: datetime
+    ) -> dict[int, list[HistoryRow]]:
+        """Return what devices of one type reported (`getDevHistoryKpi`).
+
+        At most 10 devices and 3 days, both ends included, and 365 days back; units are
+        those of the document for the type. Rows are in the order of their time, one for
+        each; a device that the server leaves out has none.
+        """
+        answer = await self._session.call(
+            "getDevHistoryKpi",
+            {
+                "devIds": ",".join(map(str, device_ids)),
+                "devTypeId": int(type_id),
+                "startTime": int(start.timestamp() * 1000),
+                "endTime": int(end.timestamp() * 1000),
+            },
+        )
+        # Nothing is an empty list; without one, the answer is not whole.
+        if answer.data is None:
+            raise MalformedResponse("no list of rows")
+        return read_history(answer)
+
+    def history_wait(self, reserve: int = 0) -> float:
+        """Return the seconds until history, and `reserve` more calls, may be asked."""
+        return self._session.wait("getDevHistoryKpi", reserve=reserve)
+
     def real_time_wait(self, type_id: int | None, calls: int = 1) -> float:
         """Return the seconds until so many batches of devices of a type may be read.
 
@@ -158,3 +198,18 @@ def read_kpis[IdT: (str, int)](
         elif isinstance(items, dict):
             rows[row_id] = items
     return RealTimeKpis(answer.server_time, rows, unauthorized)
+
+
+def read_history(answer: Answer) -> dict[int, list[HistoryRow]]:
+    """Return the rows of an answer that say what and when they are, in order."""
+    devices: dict[int, dict[datetime, HistoryRow]] = {}
+    for row in _rows(answer.data):
+        device_id = integer(row.get("devId"))
+        at = moment(row.get("collectTime"))
+        items = row.get("dataItemMap")
+        if device_id is not None and at is not None and isinstance(items, dict):
+            devices.setdefault(device_id, {})[at] = HistoryRow(at, items)
+    return {
+        device_id: sorted(rows.values(), key=attrgetter("at"))
+        for device_id, rows in devices.items()
+    }

@@ -21,6 +21,7 @@ from .errors import (
     RateLimited,
     SessionTaken,
 )
+from .models import HISTORY_TYPES
 
 MINUTE: Final = 60.0
 FIVE_MINUTES: Final = 5 * MINUTE
@@ -40,6 +41,9 @@ MINUTELY_AFTER: Final = 2
 MOST_PATIENCE: Final = 6 * HOUR
 # The whole system may be limited for longer than the minute that it asks for.
 MOST_SYSTEM_PATIENCE: Final = 15 * MINUTE
+
+# Allowed once a minute by every policy.
+ONE_A_MINUTE: Final = frozenset({"getDevHistoryKpi"})
 
 # How long reading everything may take.
 LONGEST_PASS: Final = 30.0
@@ -181,7 +185,11 @@ class FlowControl:
             case "getDevList":
                 return Quota(pages + 24, DAY)
             case "getDevHistoryKpi":
-                batches = sum(ceil(devices / 10) for devices in self._devices.values())
+                batches = sum(
+                    ceil(devices / 10)
+                    for of_type, devices in self._devices.items()
+                    if of_type in HISTORY_TYPES
+                )
                 return Quota(batches + 24, DAY)
         return None
 
@@ -229,7 +237,7 @@ class FlowControl:
             calls = known.counting(type_id, quota.window, now)
             if (excess := len(calls) - (quota.calls - reserve)) >= 0:
                 moments.append(calls[excess] + known.span(quota.window, now))
-        if known.minutely and known.calls:
+        if known.calls and (known.minutely or interface in ONE_A_MINUTE):
             moments.append(known.calls[-1][1] + known.span(MINUTE, now))
         return max(max(moments) - now, 0.0)
 

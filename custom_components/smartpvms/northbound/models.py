@@ -40,6 +40,12 @@ class DeviceType(IntEnum):
     POWER_CONVERTER = 60092
 
 
+HISTORY_TYPES: Final = frozenset(DeviceType) - {
+    DeviceType.SSU,
+    DeviceType.POWER_CONVERTER,
+}
+"""The device types that getDevHistoryKpi answers for."""
+
 DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
     DeviceType.STRING_INVERTER: "String inverter",
     2: "SmartLogger",
@@ -114,6 +120,16 @@ class RealTimeKpis[IdT: (str, int)]:
     """The dataItemMap of each row, as sent; `number` reads its values."""
     unauthorized: Collection[IdT] = ()
     """The plants whose owner has not authorized the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRow:
+    """What a device reported at a collection (`getDevHistoryKpi`)."""
+
+    at: datetime
+    """When the server collected it, every five minutes."""
+    items: DataItems
+    """The dataItemMap, as sent; `number` reads its values."""
 
 
 def number(raw: object) -> float | None:

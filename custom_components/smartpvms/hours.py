@@ -1,0 +1,344 @@
+"""What the past of a data item means for the hours of its long-term statistics.
+
+Pure: from values every five minutes to hourly rows that go on from the rows that are
+there already, before and after.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from itertools import pairwise
+import math
+from typing import Final
+
+from .counters import JITTER, Counter, Place
+
+HOUR: Final = 3600.0
+# How long a value holds when nothing follows it, like one that is shown.
+HOLDS: Final = 900.0
+# What is shown at the end of an hour was collected up to this long before.
+TOLD_LATE: Final = 900.0
+
+# Below this, in the counter's unit, sums agree.
+AGREES: Final = 0.0005
+
+type Sample = tuple[float, float | None]
+"""When a value was measured, in epoch seconds, and the value, if it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSample:
+    """What a counter reported at a moment."""
+
+    at: datetime
+    raw: float | None
+    place: Place
+    live: bool
+    """Whether the server surely does not just repeat what it once heard."""
+    disconnected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What a counter would have shown at a moment; moments are epoch seconds."""
+
+    at: float
+    value: float
+    start: float | None
+    """When the period began; `None` for lifetime counters."""
+    offset: float
+    """What the guard had added to the raw value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the statistics of a counter; moments are epoch seconds."""
+
+    start: float
+    end: float
+    state: float
+    sum: float
+    reset: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """An hour of the statistics of a measurement."""
+
+    start: float
+    mean: float
+    min: float
+    max: float
+    weight: float | None
+    """The weight of a mean of angles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the statistics know around the hours to fill."""
+
+    rows: Sequence[Row]
+    """The hours that are there, from the one before the first to fill on."""
+    before: float | None
+    """The sum before the first of these hours; `None` where nothing is before."""
+    after: Row
+    """The first row after the hours to fill."""
+    offset: float
+    """What the guard adds to the raw value now."""
+
+
+@dataclass(slots=True)
+class Filled:
+    """What to write."""
+
+    rows: list[Row] = field(default_factory=list)
+    """The missing hours, and those between them whose sums move."""
+    lift: float = 0.0
+    """What has to be added to all sums from the row after the hours on."""
+
+    def join(
+        self,
+        block: Sequence[Row],
+        row: Row,
+        sum_: float,
+        walk: _Walk,
+        offset: float,
+        adjacent: bool,
+    ) -> float:
+        """Let a row go on from the missing hours before it; return its sum.
+
+        What its own sum holds beyond them was counted before them, if not even the
+        hour before the first of them is known.
+        """
+        change = walk.to_row(row, offset)
+        if not block:
+            return row.sum + self.lift
+        excess = row.sum + self.lift - sum_ - change
+        if excess < -AGREES:
+            self.lift -= excess
+        elif not adjacent:
+            block = [replace(each, sum=each.sum + excess) for each in block]
+        self.rows += block
+        return row.sum + self.lift
+
+
+def replay(counter: Counter, samples: Iterable[CounterSample]) -> list[Point]:
+    """Return what a guard shows of samples, and what it should have shown.
+
+    What it held back and accepted later was true from the start.
+    """
+    points: list[Point] = []
+    held: list[tuple[int, float]] = []
+    for sample in samples:
+        level, candidate = counter.level, counter.candidate
+        if sample.disconnected:
+            counter.pass_time(sample.at, sample.place.zone)
+        elif sample.raw is None:
+            continue
+        else:
+            counter.update(sample.raw, sample.at, sample.place, live=sample.live)
+        if counter.value is None or counter.level is None:
+            continue
+        point = Point(
+            sample.at.timestamp(),
+            counter.value,
+            None if counter.start is None else counter.start.timestamp(),
+            counter.level.offset,
+        )
+        if counter.candidate is not None and sample.raw is not None:
+            if counter.candidate.since == sample.at:
+                held = []
+            held.append((len(points), sample.raw))
+        elif candidate is not None and counter.candidate is None:
+            accepted = (
+                level is not None
+                and sample.raw is not None
+                and candidate.level.leads_to(sample.raw, sample.at, sample.place)
+                and not level.leads_to(sample.raw, sample.at, sample.place)
+            )
+            if accepted:
+                _correct(points, held, point)
+            held = []
+        points.append(point)
+    return points
+
+
+def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> None:
+    """Let points that were held back follow the level that was accepted in the end."""
+    for index, raw in held:
+        least = points[index - 1].value if index else 0.0
+        value = min(max(raw + to.offset, least), to.value)
+        if points[index].start == to.start:
+            points[index] = replace(points[index], value=value, offset=to.offset)
+
+
+def fill_counter(
+    points: Sequence[Point],
+    hours: Collection[float],
+    known: Known,
+    *,
+    resumed: bool,
+) -> Filled:
+    """Return the rows of the missing hours of a counter.
+
+    `points` begin at the first missing hour or before; `resumed` says that the guard
+    went on from the row before it. The rows before keep their sums; those after are
+    lifted where the sum of the missing hours is not yet in them.
+    """
+    filled = Filled()
+    if not points or not hours:
+        return filled
+    walk = _Walk(points)
+    first = min(hours)
+    rows = {row.start: row for row in known.rows if row.start not in hours}
+    previous = rows.pop(first - HOUR, None)
+    sum_ = known.before or 0.0
+    if previous is not None:
+        sum_ = previous.sum
+    if resumed and previous is not None:
+        walk.begin(previous.state, previous.reset)
+    else:
+        walk.to(first)
+    # Where nothing is before, all that was counted before is counted elsewhere.
+    adjacent = previous is not None or known.before is None
+    base = None if resumed else _offset_of(points, known.after, known.offset)
+    block: list[Row] = []
+    for hour in sorted({*hours, *rows}):
+        if hour in rows:
+            sum_ = filled.join(block, rows[hour], sum_, walk, known.offset, adjacent)
+            if filled.lift:
+                filled.rows.append(replace(rows[hour], sum=sum_))
+            block = []
+            adjacent = True
+        else:
+            sum_ += walk.to(hour + HOUR)
+            if walk.reached(hour):
+                block.append(_row(hour, walk.at, sum_, base))
+    filled.join(block, known.after, sum_, walk, known.offset, adjacent)
+    return filled
+
+
+def _row(hour: float, at: Point, sum_: float, base: float | None) -> Row:
+    state = at.value
+    if base is not None and at.start is None:
+        state += base - at.offset
+    return Row(hour, hour + HOUR, round(state, 6), round(sum_, 6), at.start)
+
+
+def _offset_of(points: Sequence[Point], row: Row, offset: float) -> float:
+    """Return what a lifetime counter had been shown with, above its raw value.
+
+    It is nothing, or what is added now, as far as that fits; it may also have been
+    something else that nobody remembers.
+    """
+    raws = [
+        (point.at, point.value - point.offset)
+        for point in points
+        if point.at <= row.end
+    ]
+    if not raws or row.reset is not None:
+        return 0.0
+    at, last = raws[-1]
+    told = next((raw for when, raw in raws if when >= at - TOLD_LATE), last)
+    for candidate in (0.0, offset):
+        if told - JITTER <= row.state - candidate <= last + JITTER:
+            return candidate
+    return row.state - last
+
+
+class _Walk:
+    """Goes along the points of a counter and tells by how much it has counted."""
+
+    def __init__(self, points: Sequence[Point]) -> None:
+        self._points = points
+        self._next = 0
+        self.at = points[0]
+
+    def begin(self, value: float, start: float | None) -> None:
+        """Begin where the statistics are."""
+        self.at = replace(self.at, at=-math.inf, value=value, start=start)
+
+    def to(self, end: float) -> float:
+        """Go on to a moment, and return what was counted on the way."""
+        counted = 0.0
+        while self._next < len(self._points) and self._points[self._next].at <= end:
+            counted += self._step(self._points[self._next])
+            self._next += 1
+        return counted
+
+    def to_row(self, row: Row, offset: float) -> float:
+        """Go on to where a row is, and return what was counted on the way.
+
+        `offset` is what the guard adds to the raw value now.
+        """
+        counted = 0.0
+        state = row.state
+        if row.reset is None:
+            ahead = [point for point in self._points if point.at <= row.end]
+            state -= _offset_of(self._points, row, offset)
+            state += (ahead[-1] if ahead else self.at).offset
+        elif row.reset != self.at.start:
+            while (
+                self._next < len(self._points)
+                and self._points[self._next].at <= row.end
+                and self._points[self._next].start != row.reset
+            ):
+                counted += self._step(self._points[self._next])
+                self._next += 1
+        counted += self._step(replace(self.at, value=state, start=row.reset))
+        while self._next < len(self._points) and self._points[self._next].at <= row.end:
+            self._next += 1
+        return counted
+
+    def reached(self, hour: float) -> bool:
+        """Return whether there was anything in an hour or before, and there is more."""
+        last = self._points[-1].at
+        return self._next > 0 and last > hour
+
+    def _step(self, point: Point) -> float:
+        was, self.at = self.at, point
+        if point.start != was.start:
+            return point.value
+        return max(point.value - was.value, 0.0)
+
+
+def fill_measurement(
+    samples: Sequence[Sample], hours: Iterable[float], *, angle: bool
+) -> list[Mean]:
+    """Return the missing hours of a measurement in which it was known."""
+    means = []
+    spans = list(_spans(samples))
+    for hour in hours:
+        held = [
+            (value, min(end, hour + HOUR) - max(begin, hour))
+            for begin, end, value in spans
+            if begin < hour + HOUR and end > hour
+        ]
+        if not held:
+            continue
+        values = [value for value, _ in held]
+        weight: float | None = None
+        if angle:
+            mean, weight = _mean_angle(held)
+        else:
+            known_for = math.fsum(span for _, span in held)
+            mean = math.fsum(value * span for value, span in held) / known_for
+        means.append(Mean(hour, mean, min(values), max(values), weight))
+    return means
+
+
+def _spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
+    """Return from when until when which value held."""
+    last = [(samples[-1][0] + HOLDS, None)] if samples else []
+    for (at, value), (until, _) in pairwise([*samples, *last]):
+        if value is not None:
+            yield at, min(until, at + HOLDS), value
+
+
+def _mean_angle(held: Iterable[tuple[float, float]]) -> tuple[float, float]:
+    """Return the mean of angles by the time they held, and its weight."""
+    east = north = 0.0
+    for angle, span in held:
+        east += math.sin(math.radians(angle)) * span
+        north += math.cos(math.radians(angle)) * span
+    return math.degrees(math.atan2(east, north)) % 360, math.hypot(east, north)

@@ -1,0 +1,214 @@
+"""The past of devices: 5-minute rows become what live readings would have left."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from homeassistant.core import HomeAssistant
+
+from .counters import Counter, Level, Period
+from .descriptions import ItemSensorDescription
+from .hours import (
+    CounterSample,
+    Filled,
+    Known,
+    Mean,
+    Point,
+    Row,
+    Sample,
+    fill_counter,
+    fill_measurement,
+    replay,
+)
+from .northbound import Device, HistoryRow, Plant, number
+from .power_units import MeterPowers
+from .recording import Lift, Recorded
+from .snapshot import Reading, zone_of
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """A data item of a device, and the statistic that its values are recorded in."""
+
+    statistic_id: str
+    unique_id: str
+    device: Device
+    plant: Plant
+    description: ItemSensorDescription
+
+    @property
+    def is_counter(self) -> bool:
+        """Return whether the statistic is a sum."""
+        return self.description.period is not None
+
+    def has_value(self, hass: HomeAssistant) -> bool:
+        """Return whether there is a value now, which will be recorded."""
+        state = hass.states.get(self.statistic_id)
+        return state is not None and number(state.state) is not None
+
+
+type Wanted = Mapping[Series, frozenset[float]]
+"""The hours that are missing of what is recorded, in epoch seconds."""
+
+
+@dataclass(slots=True)
+class Filling:
+    """What to write into the statistics."""
+
+    counters: list[tuple[Recorded, Filled]] = field(default_factory=list)
+    measurements: list[tuple[Recorded, list[Mean]]] = field(default_factory=list)
+
+    @property
+    def lifts(self) -> list[Lift]:
+        """Return the changes of later sums that have to follow."""
+        lifts = [recorded.lift(filled) for recorded, filled in self.counters]
+        return [lift for lift in lifts if lift is not None]
+
+
+def fill(
+    wanted: Wanted,
+    recorded: Mapping[str, Recorded],
+    rows: Mapping[int, Sequence[HistoryRow]],
+    offsets: Mapping[str, float],
+    meters: Mapping[int, MeterPowers],
+) -> Filling:
+    """Return the missing hours of devices.
+
+    `offsets` are what the guards of counters add to their raw values now, `meters` what
+    was learned of the units of powers.
+    """
+    filling = Filling()
+    readings = {
+        device_id: list(_readings(device_rows, meters.get(device_id)))
+        for device_id, device_rows in _renamed(wanted, rows).items()
+    }
+    for series, hours in wanted.items():
+        known = recorded[series.statistic_id]
+        of_device = readings.get(series.device.id, [])
+        period = series.description.period
+        if period is None:
+            means = _means(series.description, known, of_device, hours)
+            if means:
+                filling.measurements.append((known, means))
+        elif known.after is not None:
+            filled = _counted(
+                series, period, known, of_device, hours, offsets[series.unique_id]
+            )
+            if filled.rows:
+                filling.counters.append((known, filled))
+    return filling
+
+
+def _renamed(
+    wanted: Wanted, rows: Mapping[int, Sequence[HistoryRow]]
+) -> Mapping[int, Sequence[HistoryRow]]:
+    """Return the rows with the keys that their items have in live readings."""
+    renamed = dict(rows)
+    for series in wanted:
+        key, past_key = series.description.key, series.description.past_key
+        if past_key is not None and series.device.id in rows:
+            renamed[series.device.id] = [
+                replace(row, items={**row.items, key: row.items.get(past_key)})
+                for row in renamed[series.device.id]
+            ]
+    return renamed
+
+
+def _readings(
+    rows: Sequence[HistoryRow], meter: MeterPowers | None
+) -> Iterator[Reading]:
+    """Return rows as if they had been read when they were collected."""
+    last: Reading | None = None
+    for row in rows:
+        items = row.items if meter is None else meter.in_watts(row.items)
+        live = last is not None and items != last.items
+        last = Reading(items, row.at, row.at, live)
+        yield last
+
+
+def _means(
+    description: ItemSensorDescription,
+    recorded: Recorded,
+    readings: Sequence[Reading],
+    hours: frozenset[float],
+) -> list[Mean]:
+    convert = recorded.converter(description.native_unit_of_measurement)
+    samples: list[Sample] = []
+    for reading in readings:
+        value = description.value(reading)
+        known = convert(value) if isinstance(value, float) else None
+        samples.append((reading.received.timestamp(), known))
+    return fill_measurement(samples, sorted(hours), angle=recorded.is_angle)
+
+
+def _counted(
+    series: Series,
+    period: Period,
+    recorded: Recorded,
+    readings: Sequence[Reading],
+    hours: frozenset[float],
+    offset: float,
+) -> Filled:
+    description = series.description
+    convert = recorded.converter(description.native_unit_of_measurement)
+    one = convert(1.0)
+    zone = zone_of(series.plant)
+    samples = [
+        CounterSample(
+            at=reading.received,
+            raw=number(reading.items.get(description.key)),
+            place=description.place(series.plant, zone, reading.items),
+            live=reading.live,
+            disconnected=reading.disconnected,
+        )
+        for reading in readings
+    ]
+    first = min(hours)
+    before = next((row for row in recorded.rows if row.end == first), None)
+    counter = Counter(period)
+    if before is not None:
+        begin = datetime.fromtimestamp(first, UTC)
+        samples = [sample for sample in samples if sample.at >= begin]
+        counter = _resumed(period, before, one, offset, samples)
+    points = [
+        Point(point.at, convert(point.value), point.start, convert(point.offset))
+        for point in replay(counter, samples)
+    ]
+    assert recorded.after is not None
+    return fill_counter(
+        points,
+        hours,
+        Known(recorded.rows, recorded.before, recorded.after, convert(offset)),
+        resumed=before is not None,
+    )
+
+
+def _resumed(
+    period: Period,
+    row: Row,
+    unit: float,
+    offset: float,
+    samples: Sequence[CounterSample],
+) -> Counter:
+    """Return a guard that goes on from a row of the statistics."""
+    value = row.state / unit
+    at = datetime.fromtimestamp(row.start, UTC)
+    first = next((each for each in samples if each.raw), None)
+    added = 0.0
+    if period is Period.LIFETIME and first is not None and first.raw is not None:
+        # The row has what the guard had added by then, which may be what it adds now.
+        fitting = [
+            candidate
+            for candidate in (0.0, offset)
+            if Level(value - candidate, candidate, at, at, True).leads_to(
+                first.raw, first.at, first.place
+            )
+        ]
+        added = fitting[0] if fitting else value - first.raw
+    return Counter(
+        period=period,
+        value=value,
+        start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
+        level=Level(value - added, added, at, at, reset_seen=True),
+        read=at,
+    )

@@ -1,0 +1,280 @@
+"""The recorder's long-term statistics: what is there, and how it is added to."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, Self
+
+from homeassistant.components.recorder import get_instance
+from homeassistant.components.recorder.models import (
+    StatisticData,
+    StatisticMeanType,
+    StatisticMetaData,
+)
+from homeassistant.components.recorder.statistics import (
+    UNIT_CLASS_TO_UNIT_CONVERTER,
+    StatisticsRow,
+    async_import_statistics,
+    get_last_statistics,
+    get_metadata,
+    statistics_during_period,
+)
+from homeassistant.core import HomeAssistant, callback
+
+from .hours import Filled, Mean, Row
+
+# How long the recorder may take for what it has been given before.
+PATIENCE: Final = 20.0
+
+_HOUR: Final = timedelta(hours=1)
+_SHORT: Final = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What the recorder has of a statistic around a time; values as recorded."""
+
+    metadata: StatisticMetaData
+    hours: frozenset[float]
+    """The hours that are there, in epoch seconds."""
+    rows: list[Row]
+    before: float | None
+    after: Row | None
+
+    @property
+    def is_angle(self) -> bool:
+        """Return whether its means are means of angles."""
+        return self.metadata["mean_type"] is StatisticMeanType.CIRCULAR
+
+    def lift(self, filled: Filled) -> Lift | None:
+        """Return the change of later sums that has to follow an import."""
+        if self.after is None or not filled.lift:
+            return None
+        last = filled.rows[-1]
+        return Lift(
+            statistic_id=self.metadata["statistic_id"],
+            start=self.after.start,
+            short=self.after.end - self.after.start < _HOUR.total_seconds(),
+            sum=self.after.sum,
+            by=filled.lift,
+            unit=self.metadata["unit_of_measurement"] or "",
+            imported=last.start,
+            imported_sum=last.sum,
+        )
+
+    def converter(self, unit: str | None) -> Callable[[float], float]:
+        """Return what turns a value in a unit into one as recorded."""
+        recorded = self.metadata["unit_of_measurement"]
+        converter = UNIT_CLASS_TO_UNIT_CONVERTER.get(self.metadata["unit_class"])
+        if converter is None or unit == recorded:
+            return lambda value: value
+        return converter.converter_factory(unit, recorded)
+
+
+@dataclass(frozen=True, slots=True)
+class Lift:
+    """A change of all sums from a row on, which has to follow an import.
+
+    Kept until it has been made, since Home Assistant may end between the two.
+    """
+
+    statistic_id: str
+    start: float
+    short: bool
+    """Whether the row is one of five minutes."""
+    sum: float
+    """The row's sum before."""
+    by: float
+    unit: str
+    imported: float
+    """The last hour that was imported before."""
+    imported_sum: float
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what was kept as a dict."""
+        return cls(**state)
+
+
+async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -> None:
+    """Wait until the recorder has done all that it has been given.
+
+    Raises `TimeoutError` if it is busy with something else, such as a purge.
+    """
+    async with asyncio.timeout(patience):
+        await get_instance(hass).async_block_till_done()
+
+
+async def async_read(
+    hass: HomeAssistant,
+    statistic_ids: Collection[str],
+    start: datetime,
+    end: datetime,
+    until: datetime,
+) -> dict[str, Recorded]:
+    """Return what is recorded around some hours, of what is recorded at all.
+
+    In the hour after them, what is recorded until a moment says nothing.
+    """
+    return await get_instance(hass).async_add_executor_job(
+        _read, hass, set(statistic_ids), start, end, until
+    )
+
+
+def _read(
+    hass: HomeAssistant,
+    statistic_ids: set[str],
+    start: datetime,
+    end: datetime,
+    until: datetime,
+) -> dict[str, Recorded]:
+    metadata = {
+        statistic_id: metadata
+        for statistic_id, (_, metadata) in get_metadata(
+            hass, statistic_ids=statistic_ids
+        ).items()
+    }
+    rows = _rows(hass, metadata, start - _HOUR, end + _HOUR)
+    last = end.timestamp()
+    counters = {
+        statistic_id: each
+        for statistic_id, each in metadata.items()
+        if each["has_sum"]
+        and not any(row["start"] >= last for row in rows.get(statistic_id, ()))
+    }
+    later = _rows(hass, counters, end + _HOUR, None)
+    missing = {key: each for key, each in counters.items() if key not in later}
+    short = _rows(hass, missing, until, None, _SHORT)
+    recorded: dict[str, Recorded] = {}
+    for statistic_id, each in metadata.items():
+        hourly = [*rows.get(statistic_id, ()), *later.get(statistic_id, ())[:1]]
+        sums = [row for row in hourly if row.get("sum") is not None]
+        after = next((row for row in sums if row["start"] >= last), None)
+        before: float | None = None
+        if sums:
+            before = (sums[0]["sum"] or 0.0) - (sums[0].get("change") or 0.0)
+        elif each["has_sum"]:
+            kept = get_last_statistics(hass, 1, statistic_id, False, {"sum"})
+            before = next((row.get("sum") for row in kept.get(statistic_id, ())), None)
+        recorded[statistic_id] = Recorded(
+            metadata=each,
+            hours=frozenset(
+                row["start"]
+                for row in hourly
+                if row.get("sum") is not None or row.get("mean") is not None
+            ),
+            rows=[_row(row, _HOUR) for row in sums if row["start"] < last],
+            before=before or None,
+            after=_row(after, _HOUR)
+            if after
+            else next((_row(row, _SHORT) for row in short.get(statistic_id, ())), None),
+        )
+    return recorded
+
+
+def _rows(
+    hass: HomeAssistant,
+    metadata: Mapping[str, StatisticMetaData],
+    start: datetime,
+    end: datetime | None,
+    period: timedelta = _HOUR,
+) -> dict[str, list[StatisticsRow]]:
+    """Return rows in the units in which they are recorded."""
+    alike: defaultdict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+    for statistic_id, each in metadata.items():
+        unit = each["unit_of_measurement"]
+        alike[each["unit_class"], unit].add(statistic_id)
+    rows: dict[str, list[StatisticsRow]] = {}
+    for (unit_class, unit), statistic_ids in alike.items():
+        rows |= statistics_during_period(
+            hass,
+            start,
+            end,
+            statistic_ids,
+            "5minute" if period == _SHORT else "hour",
+            {unit_class: unit} if unit_class and unit else None,
+            {"change", "last_reset", "mean", "state", "sum"},
+        )
+    return rows
+
+
+def _row(row: StatisticsRow, length: timedelta) -> Row:
+    return Row(
+        row["start"],
+        row["start"] + length.total_seconds(),
+        row.get("state") or 0.0,
+        row.get("sum") or 0.0,
+        row.get("last_reset"),
+    )
+
+
+@callback
+def async_import(
+    hass: HomeAssistant,
+    counters: Iterable[tuple[Recorded, Filled]],
+    measurements: Iterable[tuple[Recorded, Iterable[Mean]]],
+    lifts: Iterable[Lift],
+) -> None:
+    """Let the recorder take missing hours, and then change the sums that follow."""
+    for recorded, filled in counters:
+        rows = [
+            StatisticData(
+                start=_moment(row.start),
+                state=row.state,
+                sum=row.sum,
+                last_reset=None if row.reset is None else _moment(row.reset),
+            )
+            for row in filled.rows
+        ]
+        async_import_statistics(hass, recorded.metadata, rows)
+    for recorded, means in measurements:
+        async_import_statistics(
+            hass, recorded.metadata, [_mean(each) for each in means]
+        )
+    for lift in lifts:
+        _lift(hass, lift)
+
+
+def _mean(mean: Mean) -> StatisticData:
+    row = StatisticData(
+        start=_moment(mean.start), mean=mean.mean, min=mean.min, max=mean.max
+    )
+    if mean.weight is not None:
+        row["mean_weight"] = mean.weight
+    return row
+
+
+def _lift(hass: HomeAssistant, lift: Lift) -> None:
+    get_instance(hass).async_adjust_statistics(
+        lift.statistic_id, _moment(lift.start), lift.by, lift.unit
+    )
+
+
+async def async_complete(hass: HomeAssistant, lifts: Collection[Lift]) -> None:
+    """Change the sums whose change should have followed an import, but has not."""
+    for lift in lifts:
+        await async_settle(hass, patience=None)
+        if await get_instance(hass).async_add_executor_job(_is_due, hass, lift):
+            _lift(hass, lift)
+
+
+def _is_due(hass: HomeAssistant, lift: Lift) -> bool:
+    """Return whether the hours were imported, and the sums have not changed yet."""
+    found = get_metadata(hass, statistic_ids={lift.statistic_id})
+    metadata = {statistic_id: each for statistic_id, (_, each) in found.items()}
+    length = _SHORT if lift.short else _HOUR
+    for epoch, period, sum_ in (
+        (lift.start, length, lift.sum),
+        (lift.imported, _HOUR, lift.imported_sum),
+    ):
+        at = _moment(epoch)
+        rows = _rows(hass, metadata, at, at + period, period)
+        if [row["sum"] for row in rows.get(lift.statistic_id, ())] != [sum_]:
+            return False
+    return True
+
+
+def _moment(epoch: float) -> datetime:
+    return datetime.fromtimestamp(epoch, UTC)

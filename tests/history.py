@@ -1,0 +1,203 @@
+"""Compares the statistics of imported and of live hours with what was true."""
+
+from bisect import bisect_right
+from datetime import UTC, datetime, timedelta
+import math
+from typing import Any
+
+from homeassistant.components.recorder import get_instance
+from homeassistant.components.recorder.statistics import (
+    StatisticsRow,
+    statistics_during_period,
+)
+from homeassistant.core import HomeAssistant
+from tests.simulator.counters import COLLECTION, Counter, Kind, counters_of
+from tests.statistics import Run
+
+HOUR = timedelta(hours=1)
+
+# What rounding may amount to, in kWh.
+TOLERANCE = 0.01
+
+
+def full_hour(at: datetime) -> datetime:
+    """Return the last full hour."""
+    return at.replace(minute=0, second=0, microsecond=0)
+
+
+class Truth:
+    """What a counter has counted, as far as it could be known at a moment.
+
+    A client that was there knows what the server told then; the past is known at every
+    collection. What is not known by the end of a day is lost to a daily counter.
+    """
+
+    def __init__(self, counter: Counter) -> None:
+        """Know nothing yet."""
+        self.counter = counter
+        self._at: list[datetime] = []
+        self._sums: list[float] = []
+        self._last: tuple[datetime, float] | None = None
+
+    def is_of(self, name: int | str, key: str) -> bool:
+        """Return whether this is the truth of a certain counter."""
+        return (self.counter.name, self.counter.key) == (name, key)
+
+    def learn(self, at: datetime, true: float | None = None) -> None:
+        """Learn what is true at a moment, by default what an honest server says."""
+        value = self.counter.true(at) if true is None else true
+        sum_ = 0.0
+        if self._last is not None:
+            before, last = self._last
+            sum_ = self._sums[-1]
+            sum_ += value if self._starts_over(before, at) else value - last
+        self._last = at, value
+        self._at.append(at)
+        self._sums.append(sum_)
+
+    def _starts_over(self, before: datetime, at: datetime) -> bool:
+        return self.counter.kind is not Kind.LIFETIME and (
+            self.counter.midnight(before) != self.counter.midnight(at)
+        )
+
+    def learn_past(self, start: datetime, end: datetime) -> None:
+        """Learn all that matters between two moments: hours, and the ends of days."""
+        moments = set()
+        hour = start
+        while hour <= end:
+            moments.add(hour)
+            last = self.counter.midnight(hour) - COLLECTION
+            if last > start:
+                moments.add(last)
+            hour += HOUR
+        for moment in sorted(moments):
+            if not self._at or moment > self._at[-1]:
+                self.learn(moment)
+
+    def between(self, start: datetime, end: datetime) -> float:
+        """Return what was counted between two moments."""
+        return self._until(end) - self._until(start)
+
+    def _until(self, moment: datetime) -> float:
+        index = bisect_right(self._at, moment)
+        return self._sums[index - 1] if index else 0.0
+
+
+class Past:
+    """A run that also looks at what was before it, and at what it has missed."""
+
+    def __init__(self, hass: HomeAssistant, run: Run, begin: datetime) -> None:
+        """Go along with a run."""
+        self.hass = hass
+        self.run = run
+        self.begin = begin
+        at = run.begin
+        self.truths = [
+            Truth(counter) for counter in counters_of(run.simulator.home, at)
+        ]
+
+    def learn_past(self, start: datetime, end: datetime) -> None:
+        """Learn what was true between two moments."""
+        for truth in self.truths:
+            truth.learn_past(start, end)
+
+    def learn(self) -> None:
+        """Learn what the server has just told."""
+        for truth in self.truths:
+            truth.learn(self.run.now)
+
+    async def poll(self, passed: timedelta) -> None:
+        """Let time pass, and learn what is told then."""
+        await self.run.poll(passed)
+        self.learn()
+
+    async def off(self, until: str) -> None:
+        """Let Home Assistant be off from now until a moment.
+
+        It has not written that anything became unavailable, and compiles what it has
+        missed from what it knew last.
+        """
+        recorder = get_instance(self.hass)
+        await recorder.async_block_till_done()
+        recorder.set_enable(False)
+        now, end = full_hour(self.run.now), self.run.at(until)
+        await self.run.account.kill(off=end - self.run.now)
+        recorder.set_enable(True)
+        self.learn_past(now + HOUR, full_hour(end))
+        await self.poll(timedelta(seconds=5))
+
+    async def until(self, moment: datetime | str, passed: timedelta) -> None:
+        """Poll until a moment has come."""
+        end = self.run.at(moment) if isinstance(moment, str) else moment
+        while self.run.now < end:
+            await self.poll(passed)
+
+    @property
+    def history_state(self) -> str | None:
+        """Return what the import does."""
+        return self.run.account.value(self.run.account.entry.entry_id, "history")
+
+    async def changes(self) -> dict[str, dict[datetime, float]]:
+        """Return the changes of all hours by entity, as Home Assistant shows them."""
+        return {
+            entity_id: {
+                datetime.fromtimestamp(row["start"], UTC): row["change"] or 0.0
+                for row in of_entity
+            }
+            for entity_id, of_entity in (await self._statistics({"change"})).items()
+        }
+
+    async def rows(self) -> dict[tuple[str, float], StatisticsRow]:
+        """Return all hours of all entities."""
+        statistics = await self._statistics({"state", "sum", "mean", "min", "max"})
+        return {
+            (entity_id, row["start"]): row
+            for entity_id, of_entity in statistics.items()
+            for row in of_entity
+        }
+
+    async def _statistics(self, types: Any) -> dict[str, list[StatisticsRow]]:
+        recorder = get_instance(self.hass)
+        await recorder.async_block_till_done()
+        return await recorder.async_add_executor_job(
+            statistics_during_period,
+            self.hass,
+            datetime.fromtimestamp(0, UTC),
+            None,
+            None,
+            "hour",
+            None,
+            types,
+        )
+
+    async def problems(self, start: datetime, end: datetime) -> list[str]:
+        """Return the hours that are not true, and the sums that are not."""
+        changes = await self.changes()
+        problems = []
+        compared = 0
+        for truth in self.truths:
+            counter = truth.counter
+            state = self.run.account.state(counter.name, counter.key)
+            if state is None or isinstance(counter.name, str):
+                continue
+            compared += 1
+            hours = changes.get(state.entity_id, {})
+            name = f"{counter.device and counter.device.name} {counter.key}"
+            hour = start
+            while hour < end:
+                true = truth.between(hour, hour + HOUR)
+                if hour not in hours:
+                    problems.append(f"{name}: no {hour}")
+                elif abs(hours[hour] - true) > TOLERANCE:
+                    problems.append(f"{name}: {hours[hour]:.3f} {true:.3f} in {hour}")
+                hour += HOUR
+            total = math.fsum(hours.values())
+            if early := sorted(hour for hour in hours if hour < start):
+                problems.append(f"{name}: {len(early)} hours before {start}")
+            if abs(total - truth.between(start, end)) > TOLERANCE:
+                problems.append(
+                    f"{name}: {total:.3f} {truth.between(start, end):.3f} in all"
+                )
+        if not compared:
+            problems.append("nothing was compared")
+        return problems

@@ -1,0 +1,321 @@
+"""Tests of the import of history: no lost hour, and a past that is true."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.smartpvms import recording
+from custom_components.smartpvms.const import DOMAIN
+from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.core import HomeAssistant
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.cloud import Change
+from tests.simulator.counters import COLLECTION, Counter, counters_of
+from tests.simulator.plants import Home, Silence
+
+from . import statistics
+from .conftest import POLL, Account
+from .history import HOUR, Past, full_hour
+from .statistics import Run
+
+recorder_config = statistics.recorder_config
+
+QUARTER = timedelta(minutes=15, seconds=2)
+INVERTER = 1000000035436842
+BATTERY = 1000000035436843
+
+type Imported = dict[str, dict[datetime, float]]
+
+
+@pytest.fixture
+def start() -> str:
+    """Return when the account is added."""
+    return "2026-06-21 10:20:30+02:00"
+
+
+@pytest.fixture
+def days() -> int:
+    """Return how much history is imported when the account is added."""
+    return 7
+
+
+@pytest.fixture
+async def simulator(
+    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[Simulator]:
+    """Serve a home; its clock is the frozen one of the test."""
+    freezer.move_to(start)
+    simulator = Simulator(home)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def past(
+    simulator: Simulator,
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    account: Account,
+    freezer: FrozenDateTimeFactory,
+    days: int,
+) -> Past:
+    """Return a run that begins now, with its past."""
+    account.history = days
+    run = Run(hass, account, simulator, freezer)
+    past = Past(hass, run, full_hour(run.begin - timedelta(days=days)))
+    past.learn_past(past.begin, full_hour(run.begin))
+    await run.start()
+    past.learn()
+    return past
+
+
+def renewed(counter: Counter, when: datetime) -> Change:
+    """Begin again at 0 after the last collection before a moment."""
+    base = counter.true(when - COLLECTION)
+    return lambda at, value: value if at < when else round(value - base, 2)
+
+
+async def request(past: Past, start: str, **more: Any) -> Any:
+    """Ask for an import as a user does."""
+    return await past.hass.services.async_call(
+        DOMAIN,
+        "import_history",
+        {"config_entry_id": past.run.account.entry.entry_id, "start": start, **more},
+        blocking=True,
+        return_response=True,
+    )
+
+
+async def test_first_set_up(past: Past) -> None:
+    """The past is there, and goes on into the present."""
+    begin = past.begin
+    await past.until("2026-06-21 13:00:30", POLL)
+    assert await past.problems(begin, past.run.at("2026-06-21 13:00")) == []
+    assert past.run.simulator.refusals == []
+
+
+@pytest.mark.parametrize("days", [0])
+async def test_no_history_wanted(past: Past) -> None:
+    """Nothing is asked for where nothing is wanted."""
+    await past.until("2026-06-21 12:00:30", POLL)
+    assert past.run.simulator.calls_to("getDevHistoryKpi") == []
+
+
+async def test_off_over_midnight(past: Past) -> None:
+    """What happened while Home Assistant was off is made up for, hour by hour."""
+    await past.until("2026-06-21 20:40", QUARTER)
+    await past.off("2026-06-22 06:10")
+    await past.until("2026-06-22 08:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-22 08:00")) == []
+
+
+async def test_server_is_down(past: Past) -> None:
+    """So is what happened while the server could not be reached."""
+    await past.until("2026-06-21 13:20", QUARTER)
+    past.run.simulator.faults.add(faults.DropConnection())
+    now = full_hour(past.run.now)
+    await past.run.until("2026-06-21 17:40", QUARTER)
+    past.run.simulator.faults.clear()
+    past.learn_past(now + HOUR, past.run.at("2026-06-21 17:00"))
+    await past.until("2026-06-21 20:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-21 20:00")) == []
+
+
+@pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
+async def test_device_is_disconnected_for_a_day(past: Past, silence: Silence) -> None:
+    """What a device has kept while it was disconnected goes where it belongs."""
+    await past.until("2026-06-21 13:20", QUARTER)
+    back = past.run.at("2026-06-22 13:40")
+    past.run.simulator.interrupt(INVERTER, lambda at: silence if at < back else None)
+    [off] = [truth for truth in past.truths if truth.is_of(INVERTER, "total_cap")]
+    others = [truth for truth in past.truths if truth.counter.name != INVERTER]
+    past.truths = others
+    now = full_hour(past.run.now)
+    await past.until(back, QUARTER)
+    off.learn_past(now + HOUR, full_hour(back))
+    past.truths = [*others, off]
+    await past.until("2026-06-22 16:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-22 16:00")) == []
+
+
+class TestNight:
+    """An inverter without a battery."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a flat with one inverter."""
+        return homes.apartment()
+
+    async def test_nights_are_no_gaps(self, past: Past) -> None:
+        """An inverter that sleeps at night misses nothing, and nothing is asked for."""
+        await past.until("2026-06-21 22:30", QUARTER)
+        past.run.simulator.calls.clear()
+        sunrise = past.run.at("2026-06-22 06:30")
+        [_, device] = past.run.simulator.home.devices()[0]
+        past.run.simulator.interrupt(
+            device.id, lambda at: "zeros" if at < sunrise else None
+        )
+        await past.until("2026-06-22 06:15", QUARTER)
+        await past.until("2026-06-22 09:00", POLL)
+        assert past.run.account.value(device.id, "run_state") == "on"
+        assert past.run.simulator.calls_to("getDevHistoryKpi") == []
+
+
+async def test_server_allows_no_calls_for_hours(past: Past) -> None:
+    """407 for hours only takes hours."""
+    past.run.simulator.faults.add(faults.FailCode(407), "getDevHistoryKpi")
+    await past.until("2026-06-21 16:00", QUARTER)
+    assert past.history_state == "waiting"
+    assert len(past.run.simulator.calls_to("getDevHistoryKpi")) <= 6
+    past.run.simulator.faults.clear()
+    await past.until("2026-06-22 08:00:30", QUARTER)
+    assert await past.problems(past.begin, past.run.at("2026-06-22 08:00")) == []
+    assert past.history_state == "idle"
+
+
+@pytest.mark.parametrize(
+    ("start", "days"),
+    [("2026-10-27 10:20:30+01:00", 5), ("2026-04-01 10:20:30+02:00", 5)],
+)
+async def test_clocks_change(past: Past) -> None:
+    """A day of 25 hours, or of 23, is as true as any other."""
+    end = full_hour(past.run.begin) + 4 * HOUR
+    await past.until(end + timedelta(seconds=30), POLL)
+    assert await past.problems(past.begin, end) == []
+
+
+class TestHalfHourZone:
+    """A plant whose midnights are in the middle of Home Assistant's hours."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a home in India."""
+        return homes.apartment(time_zone="Asia/Kolkata", meter=True)
+
+    @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Europe/Berlin"])
+    async def test_half_an_hour(self, past: Past, zone: str) -> None:
+        """Hours are Home Assistant's, days are the plant's."""
+        await past.hass.config.async_set_time_zone(zone)
+        await past.until("2026-06-21 20:40", QUARTER)
+        await past.off("2026-06-22 06:10")
+        end = past.run.now + 3 * HOUR
+        await past.until(end, POLL)
+        assert await past.problems(past.begin, full_hour(end)) == []
+
+
+async def test_short_term_statistics_are_purged(past: Past) -> None:
+    """Home Assistant begins at 0 again after a long absence; the sums do not."""
+    await past.until("2026-06-21 20:40", QUARTER)
+    recorder = get_instance(past.hass)
+    recorder.keep_days = 1
+    await past.off("2026-06-24 06:10")
+    await past.hass.services.async_call(
+        "recorder", "purge", {"keep_days": 1}, blocking=True
+    )
+    await recorder.async_block_till_done()
+    await past.until("2026-06-24 09:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-24 09:00")) == []
+
+
+class TestReplaced:
+    """Two devices that were replaced within the time that is imported."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return more than the server tells in one call."""
+        return 10
+
+    @pytest.fixture
+    async def simulator(self, simulator: Simulator) -> Simulator:
+        """Replace an inverter and a meter, some days ago."""
+        for counter in counters_of(simulator.home, simulator.clock.now()):
+            days_ago = {"total_cap": 2, "active_cap": 5, "reverse_active_cap": 5}
+            if counter.device is not None and counter.key in days_ago:
+                when = full_hour(simulator.clock.now()) + 3 * COLLECTION
+                change = renewed(counter, when - timedelta(days=days_ago[counter.key]))
+                simulator.distort(counter.name, counter.key, change, history=True)
+        return simulator
+
+    async def test_counters_count_on(self, past: Past) -> None:
+        """Nothing is lost, and nothing is counted twice."""
+        await past.until("2026-06-21 14:00:30", POLL)
+        assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
+
+
+async def test_importing_again_changes_nothing(past: Past) -> None:
+    """Hours that are there stay as they are, and cost no call."""
+    await past.until("2026-06-21 13:00:30", POLL)
+    before = await past.rows()
+    past.run.simulator.calls.clear()
+    plan = await request(past, "2026-06-14 12:00:00")
+    assert plan["devices"] == 3
+    assert not plan["joined"]
+    await past.until("2026-06-21 13:50", POLL)
+    after = await past.rows()
+    assert {key: after[key] for key in before} == before
+    assert past.run.simulator.calls_to("getDevHistoryKpi") == []
+
+
+@pytest.mark.parametrize("days", [30])
+async def test_thirty_days_and_a_night_off(past: Past) -> None:
+    """A month before, two days live, a night off, live again: every hour is true."""
+    await past.until("2026-06-23 20:40", QUARTER)
+    await past.off("2026-06-24 06:50")
+    await past.until("2026-06-24 09:00:30", POLL)
+    assert await past.problems(past.begin, past.run.at("2026-06-24 09:00")) == []
+    assert past.run.simulator.refusals == []
+    before = await past.rows()
+    plan = await request(past, "2026-05-23 12:00:00")
+    assert plan["calls"] > 30
+    await past.until("2026-06-24 09:40", POLL)
+    after = await past.rows()
+    assert {key: after[key] for key in before} == before
+
+
+class TestKilled:
+    """Home Assistant is killed in the middle of the import, wherever that is."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a home that needs few calls."""
+        return homes.apartment(meter=True)
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return what takes three windows of two calls each."""
+        return 7
+
+    @staticmethod
+    def _kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> list[int]:
+        """Let nothing be done any more from a certain call on; count the calls."""
+        calls: list[int] = []
+        honest = getattr(recording, name)
+
+        def counted(*args: Any) -> None:
+            calls.append(len(calls))
+            if len(calls) > count:
+                raise asyncio.CancelledError
+            honest(*args)
+
+        monkeypatch.setattr(recording, name, counted)
+        return calls
+
+    @pytest.mark.parametrize("count", range(10))
+    @pytest.mark.parametrize("name", ["async_import_statistics", "_lift"])
+    async def test_in_the_middle_of_a_window(
+        self, past: Past, name: str, count: int
+    ) -> None:
+        """Whatever was not written is written the next time, and nothing twice."""
+        with pytest.MonkeyPatch.context() as monkeypatch:
+            calls = self._kill(monkeypatch, name, count)
+            await past.until("2026-06-21 11:40", POLL)
+            assert len(calls) > count
+        await past.run.account.kill(off=timedelta(minutes=5))
+        past.learn()
+        await past.until("2026-06-21 14:00:30", POLL)
+        assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
+        assert past.history_state == "idle"
