@@ -7,11 +7,9 @@ from string import Formatter
 from typing import Any, Final
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.descriptions import (
-    DEVICE_SENSORS,
-    PLANT_SENSORS,
-    ItemSensorDescription,
-)
+from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
+from custom_components.smartpvms.sensor import HISTORY_SENSORS
+from homeassistant.components.sensor import SensorEntityDescription
 
 ROOT: Final = Path(__file__).parent.parent
 COMPONENT: Final = ROOT / "custom_components" / DOMAIN
@@ -26,8 +24,9 @@ def read_json(name: str) -> dict[str, Any]:
 ENGLISH: Final = read_json("translations/en.json")
 
 
-def sensors() -> Iterator[ItemSensorDescription]:
+def sensors() -> Iterator[SensorEntityDescription]:
     """Return the sensors of all tables."""
+    yield from HISTORY_SENSORS
     for table in (PLANT_SENSORS, *DEVICE_SENSORS.values()):
         yield from table.values()
 

@@ -106,7 +106,7 @@ async def test_one_plant(
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "Lindenweg 12"
     assert result["data"] == account.credentials
-    assert result["options"] == {}
+    assert result["options"] == {"history": 0}
     assert account.entry.unique_id == f"{simulator.url}_demo_api"
 
 
@@ -136,7 +136,7 @@ async def test_all_plants(
     result = await _finish(hass, result, result["data_schema"]({}))
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "3 plants"
-    assert result["options"] == {}
+    assert result["options"] == {"history": 0}
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("stations")) == 1
 
@@ -159,7 +159,7 @@ async def test_some_plants(
     result = await _finish(hass, result, {"plants": included})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == title
-    assert result["options"] == {"plants": included}
+    assert result["options"] == {"history": 0, "plants": included}
     assert [
         code for code in codes if account.registered(code, "day_power") is not None
     ] == included
@@ -196,7 +196,7 @@ async def test_wrong_password(
     typed = account.credentials | {"password": "wrong"}
     result = await _start(hass, typed)
     assert result["errors"] == {"base": "invalid_auth"}
-    assert _suggested(result) == typed
+    assert _suggested(result) == typed | {"history": 7}
     assert len(simulator.calls_to("login")) == 1
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -218,7 +218,7 @@ async def test_errors(
     assert result["type"] is FlowResultType.FORM
     assert result["errors"] == errors
     assert result["description_placeholders"] == placeholders
-    assert _suggested(result) == account.credentials
+    assert _suggested(result) == account.credentials | {"history": 7}
     simulator.faults.clear()
     await account.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
     result = await _finish(hass, result, account.credentials)

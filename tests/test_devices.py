@@ -18,7 +18,7 @@ def _devices(hass: HomeAssistant, account: Account) -> dict[str, dr.DeviceEntry]
         identifier: entry
         for entry in entries
         for domain, identifier in entry.identifiers
-        if domain == DOMAIN
+        if domain == DOMAIN and identifier != account.entry.entry_id
     }
 
 

@@ -11,6 +11,7 @@ from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
+from homeassistant.components.recorder import Recorder
 from homeassistant.const import STATE_ON
 from homeassistant.core import HomeAssistant, State
 from homeassistant.setup import async_setup_component
@@ -173,6 +174,7 @@ def test_permissions() -> None:
     for permission in (
         *("plant list", "device list"),
         *("real-time plant data", "real-time device data"),
+        "historical device data",
     ):
         assert permission in needed
 
@@ -248,7 +250,9 @@ async def test_examples_wait_for_states(
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["action"])
-async def test_calls(hass: HomeAssistant, added: Account, call: dict[str, Any]) -> None:
+async def test_calls(
+    recorder_mock: Recorder, hass: HomeAssistant, added: Account, call: dict[str, Any]
+) -> None:
     """The examples of actions answer what they say."""
     domain, action = call["action"].split(".")
     data = {**call["data"], "config_entry_id": added.entry.entry_id}

@@ -228,7 +228,7 @@ class TestOptions:
         options = hass.config_entries.options
         result = await options.async_init(account.entry.entry_id)
         result = await options.async_configure(
-            result["flow_id"], {"currency": "EUR", **user_input}
+            result["flow_id"], {"currency": "EUR", "history": 0, **user_input}
         )
         await hass.async_block_till_done()
         return result
@@ -262,7 +262,7 @@ class TestOptions:
         assert result["errors"] == {"plants": "no_plants_chosen"}
         code = simulator.home.plants[1].code
         result = await hass.config_entries.options.async_configure(
-            result["flow_id"], {"currency": "EUR", "plants": [code]}
+            result["flow_id"], {"currency": "EUR", "history": 0, "plants": [code]}
         )
         assert result["type"] is FlowResultType.CREATE_ENTRY
 
@@ -306,7 +306,11 @@ class TestOptions:
         await added.pass_time(timedelta(days=1, minutes=1))
         assert await self._offered(hass, added) is None
         await self._choose(hass, added, currency="PLN")
-        assert added.entry.options == {"plants": codes[:2], "currency": "PLN"}
+        assert added.entry.options == {
+            "plants": codes[:2],
+            "currency": "PLN",
+            "history": 0,
+        }
         simulator.home.plants = plants[1:]
         await added.pass_time(timedelta(days=1, minutes=1))
         assert await self._offered(hass, added) == codes[1:]
@@ -357,4 +361,7 @@ async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> No
     """Where there is one plant, only the currency is asked for."""
     result = await hass.config_entries.options.async_init(added.entry.entry_id)
     assert result["data_schema"] is not None
-    assert [marker.schema for marker in result["data_schema"].schema] == ["currency"]
+    assert [marker.schema for marker in result["data_schema"].schema] == [
+        "currency",
+        "history",
+    ]

@@ -92,14 +92,24 @@ async def _import_history(call: ServiceCall) -> ServiceResponse:
     start = dt_util.as_utc(call.data[ATTR_START])
     end = dt_util.as_utc(call.data.get(ATTR_END, now))
     if start >= now:
-        raise _invalid("start_in_future")
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="start_in_future"
+        )
     if end <= start:
-        raise _invalid("end_before_start")
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="end_before_start"
+        )
     if start < now - HISTORY_REACH:
-        raise _invalid("too_long_ago", days=str(HISTORY_REACH.days))
+        raise ServiceValidationError(
+            translation_domain=DOMAIN,
+            translation_key="too_long_ago",
+            translation_placeholders={"days": str(HISTORY_REACH.days)},
+        )
     devices = _devices(hass, entry, call.data.get(ATTR_DEVICE_ID))
     if RECORDER_DOMAIN not in hass.config.components:
-        raise _invalid("recorder_not_loaded")
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="recorder_not_loaded"
+        )
     try:
         await async_settle(hass)
     except TimeoutError as err:
@@ -146,14 +156,8 @@ def _devices(
             if name in (str(each.id), each.plant_code)
         ]
         if not found:
-            raise _invalid("no_history_of_device")
+            raise ServiceValidationError(
+                translation_domain=DOMAIN, translation_key="no_history_of_device"
+            )
         chosen += found
     return chosen
-
-
-def _invalid(key: str, **placeholders: str) -> ServiceValidationError:
-    return ServiceValidationError(
-        translation_domain=DOMAIN,
-        translation_key=key,
-        translation_placeholders=placeholders,
-    )
