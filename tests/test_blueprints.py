@@ -192,6 +192,25 @@ def test_documentation(file: Path) -> None:
         assert fields["name"] in section
 
 
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_names_of_entities(file: Path) -> None:
+    """The texts call the entities what Home Assistant calls them."""
+    translations = ROOT / "custom_components" / DOMAIN / "translations" / "en.json"
+    entities = json.loads(translations.read_text())["entity"]
+    names = {
+        entity["name"] for platform in entities.values() for entity in platform.values()
+    }
+    blueprint = load_yaml_dict(file)["blueprint"]
+    assert isinstance(blueprint, dict)
+    called = {
+        name
+        for _, fields in _inputs(blueprint["input"])
+        for name in re.findall(r'"(.*?)"', fields.get("description", ""))
+    }
+    assert called
+    assert called <= names
+
+
 def test_every_section_has_a_blueprint() -> None:
     """The documentation describes no blueprint that does not exist."""
     assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 5
@@ -419,7 +438,12 @@ async def test_problems_of_one_moment(
         disconnection_minutes=10,
         notification=PHONE,
     )
+    _show(hass, "sensor.state_1", "grid_connected")
+    _show(hass, "binary_sensor.connection_2", STATE_ON)
+    await wait(minutes=5)
     _show(hass, "sensor.state_1", "shutdown_on_fault")
+    # Another device type is read a little later.
+    await wait(seconds=5)
     _show(hass, "binary_sensor.connection_2", STATE_OFF)
     await wait(minutes=30)
     [message] = _messages(phone)
@@ -573,6 +597,11 @@ async def test_short_surplus(
     _export(hass, 3000)
     await wait(minutes=7)
     _export(hass, dip)
+    await wait(minutes=30)
+    assert not _is_on(hass)
+    _export(hass, 3000)
+    await wait(minutes=7)
+    _export(hass, dip)
     await wait(minutes=1)
     _export(hass, 3000)
     await wait(minutes=9)
@@ -597,6 +626,11 @@ async def test_hysteresis(hass: HomeAssistant, running: None, wait: Pass) -> Non
 
 async def test_short_shortage(hass: HomeAssistant, running: None, wait: Pass) -> None:
     """A cloud does not switch the load off."""
+    _export(hass, -2000)
+    await wait(minutes=7)
+    _export(hass, 100)
+    await wait(minutes=30)
+    assert _is_on(hass)
     _export(hass, -2000)
     await wait(minutes=7)
     _export(hass, 100)
@@ -809,6 +843,48 @@ async def test_battery_after_restart(
     assert len(phone) == repeated
     await _charge_to(hass, wait, 16, 9)
     assert len(phone) == repeated + 1
+
+
+async def test_full_battery_after_restart(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """A battery that stays full for hours after a restart is not told again."""
+    _last_triggered(hass, timedelta(hours=1))
+    hass.set_state(CoreState.not_running)
+    _charge(hass, 100)
+    await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
+    await hass.async_start()
+    await wait(hours=7)
+    await _charge_to(hass, wait, 99)
+    assert phone == []
+
+
+async def test_battery_jumps_after_restart(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """What is new after a restart is told, even if nobody saw the levels between."""
+    _last_triggered(hass, timedelta(hours=1))
+    hass.set_state(CoreState.not_running)
+    _charge(hass, 100)
+    await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
+    await hass.async_start()
+    await _charge_to(hass, wait, STATE_UNAVAILABLE, 5)
+    assert [call.data["title"] for call in phone] == ["Battery low"]
+
+
+async def test_battery_automation_off_and_on(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """Switching the automation off and on repeats nothing."""
+    _charge(hass, 50)
+    await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
+    await _charge_to(hass, wait, 8)
+    for action in ("turn_off", "turn_on"):
+        await hass.services.async_call(
+            "automation", action, {"entity_id": "automation.tested"}, blocking=True
+        )
+    await _charge_to(hass, wait, 7)
+    assert len(phone) == 1
 
 
 async def test_battery_that_is_low_at_creation(
@@ -1030,6 +1106,7 @@ async def test_yield_of_the_account(
         ([3.9, 10, 10], {"ratio": 50}, ["3.9 kWh today, 5.0 kWh"]),
         ([7.9, 10, 10], {"least_of_others": 75}, []),
         ([0, 10, 10], {"others": []}, []),
+        ([7.9, 10], {"others": [INVERTER, *OTHERS]}, ["7.9 kWh today, 10.0 kWh"]),
     ],
 )
 async def test_yield_of_neighbors(
