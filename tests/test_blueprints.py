@@ -140,13 +140,12 @@ def _inputs(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 async def test_import(
     hass: HomeAssistant, aioclient_mock: AiohttpClientMocker, file: Path
 ) -> None:
-    """A blueprint can be imported by the address that it gives as its source."""
+    """A blueprint can be imported by its address in the repository."""
     source = f"{REPOSITORY}/{file.relative_to(ROOT)}"
     raw = source.replace("github.com", "raw.githubusercontent.com")
     aioclient_mock.get(raw.replace("/blob", ""), text=TEXTS[file])
     imported = await fetch_blueprint_from_url(hass, source)
     assert imported.suggested_filename == f"{IMPORTED}/{file.stem}"
-    assert imported.blueprint.metadata["source_url"] == source
     assert imported.blueprint.validate() is None
     # As it is written to the disk.
     stored = parse_yaml(imported.blueprint.yaml())
@@ -156,8 +155,10 @@ async def test_import(
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_metadata(file: Path) -> None:
-    """A blueprint asks for the oldest supported release, and its texts are there."""
+    """A blueprint knows where it is and what it needs, and its texts are there."""
     blueprint = BLUEPRINT_SCHEMA(load_yaml_dict(file))["blueprint"]
+    # An import sets it by itself; a copy by hand does not.
+    assert blueprint["source_url"] == f"{REPOSITORY}/{file.relative_to(ROOT)}"
     floor = json.loads((ROOT / "hacs.json").read_text())["homeassistant"]
     assert blueprint["homeassistant"]["min_version"] == floor
     assert blueprint["domain"] == "automation"
