@@ -319,3 +319,39 @@ class TestKilled:
         await past.until("2026-06-21 14:00:30", POLL)
         assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
         assert past.history_state == "idle"
+
+
+class TestPlant:
+    """The yields of a plant, which have no history of their own."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a plant that yields what its inverter does."""
+        home = homes.apartment()
+        home.plants[0].earlier_yield_kwh = 0.0
+        return home
+
+    @pytest.mark.parametrize("days", [25])
+    async def test_past_of_a_plant(self, past: Past) -> None:
+        """A day, a month and all of it are those of the inverters."""
+        past.truths = [
+            truth
+            for truth in past.truths
+            if truth.counter.key not in ("day_income", "total_income")
+            and not truth.counter.key.endswith("energy")
+        ]
+        await past.until("2026-06-21 20:40", QUARTER)
+        await past.off("2026-06-22 14:10")
+        await past.until("2026-06-22 18:00:30", POLL)
+        end = past.run.at("2026-06-22 18:00")
+        assert await past.problems(past.begin, end, plants=True) == []
+
+
+async def test_past_of_a_plant_with_a_battery(past: Past) -> None:
+    """Behind a battery, the inverters' yields are not the plant's."""
+    await past.until("2026-06-21 16:00", QUARTER)
+    [plant] = past.run.simulator.home.plants
+    state = past.run.account.state(plant.code, "total_power")
+    assert state is not None
+    hours = (await past.changes())[state.entity_id]
+    assert min(hours) == full_hour(past.run.begin)

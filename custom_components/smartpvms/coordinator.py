@@ -661,6 +661,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in self.data.items()
         }
 
+    def counted(self, unique_id: str) -> float | None:
+        """Return what the guard of an entity shows."""
+        counter = self._counters.get(unique_id)
+        return counter.value if counter else None
+
     def offset(self, unique_id: str) -> float:
         """Return what the guard of an entity adds to the raw value."""
         counter = self._counters.get(unique_id)

@@ -38,7 +38,7 @@ from .northbound import (
     PermissionDenied,
     RequestRejected,
 )
-from .past import Series, fill
+from .past import Filling, Series, fill, fill_sum
 from .recording import (
     Lift,
     Recorded,
@@ -48,6 +48,7 @@ from .recording import (
     async_settle,
 )
 from .snapshot import Inventory
+from .sums import sums_of
 
 if TYPE_CHECKING:
     from .coordinator import SmartPvmsConfigEntry
@@ -103,6 +104,8 @@ class Job:
     """Up to when it is still to be done; the rest is."""
     until: datetime
     """Up to when what is recorded says nothing, within the hour after the end."""
+    sums: bool = False
+    """Whether what is made of the devices' energies is done, too."""
 
     @classmethod
     def of(
@@ -119,7 +122,7 @@ class Job:
     @property
     def done(self) -> bool:
         """Return whether nothing is left."""
-        return self.left <= self.start
+        return self.sums and self.left <= self.start
 
     @property
     def window(self) -> tuple[datetime, datetime]:
@@ -168,6 +171,7 @@ class Job:
             datetime.fromisoformat(state["end"]),
             datetime.fromisoformat(state["left"]),
             datetime.fromisoformat(state["until"]),
+            state["sums"],
         )
 
 
@@ -312,7 +316,7 @@ class History:
             spans.setdefault(span, []).append(gap.device_id)
         for (urgency, start, end), devices in spans.items():
             job = Job.of(urgency, devices, start, end)
-            if not job.done:
+            if job.start < job.end:
                 self._add(job)
 
     @callback
@@ -377,6 +381,8 @@ class History:
     async def _fill(self, job: Job) -> Pause | None:
         """Fill the newest window of a job; return why that has to wait."""
         now = dt_util.utcnow()
+        if job.left <= job.start:
+            return await self._fill_sums(job)
         if (early := job.until + SETTLED - now) > timedelta():
             return Pause(early, Activity.RUNNING)
         start, end = job.window
@@ -435,6 +441,10 @@ class History:
         filling = await self._hass.async_add_executor_job(
             fill, wanted, recorded, rows, offsets, meters
         )
+        await self._write(filling)
+        return None
+
+    async def _write(self, filling: Filling) -> None:
         self._lifts = filling.lifts
         if self._lifts:
             # Home Assistant may end between the import and what has to follow.
@@ -442,6 +452,36 @@ class History:
         async_import(self._hass, filling.counters, filling.measurements, self._lifts)
         await async_settle(self._hass, patience=None)
         self._lifts = ()
+
+    async def _fill_sums(self, job: Job) -> Pause | None:
+        """Fill what is made of the energies of the job's devices."""
+        early = job.end + timedelta(hours=1) + SETTLED - dt_util.utcnow()
+        if early > timedelta():
+            return Pause(early, Activity.RUNNING)
+        hours = frozenset(_hours(job.start, job.end))
+        data = self._entry.runtime_data
+        devices = data.inventory.data.devices
+        codes = {devices[each].plant_code for each in job.devices if each in devices}
+        for made in sums_of(self._hass, self._entry, codes):
+            recorded = await async_read(
+                self._hass,
+                [made.statistic_id, *made.parts],
+                job.start,
+                job.end,
+                job.end,
+            )
+            if len(recorded) <= len(made.parts):
+                continue
+            there = recorded[made.statistic_id].hours
+            missing = hours if job.urgency is Urgency.GAP else hours - there
+            filled = await self._hass.async_add_executor_job(
+                fill_sum, made, recorded, missing
+            )
+            if filled is not None and filled.rows:
+                await self._write(
+                    Filling(counters=[(recorded[made.statistic_id], filled)])
+                )
+        job.sums = True
         return None
 
     async def _ask(

@@ -1,14 +1,16 @@
 """The past of devices: 5-minute rows become what live readings would have left."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+import math
 
 from homeassistant.core import HomeAssistant
 
 from .counters import Counter, Level, Period
 from .descriptions import ItemSensorDescription
 from .hours import (
+    HOUR,
     CounterSample,
     Filled,
     Known,
@@ -63,6 +65,102 @@ class Filling:
         """Return the changes of later sums that have to follow."""
         lifts = [recorded.lift(filled) for recorded, filled in self.counters]
         return [lift for lift in lifts if lift is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """A statistic that is made of others, hour by hour."""
+
+    statistic_id: str
+    period: Period
+    zone: tzinfo
+    gains: tuple[str, ...]
+    losses: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Return the statistics that it is made of."""
+        return self.gains + self.losses
+
+
+def fill_sum(
+    made: Sum, recorded: Mapping[str, Recorded], hours: frozenset[float]
+) -> Filled | None:
+    """Return the missing hours of a sum that all of its parts have.
+
+    `None` as long as not even the hour after is recorded.
+    """
+    whole = recorded[made.statistic_id]
+    parts = [recorded[part] for part in made.parts]
+    rows = [
+        {row.start: row for row in (*part.rows, part.after) if row is not None}
+        for part in parts
+    ]
+    after = whole.after
+    if after is None or not all(after.start in of_part for of_part in rows):
+        return None
+    common = sorted(set.intersection(*map(set, rows)))
+    gains = rows[: len(made.gains)]
+    signs = [1.0] * len(gains) + [-1.0] * len(made.losses)
+
+    def total(sums: Iterable[float]) -> float:
+        return math.fsum(sign * sum_ for sign, sum_ in zip(signs, sums, strict=True))
+
+    points = [
+        Point(hour + HOUR, total(of_part[hour].sum for of_part in rows), None, 0.0)
+        for hour in common
+    ]
+    last = next(point for point in points if point.at == after.end)
+    # What was shown last is what the parts have come to.
+    points = [
+        replace(point, value=after.state + point.value - last.value) for point in points
+    ]
+    if made.period is Period.DAY:
+        points = [
+            replace(
+                point,
+                value=math.fsum(of_part[point.at - HOUR].state for of_part in gains),
+                start=gains[0][point.at - HOUR].reset,
+            )
+            for point in points
+        ]
+    elif made.period is Period.MONTH:
+        points = list(_by_month(points, after, made.zone))
+    # Where the first of these hours began.
+    earlier = [
+        max((row for row in of_part.values() if row.start < common[0]), key=_start).sum
+        if min(of_part) < common[0]
+        else part.before or 0.0
+        for part, of_part in zip(parts, rows, strict=True)
+    ]
+    counted = total(of_part[common[0]].sum for of_part in rows) - total(earlier)
+    begun = replace(points[0], at=common[0], value=points[0].value - counted)
+    points.insert(0, begun)
+    return fill_counter(
+        points,
+        hours & frozenset(common),
+        Known(whole.rows, whole.before, after, 0.0),
+        resumed=False,
+    )
+
+
+def _start(row: Row) -> float:
+    return row.start
+
+
+def _by_month(points: Sequence[Point], after: Row, zone: tzinfo) -> Iterator[Point]:
+    """Return what was counted since the month began, or since the first hour of it."""
+    begun: float | None = None
+    base = 0.0
+    last = points[0]
+    for point in points:
+        at = datetime.fromtimestamp(point.at - HOUR, UTC)
+        start = (Period.MONTH.start(at, zone) or at).timestamp()
+        if start != begun:
+            base = 0.0 if start == after.reset else last.value
+            begun = start
+        yield replace(point, value=point.value - base, start=start)
+        last = point
 
 
 def fill(
