@@ -70,11 +70,10 @@ _COMMUNICATION_INTERRUPTED: Final = 45056
 # The states of a battery rack that tell where its energy goes.
 _RACK_DISCHARGES: Final = {4: 1.0, 2: -1.0, 3: -1.0, 5: -1.0}
 
-GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
+GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
     DeviceType.GRID_METER: ("reverse_active_cap", "active_cap"),
     DeviceType.POWER_SENSOR: ("reverse_active_cap", "active_cap"),
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
-    DeviceType.MAINS: ("total_energy_consumption", None),
 }
 """The counters of what is imported and exported, by device type."""
 
@@ -214,19 +213,18 @@ class MeterEvidence:
 
     @property
     def may_be_grid(self) -> bool:
-        """Whether nothing speaks against it."""
-        mirrors = self.mirrored > OUTWEIGHED * self.apart and self.both_ways <= 0
-        return not mirrors and not (
-            self.absurd >= AGREEING and self.absurd * OUTWEIGHED > self.sound
+        """Whether it is no inverter's meter, and nothing else speaks against it."""
+        independent = self.both_ways > 0 or self.apart * OUTWEIGHED > self.mirrored
+        return independent and (
+            self.absurd < AGREEING or self.absurd * OUTWEIGHED <= self.sound
         )
 
     def weigh(self, unit: Unit, outputs: Iterable[float], others: float | None) -> None:
-        """Take the evidence of one reading.
+        """Take the evidence of the powers of one reading.
 
         `outputs` are the powers of the inverters and of all of them, and `others` is
         what the home has from elsewhere than the grid, if that is known.
         """
-        self._weigh_counters(unit)
         imported = unit.imported
         if imported is None:
             return
@@ -239,9 +237,7 @@ class MeterEvidence:
         ]
         if any(difference <= MIRRORED for difference in differences):
             self.mirrored += 1
-        elif min(differences, default=0.0) > APART or (
-            outputs and most < NOISE < abs(imported) / 2
-        ):
+        elif min(differences, default=0.0) > APART or most < NOISE < abs(imported) / 2:
             self.apart += 1
         if others is not None and abs(imported) > NOISE:
             if others + imported < -_noise(others, imported):
@@ -255,7 +251,8 @@ class MeterEvidence:
             self.absurd //= 2
             self.sound //= 2
 
-    def _weigh_counters(self, unit: Unit) -> None:
+    def weigh_counters(self, unit: Unit) -> None:
+        """Take the evidence of what a meter has counted."""
         forward, reverse = unit.read("active_cap"), unit.read("reverse_active_cap")
         if forward is None or reverse is None or max(forward, reverse) <= 0:
             return
@@ -302,8 +299,10 @@ class SignEvidence:
         if min(charged, discharged) < 0:
             return
         gained = charged - discharged if not (charged and discharged) else 0.0
-        gained = gained or rises.get("battery_soc", 0.0)
-        if gained:
+        risen = rises.get("battery_soc", 0.0)
+        if gained * risen < 0:
+            return
+        if gained := gained or risen:
             self.votes = _voted(self.votes, (gained > 0) == (power > 0))
 
 
@@ -324,8 +323,8 @@ class Evidence:
         for device_id, unit in _of(units, DeviceType.ESS).items():
             self._storages.setdefault(device_id, SignEvidence()).weigh(unit)
         meters = _of(units, *METERS)
-        if not meters:
-            return
+        for device_id, unit in meters.items():
+            self._meters.setdefault(device_id, MeterEvidence()).weigh_counters(unit)
         inverters = _of(units, *INVERTERS).values()
         outputs = [unit.output for unit in inverters if not unit.is_silent]
         known = [output for output in outputs if output is not None]
@@ -335,9 +334,7 @@ class Evidence:
         total, stored = sum(known), self.storage_discharge(units)
         others = None if stored is None else total + stored
         for device_id, unit in meters.items():
-            self._meters.setdefault(device_id, MeterEvidence()).weigh(
-                unit, [total, *known] if known else [], others
-            )
+            self._meters[device_id].weigh(unit, [total, *known], others)
 
     def storage_discharge(self, units: Units) -> float | None:
         """Return what the storages on the AC side deliver, in W."""
@@ -353,8 +350,9 @@ class Evidence:
     def grid_point(self, units: Units, chosen: int | None = None) -> int | None:
         """Return the device where the plant meets the grid, if that is sure.
 
-        It is the chosen one, if the plant has it; or the EMMA; or the only meter, unless
-        it mirrors an inverter; or the only one of several that has counted both ways.
+        It is the chosen one, if the plant has it; or the EMMA; or the only meter, once
+        it has shown that it does not just mirror an inverter; or, of several meters,
+        the only one that has counted both ways.
         """
         points = _of(units, *GRID_POINTS)
         if chosen in points:
@@ -669,8 +667,10 @@ class HomeEnergy:
             self._counted = True
             gains, losses = terms
             return self._balance.update(gains, {**losses, "taken": Count(taken)})
-        # Without a meter, nobody can know what the home uses.
-        if day_use is not None and _of(units, *GRID_POINTS):
+        # Without a meter at the grid, nobody can know what a home uses.
+        if point is None or units[point].type_id not in GRID_COUNTERS:
+            return self._balance.value
+        if day_use is not None:
             return self._balance.update({"day_use_energy": day_use})
         if flow.home is not None:
             return self._balance.update({"used": Count(used)})
@@ -704,8 +704,6 @@ def home_terms(
     if not inverters or point is None or _of(units, *_POWER_M, *_OPAQUE):
         return None
     imported, exported = GRID_COUNTERS[units[point].type_id]
-    if exported is None:
-        return None
     storages = _of(units, DeviceType.ESS)
     gains = [(device_id, "total_cap") for device_id in inverters]
     gains += [(point, imported)]
