@@ -717,6 +717,17 @@ def test_inverter_lost_by_day(name: str, silence: Any) -> None:
     assert flow.pv is flow.home is None
 
 
+def test_one_of_two_inverters_lost_by_day() -> None:
+    """While another inverter yields, one without connection is not asleep."""
+    inverters = [
+        Unit(DeviceType.STRING_INVERTER, {"active_power": power, "run_state": state})
+        for power, state in ((0.0, 0), (3.0, 1))
+    ]
+    meter = Unit(DeviceType.POWER_SENSOR, {"active_power": -500})
+    units = dict(enumerate([*inverters, meter]))
+    assert power_flow(units, Evidence(), 2) == PowerFlow(grid=500)
+
+
 FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
     ("family", 39): {"pv", "battery"},
     ("family", 47): {"grid", "home"},
@@ -733,8 +744,6 @@ FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
         (name, type_id, silence)
         for name, type_id in FOLLOWING
         for silence in ("zeros", "nulls", "missing")
-        # Without a run state, zeros are zeros.
-        if (type_id, silence) != (17, "zeros")
     ],
 )
 def test_device_lost_by_day(name: str, type_id: int, silence: Any) -> None:

@@ -145,7 +145,11 @@ class Unit:
     def imported(self) -> float | None:
         """Return the power at a meter in W, positive for import."""
         power = self.read("active_power")
-        if power is None:
+        voltage = self.read(
+            "meter_u" if self.type_id == DeviceType.POWER_SENSOR else "a_u"
+        )
+        # Not every meter says that it has no connection, but then all it says is 0.
+        if power is None or power == voltage == 0:
             return None
         if self.type_id in METERS:
             return 0.0 - power
@@ -418,7 +422,8 @@ def power_flow(
         home = None if stored is None else supply + stored + grid
     if home is not None and home < 0:
         contradictory = home < -_noise(supply or 0.0, stored or 0.0, grid or 0.0)
-        if contradictory and any(unit.is_silent for unit in units.values()):
+        inverters = _of(units, *INVERTERS).values()
+        if contradictory and any(unit.is_silent for unit in inverters):
             # What is exported comes from an inverter that only seems to be asleep.
             pv = None
         home = None if contradictory else 0.0
@@ -661,7 +666,7 @@ class HomeEnergy:
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
         taken = self._taken.update(None if outputs is None else -outputs, at)
         used = self._used.update(flow.home, at)
-        terms = home_terms(units, counts, point)
+        terms = _home_terms(units, counts, point)
         complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
         if terms is not None and (self._counted or complete):
             self._counted = True
@@ -672,9 +677,7 @@ class HomeEnergy:
             return self._balance.value
         if day_use is not None:
             return self._balance.update({"day_use_energy": day_use})
-        if flow.home is not None:
-            return self._balance.update({"used": Count(used)})
-        return self._balance.value
+        return self._balance.update({"used": Count(used)})
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
@@ -696,7 +699,7 @@ class HomeEnergy:
         return energy
 
 
-def home_terms(
+def _home_terms(
     units: Units, counts: Counts, point: int | None
 ) -> tuple[Terms, Terms] | None:
     """Return what the home's energy gains and loses with, if it can be counted."""
