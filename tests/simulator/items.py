@@ -31,6 +31,12 @@ _METER_NULLS = (
     "reactive_power_c",
     *_TARIFF_REGISTERS,
 )
+# What meters count, forward and in reverse.
+_METERED: dict[str, tuple[Row | None, Row]] = {
+    "grid": (Row.EXPORT, Row.IMPORT),
+    "inverters": (Row.OUTPUT, Row.STANDBY),
+    "load": (None, Row.LOAD),
+}
 _SINGLE_PHASE_BLANKS = (
     "ab_u",
     "bc_u",
@@ -226,7 +232,8 @@ def _emi(moment: Moment, device: Device) -> Items:
 def _meter(moment: Moment, device: Device) -> Items:
     """Return what grid meter and power sensor have in common, + for export."""
     in_kw = moment.plant.firmware == "kw"
-    exported = [-power * device.share for power in moment.phase_powers]
+    exported = _exported_phases(moment, device)
+    forward, reverse = _METERED[device.measures]
     a, b, c = moment.voltages
     ab, bc, ca = moment.line_voltages
     scale, digits = (1000.0, 3) if in_kw else (1.0, 0)
@@ -240,13 +247,26 @@ def _meter(moment: Moment, device: Device) -> Items:
         "b_i": _current(exported[1], b),
         "c_i": _current(exported[2], c),
         "power_factor": round(moment.dice(device.id).uniform(0.97, 1.0), 3),
-        "active_cap": round(moment.lifetime(Row.EXPORT) * device.share, 2),
-        "reverse_active_cap": round(moment.lifetime(Row.IMPORT) * device.share, 2),
+        "active_cap": _metered(moment, device, forward),
+        "reverse_active_cap": _metered(moment, device, reverse),
         "active_power_a": round(exported[0] / scale, digits),
         "active_power_b": round(exported[1] / scale, digits),
         "active_power_c": round(exported[2] / scale, digits),
     }
     return items
+
+
+def _exported_phases(moment: Moment, device: Device) -> list[float]:
+    if device.measures == "grid":
+        return [-power * device.share for power in moment.phase_powers]
+    forward, reverse = _METERED[device.measures]
+    power = moment.power(forward) if forward is not None else 0.0
+    power -= moment.power(reverse)
+    return [power * device.share / 3] * 3
+
+
+def _metered(moment: Moment, device: Device, row: Row | None) -> float:
+    return 0.0 if row is None else round(moment.lifetime(row) * device.share, 2)
 
 
 def _reactive(power: float, power_factor: float) -> float:
@@ -255,13 +275,14 @@ def _reactive(power: float, power_factor: float) -> float:
 
 
 def _grid_meter(moment: Moment, device: Device) -> Items:
-    exported = -moment.grid_power * device.share
+    phases = _exported_phases(moment, device)
+    exported = sum(phases)
     in_kw = moment.plant.firmware == "kw"
     items = _meter(moment, device)
     factor = items["power_factor"]
     return items | {
         "a_u": moment.voltages[0],
-        "a_i": _current(moment.phase_powers[0] * device.share, moment.voltages[0]),
+        "a_i": _current(phases[0], moment.voltages[0]),
         "active_power": round(exported / 1000, 3) if in_kw else round(exported, 0),
         "reactive_power": round(_reactive(exported, factor) / 1000, 3),
         "total_apparent_power": round(abs(exported) / factor / 1000, 3),
@@ -272,9 +293,9 @@ def _grid_meter(moment: Moment, device: Device) -> Items:
 
 
 def _power_sensor(moment: Moment, device: Device) -> Items:
-    exported = -moment.grid_power * device.share
+    phases = _exported_phases(moment, device)
+    exported, phase = sum(phases), phases[0]
     items = _meter(moment, device)
-    phase = moment.phase_powers[0] * device.share
     if moment.plant.phases == 1:
         items |= dict.fromkeys(_SINGLE_PHASE_BLANKS, "N/A")
         phase = exported

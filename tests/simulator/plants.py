@@ -31,6 +31,9 @@ class DeviceType(IntEnum):
     POWER_CONVERTER = 60092
 
 
+type Measured = Literal["grid", "inverters", "load"]
+"""What a meter measures."""
+
 type Silence = Literal["zeros", "nulls", "missing"]
 """What is reported for a device that has no connection."""
 
@@ -51,6 +54,8 @@ class Device:
     mppts: tuple[int, ...] = ()
     strings_per_mppt: int = 1
     modules_per_string: int = 14
+    # Where a meter is: at the grid, at the inverters, or at a part of the load.
+    measures: Measured = "grid"
     connected: bool = True
     disconnected_style: Silence = "zeros"
 

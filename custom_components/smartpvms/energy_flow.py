@@ -1,0 +1,810 @@
+"""Where a plant's energy comes from and goes to, by what its devices report.
+
+The API has no power and no consumption of a home: they follow from the inverters, the
+batteries and the meter at the grid. `power_flow` gives the powers of one moment. All of
+them are those of the AC side, so that PV + grid + battery = home, always:
+
+- An inverter's AC output is what the panels and the battery behind it deliver together.
+  While the battery is charged, PV is the output and what goes into the battery; while
+  it is discharged, both share the output, and the conversion losses, in proportion. So
+  PV and discharge are some percent below what is measured on the DC side, and no value
+  has the wrong sign. The panels' DC energy has counters of its own.
+- The few watts that an inverter draws while it sleeps are part of the home's power.
+- A value that follows from a device without a fresh value is unknown. So is one that
+  hangs on a meter or on a sign that is not sure: `Evidence` learns them.
+
+`Balance` makes counters out of counters, which have gone through their guards. An
+exact balance of counters beats the integral of powers that are minutes apart; `Integral`
+is for what nothing counts.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final, Self
+
+from .counters import Counter
+from .northbound import DataItems, DeviceType, number
+
+# Powers below this, in W, and differences below this share of what flows, say nothing.
+NOISE: Final = 50.0
+NOISE_SHARE: Final = 0.02
+# A meter that shows this share of an inverter's power exactly may be its own.
+MIRRORED: Final = 0.03
+# A meter that differs from all inverters by this share is not theirs.
+APART: Final = 0.25
+# Inverters that yield less than this, in W, tell nothing about a meter.
+LEAST_YIELD: Final = 300.0
+# A meter that has counted this share of its energy the other way round counts both.
+BOTH_WAYS: Final = 0.02
+# Readings that one contradicting reading outweighs.
+OUTWEIGHED: Final = 10
+# How many readings are remembered: about three days of one kind.
+REMEMBERED: Final = 1000
+# Readings that have to agree before a sign is known, and how firmly it can be known.
+AGREEING: Final = 2
+FIRM: Final = 12
+# Powers that are farther apart have nothing known between them.
+LONGEST_GAP: Final = timedelta(minutes=15)
+
+INVERTERS: Final = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
+METERS: Final = (DeviceType.GRID_METER, DeviceType.POWER_SENSOR)
+GRID_POINTS: Final = (*METERS, DeviceType.EMMA, DeviceType.MAINS)
+"""The device types that can be where a plant meets the grid."""
+_POWER_M: Final = frozenset(
+    {
+        DeviceType.MAINS,
+        DeviceType.GENSET,
+        DeviceType.AC_OUTPUT,
+        DeviceType.BATTERY_RACK,
+        DeviceType.SSU_GROUP,
+        DeviceType.SSU,
+        DeviceType.POWER_CONVERTER,
+    }
+)
+# The PV-ESS all-in-one: its items are not documented, but it generates and stores.
+_OPAQUE: Final = frozenset({23093})
+
+_NO_IRRADIATION: Final = 40960
+_COMMUNICATION_INTERRUPTED: Final = 45056
+# The states of a battery rack that tell where its energy goes.
+_RACK_DISCHARGES: Final = {4: 1.0, 2: -1.0, 3: -1.0, 5: -1.0}
+
+GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
+    DeviceType.GRID_METER: ("reverse_active_cap", "active_cap"),
+    DeviceType.POWER_SENSOR: ("reverse_active_cap", "active_cap"),
+    DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+}
+"""The counters of what is imported and exported, by device type."""
+
+_MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
+_STORED: Final = ("charge_cap", "discharge_cap")
+COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
+    DeviceType.STRING_INVERTER: ("total_cap", "mppt_total_cap", *_MPPTS),
+    DeviceType.RESIDENTIAL_INVERTER: ("total_cap", *_MPPTS[:4]),
+    DeviceType.BATTERY: (*_STORED, "total_charged_energy", "total_discharged_energy"),
+    DeviceType.ESS: _STORED,
+    DeviceType.GRID_METER: ("active_cap", "reverse_active_cap"),
+    DeviceType.POWER_SENSOR: ("active_cap", "reverse_active_cap"),
+    DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+}
+"""The counters that the energies are made of, by device type."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A device of the plant, as last read."""
+
+    type_id: int
+    items: DataItems | None
+    """A fresh reading, with the powers of meters in W; `None` where there is none."""
+    live: bool = True
+    """Whether the server surely does not repeat itself."""
+
+    def read(self, key: str) -> float | None:
+        """Return a value; a device that has no connection reports none."""
+        if self.items is None or self.has_no_connection:
+            return None
+        return number(self.items.get(key))
+
+    @property
+    def has_no_connection(self) -> bool:
+        """Whether it says that it is asleep or cannot be reached."""
+        items = self.items or {}
+        state = number(items.get("inverter_state"))
+        return (
+            number(items.get("run_state")) == 0 or state == _COMMUNICATION_INTERRUPTED
+        )
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether an inverter without connection reports no power either."""
+        items = self.items
+        return (
+            items is not None
+            and self.has_no_connection
+            and not number(items.get("active_power"))
+        )
+
+    @property
+    def output(self) -> float | None:
+        """Return an inverter's AC power in W, negative for what it takes."""
+        if self.is_silent:
+            return 0.0
+        power = self.read("active_power")
+        if power is None:
+            return 0.0 if self.read("inverter_state") == _NO_IRRADIATION else None
+        return power * 1000
+
+    @property
+    def panels(self) -> float | None:
+        """Return the DC power of an inverter's panels in W."""
+        return 0.0 if self.is_silent else _watts(self.read("mppt_power"))
+
+    @property
+    def imported(self) -> float | None:
+        """Return the power at a meter in W, positive for import."""
+        power = self.read("active_power")
+        voltage = self.read(
+            "meter_u" if self.type_id == DeviceType.POWER_SENSOR else "a_u"
+        )
+        # Not every meter says that it has no connection, but then all it says is 0.
+        if power is None or power == voltage == 0:
+            return None
+        if self.type_id in METERS:
+            return 0.0 - power
+        # Where mains would take something back, its sign is not what it seems.
+        if self.type_id == DeviceType.MAINS and power < 0:
+            return None
+        return power * 1000
+
+    @property
+    def rack_discharge(self) -> float | None:
+        """Return the power of a battery rack in W, its direction by its state."""
+        power = _watts(self.read("charge_discharge_power"))
+        state = self.read("battery_state")
+        if not power:
+            return power
+        if state is None or state not in _RACK_DISCHARGES:
+            return None
+        return _RACK_DISCHARGES[int(state)] * abs(power)
+
+
+type Units = Mapping[int, Unit]
+"""All devices of a plant, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class PowerFlow:
+    """The powers of a plant at one moment, in W; `None` is unknown or not there."""
+
+    pv: float | None = None
+    grid: float | None = None
+    """Positive for import."""
+    battery: float | None = None
+    """Positive for discharge."""
+    home: float | None = None
+
+    @property
+    def self_consumption(self) -> float | None:
+        """Return how much of the PV power is not exported, in percent."""
+        if self.pv is None or self.grid is None or self.pv <= 0:
+            return None
+        return _percent(1 - max(-self.grid, 0.0) / self.pv)
+
+    @property
+    def self_sufficiency(self) -> float | None:
+        """Return how much of the home's power is not imported, in percent."""
+        if self.home is None or self.grid is None or self.home <= 0:
+            return None
+        return _percent(1 - max(self.grid, 0.0) / self.home)
+
+
+@dataclass(slots=True)
+class MeterEvidence:
+    """What readings have told about whether a meter is the one at the grid."""
+
+    mirrored: int = 0
+    """Readings that showed just what an inverter yielded."""
+    apart: int = 0
+    """Readings that showed something else."""
+    absurd: int = 0
+    """Readings by which the home would have generated, if it were the grid."""
+    sound: int = 0
+    """Readings by which it would not."""
+    both_ways: int = 0
+    """Positive where it has counted import and export, by its last readings."""
+
+    @property
+    def may_be_grid(self) -> bool:
+        """Whether it is no inverter's meter, and nothing else speaks against it."""
+        independent = self.both_ways > 0 or self.apart * OUTWEIGHED > self.mirrored
+        return independent and (
+            self.absurd < AGREEING or self.absurd * OUTWEIGHED <= self.sound
+        )
+
+    def weigh(self, unit: Unit, outputs: Iterable[float], others: float | None) -> None:
+        """Take the evidence of the powers of one reading.
+
+        `outputs` are the powers of the inverters and of all of them, and `others` is
+        what the home has from elsewhere than the grid, if that is known.
+        """
+        imported = unit.imported
+        if imported is None:
+            return
+        outputs = list(outputs)
+        most = max(outputs, default=0.0)
+        differences = [
+            abs(abs(imported) - output) / output
+            for output in outputs
+            if output >= LEAST_YIELD
+        ]
+        if any(difference <= MIRRORED for difference in differences):
+            self.mirrored += 1
+        elif min(differences, default=0.0) > APART or most < NOISE < abs(imported) / 2:
+            self.apart += 1
+        if others is not None and abs(imported) > NOISE:
+            if others + imported < -_noise(others, imported):
+                self.absurd += 1
+            else:
+                self.sound += 1
+        if max(self.mirrored, self.apart) > REMEMBERED:
+            self.mirrored //= 2
+            self.apart //= 2
+        if max(self.absurd, self.sound) > REMEMBERED:
+            self.absurd //= 2
+            self.sound //= 2
+
+    def weigh_counters(self, unit: Unit) -> None:
+        """Take the evidence of what a meter has counted."""
+        forward, reverse = unit.read("active_cap"), unit.read("reverse_active_cap")
+        if forward is None or reverse is None or max(forward, reverse) <= 0:
+            return
+        both = min(forward, reverse) > BOTH_WAYS * max(forward, reverse)
+        self.both_ways = _voted(self.both_ways, both)
+
+
+@dataclass(slots=True)
+class SignEvidence:
+    """What readings have told about the sign of a storage's power."""
+
+    votes: int = 0
+    """Positive where charging is."""
+    last: DataItems = field(default_factory=dict)
+
+    @property
+    def charging(self) -> float | None:
+        """Return the sign of the power while it charges, if that is known."""
+        if abs(self.votes) < AGREEING:
+            return None
+        return 1.0 if self.votes > 0 else -1.0
+
+    def weigh(self, unit: Unit) -> None:
+        """Take the evidence of one reading and the one before.
+
+        While the power kept its direction, the day's counters tell which one it was,
+        and where they stood still or both moved, the state of charge does.
+        """
+        keys = ("ch_discharge_power", "battery_soc", *_STORED)
+        read = {key: unit.read(key) for key in keys}
+        last = {key: number(self.last.get(key)) for key in keys}
+        self.last = read
+        rises = {
+            key: now - before
+            for key in keys
+            if (now := read[key]) is not None and (before := last[key]) is not None
+        }
+        power, before = read[keys[0]], last[keys[0]]
+        if power is None or before is None or min(abs(power), abs(before)) < NOISE:
+            return
+        if power * before < 0:
+            return
+        charged, discharged = (rises.get(key, 0.0) for key in _STORED)
+        if min(charged, discharged) < 0:
+            return
+        gained = charged - discharged if not (charged and discharged) else 0.0
+        risen = rises.get("battery_soc", 0.0)
+        if gained * risen < 0:
+            return
+        if gained := gained or risen:
+            self.votes = _voted(self.votes, (gained > 0) == (power > 0))
+
+
+class Evidence:
+    """What is learned of a plant: which meter is the grid, and the signs of storages.
+
+    Both take a few readings at most where the counters or the powers tell; where they
+    do not, it stays unknown.
+    """
+
+    def __init__(self) -> None:
+        """Know nothing yet."""
+        self._meters: dict[int, MeterEvidence] = {}
+        self._storages: dict[int, SignEvidence] = {}
+
+    def learn(self, units: Units) -> None:
+        """Take the evidence of new readings, once."""
+        for device_id, unit in _of(units, DeviceType.ESS).items():
+            self._storages.setdefault(device_id, SignEvidence()).weigh(unit)
+        meters = _of(units, *METERS)
+        for device_id, unit in meters.items():
+            self._meters.setdefault(device_id, MeterEvidence()).weigh_counters(unit)
+        inverters = _of(units, *INVERTERS).values()
+        outputs = [unit.output for unit in inverters if not unit.is_silent]
+        known = [output for output in outputs if output is not None]
+        # An inverter that is silent may be asleep, or yield without saying so.
+        if len(known) < len(inverters) or _of(units, *_OPAQUE):
+            return
+        total, stored = sum(known), self.storage_discharge(units)
+        others = None if stored is None else total + stored
+        for device_id, unit in meters.items():
+            self._meters[device_id].weigh(unit, [total, *known], others)
+
+    def storage_discharge(self, units: Units) -> float | None:
+        """Return what the storages on the AC side deliver, in W."""
+        powers: list[float | None] = []
+        for device_id, unit in _of(units, DeviceType.ESS).items():
+            power = unit.read("ch_discharge_power")
+            sign = self._storages.get(device_id, SignEvidence()).charging
+            if power and sign is None:
+                power = None
+            powers.append(power and -power * (sign or 1.0))
+        return _sum(powers)
+
+    def grid_point(self, units: Units, chosen: int | None = None) -> int | None:
+        """Return the device where the plant meets the grid, if that is sure.
+
+        It is the chosen one, if the plant has it; or the EMMA; or the only meter, once
+        it has shown that it does not just mirror an inverter; or, of several meters,
+        the only one that has counted both ways.
+        """
+        points = _of(units, *GRID_POINTS)
+        if chosen in points:
+            return chosen
+        if energy_managers := _of(units, DeviceType.EMMA):
+            return _only(energy_managers)
+        if _of(units, DeviceType.MAINS):
+            return _only(points)
+        evidence = {
+            device_id: self._meters.get(device_id, MeterEvidence())
+            for device_id in points
+        }
+        return _only(
+            [
+                device_id
+                for device_id, told in evidence.items()
+                if told.may_be_grid and (len(points) == 1 or told.both_ways > 0)
+            ]
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what was learned as what JSON can hold."""
+        return {
+            "meters": {str(key): asdict(told) for key, told in self._meters.items()},
+            "storages": {str(key): told.votes for key, told in self._storages.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        evidence = cls()
+        evidence._meters = {
+            int(key): MeterEvidence(**told) for key, told in state["meters"].items()
+        }
+        evidence._storages = {
+            int(key): SignEvidence(int(votes))
+            for key, votes in state["storages"].items()
+        }
+        return evidence
+
+
+def power_flow(
+    units: Units, evidence: Evidence, chosen: int | None = None
+) -> PowerFlow:
+    """Return a plant's powers; `chosen` is the id of the meter at the grid."""
+    point = evidence.grid_point(units, chosen)
+    grid = None if point is None else units[point].imported
+    if _of(units, *_OPAQUE):
+        return PowerFlow(grid=grid)
+    pv, battery, supply = _behind_inverters(units)
+    stored = evidence.storage_discharge(units)
+    racks = _of(units, DeviceType.BATTERY_RACK)
+    parts = [battery] if _of(units, DeviceType.BATTERY) else []
+    parts += [stored] if _of(units, DeviceType.ESS) else []
+    parts += [unit.rack_discharge for unit in racks.values()]
+    converters = _of(units, DeviceType.POWER_CONVERTER)
+    if converters:
+        powers = [_watts(unit.read("pv_input_power")) for unit in converters.values()]
+        pv = _sum([*([pv] if _of(units, *INVERTERS) else []), *powers])
+    home = None
+    # What a telecom site uses is on both sides of its rectifiers.
+    if grid is not None and supply is not None and not _of(units, *_POWER_M):
+        home = None if stored is None else supply + stored + grid
+    if home is not None and home < 0:
+        contradictory = home < -_noise(supply or 0.0, stored or 0.0, grid or 0.0)
+        inverters = _of(units, *INVERTERS).values()
+        if contradictory and any(unit.is_silent for unit in inverters):
+            # What is exported comes from an inverter that only seems to be asleep.
+            pv = None
+        home = None if contradictory else 0.0
+    return PowerFlow(
+        _rounded(pv),
+        _rounded(grid),
+        _rounded(_sum(parts)) if parts else None,
+        _rounded(home),
+    )
+
+
+def _behind_inverters(
+    units: Units,
+) -> tuple[float | None, float | None, float | None]:
+    """Return PV, battery on the DC side, and what both deliver, on the AC side."""
+    inverters = _of(units, *INVERTERS).values()
+    if not inverters:
+        return None, None, None
+    output = _sum(unit.output for unit in inverters)
+    silent = any(unit.is_silent for unit in inverters)
+    batteries = _of(units, DeviceType.BATTERY).values()
+    if not batteries:
+        if output is None or (silent and output > NOISE):
+            # By day, whoever is silent has lost its connection.
+            return None, None, None
+        pv = max(output, 0.0)
+        return pv, None, pv
+    charge = _sum(unit.read("ch_discharge_power") for unit in batteries)
+    battery = None if charge is None else 0.0 - charge
+    if silent and output is not None:
+        if output > NOISE or abs(battery or 0.0) > NOISE:
+            output = None
+        elif battery is None:
+            return max(output, 0.0), None, None
+    if output is None:
+        return None, battery, None
+    panels = _sum(unit.panels for unit in inverters)
+    if battery is None:
+        return 0.0 if panels == 0 else None, None, output
+    pv, battery = _shares(output, panels, battery)
+    return pv, battery, pv + battery
+
+
+def _shares(output: float, panels: float | None, battery: float) -> tuple[float, float]:
+    """Share an AC output between PV and battery; their DC powers tell how."""
+    if output <= 0 <= battery:
+        return 0.0, 0.0
+    if battery > 0 and panels is not None:
+        pv = output * max(panels, 0.0) / (max(panels, 0.0) + battery)
+    else:
+        pv = max(output - battery, 0.0)
+        if panels is not None:
+            # Readings of different moments would make more of it than there is.
+            pv = min(pv, max(panels, 0.0))
+    return pv, output - pv
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """What a guarded counter has counted."""
+
+    value: float
+    start: datetime | None = None
+    """When its period began; `None` for lifetime counters."""
+    sure: bool = True
+    """Whether the last reading bears it out, or it is only what was true before."""
+
+    @classmethod
+    def of(cls, counter: Counter, raw: float | None) -> Self | None:
+        """Return what a guard takes for true after a reading; `None` is nothing yet.
+
+        That is less than it publishes where a rise turned out to be false.
+        """
+        if counter.level is None:
+            return None
+        sure = raw is not None and raw >= 0 and counter.candidate is None
+        return cls(counter.level.counted, counter.start, sure)
+
+
+type Counts = Mapping[tuple[int, str], Count | None]
+"""What the counters of a plant's devices show, by device id and data item."""
+
+type Terms = Mapping[str, Count | None]
+
+
+class Balance:
+    """A counter that is made of counters: it gains with some and loses with others.
+
+    It never falls. Readings of different moments may make the balance dip: then it
+    stays where it was until the balance is there again. It stays, too, while a loss is
+    not sure, since it would be too high without; gains may be old. What was missed
+    arrives later.
+
+    A sum begins with what its counters show. A difference begins with 0, since they
+    need not have begun together. Nothing is gained by the first value of a counter
+    that is new, and all of it by the first value of a new day.
+    """
+
+    def __init__(self, value: float | None = None) -> None:
+        """Begin, or go on from a value."""
+        self.value = value
+        self._level = value or 0.0
+        self._seen: dict[str, tuple[float, datetime | None]] = {}
+
+    def update(self, gains: Terms, losses: Terms | None = None) -> float | None:
+        """Take what the counters show, and return what the balance has come to."""
+        losses = losses or {}
+        terms = {**gains, **losses}
+        known = {key: count for key, count in terms.items() if count is not None}
+        complete = (
+            bool(terms)
+            and len(known) == len(terms)
+            and all(known[key].sure for key in losses)
+        )
+        if self.value is not None:
+            for key, count in known.items():
+                gained = self._gained(key, count)
+                self._level += -gained if key in losses else gained
+        elif complete:
+            self._level = 0.0 if losses else sum(each.value for each in known.values())
+        else:
+            return None
+        self._level = round(self._level, 6)
+        self._seen = {key: seen for key, seen in self._seen.items() if key in terms}
+        self._seen |= {key: (count.value, count.start) for key, count in known.items()}
+        if complete:
+            self.value = max(self._level, self.value or 0.0)
+        return self.value
+
+    def _gained(self, key: str, count: Count) -> float:
+        if key not in self._seen:
+            return 0.0
+        value, start = self._seen[key]
+        if start != count.start:
+            return count.value
+        return count.value - value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as what JSON can hold."""
+        return {
+            "value": self.value,
+            "level": self._level,
+            "seen": {
+                key: [value, start and start.isoformat()]
+                for key, (value, start) in self._seen.items()
+            },
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        value = state["value"]
+        balance = cls(None if value is None else float(value))
+        balance._level = float(state["level"])
+        balance._seen = {
+            key: (float(value), start and datetime.fromisoformat(start))
+            for key, (value, start) in state["seen"].items()
+        }
+        return balance
+
+
+class Integral:
+    """The energy of a power that nothing counts, in kWh.
+
+    Between two readings it takes the mean. That is right for what changes slowly; what
+    comes and goes within the minutes between is only right on average.
+    """
+
+    def __init__(self, value: float = 0.0) -> None:
+        """Begin, or go on from a value."""
+        self.value = value
+        self._last: tuple[datetime, float] | None = None
+
+    def update(self, power: float | None, at: datetime) -> float:
+        """Take a power in W, or that it is unknown, and return the energy so far."""
+        if power is None:
+            return self.value
+        power = max(power, 0.0)
+        if self._last is not None:
+            since, before = self._last
+            if timedelta() < at - since <= LONGEST_GAP:
+                hours = (at - since) / timedelta(hours=1)
+                gained = (before + power) / 2 / 1000 * hours
+                self.value = round(self.value + gained, 9)
+        self._last = at, power
+        return self.value
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as what JSON can hold."""
+        last = self._last
+        return {"value": self.value, "last": last and [last[0].isoformat(), last[1]]}
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        integral = cls(float(state["value"]))
+        if state["last"] is not None:
+            at, power = state["last"]
+            integral._last = datetime.fromisoformat(at), float(power)
+        return integral
+
+
+class HomeEnergy:
+    """What the home has used, in kWh.
+
+    It is what the inverters have yielded and what was imported and discharged, less
+    what was exported and charged, and less what the inverters took: to charge a battery
+    from the grid, or while they slept. Only the latter is an integral, since nothing
+    counts it. Where counters are missing, it is what the plant itself says, and where
+    that says nothing, the integral of the home's power.
+    """
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        self._balance = Balance()
+        self._taken = Integral()
+        self._used = Integral()
+        self._counted = False
+
+    @property
+    def value(self) -> float | None:
+        """Return what has been used so far."""
+        return self._balance.value
+
+    def update(
+        self,
+        units: Units,
+        counts: Counts,
+        flow: PowerFlow,
+        *,
+        point: int | None,
+        day_use: Count | None,
+        at: datetime,
+    ) -> float | None:
+        """Take new readings, and return what has been used so far.
+
+        `point` is the grid point of the evidence, and `day_use` the plant's counter
+        of that name.
+        """
+        outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
+        taken = self._taken.update(None if outputs is None else -outputs, at)
+        used = self._used.update(flow.home, at)
+        terms = _home_terms(units, counts, point)
+        complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
+        if terms is not None and (self._counted or complete):
+            self._counted = True
+            gains, losses = terms
+            return self._balance.update(gains, {**losses, "taken": Count(taken)})
+        # Without a meter at the grid, nobody can know what a home uses.
+        if point is None or units[point].type_id not in GRID_COUNTERS:
+            return self._balance.value
+        if day_use is not None:
+            return self._balance.update({"day_use_energy": day_use})
+        return self._balance.update({"used": Count(used)})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as what JSON can hold."""
+        return {
+            "balance": self._balance.as_dict(),
+            "taken": self._taken.as_dict(),
+            "used": self._used.as_dict(),
+            "counted": self._counted,
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        energy = cls()
+        energy._balance = Balance.from_dict(state["balance"])
+        energy._taken = Integral.from_dict(state["taken"])
+        energy._used = Integral.from_dict(state["used"])
+        energy._counted = bool(state["counted"])
+        return energy
+
+
+def _home_terms(
+    units: Units, counts: Counts, point: int | None
+) -> tuple[Terms, Terms] | None:
+    """Return what the home's energy gains and loses with, if it can be counted."""
+    inverters = _of(units, *INVERTERS)
+    if not inverters or point is None or _of(units, *_POWER_M, *_OPAQUE):
+        return None
+    imported, exported = GRID_COUNTERS[units[point].type_id]
+    storages = _of(units, DeviceType.ESS)
+    gains = [(device_id, "total_cap") for device_id in inverters]
+    gains += [(point, imported)]
+    gains += [(device_id, "discharge_cap") for device_id in storages]
+    losses = [(point, exported)]
+    losses += [(device_id, "charge_cap") for device_id in storages]
+    # An idle storage repeats itself, but one that charges does not.
+    repeated = {
+        device_id
+        for device_id, unit in {point: units[point], **storages}.items()
+        if not unit.live and (device_id == point or unit.read("ch_discharge_power"))
+    }
+    sure = {key: count for key, count in counts.items() if key[0] not in repeated}
+    return _terms(counts, gains), _terms(sure, losses)
+
+
+def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
+    """Return what the panels' energy is made of where a battery hides it.
+
+    Where the inverters count their DC energy, it is that. Otherwise it is what they
+    have yielded and what went into the battery, less what came out of it, which is
+    lower by the inverters' losses.
+    """
+    inverters = _of(units, *INVERTERS)
+    batteries = _of(units, DeviceType.BATTERY)
+    if not inverters or not batteries:
+        return None
+    gains: list[tuple[int, str]] = []
+    for device_id in inverters:
+        total = device_id, "mppt_total_cap"
+        trackers = [(device_id, key) for key in _MPPTS]
+        counted = [key for key in trackers if counts.get(key) is not None]
+        if counts.get(total) is not None:
+            counted = [total]
+        if not counted:
+            break
+        gains += counted
+    else:
+        return _terms(counts, gains), {}
+    gains = [(device_id, "total_cap") for device_id in inverters]
+    losses = []
+    for device_id in batteries:
+        charged, discharged = (
+            (device_id, key) if counts.get((device_id, key)) else (device_id, daily)
+            for key, daily in zip(
+                ("total_charged_energy", "total_discharged_energy"),
+                _STORED,
+                strict=True,
+            )
+        )
+        gains.append(charged)
+        losses.append(discharged)
+    return _terms(counts, gains), _terms(counts, losses)
+
+
+def _terms(counts: Counts, keys: Iterable[tuple[int, str]]) -> dict[str, Count | None]:
+    return {_name(*key): counts.get(key) for key in keys}
+
+
+def _name(device_id: int, key: str) -> str:
+    return f"{device_id}_{key}"
+
+
+def _of(units: Units, *type_ids: int) -> dict[int, Unit]:
+    return {key: unit for key, unit in units.items() if unit.type_id in type_ids}
+
+
+def _only(ids: Iterable[int]) -> int | None:
+    first, *others = [*ids, None]
+    return first if others == [None] else None
+
+
+def _sum(values: Iterable[float | None]) -> float | None:
+    """Return a sum, which is unknown if a part of it is."""
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _watts(kilowatts: float | None) -> float | None:
+    return None if kilowatts is None else kilowatts * 1000
+
+
+def _noise(*powers: float) -> float:
+    return max(NOISE, NOISE_SHARE * max(map(abs, powers)))
+
+
+def _voted(votes: int, yes: bool) -> int:
+    return max(min(votes + (1 if yes else -1), FIRM), -FIRM)
+
+
+def _percent(share: float) -> float:
+    return round(100 * min(max(share, 0.0), 1.0), 1)
+
+
+def _rounded(power: float | None) -> float | None:
+    # Adding 0 turns -0.0 into 0.0.
+    return None if power is None else round(power, 3) + 0

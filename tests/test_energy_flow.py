@@ -1,0 +1,1037 @@
+"""Tests of a plant's power balance and energies, by the truth of the simulator."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from itertools import chain
+import json
+from typing import Any, Final, Self
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.smartpvms.counters import Counter, Place
+from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
+from custom_components.smartpvms.energy_flow import (
+    COUNTERS,
+    LONGEST_GAP,
+    Balance,
+    Count,
+    Counts,
+    Evidence,
+    HomeEnergy,
+    Integral,
+    PowerFlow,
+    Unit,
+    power_flow,
+    pv_terms,
+)
+from custom_components.smartpvms.northbound import DeviceType
+from custom_components.smartpvms.power_units import MeterPowers
+from tests.simulator import Device, Home, SetClock, Simulator, homes
+from tests.simulator.cloud import Change
+from tests.simulator.counter_faults import (
+    flipping,
+    jittering,
+    multiplied,
+    reads,
+    still_yesterday,
+    without_yesterday,
+)
+from tests.simulator.counters import Counter as Reported
+from tests.simulator.plants import DeviceType as Simulated
+from tests.simulator.truth import Balance as Truth
+
+BERLIN: Final = ZoneInfo("Europe/Berlin")
+COLLECTION: Final = timedelta(minutes=5)
+DAY: Final = timedelta(days=1)
+SUMMER: Final = datetime(2026, 6, 20, tzinfo=BERLIN)
+WINTER: Final = datetime(2026, 12, 20, tzinfo=BERLIN)
+# Summer time begins on the second day.
+SPRING: Final = datetime(2026, 3, 28, tzinfo=BERLIN)
+
+# A day's home consumption, by the requirement.
+EXACT: Final = 0.005
+
+
+def _meter(
+    measures: Any, number: int, type_id: Simulated = Simulated.POWER_SENSOR
+) -> Device:
+    return Device(700 + number, type_id, f"Meter-{number}", measures=measures)
+
+
+def _family(*more: Device) -> Home:
+    home = homes.family()
+    home.plants[0].devices += more
+    return home
+
+
+def _farm(sign: Any) -> Home:
+    home = homes.farm()
+    home.plants[0].ess_positive = sign
+    return home
+
+
+def _old_farm() -> Home:
+    """Return a farm with meters and servers of the older generation."""
+    home = homes.farm()
+    home.plants[0].firmware = "kw"
+    home.plants[0].newer_items = False
+    return home
+
+
+def _with_storage() -> Home:
+    """Return a house whose storage has an inverter of its own."""
+    home = homes.family()
+    plant = home.plants[0]
+    battery = plant.site.battery
+    assert battery
+    plant.site = replace(plant.site, battery=replace(battery, side="ac"))
+    types = {Simulated.BATTERY: Simulated.ESS}
+    for device in plant.devices:
+        device.type_id = types.get(Simulated(device.type_id), device.type_id)
+    return home
+
+
+def _two_hybrids() -> Home:
+    """Return a house with two inverters, each with a battery."""
+    home = homes.family()
+    plant = home.plants[0]
+    [inverter] = [each for each in plant.devices if each.type_id == 38]
+    [battery] = [each for each in plant.devices if each.type_id == 39]
+    for device in (inverter, battery):
+        plant.devices.remove(device)
+        plant.devices += [
+            replace(device, share=0.6),
+            replace(device, share=0.4, id=device.id + 500),
+        ]
+    return home
+
+
+def _commercial_hybrid() -> Home:
+    """Return a house whose hybrid inverter is listed as a string inverter."""
+    home = homes.family()
+    [inverter] = [each for each in home.plants[0].devices if each.type_id == 38]
+    inverter.type_id = Simulated.STRING_INVERTER
+    return home
+
+
+TOPOLOGIES: Final[dict[str, Callable[[], Home]]] = {
+    "family": homes.family,
+    "emma": homes.emma,
+    "emma and meter": lambda: _with(homes.emma(), _meter("load", 1)),
+    "apartment": lambda: homes.apartment(time_zone="Europe/Berlin", meter=True),
+    "storage, + discharges": lambda: _farm("discharge"),
+    "storage, + charges": lambda: _farm("charge"),
+    "old farm": _old_farm,
+    "storage at home": _with_storage,
+    "two hybrids": _two_hybrids,
+    "commercial hybrid": _commercial_hybrid,
+    "generation meter": lambda: _family(_meter("inverters", 1)),
+    "load meter": lambda: _family(_meter("load", 1)),
+    "three meters": lambda: _family(_meter("load", 1), _meter("inverters", 2)),
+}
+
+# Those that differ in what is counted, and not only in which meter counts.
+COUNTED: Final = [
+    "family",
+    "emma",
+    "apartment",
+    "old farm",
+    "storage at home",
+    "two hybrids",
+    "three meters",
+]
+
+
+def _with(home: Home, *devices: Device) -> Home:
+    home.plants[0].devices += devices
+    return home
+
+
+@dataclass
+class Watch:
+    """Watches one plant the way the integration does, without Home Assistant."""
+
+    home: Home
+    start: datetime = SUMMER
+    _: KW_ONLY
+    chosen: int | None = None
+    evidence: Evidence = field(default_factory=Evidence)
+    energy: HomeEnergy = field(default_factory=HomeEnergy)
+    sums: dict[str, Balance] = field(default_factory=dict)
+    integrals: dict[str, Integral] = field(default_factory=dict)
+    flow: PowerFlow = field(default_factory=PowerFlow)
+
+    def __post_init__(self) -> None:
+        """Begin at the start."""
+        # What follows the clock of a zone jumps with it.
+        self.clock = SetClock(self.start.astimezone(UTC))
+        self.simulator = Simulator(self.home, self.clock)
+        [self.plant] = self.home.plants
+        self.units: dict[int, Unit] = {}
+        self.counts: dict[tuple[int | str, str], Count | None] = {}
+        self._guards: dict[tuple[int | str, str], Counter] = {}
+        self._meters: dict[int, MeterPowers] = {}
+        self._last: dict[int, Any] = {}
+
+    def read(self) -> Self:
+        """Read everything there is now."""
+        self.units = {}
+        for device in self.plant.devices:
+            items = self.simulator.reported_items(device.id)
+            if items and MeterPowers.known(device.type_id):
+                meter = self._meters.setdefault(device.id, MeterPowers(device.type_id))
+                items = dict(meter.in_watts(items))
+            live = items != self._last.get(device.id)
+            self._last[device.id] = items
+            unit = self.units[device.id] = Unit(device.type_id, items, live)
+            for key in COUNTERS.get(device.type_id, ()):
+                self._guard(device.id, key, unit)
+        plant = Unit(0, self.simulator.reported_items(self.plant.code))
+        self._guard(self.plant.code, "day_use_energy", plant)
+        self.evidence.learn(self.units)
+        self.flow = power_flow(self.units, self.evidence, self.chosen)
+        self._count()
+        return self
+
+    def _guard(self, name: int | str, key: str, unit: Unit) -> None:
+        items = unit.items or {}
+        table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
+        description = table[key]
+        assert description.period
+        guard = self._guards.setdefault((name, key), Counter(description.period))
+        zone = self.plant.time_zone
+        at = self.clock.now()
+        raw = unit.read(key)
+        guard.pass_time(at, zone)
+        for value in [] if raw is None else [raw]:
+            most = description.most_per_hour(self.plant.capacity_kwp, items)
+            guard.update(value, at, Place(zone, most), live=unit.live)
+        self.counts[name, key] = Count.of(guard, raw)
+
+    def _count(self) -> None:
+        counts: Counts = self.counts  # type: ignore[assignment]
+        self.energy.update(
+            self.units,
+            counts,
+            self.flow,
+            point=self.evidence.grid_point(self.units, self.chosen),
+            day_use=self.counts[self.plant.code, "day_use_energy"],
+            at=self.clock.now(),
+        )
+        for terms in filter(None, [pv_terms(self.units, counts)]):
+            self._sum("pv").update(*terms)
+        for key in ("charge_cap", "discharge_cap"):
+            named = {
+                str(name): count
+                for (name, item), count in self.counts.items()
+                if item == key
+            }
+            self._sum(key).update(named)
+        grid = self.flow.grid
+        powers = {"import": grid, "export": grid and -grid, "home": self.flow.home}
+        for name, power in powers.items():
+            integral = self.integrals.setdefault(name, Integral())
+            integral.update(power, self.clock.now())
+
+    def _sum(self, name: str) -> Balance:
+        return self.sums.setdefault(name, Balance())
+
+    def restart(self) -> None:
+        """Forget everything but what is kept."""
+        self.evidence = Evidence.from_dict(_kept(self.evidence.as_dict()))
+        self.energy = HomeEnergy.from_dict(_kept(self.energy.as_dict()))
+        self.sums = {
+            name: Balance.from_dict(_kept(each.as_dict()))
+            for name, each in self.sums.items()
+        }
+        self._guards = {
+            key: Counter.from_dict(each.period, _kept(each.as_dict()))
+            for key, each in self._guards.items()
+        }
+
+    def until(self, end: datetime, step: timedelta = COLLECTION) -> Iterator[datetime]:
+        """Read again and again, up to a moment."""
+        while self.clock.now() < end:
+            self.clock.tick(step)
+            self.read()
+            yield self.clock.now()
+
+    def run(self, end: datetime, step: timedelta = COLLECTION) -> Self:
+        """Read until a moment."""
+        for _ in self.until(end, step):
+            pass
+        return self
+
+    @property
+    def truth(self) -> Truth:
+        """Return the true powers."""
+        return self.simulator.flows(self.plant.code)
+
+    def true_energy(self, since: datetime) -> Truth:
+        """Return the true energies since a moment."""
+        return self.simulator.energy(self.plant.code, since, self.clock.now())
+
+    def device(self, type_id: int) -> Device:
+        """Return the first device of a type."""
+        return next(each for each in self.plant.devices if each.type_id == type_id)
+
+    def items(self, type_id: int, **changed: Any) -> None:
+        """Report other values than the simulator from now on."""
+        for key, value in changed.items():
+            self.simulator.distort(self.device(type_id).id, key, _always(value))
+
+
+def _always(value: Any) -> Change:
+    return lambda at, honest: value
+
+
+@cache
+def _learned(name: str) -> str:
+    """Return what a summer's day tells of a topology."""
+    watch = Watch(TOPOLOGIES[name]()).run(SUMMER + DAY)
+    return json.dumps(watch.evidence.as_dict())
+
+
+def _experienced(name: str, start: datetime) -> Watch:
+    """Return a watch that has learned all there is, and was restarted."""
+    evidence = Evidence.from_dict(json.loads(_learned(name)))
+    return Watch(TOPOLOGIES[name](), start, evidence=evidence)
+
+
+def _kept(state: Any) -> Any:
+    return json.loads(json.dumps(state))
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER])
+@pytest.mark.parametrize("name", TOPOLOGIES)
+def test_powers(name: str, start: datetime) -> None:
+    """Every power is the true one, on the AC side, and together they make sense."""
+    watch = _experienced(name, start)
+    scale = watch.plant.site.ac_limit_w / 8000
+    for _ in watch.until(start + 2 * DAY, timedelta(minutes=10)):
+        flow, true = watch.flow, watch.truth
+        assert flow.pv is not None
+        assert flow.grid is not None
+        assert flow.home is not None
+        battery = flow.battery or 0.0
+        # W or tenths of kW are rounded, and inverters draw 8 W while they sleep.
+        assert flow.grid == pytest.approx(
+            true.grid_import - true.grid_export, abs=2 * scale
+        )
+        assert flow.home == pytest.approx(true.load, abs=8 + 4 * scale)
+        assert flow.pv + flow.grid + battery == pytest.approx(flow.home, abs=0.01)
+        # PV and battery are lower, each by its part of what is lost on the way.
+        lost = true.losses + 4 * scale
+        assert flow.pv == pytest.approx(true.pv, abs=lost)
+        assert battery == pytest.approx(true.discharge - true.charge, abs=lost)
+        assert min(flow.pv, flow.home) >= 0
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
+@pytest.mark.parametrize("name", COUNTED)
+def test_home_energy(name: str, start: datetime) -> None:
+    """Day by day, what the home uses is what it truly used; summer time begins, too."""
+    watch = _experienced(name, start).read()
+    for day in range(2):
+        midnight, before = start + day * DAY, watch.energy.value
+        assert before is not None
+        watch.run(midnight + DAY)
+        watch.restart()
+        assert watch.energy.value is not None
+        true = watch.true_energy(midnight).load
+        assert watch.energy.value - before == pytest.approx(true, rel=EXACT)
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
+@pytest.mark.parametrize("name", ["family", "two hybrids", "commercial hybrid"])
+def test_pv_energy(name: str, start: datetime) -> None:
+    """The DC counters of a hybrid's trackers add up to what its panels delivered."""
+    watch = Watch(TOPOLOGIES[name](), start).run(start + COLLECTION)
+    for day in range(3):
+        midnight = start + day * DAY
+        before = watch.sums["pv"].value or 0.0
+        watch.run(midnight + DAY, 3 * COLLECTION)
+        gained = (watch.sums["pv"].value or 0.0) - before
+        # Every counter is rounded to 10 Wh.
+        true = watch.true_energy(midnight).pv
+        assert gained == pytest.approx(true, rel=EXACT, abs=0.02)
+
+
+def test_pv_energy_without_dc_counters() -> None:
+    """Without DC counters, PV is what was yielded and stored, less what came back."""
+    watch = Watch(homes.family())
+    watch.items(38, **{f"mppt_{n}_cap": None for n in range(1, 5)})
+    watch.run(SUMMER + COLLECTION)
+    before = watch.sums["pv"].value
+    assert before == 0
+    watch.run(SUMMER + DAY)
+    true = watch.true_energy(SUMMER)
+    yielded = true.load + true.grid_export - true.grid_import
+    expected = yielded + true.charge - true.discharge
+    assert watch.sums["pv"].value == pytest.approx(expected, rel=EXACT)
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
+@pytest.mark.parametrize("name", ["family", "storage, + discharges"])
+def test_battery_energy(name: str, start: datetime) -> None:
+    """The daily counters add up over midnights and restarts.
+
+    What is counted between the last reading of a day and midnight is in no counter.
+    """
+    watch = Watch(TOPOLOGIES[name](), start).read()
+    for day in range(3):
+        before = {key: watch.sums[key].value or 0.0 for key in DAILY}
+        watch.run(start + (day + 1) * DAY - COLLECTION)
+        watch.restart()
+        since = start + day * DAY
+        true = watch.true_energy(since)
+        watch.run(start + (day + 1) * DAY)
+        for key, energy in zip(DAILY, (true.charge, true.discharge), strict=True):
+            gained = (watch.sums[key].value or 0.0) - before[key]
+            assert gained == pytest.approx(energy, abs=0.011)
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER])
+@pytest.mark.parametrize("name", ["apartment", "family", "storage, + charges"])
+def test_integrals(name: str, start: datetime) -> None:
+    """Without counters, powers five minutes apart come close: within some percent."""
+    watch = _experienced(name, start).read()
+    watch.run(start + DAY)
+    true = watch.true_energy(start)
+    energies = {"home": true.load, "import": true.grid_import}
+    energies["export"] = true.grid_export
+    for key, energy in energies.items():
+        value = watch.integrals[key].value
+        assert value == pytest.approx(energy, rel=0.03, abs=0.05)
+
+
+def _of_reported(
+    fault: Callable[[Reported], Any],
+) -> Callable[[Watch, int, str], None]:
+    def distort(watch: Watch, type_id: int, key: str) -> None:
+        device = watch.device(type_id)
+        change = fault(Reported(watch.plant, device, key))
+        watch.simulator.distort(device.id, key, change)
+
+    return distort
+
+
+NOON: Final = SUMMER + timedelta(hours=12)
+MIDNIGHT: Final = SUMMER + DAY
+HOURS: Final = timedelta(hours=1)
+DAILY: Final = ("charge_cap", "discharge_cap")
+
+FAULTS: Final[dict[str, Callable[[Reported], Any]]] = {
+    "0 once": lambda _: reads(0.0, NOON),
+    "0 for hours": lambda _: reads(0.0, NOON, 3 * HOURS),
+    "null for hours": lambda _: reads(None, NOON, 3 * HOURS),
+    "junk": lambda _: reads("N/A", NOON, HOURS),
+    "all ones": lambda _: reads(4294967.295, NOON, HOURS),
+    "doubled": lambda _: multiplied(2.0, NOON, HOURS),
+    "without yesterday": lambda counter: without_yesterday(counter, MIDNIGHT, HOURS),
+    "jitter": lambda counter: jittering(counter.key, SUMMER, 2 * DAY),
+}
+DAILY_FAULTS: Final[dict[str, Callable[[Reported], Any]]] = {
+    "yesterday": lambda counter: still_yesterday(counter, MIDNIGHT, 6 * HOURS),
+    "flips": lambda counter: flipping(counter, MIDNIGHT, 4 * HOURS),
+}
+
+
+def _stays_true(watch: Watch, tolerance: float) -> None:
+    """Hold the home's energy to the truth at every reading."""
+    last = watch.energy.value or 0.0
+    for _ in watch.until(MIDNIGHT + 10 * HOURS):
+        value = watch.energy.value
+        assert value is not None
+        assert value >= last
+        true = watch.true_energy(SUMMER).load
+        assert value <= true * (1 + EXACT) + tolerance
+        last = value
+    true = watch.true_energy(SUMMER).load
+    assert last == pytest.approx(true, abs=true * EXACT + tolerance)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("type_id", "key"),
+    [(38, "total_cap"), (47, "active_cap"), (47, "reverse_active_cap")],
+)
+def test_counter_faults(type_id: int, key: str, fault: str) -> None:
+    """No fault of a counter adds consumption that was none, not even for a while."""
+    watch = Watch(homes.family())
+    _of_reported(FAULTS[fault])(watch, type_id, key)
+    _stays_true(watch.read(), tolerance=0.1)
+
+
+@pytest.mark.parametrize("fault", [*FAULTS, *DAILY_FAULTS])
+@pytest.mark.parametrize("key", DAILY)
+def test_faults_of_daily_counters(key: str, fault: str) -> None:
+    """Neither does a fault of the daily counters of a storage."""
+    watch = Watch(_with_storage())
+    _of_reported((FAULTS | DAILY_FAULTS)[fault])(watch, 41, key)
+    _stays_true(watch.read(), tolerance=0.1)
+
+
+@pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
+@pytest.mark.parametrize("type_id", [38, 39, 47])
+def test_lost_connection(type_id: int, silence: Any) -> None:
+    """A device that cannot be reached makes nothing wrong, and nothing lost."""
+    watch = Watch(homes.family()).read()
+    device = watch.device(type_id)
+    watch.simulator.interrupt(
+        device.id, lambda at: silence if NOON <= at < NOON + 3 * HOURS else None
+    )
+    _stays_true(watch, tolerance=0.1)
+
+
+def test_meter_that_is_repeated() -> None:
+    """Where the server repeats a meter, what is exported is not taken for used."""
+    watch = Watch(homes.family()).read()
+    meter = watch.device(47)
+    watch.clock.set(NOON - COLLECTION)
+    for key, value in watch.simulator.device_items(meter.id).items():
+        watch.simulator.distort(
+            meter.id, key, reads(value, NOON.astimezone(UTC), 3 * HOURS)
+        )
+    watch.clock.set(SUMMER.astimezone(UTC))
+    _stays_true(watch, tolerance=0.1)
+
+
+def _watch(name: str, at: datetime = NOON) -> Watch:
+    return _experienced(name, at).read()
+
+
+@pytest.mark.parametrize("at", [NOON, MIDNIGHT])
+def test_without_meter(at: datetime) -> None:
+    """Without a meter there is PV, and neither grid nor home, whatever the plant says."""
+    watch = Watch(homes.apartment(), at).read()
+    assert watch.flow.pv == pytest.approx(watch.truth.pv, rel=0.05)
+    assert replace(watch.flow, pv=None) == PowerFlow()
+    assert watch.flow.self_consumption is watch.flow.self_sufficiency is None
+    watch.run(at + HOURS)
+    assert watch.energy.value is None
+
+
+@pytest.mark.parametrize("at", [NOON, MIDNIGHT])
+def test_telecom_site(at: datetime) -> None:
+    """Of a telecom site only what is sure is told, not what it uses."""
+    watch = Watch(homes.telecom(), at)
+    for _ in watch.until(at + 8 * HOURS):
+        flow, true = watch.flow, watch.truth
+        mains = watch.simulator.device_items(watch.device(60001).id)["active_power"]
+        assert flow.pv == pytest.approx(true.pv, abs=1)
+        assert flow.grid == pytest.approx(mains * 1000)
+        assert flow.battery == pytest.approx(true.discharge - true.charge, abs=1)
+        assert flow.home is None
+    assert watch.energy.value is None
+
+
+@pytest.mark.parametrize(
+    ("type_id", "changed", "field_name"),
+    [
+        (60001, {"active_power": -0.5}, "grid"),
+        (60014, {"battery_state": 8.0, "charge_discharge_power": 0.5}, "battery"),
+        (60014, {"battery_state": None, "charge_discharge_power": 0.5}, "battery"),
+        (60014, {"charge_discharge_power": None}, "battery"),
+        (60092, {"pv_input_power": None}, "pv"),
+    ],
+)
+def test_unsure_telecom_site(
+    type_id: int, changed: dict[str, Any], field_name: str
+) -> None:
+    """What a telecom device says against itself, or not at all, is unknown."""
+    watch = Watch(homes.telecom(), NOON)
+    watch.items(type_id, **changed)
+    assert getattr(watch.read().flow, field_name) is None
+
+
+@pytest.mark.parametrize("name", ["storage, + discharges", "storage, + charges"])
+def test_sign_of_a_storage(name: str) -> None:
+    """The sign is unknown until readings tell; then the plant's other values follow."""
+    watch = Watch(TOPOLOGIES[name](), NOON - 4 * HOURS).read()
+    assert watch.truth.charge > 1000
+    assert watch.flow.battery is watch.flow.home is None
+    assert watch.flow.pv is not None
+    watch.run(NOON - 4 * HOURS + 2 * COLLECTION)
+    assert watch.flow.battery == pytest.approx(-watch.truth.charge, abs=1)
+    assert watch.flow.home == pytest.approx(watch.truth.load, abs=10)
+
+
+def test_sign_by_the_state_of_charge() -> None:
+    """Where no counter tells, the state of charge does."""
+    watch = Watch(_farm("charge"), NOON - 4 * HOURS)
+    watch.items(41, charge_cap=None, discharge_cap=None)
+    watch.read().run(NOON - 4 * HOURS + 2 * COLLECTION)
+    assert watch.flow.battery == pytest.approx(-watch.truth.charge, abs=1)
+
+
+def test_sign_of_an_idle_storage() -> None:
+    """Nothing is nothing, whatever its sign."""
+    watch = Watch(_farm("charge"), WINTER).read()
+    assert watch.flow.battery == 0
+    assert watch.flow.home == pytest.approx(watch.truth.load, abs=10)
+
+
+@pytest.mark.parametrize(
+    ("soc", "charged"), [(0.0, 0.0), (-1.0, 1.0)], ids=["nothing", "contradiction"]
+)
+def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
+    """What tells nothing, or one thing and its contrary in turn, teaches no sign."""
+    evidence = Evidence()
+    for turn in range(20):
+        items = {
+            "ch_discharge_power": 900.0,
+            "battery_soc": 50 + soc * turn,
+            "charge_cap": 3 + charged * (turn % 2),
+            "discharge_cap": 1.0,
+        }
+        units = {1: Unit(DeviceType.ESS, items)}
+        evidence.learn(units)
+    assert evidence.storage_discharge(units) is None
+
+
+def test_lone_generation_meter() -> None:
+    """A meter that mirrors the inverter is not the grid, not even if it is alone."""
+    home = homes.apartment(meter=True)
+    home.plants[0].devices[-1].measures = "inverters"
+    watch = Watch(home)
+    for _ in watch.until(SUMMER + 2 * DAY):
+        assert watch.flow.grid is watch.flow.home is None
+    assert watch.energy.value is None
+
+
+def test_meter_the_wrong_way_round() -> None:
+    """A meter by which the home generates at night is not believed."""
+    watch = Watch(homes.apartment(meter=True), MIDNIGHT - HOURS)
+    meter = watch.device(47)
+    watch.simulator.distort(meter.id, "active_power", lambda at, watts: -watts)
+    watch.run(MIDNIGHT + HOURS)
+    assert watch.truth.grid_import > 100
+    assert watch.flow.grid is None
+    assert watch.flow.home is None
+
+
+def _metered(export: float) -> dict[int, Unit]:
+    return {
+        1: Unit(DeviceType.STRING_INVERTER, {"active_power": 5.0}),
+        2: Unit(DeviceType.POWER_SENSOR, {"active_power": export}),
+    }
+
+
+@pytest.mark.parametrize("misleading", [5000.0, 7000.0], ids=["mirror", "absurd"])
+def test_meter_that_was_moved(misleading: float) -> None:
+    """What was learned of a meter is forgotten little by little."""
+    evidence = Evidence()
+    grid_points = []
+    for export, times in ((4000.0, 30), (misleading, 1500), (3500.0, 6000)):
+        for _ in range(times):
+            evidence.learn(_metered(export))
+            evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+        grid_points.append(evidence.grid_point(_metered(export)))
+    assert grid_points == [None, None, 2]
+
+
+@pytest.mark.parametrize("measures", ["inverters", "load"])
+def test_chosen_meter(measures: Any) -> None:
+    """The user knows better; a choice that the plant does not have is none."""
+    watch = Watch(_family(_meter(measures, 1)), NOON, chosen=701).read()
+    items = watch.simulator.device_items(701)
+    assert watch.flow.grid == -items["active_power"]
+    watch.chosen = 999
+    assert watch.read().flow.grid == pytest.approx(
+        watch.truth.grid_import - watch.truth.grid_export, abs=1
+    )
+
+
+def test_two_meters_at_the_grid() -> None:
+    """Which of two meters that count both ways is the grid cannot be told."""
+    watch = _experienced_family_with(_meter("grid", 1))
+    assert watch.flow.grid is watch.flow.home is None
+    assert watch.flow.pv is not None
+    watch.chosen = 701
+    assert watch.read().flow.home == pytest.approx(watch.truth.load, abs=10)
+
+
+def _experienced_family_with(*more: Device) -> Watch:
+    return Watch(_family(*more)).run(NOON)
+
+
+def test_two_energy_managers() -> None:
+    """Which of two EMMAs is the grid cannot be told either."""
+    home = homes.emma()
+    [emma] = [each for each in home.plants[0].devices if each.type_id == 23070]
+    watch = Watch(_with(home, replace(emma, id=702)), NOON).read()
+    assert watch.flow.grid is watch.flow.home is None
+
+
+SLEEPING: Final[list[dict[str, Any]]] = [
+    {"run_state": 0, "active_power": 0.0},
+    {"run_state": 0, "active_power": None},
+    {"inverter_state": 40960.0, "active_power": None},
+    {"inverter_state": 45056.0, "active_power": None},
+    {"inverter_state": 40960.0, "active_power": -0.012},
+]
+
+
+@pytest.mark.parametrize("items", SLEEPING)
+def test_sleeping_inverter(items: dict[str, Any]) -> None:
+    """At night PV is 0, and the home uses what is imported."""
+    watch = Watch(homes.apartment(meter=True), MIDNIGHT)
+    watch.items(38, **items)
+    flow = watch.read().flow
+    assert flow.pv == 0
+    assert flow.home == flow.grid == pytest.approx(watch.truth.load, abs=1)
+
+
+@pytest.mark.parametrize("items", SLEEPING[:4])
+def test_sleeping_hybrid(items: dict[str, Any]) -> None:
+    """With its battery, a hybrid sleeps only if that is known to be idle."""
+    watch = Watch(homes.family(), WINTER)
+    watch.items(38, **items)
+    watch.items(39, ch_discharge_power=0.0)
+    flow = watch.read().flow
+    assert (flow.pv, flow.battery) == (0, 0)
+    assert flow.home == flow.grid
+    watch.items(39, ch_discharge_power=None)
+    assert watch.read().flow.battery is None
+    assert watch.flow.pv == 0
+    watch.items(39, ch_discharge_power=-500.0)
+    watch.items(38, mppt_power=None)
+    assert watch.read().flow.battery is not None
+
+
+@pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
+@pytest.mark.parametrize("name", ["apartment", "family", "two hybrids", "old farm"])
+def test_inverter_lost_by_day(name: str, silence: Any) -> None:
+    """An inverter without connection by day makes PV and home unknown, not 0."""
+    watch = _watch(name)
+    device = next(each for each in watch.plant.devices if each.type_id in (1, 38))
+    device.connected = False
+    device.disconnected_style = silence
+    flow = watch.read().flow
+    assert flow.grid is not None
+    assert flow.pv is flow.home is None
+
+
+def test_one_of_two_inverters_lost_by_day() -> None:
+    """While another inverter yields, one without connection is not asleep."""
+    inverters = [
+        Unit(DeviceType.STRING_INVERTER, {"active_power": power, "run_state": state})
+        for power, state in ((0.0, 0), (3.0, 1))
+    ]
+    meter = Unit(DeviceType.POWER_SENSOR, {"active_power": -500})
+    units = dict(enumerate([*inverters, meter]))
+    assert power_flow(units, Evidence(), 2) == PowerFlow(grid=500)
+
+
+FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
+    ("family", 39): {"pv", "battery"},
+    ("family", 47): {"grid", "home"},
+    ("emma", 23070): {"grid", "home"},
+    ("two hybrids", 39): {"pv", "battery"},
+    ("old farm", 41): {"battery", "home"},
+    ("old farm", 17): {"grid", "home"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "type_id", "silence"),
+    [
+        (name, type_id, silence)
+        for name, type_id in FOLLOWING
+        for silence in ("zeros", "nulls", "missing")
+    ],
+)
+def test_device_lost_by_day(name: str, type_id: int, silence: Any) -> None:
+    """What follows from a device that is lost is unknown, and the rest is not."""
+    watch = _watch(name)
+    device = watch.device(type_id)
+    device.connected = False
+    device.disconnected_style = silence
+    flow = watch.read().flow
+    values = {name: getattr(flow, name) for name in ("pv", "grid", "battery", "home")}
+    unknown = {key for key, value in values.items() if value is None}
+    assert unknown == FOLLOWING[name, type_id]
+
+
+def test_undocumented_all_in_one() -> None:
+    """Where a device of unknown items generates, only the grid can be known."""
+    watch = _watch("family")
+    units = {**watch.units, 5: Unit(23093, {"active_power": 3.0})}
+    assert power_flow(units, watch.evidence) == PowerFlow(grid=watch.flow.grid)
+
+
+def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
+    return {
+        1: Unit(
+            DeviceType.RESIDENTIAL_INVERTER,
+            {"active_power": output / 1000, "mppt_power": panels / 1000},
+        ),
+        2: Unit(DeviceType.BATTERY, {"ch_discharge_power": charge}),
+        3: Unit(DeviceType.POWER_SENSOR, {"active_power": export}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("units", "expected"),
+    [
+        (_hybrid(-2000, 0, 1940, -2600), PowerFlow(0, 2600, -2000, 600)),
+        (_hybrid(-1500, 500, 1960, -2100), PowerFlow(460, 2100, -1960, 600)),
+        (_hybrid(976, 0, -1000, 376), PowerFlow(0, -376, 976, 600)),
+        (_hybrid(1952, 500, -1500, 1352), PowerFlow(488, -1352, 1464, 600)),
+        (_hybrid(2900, 4000, 1000, 2300), PowerFlow(3900, -2300, -1000, 600)),
+        (_hybrid(-8, 0, 0, -608), PowerFlow(0, 608, 0, 608)),
+        (_hybrid(-8, 0, -20, -608), PowerFlow(0, 608, 0, 608)),
+        # Readings of different moments.
+        (_hybrid(3000, 3070, 1000, 2400), PowerFlow(3070, -2400, -70, 600)),
+        (_hybrid(600, 0, 0, 0), PowerFlow(0, 0, 600, 600)),
+        (_hybrid(3000, 3070, 0, 3040), PowerFlow(3000, -3040, 0, 0)),
+        (_hybrid(3000, 3070, 0, 3400), PowerFlow(3000, -3400, 0, None)),
+    ],
+)
+def test_hybrid(units: Any, expected: PowerFlow) -> None:
+    """Charging, from panels or grid, and discharging make sense on the AC side."""
+    assert power_flow(units, Evidence(), 3) == expected
+
+
+def test_hybrid_without_dc_power() -> None:
+    """Where an inverter does not tell its DC power, the battery's is believed."""
+    units = _hybrid(2000, 0, -500, 1400)
+    units[1] = Unit(DeviceType.RESIDENTIAL_INVERTER, {"active_power": 2.0})
+    assert power_flow(units, Evidence(), 3) == PowerFlow(1500, -1400, 500, 600)
+
+
+@pytest.mark.parametrize(
+    ("flow", "consumed", "sufficient"),
+    [
+        (PowerFlow(4000, -3000, 0, 1000), 25, 100),
+        (PowerFlow(1000, 500, 0, 1500), 100, 66.7),
+        (PowerFlow(0, 700, 0, 700), None, 0),
+        (PowerFlow(0, 2600, -2000, 600), None, 0),
+        (PowerFlow(1000, -2500, 2000, 500), 0, 100),
+        (PowerFlow(3000, -3000, 0, 0), 0, None),
+        (PowerFlow(None, -3000, 0, 900), None, 100),
+        (PowerFlow(3000, None, 0, None), None, None),
+    ],
+)
+def test_shares(
+    flow: PowerFlow, consumed: float | None, sufficient: float | None
+) -> None:
+    """Self-consumption and self-sufficiency are what they are called."""
+    assert (flow.self_consumption, flow.self_sufficiency) == (consumed, sufficient)
+
+
+KILOWATTS: Final = st.one_of(
+    st.sampled_from([None, "N/A", 0]),
+    st.floats(-12, 12).map(lambda power: round(power, 3)),
+)
+WATTS: Final = st.one_of(st.none(), st.integers(-12_000, 12_000))
+STATES: Final = st.sampled_from([0, 1, None])
+
+
+def _some(most: int, types: list[int], **items: st.SearchStrategy[Any]) -> Any:
+    unit = st.builds(Unit, st.sampled_from(types), st.fixed_dictionaries(items))
+    return st.lists(unit, max_size=most)
+
+
+UNITS: Final = st.tuples(
+    _some(3, [1, 38], active_power=KILOWATTS, mppt_power=KILOWATTS, run_state=STATES),
+    _some(2, [39, 41], ch_discharge_power=WATTS, run_state=STATES),
+    _some(2, [17, 47, 23070], active_power=WATTS, run_state=STATES),
+    st.lists(st.sampled_from([Unit(1, None), Unit(39, None), Unit(47, None)])),
+).map(lambda parts: dict(enumerate(chain(*parts))))
+
+
+@given(st.lists(UNITS, min_size=1, max_size=4), st.integers(0, 6))
+def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
+    """Whatever is read: the sums hold, nothing is negative, unknown stays unknown."""
+    evidence = Evidence()
+    for units in readings:
+        evidence.learn(units)
+        evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+        flow = power_flow(units, evidence, chosen)
+        assert flow.pv is None or flow.pv >= 0
+        assert flow.home is None or flow.home >= 0
+        for share in (flow.self_consumption, flow.self_sufficiency):
+            assert share is None or 0 <= share <= 100
+        silent = [unit for unit in units.values() if unit.output is None]
+        inverters = {unit.type_id for unit in silent} & {1, 38}
+        assert not inverters or (flow.pv is flow.home is None)
+        types = {unit.type_id for unit in units.values()}
+        batteries = types & {39, 41}
+        assert batteries or flow.battery is None
+        assert flow.home is None or flow.grid is not None
+        parts = [flow.pv, flow.grid, *([flow.battery] if batteries else []), flow.home]
+        known = [part for part in parts if part is not None]
+        complete = len(known) == len(parts)
+        difference = sum(known[:-1]) - known[-1] if complete else 0.0
+        noise = max(50, 0.02 * max(map(abs, known), default=0))
+        assert abs(difference) <= noise + 0.01
+
+
+def test_dip_of_a_balance() -> None:
+    """A dip is waited out: the balance does not fall, and does not add twice."""
+    balance = Balance()
+    yields = [100.0, 101.0, 101.0, 103.0, 104.0]
+    exports = [50.0, 50.4, 51.2, 51.2, 51.9]
+    values = [
+        balance.update({"yield": Count(gained)}, {"export": Count(lost)})
+        for gained, lost in zip(yields, exports, strict=True)
+    ]
+    assert values == pytest.approx([0, 0.6, 0.6, 1.8, 2.1])
+
+
+def test_loss_that_is_not_sure() -> None:
+    """While a loss is not sure, nothing is gained; all of it is when it is sure."""
+    balance = Balance()
+    exports = [Count(50.0), Count(50.0, sure=False), None, Count(53.0)]
+    values = [
+        balance.update({"yield": Count(100.0 + hour)}, {"export": export})
+        for hour, export in enumerate(exports)
+    ]
+    assert values == [0, 0, 0, 0]
+    assert balance.update({"yield": Count(105.0)}, {"export": Count(53.5)}) == 1.5
+
+
+def test_sum_of_days() -> None:
+    """A sum begins with what has been counted, and a new day adds all it has."""
+    days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.0), (MIDNIGHT, 1.25)]
+    balance = Balance()
+    values = []
+    for start, value in days:
+        values.append(balance.update({"charged": Count(value, start)}))
+        balance = Balance.from_dict(_kept(balance.as_dict()))
+    assert values == [2.0, 5.5, 5.5, 6.75]
+
+
+def test_counter_that_is_new() -> None:
+    """A new inverter brings its past along, which is not the home's."""
+    balance = Balance(7.0)
+    balance.update({"1": Count(100.0)})
+    assert balance.update({"1": Count(101.0), "2": Count(900.0)}) == 8.0
+    assert balance.update({"1": Count(102.0), "2": Count(901.0)}) == 10.0
+    assert balance.update({"2": Count(902.0)}) == 11.0
+    assert balance.update({}) == 11.0
+    assert balance.update({"2": None}) == 11.0
+
+
+STEPS: Final = st.lists(
+    st.tuples(
+        st.integers(0, 50), st.integers(0, 50), st.booleans(), st.sampled_from([0, 1])
+    ),
+    min_size=1,
+    max_size=40,
+)
+
+
+@given(STEPS)
+def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
+    """A balance never falls, and ends at the truth, plus what was read too late."""
+    balance = Balance(0.0)
+    yields, exports = [0], [0]
+    balance.update({"yield": Count(0)}, {"export": Count(0)})
+    value, late = 0.0, 0.0
+    for used, exported, sure, lag in steps:
+        yields.append(yields[-1] + used + exported)
+        exports.append(exports[-1] + exported)
+        late = max(late, exported * lag)
+        loss = Count(exports[-1 - lag], sure=sure)
+        new = balance.update({"yield": Count(yields[-1])}, {"export": loss})
+        assert new is not None
+        assert new >= value
+        assert new <= yields[-1] - exports[-1] + late
+        value = new
+        balance = Balance.from_dict(_kept(balance.as_dict()))
+    end = balance.update({"yield": Count(yields[-1])}, {"export": Count(exports[-1])})
+    true = yields[-1] - exports[-1]
+    assert end is not None
+    assert true <= end <= true + late
+
+
+def test_integral() -> None:
+    """An integral takes the mean between two readings, and nothing over long gaps."""
+    integral = Integral()
+    powers = [(0, 1000.0), (6, 3000.0), (12, None), (18, 1000.0), (40, 1000.0)]
+    values = []
+    for minute, power in powers:
+        at = (NOON + timedelta(minutes=minute)).astimezone(UTC)
+        values.append(integral.update(power, at))
+        integral = Integral.from_dict(_kept(integral.as_dict()))
+    assert values == pytest.approx([0, 0.2, 0.2, 0.6, 0.6])
+    assert integral.update(-5000.0, at + timedelta(minutes=6)) == pytest.approx(0.65)
+    assert integral.update(-5000.0, at + LONGEST_GAP) == pytest.approx(0.65)
+
+
+def test_battery_charged_from_the_grid() -> None:
+    """What an inverter takes from the grid into the battery is not used by the home."""
+    energy, evidence = HomeEnergy(), Evidence()
+    units = _hybrid(-2000, 0, 1940, -2600)
+    for minute in range(0, 181, 5):
+        counts = {
+            (1, "total_cap"): Count(4000.0),
+            (3, "active_cap"): Count(900.0),
+            (3, "reverse_active_cap"): Count(700 + 2.6 * minute / 60),
+        }
+        flow = power_flow(units, evidence, 3)
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        energy.update(units, counts, flow, point=3, day_use=None, at=at)
+    assert energy.value == pytest.approx(1.8)
+
+
+@pytest.mark.parametrize("key", ["active_cap", "reverse_active_cap"])
+def test_plant_that_counts_itself(key: str) -> None:
+    """Where the meter does not count, the plant's own consumption is added up."""
+    watch = Watch(homes.family())
+    watch.items(47, **{key: None})
+    watch.read()
+    for day in range(2):
+        midnight, before = SUMMER + day * DAY, watch.energy.value
+        assert before is not None
+        watch.run(midnight + DAY)
+        watch.restart()
+        true = watch.true_energy(midnight).load
+        # What is used between the last reading of a day and midnight is lost.
+        assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=EXACT)
+
+
+def test_plant_where_nothing_counts() -> None:
+    """Where nothing counts, the home's power is added up."""
+    home = homes.family()
+    home.plants[0].newer_items = False
+    watch = Watch(home)
+    watch.simulator.distort(watch.plant.code, "day_use_energy", lambda at, value: None)
+    watch.items(47, active_cap=None)
+    watch.run(SUMMER + DAY)
+    true = watch.true_energy(SUMMER).load
+    assert watch.energy.value == pytest.approx(true, rel=0.02)
+
+
+def test_counters_that_appear_later() -> None:
+    """When the counters come, they go on from what the plant has said."""
+    watch = Watch(homes.family())
+    change = watch.simulator.distort(
+        watch.device(47).id, "active_cap", lambda at, value: None
+    )
+    watch.run(NOON)
+    change.remove()
+    watch.run(SUMMER + DAY)
+    watch.restart()
+    watch.run(SUMMER + 2 * DAY)
+    true = watch.true_energy(SUMMER).load
+    assert watch.energy.value == pytest.approx(true, rel=EXACT)
+
+
+def test_restarts_change_nothing() -> None:
+    """A restart after every hour leaves the same energies and powers."""
+    restarted, other = (Watch(_farm("charge"), NOON).read() for _ in range(2))
+    for hour in range(1, 13):
+        restarted.run(NOON + hour * HOURS)
+        restarted.restart()
+        other.run(NOON + hour * HOURS)
+        assert restarted.flow == other.flow
+        assert restarted.energy.value == other.energy.value
+    assert restarted.evidence.as_dict() == other.evidence.as_dict()
