@@ -361,6 +361,18 @@ def test_pv_energy(name: str, start: datetime) -> None:
         assert gained == pytest.approx(true, rel=EXACT, abs=0.02)
 
 
+def test_pv_energy_of_a_whole_inverter() -> None:
+    """An inverter that counts its DC energy as a whole needs no trackers."""
+    watch = Watch(_commercial_hybrid())
+    watch.items(1, **{f"mppt_{n}_cap": None for n in range(1, 11)})
+    watch.run(SUMMER + COLLECTION)
+    before = watch.sums["pv"].value
+    assert before
+    watch.run(SUMMER + DAY)
+    gained = (watch.sums["pv"].value or 0.0) - before
+    assert gained == pytest.approx(watch.true_energy(SUMMER).pv, rel=EXACT)
+
+
 def test_pv_energy_without_dc_counters() -> None:
     """Without DC counters, PV is what was yielded and stored, less what came back."""
     watch = Watch(homes.family())
@@ -594,6 +606,17 @@ def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
     assert evidence.storage_discharge(units) is None
 
 
+def test_sign_of_a_storage_that_turns() -> None:
+    """What was counted while the power changed its direction teaches no sign."""
+    evidence = Evidence()
+    for turn, power in enumerate([900.0, -900.0, 0.0] * 5):
+        items = {"ch_discharge_power": power, "charge_cap": turn, "discharge_cap": 1}
+        units = {1: Unit(DeviceType.ESS, items)}
+        evidence.learn(units)
+    units = {1: Unit(DeviceType.ESS, {"ch_discharge_power": 900.0})}
+    assert evidence.storage_discharge(units) is None
+
+
 def test_lone_generation_meter() -> None:
     """A meter that mirrors the inverter is not the grid, not even if it is alone."""
     home = homes.apartment(meter=True)
@@ -699,9 +722,16 @@ def test_sleeping_hybrid(items: dict[str, Any]) -> None:
     watch.items(39, ch_discharge_power=None)
     assert watch.read().flow.battery is None
     assert watch.flow.pv == 0
+
+
+@pytest.mark.parametrize("items", SLEEPING[:2])
+def test_hybrid_that_only_seems_to_sleep(items: dict[str, Any]) -> None:
+    """While the battery delivers, the inverter before it is not asleep."""
+    watch = Watch(homes.family(), WINTER)
+    watch.items(38, **items)
     watch.items(39, ch_discharge_power=-500.0)
-    watch.items(38, mppt_power=None)
-    assert watch.read().flow.battery is not None
+    flow = watch.read().flow
+    assert flow == PowerFlow(None, flow.grid, 500.0, None)
 
 
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
@@ -899,13 +929,13 @@ def test_loss_that_is_not_sure() -> None:
 
 def test_sum_of_days() -> None:
     """A sum begins with what has been counted, and a new day adds all it has."""
-    days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.0), (MIDNIGHT, 1.25)]
+    days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.25), (MIDNIGHT, 1.25)]
     balance = Balance()
     values = []
     for start, value in days:
         values.append(balance.update({"charged": Count(value, start)}))
         balance = Balance.from_dict(_kept(balance.as_dict()))
-    assert values == [2.0, 5.5, 5.5, 6.75]
+    assert values == [2.0, 5.5, 5.75, 6.75]
 
 
 def test_counter_that_is_new() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 import json
 import math
@@ -1600,3 +1601,27 @@ def test_chaos_is_the_same_for_the_same_seed() -> None:
     assert first != told(2)
     assert any(0.0 in row for row in first)
     assert any(None in row for row in first)
+
+
+@pytest.mark.parametrize("moment", [NOON, NIGHT])
+def test_meters_of_other_places(moment: datetime) -> None:
+    """A meter at the inverters counts what they yield, one at the load what it uses."""
+    home = homes.family()
+    plant = only_plant(home)
+    grid = device_of(home, DeviceType.POWER_SENSOR)
+    places: tuple[Any, ...] = ("inverters", "load")
+    plant.devices += [
+        replace(grid, id=number, measures=place) for number, place in enumerate(places)
+    ]
+    simulator = at(home, moment)
+    yields, load = (simulator.device_items(number) for number in range(2))
+    inverter = simulator.device_items(
+        device_of(home, DeviceType.RESIDENTIAL_INVERTER).id
+    )
+    watts = pytest.approx(inverter["active_power"] * 1000, abs=1)
+    assert yields["active_power"] == watts
+    assert yields["active_cap"] == inverter["total_cap"]
+    true = simulator.flows(plant.code)
+    assert load["active_power"] == pytest.approx(-true.load, abs=1)
+    assert load["active_cap"] == 0
+    assert load["reverse_active_cap"] > 0
