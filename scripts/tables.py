@@ -8,6 +8,7 @@ from typing import Any, Final
 from custom_components.smartpvms.descriptions import (
     BINARY_SENSORS,
     DEVICE_SENSORS,
+    FLOW_SENSORS,
     PLANT_SENSORS,
     ItemBinarySensorDescription,
     ItemSensorDescription,
@@ -137,6 +138,7 @@ def _entities(descriptions: Iterable[Description]) -> str:
 def _tables() -> Iterator[tuple[str, str, Iterable[ItemSensorDescription]]]:
     """Return the name, devTypeId and sensors of the plant and of all device types."""
     yield "Plant", "", PLANT_SENSORS.values()
+    yield "Plant, from its devices", "", FLOW_SENSORS.values()
     for type_id, table in DEVICE_SENSORS.items():
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 

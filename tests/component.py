@@ -7,7 +7,11 @@ from string import Formatter
 from typing import Any, Final
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
+from custom_components.smartpvms.descriptions import (
+    DEVICE_SENSORS,
+    FLOW_SENSORS,
+    PLANT_SENSORS,
+)
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from homeassistant.components.sensor import SensorEntityDescription
 
@@ -27,7 +31,7 @@ ENGLISH: Final = read_json("translations/en.json")
 def sensors() -> Iterator[SensorEntityDescription]:
     """Return the sensors of all tables."""
     yield from HISTORY_SENSORS
-    for table in (PLANT_SENSORS, *DEVICE_SENSORS.values()):
+    for table in (PLANT_SENSORS, FLOW_SENSORS, *DEVICE_SENSORS.values()):
         yield from table.values()
 
 

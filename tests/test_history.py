@@ -355,3 +355,32 @@ async def test_past_of_a_plant_with_a_battery(past: Past) -> None:
     assert state is not None
     hours = (await past.changes())[state.entity_id]
     assert min(hours) == full_hour(past.run.begin)
+
+
+async def test_past_of_energies(past: Past) -> None:
+    """What a home has used before is made of what was imported."""
+    get_instance(past.hass).entity_filter = lambda entity_id: True
+    await past.until("2026-06-22 13:00:30", QUARTER)
+    [plant] = past.run.simulator.home.plants
+    changes = await past.changes()
+    expected = {
+        "home_energy": "load",
+        "charged_energy": "charge",
+        "discharged_energy": "discharge",
+        "pv_energy": "pv",
+    }
+    end = full_hour(past.run.now)
+    for key, true in expected.items():
+        state = past.run.account.state(plant.code, key)
+        assert state is not None
+        hours = changes[state.entity_id]
+        assert min(hours) == past.begin
+        begin = past.begin
+        while begin <= past.run.begin - timedelta(days=1):
+            day = begin + timedelta(days=1)
+            shown = sum(change for hour, change in hours.items() if begin <= hour < day)
+            truth = getattr(past.run.simulator.energy(plant.code, begin, day), true)
+            assert shown == pytest.approx(truth, rel=0.005), (key, begin)
+            begin = day
+        truth = getattr(past.run.simulator.energy(plant.code, past.begin, end), true)
+        assert sum(hours.values()) == pytest.approx(truth, rel=0.005), key

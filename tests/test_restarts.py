@@ -12,6 +12,7 @@ import pytest
 
 from custom_components.smartpvms import coordinator, northbound
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from custom_components.smartpvms.northbound import flow_control, session
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
@@ -132,10 +133,12 @@ async def test_damaged_file(
 async def test_disabled_groups_are_not_read_after_a_restart(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A group whose entities are all disabled costs no call."""
+    """A group costs no call if its entities, and what needs them, are disabled."""
     registry = er.async_get(hass)
     for registered in er.async_entries_for_config_entry(registry, added.entry.entry_id):
-        if registered.unique_id.startswith(str(BATTERY)):
+        if registered.unique_id.startswith(str(BATTERY)) or (
+            registered.translation_key in FLOW_SENSORS
+        ):
             registry.async_update_entity(
                 registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
             )

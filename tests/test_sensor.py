@@ -6,6 +6,7 @@ from typing import Any, Literal
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
@@ -245,10 +246,12 @@ async def test_new_device_needs_no_reload(
 async def test_disabled_group_is_not_polled(
     hass: HomeAssistant, added: Account, simulator: Simulator, battery: Device
 ) -> None:
-    """A device type whose entities are all disabled costs no call."""
+    """A device type costs no call if its entities, and what needs them, are disabled."""
     registry = er.async_get(hass)
     for entry in er.async_entries_for_config_entry(registry, added.entry.entry_id):
-        disabled = entry.unique_id.startswith(f"{battery.id}_")
+        disabled = entry.unique_id.startswith(f"{battery.id}_") or (
+            entry.translation_key in FLOW_SENSORS
+        )
         registry.async_update_entity(
             entry.entity_id,
             disabled_by=er.RegistryEntryDisabler.USER if disabled else None,

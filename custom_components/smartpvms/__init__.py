@@ -41,6 +41,7 @@ from .northbound import (
     base_url,
     coming,
 )
+from .plant_flow import PlantFlows
 from .repairs import async_delete_issues, async_update_issues
 from .services import async_setup_services
 from .snapshot import Hindrances, Inventory, readings_from
@@ -103,6 +104,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         _restored(readings_from, stored, "readings") or {},
         _restored(dict, stored, "counters") or {},
         _restored(dict, stored, "meters") or {},
+        _restored(PlantFlows.from_dict, stored, "flows") or PlantFlows(),
         hindrances,
     )
     history = History(hass, entry, client)

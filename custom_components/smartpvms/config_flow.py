@@ -35,11 +35,20 @@ from homeassistant.helpers.selector import (
 )
 
 from . import KNOWN_ACCOUNTS, KnownAccount
-from .const import CONF_CURRENCY, CONF_HISTORY, CONF_PLANTS, DOMAIN, LOGGER
+from .const import (
+    CONF_CURRENCY,
+    CONF_GRID_METERS,
+    CONF_HISTORY,
+    CONF_PLANTS,
+    DOMAIN,
+    LOGGER,
+)
 from .coordinator import SmartPvmsConfigEntry
+from .energy_flow import GRID_POINTS
 from .errors import explain
 from .northbound import (
     REGIONAL_HOSTS,
+    Device,
     MalformedResponse,
     NorthboundClient,
     NorthboundError,
@@ -48,6 +57,7 @@ from .northbound import (
     base_url,
     northbound_host,
 )
+from .snapshot import Inventory
 
 _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
@@ -197,7 +207,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="plants",
             data_schema=vol.Schema(
-                {vol.Required(CONF_PLANTS, default=codes): _plants(offered)}
+                {vol.Required(CONF_PLANTS, default=codes): _several(offered)}
             ),
             errors=errors,
         )
@@ -315,9 +325,13 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
                 return self.async_create_entry(data=options)
         schema: dict[vol.Marker, Selector[Any]] = {}
         if len(offered) > 1 or not still_offered:
-            schema[vol.Required(CONF_PLANTS, default=still_offered)] = _plants(offered)
+            schema[vol.Required(CONF_PLANTS, default=still_offered)] = _several(offered)
         currency = entry.options.get(CONF_CURRENCY, self.hass.config.currency)
         schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
+        if meters := _grid_points(entry.runtime_data.inventory.data):
+            at_grid = entry.options.get(CONF_GRID_METERS, [])
+            known = [meter for meter in at_grid if meter in meters]
+            schema[vol.Optional(CONF_GRID_METERS, default=known)] = _several(meters)
         history = entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
         schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
         return self.async_show_form(
@@ -329,8 +343,25 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         )
 
 
-def _plants(offered: Mapping[str, str]) -> SelectSelector:
-    """Return the selector of plants, from their names by code."""
+def _grid_points(inventory: Inventory) -> dict[str, str]:
+    """Return the meters, by id, that may be at the grid, where a plant has several."""
+    points: dict[str, list[Device]] = {}
+    for device in inventory.devices.values():
+        if device.type_id in GRID_POINTS:
+            points.setdefault(device.plant_code, []).append(device)
+    several = len(inventory.plants) > 1
+    return {
+        str(meter.id): f"{inventory.plants[code].name}: {meter.name}"
+        if several
+        else meter.name
+        for code, meters in points.items()
+        if len(meters) > 1
+        for meter in meters
+    }
+
+
+def _several(offered: Mapping[str, str]) -> SelectSelector:
+    """Return a selector of any number of what is offered, from their names by key."""
     return SelectSelector(
         SelectSelectorConfig(
             options=[

@@ -1,5 +1,6 @@
 """Coordinators: the inventory of an account, and its real-time KPIs."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from homeassistant.util import dt as dt_util
 
 from . import counters
 from .batches import Batch, Batches
-from .const import CONF_PLANTS, DOMAIN, LOGGER
+from .const import CONF_GRID_METERS, CONF_PLANTS, DOMAIN, LOGGER
 from .counters import Period
 from .errors import as_update_error
 from .history import HISTORY, History
@@ -41,6 +42,7 @@ from .northbound import (
     epoch,
     number,
 )
+from .plant_flow import PlantFlows
 from .power_units import MeterPowers
 from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, migrations
 
@@ -329,6 +331,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         readings: Mapping[SourceId, Reading],
         stored_counters: Mapping[str, Any],
         stored_meters: Mapping[str, Any],
+        flows: PlantFlows,
         hindrances: Hindrances,
     ) -> None:
         """Read what the inventory lists, going on from what was known before."""
@@ -355,6 +358,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._counters: dict[str, counters.Counter] = {}
         self._stored_meters = stored_meters
         self._meters: dict[SourceId, MeterPowers] = {}
+        self.flows = flows
+        """What follows from the readings of a plant's devices."""
         self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
         """The items that have an entity, enabled or not, by plant or device."""
@@ -381,6 +386,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             ],
             "counters": {**self._stored_counters, **guards},
             "meters": {**self._stored_meters, **meters},
+            "flows": self.flows.as_dict(),
             "next_pass": self.next_pass and epoch(self.next_pass),
         }
 
@@ -404,6 +410,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             if inventory.names(source_id)
         }
         self._passes += 1
+        read: set[SourceId] = set()
         failed = False
         wanted = self._wanted()
         self._forget_unwanted(wanted)
@@ -430,9 +437,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             server_time = kpis.server_time or received
             for source_id, items in kpis.rows.items():
                 if inventory.names(source_id):
+                    read.add(source_id)
                     readings[source_id] = self._reading(
                         source_id, items, received, server_time
                     )
+        for _ in self.flows.follow(inventory, readings, read, self._grid_meters):
+            # Many plants must not hold up everything else.
+            await asyncio.sleep(0)
         wait = self._plan(failed=failed)
         if self._failure is not None:
             # Home Assistant does not tell listeners of a second failure, but by then
@@ -441,6 +452,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self.async_update_listeners()
             raise as_update_error(self._failure, wait) from self._failure
         return readings
+
+    @property
+    def _grid_meters(self) -> set[int]:
+        """Return the meters of which the user has said that they are at the grid."""
+        return {
+            int(each) for each in self.config_entry.options.get(CONF_GRID_METERS, ())
+        }
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
         try:
@@ -489,7 +507,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _wanted(self) -> list[Batch]:
         """Return the batches that have, or may come to have, an enabled entity."""
-        enabled = set(self.async_contexts())
+        enabled = set[SourceId]().union(*self.async_contexts())
         return [
             batch
             for batch in self._batches
@@ -660,6 +678,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             new if source_id == old else source_id: reading
             for source_id, reading in self.data.items()
         }
+        self.flows.rename(old, new)
 
     def counted(self, unique_id: str) -> float | None:
         """Return what the guard of an entity shows."""

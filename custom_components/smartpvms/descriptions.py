@@ -203,6 +203,13 @@ _yield_today = _kilowatt_hours(_generated, Period.DAY)
 _yield_this_month = _kilowatt_hours(_generated, Period.MONTH)
 _energy = _kilowatt_hours(_exchanged)
 _energy_today = _kilowatt_hours(_exchanged, Period.DAY)
+_accumulated = partial(
+    _item,
+    device_class=SensorDeviceClass.ENERGY,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    state_class=SensorStateClass.TOTAL_INCREASING,
+    suggested_display_precision=2,
+)
 _frequency = _measured(SensorDeviceClass.FREQUENCY, UnitOfFrequency.HERTZ, 2)
 _irradiance = _measured(
     SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
@@ -434,6 +441,21 @@ PLANT_SENSORS: Final = _table(
     _state("real_health_state", HEALTH_STATES),
     _energy_today("day_on_grid_energy"),
     _energy_today("day_use_energy"),
+)
+
+# What follows from the devices of a plant; the names of the powers follow Home
+# Assistant: grid + is import, battery + is discharge.
+FLOW_SENSORS: Final = _table(
+    _watts("pv_power"),
+    _watts("grid_power"),
+    _watts("battery_power"),
+    _watts("home_power"),
+    _ratio("self_consumption"),
+    _ratio("self_sufficiency"),
+    _accumulated("pv_energy"),
+    _accumulated("charged_energy"),
+    _accumulated("discharged_energy"),
+    _accumulated("home_energy"),
 )
 
 DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {

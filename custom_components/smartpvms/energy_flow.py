@@ -666,7 +666,7 @@ class HomeEnergy:
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
         taken = self._taken.update(None if outputs is None else -outputs, at)
         used = self._used.update(flow.home, at)
-        terms = _home_terms(units, counts, point)
+        terms = home_terms(units, counts, point)
         complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
         if terms is not None and (self._counted or complete):
             self._counted = True
@@ -699,7 +699,7 @@ class HomeEnergy:
         return energy
 
 
-def _home_terms(
+def home_terms(
     units: Units, counts: Counts, point: int | None
 ) -> tuple[Terms, Terms] | None:
     """Return what the home's energy gains and loses with, if it can be counted."""
@@ -747,19 +747,32 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
     else:
         return _terms(counts, gains), {}
     gains = [(device_id, "total_cap") for device_id in inverters]
-    losses = []
+    losses: list[tuple[int, str]] = []
     for device_id in batteries:
-        charged, discharged = (
-            (device_id, key) if counts.get((device_id, key)) else (device_id, daily)
-            for key, daily in zip(
-                ("total_charged_energy", "total_discharged_energy"),
-                _STORED,
-                strict=True,
-            )
-        )
-        gains.append(charged)
-        losses.append(discharged)
+        gains.append(_stored(device_id, counts, charged=True))
+        losses.append(_stored(device_id, counts, charged=False))
     return _terms(counts, gains), _terms(counts, losses)
+
+
+def storage_terms(
+    units: Units, counts: Counts, *, charged: bool
+) -> tuple[Terms, Terms] | None:
+    """Return what the energy is made of that the storages were charged with, or gave."""
+    storages = _of(units, DeviceType.BATTERY, DeviceType.ESS)
+    if not storages:
+        return None
+    keys = [_stored(device_id, counts, charged=charged) for device_id in storages]
+    return _terms(counts, keys), {}
+
+
+def _stored(device_id: int, counts: Counts, *, charged: bool) -> tuple[int, str]:
+    """Return the counter of a storage: that of its lifetime, if it has one."""
+    total, daily = (
+        ("total_charged_energy", _STORED[0])
+        if charged
+        else ("total_discharged_energy", _STORED[1])
+    )
+    return (device_id, total if counts.get((device_id, total)) else daily)
 
 
 def _terms(counts: Counts, keys: Iterable[tuple[int, str]]) -> dict[str, Count | None]:

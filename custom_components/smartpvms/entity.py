@@ -28,7 +28,7 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         description: EntityDescription,
     ) -> None:
         """Show the item from the coordinator's last reading on."""
-        super().__init__(coordinator, context=source_id)
+        super().__init__(coordinator, context=self._sources(coordinator, source_id))
         self.entity_description = description
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
@@ -37,6 +37,12 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         self._was_available = self.available
         if self._shown is not None:
             self._show(self._shown)
+
+    def _sources(
+        self, coordinator: RealTimeCoordinator, source_id: SourceId
+    ) -> tuple[SourceId, ...]:
+        """Return what has to be read for the item."""
+        return (source_id,)
 
     @property
     def _reading(self) -> Reading | None:
@@ -95,7 +101,10 @@ def async_add_reported_items(
 
     def reported() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
-        for source_id, reading in coordinator.data.items():
+        for source_id, reading in (
+            *coordinator.data.items(),
+            *coordinator.flows.readings.items(),
+        ):
             if not inventory.names(source_id):
                 continue
             keys = created.setdefault(source_id, set())

@@ -272,7 +272,7 @@ class History:
     def _go_on(self, _: datetime | None = None) -> None:
         """Do what can be done now, unless that is being done."""
         self._stop()
-        if not self._is_running and RECORDER_DOMAIN in self._hass.config.components:
+        if self._jobs and not self._is_running:
             self._is_running = True
             self._entry.async_create_background_task(
                 self._hass, self._run(), "import history"
@@ -299,6 +299,9 @@ class History:
     def async_follow(self) -> None:
         """Plan the past of devices that are new, and what was not heard of others."""
         data = self._entry.runtime_data
+        gaps = data.real_time.take_gaps()
+        if RECORDER_DOMAIN not in self._hass.config.components:
+            return
         now = dt_util.utcnow()
         days = timedelta(days=self._entry.options.get(CONF_HISTORY, 0))
         spans: dict[tuple[Urgency, datetime, datetime], list[int]] = {}
@@ -311,7 +314,7 @@ class History:
                 span = Urgency.PAST, start, planned.start
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
-        for gap in data.real_time.take_gaps():
+        for gap in gaps:
             span = Urgency.GAP, gap.heard, gap.heard_again
             spans.setdefault(span, []).append(gap.device_id)
         for (urgency, start, end), devices in spans.items():

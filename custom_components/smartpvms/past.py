@@ -76,11 +76,13 @@ class Sum:
     zone: tzinfo
     gains: tuple[str, ...]
     losses: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
+    """The powers of inverters, in kW, whose negative part is lost as well."""
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the statistics that it is made of."""
-        return self.gains + self.losses
+        return self.gains + self.losses + self.taken
 
 
 def fill_sum(
@@ -91,7 +93,7 @@ def fill_sum(
     `None` as long as not even the hour after is recorded.
     """
     whole = recorded[made.statistic_id]
-    parts = [recorded[part] for part in made.parts]
+    parts = [recorded[part] for part in made.gains + made.losses]
     rows = [
         {row.start: row for row in (*part.rows, part.after) if row is not None}
         for part in parts
@@ -106,10 +108,18 @@ def fill_sum(
     def total(sums: Iterable[float]) -> float:
         return math.fsum(sign * sum_ for sign, sum_ in zip(signs, sums, strict=True))
 
-    points = [
-        Point(hour + HOUR, total(of_part[hour].sum for of_part in rows), None, 0.0)
-        for hour in common
-    ]
+    def taken(hour: float) -> float:
+        means = (recorded[power].means.get(hour, 0.0) for power in made.taken)
+        return math.fsum(max(-mean, 0.0) for mean in means)
+
+    points: list[Point] = []
+    lost = 0.0
+    for hour in common:
+        lost += taken(hour)
+        sum_ = total(of_part[hour].sum for of_part in rows) - lost
+        # What a balance lacks for a moment is there again later.
+        sum_ = max([sum_, *(point.value for point in points[-1:])])
+        points.append(Point(hour + HOUR, sum_, None, 0.0))
     last = next(point for point in points if point.at == after.end)
     # What was shown last is what the parts have come to.
     points = [
@@ -134,6 +144,7 @@ def fill_sum(
         for part, of_part in zip(parts, rows, strict=True)
     ]
     counted = total(of_part[common[0]].sum for of_part in rows) - total(earlier)
+    counted -= taken(common[0])
     begun = replace(points[0], at=common[0], value=points[0].value - counted)
     points.insert(0, begun)
     return fill_counter(

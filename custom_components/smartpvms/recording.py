@@ -39,6 +39,8 @@ class Recorded:
     metadata: StatisticMetaData
     hours: frozenset[float]
     """The hours that are there, in epoch seconds."""
+    means: Mapping[float, float]
+    """The means of these hours, of a measurement."""
     rows: list[Row]
     before: float | None
     after: Row | None
@@ -165,6 +167,11 @@ def _read(
                 for row in hourly
                 if row.get("sum") is not None or row.get("mean") is not None
             ),
+            means={
+                row["start"]: mean
+                for row in hourly
+                if (mean := row.get("mean")) is not None
+            },
             rows=[_row(row, _HOUR) for row in sums if row["start"] < last],
             before=before or None,
             after=_row(after, _HOUR)

@@ -19,6 +19,7 @@ from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
 from .counters import Period
 from .descriptions import (
     BINARY_SENSORS,
+    FLOW_SENSORS,
     ItemSensorDescription,
     Value,
     sensors,
@@ -80,14 +81,17 @@ async def async_setup_entry(
     def create(
         source_id: SourceId, key: str, reading: Reading | None
     ) -> ItemSensor | None:
+        flow = FLOW_SENSORS.get(key) if isinstance(source_id, str) else None
         documented = sensors(inventory.data.type_of(source_id))
-        description = documented.get(key) or undocumented(key)
+        description = flow or documented.get(key) or undocumented(key)
         if key in BINARY_SENSORS or description is None:
             return None
         if reading is not None:
             value = description.value(reading)
             if value is None or (value == 0 and not description.appears_with_zero):
                 return None
+        if flow is not None:
+            return FlowSensor(coordinator, source_id, flow)
         if description.period is None:
             return ItemSensor(coordinator, source_id, description)
         return CounterSensor(
@@ -164,6 +168,24 @@ class ItemSensor(ItemEntity, SensorEntity):
                 state,
                 self.entity_description.key,
             )
+
+
+class FlowSensor(ItemSensor):
+    """The sensor of what follows from the devices of a plant."""
+
+    @override
+    def _sources(
+        self, coordinator: RealTimeCoordinator, source_id: SourceId
+    ) -> tuple[SourceId, ...]:
+        devices = coordinator.config_entry.runtime_data.inventory.data.devices
+        return tuple(
+            device.id for device in devices.values() if device.plant_code == source_id
+        )
+
+    @property
+    @override
+    def _reading(self) -> Reading | None:
+        return self.coordinator.flows.readings.get(self._source_id)
 
 
 class CounterSensor(ItemSensor):

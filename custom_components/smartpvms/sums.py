@@ -47,6 +47,7 @@ def sums_of(
         devices = [
             device for device in inventory.devices.values() if device.plant_code == code
         ]
+        yield from _flows(entry, code, entities)
         if not _is_exact(entry, code, devices):
             continue
         for key, (part, period) in _YIELDS.items():
@@ -58,6 +59,38 @@ def sums_of(
             if (whole := entities.get((code, key))) and None not in parts:
                 zone = zone_of(inventory.plants[code])
                 yield Sum(whole, period, zone, tuple(filter(None, parts)))
+
+
+def _flows(
+    entry: SmartPvmsConfigEntry, code: str, entities: Mapping[tuple[SourceId, str], str]
+) -> Iterator[Sum]:
+    """Return the energies of a plant that are made of counters of its devices."""
+    inventory = entry.runtime_data.inventory.data
+    zone = zone_of(inventory.plants[code])
+    by_unique_id = {
+        f"{source_id}_{key}": entity_id
+        for (source_id, key), entity_id in entities.items()
+    }
+    for key, (gains, losses) in entry.runtime_data.real_time.flows.terms(code).items():
+        whole = entities.get((code, key))
+        parts = [by_unique_id.get(name) for name in (*gains, *losses)]
+        taken = [
+            entities.get((device.id, "active_power"))
+            for device in inventory.devices.values()
+            if device.plant_code == code
+            and device.type_id in _INVERTERS
+            and key == "home_energy"
+        ]
+        if whole is not None and None not in (*parts, *taken):
+            known = tuple(filter(None, parts))
+            yield Sum(
+                whole,
+                Period.LIFETIME,
+                zone,
+                known[: len(gains)],
+                known[len(gains) :],
+                tuple(filter(None, taken)),
+            )
 
 
 def _is_exact(
