@@ -200,6 +200,12 @@ class Past:
                 elif abs(hours[hour] - true) > tolerance:
                     problems.append(f"{name}: {hours[hour]:.3f} {true:.3f} in {hour}")
                 hour += HOUR
+            # The Energy dashboard would show "-0 kWh".
+            problems += [
+                f"{name}: {change} in {hour}"
+                for hour, change in hours.items()
+                if change < 0
+            ]
             total = math.fsum(hours.values())
             if early := sorted(hour for hour in hours if hour < start):
                 problems.append(f"{name}: {len(early)} hours before {start}")

@@ -1004,6 +1004,24 @@ async def test_old_quotas(session: aiohttp.ClientSession, clock: SetClock) -> No
         assert (await client.devices(battery))["failCode"] == 0
 
 
+async def test_quotas_of_all_but_history(
+    session: aiohttp.ClientSession, clock: SetClock
+) -> None:
+    """A demo may ask for history as often as it likes, and for nothing else."""
+    simulator = Simulator(homes.family(), clock, quotas="all but history")
+    async with simulator.serve():
+        client = Client(session, simulator)
+        await client.log_in()
+        battery = device_of(simulator.home, DeviceType.BATTERY)
+        now = int(clock.now().timestamp() * 1000)
+        fields = {"devIds": str(battery.id), "devTypeId": 39}
+        fields |= {"startTime": now, "endTime": now}
+        codes = [await client.code("getDevHistoryKpi", **fields) for _ in range(60)]
+        assert set(codes) == {0}
+        codes = [await client.code("getStationRealKpi") for _ in range(2)]
+        assert codes[-1] == 407
+
+
 async def test_quotas_per_type(session: aiohttp.ClientSession, clock: SetClock) -> None:
     """Some servers have a quota for the devices of each type."""
     home = homes.fleet(plants=101, devices=101 * 4)

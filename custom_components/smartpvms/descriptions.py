@@ -340,12 +340,12 @@ def _strings(count: int) -> Iterator[ItemSensorDescription]:
         yield _current(f"pv{n}_i", "pv_current", **fields)
 
 
-def _mppts(count: int) -> Iterator[ItemSensorDescription]:
+def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
         yield _yield(
             f"mppt_{n}_cap",
             "mppt_yield",
-            enabled=False,
+            enabled=enabled,
             appears_with_zero=False,
             translation_placeholders={"number": str(n)},
         )
@@ -460,9 +460,16 @@ FLOW_SENSORS: Final = _table(
 
 DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.STRING_INVERTER: _table(
-        *_INVERTER, *_strings(36), _yield("mppt_total_cap"), *_mppts(10)
+        *_INVERTER,
+        *_strings(36),
+        _yield("mppt_total_cap"),
+        *_mppts(10, enabled=False),
     ),
-    DeviceType.RESIDENTIAL_INVERTER: _table(*_INVERTER, *_strings(8), *_mppts(4)),
+    # Nothing else counts what the panels have yielded: with a battery, what the
+    # inverter has put out is something else.
+    DeviceType.RESIDENTIAL_INVERTER: _table(
+        *_INVERTER, *_strings(8), *_mppts(4, enabled=True)
+    ),
     DeviceType.EMI: _table(
         _temperature("temperature", "ambient_temperature"),
         _temperature("pv_temperature"),

@@ -116,6 +116,8 @@ class Filled:
         excess = row.sum + self.lift - sum_ - change
         if excess < -AGREES:
             self.lift -= excess
+            # What floats lose must not make a sum fall.
+            self.lift += 4 * math.ulp(max(abs(row.sum), abs(self.lift), abs(sum_)))
         elif not adjacent:
             block = [replace(each, sum=each.sum + excess) for each in block]
         self.rows += block
@@ -222,7 +224,7 @@ def _row(hour: float, at: Point, sum_: float, base: float | None) -> Row:
     state = at.value
     if base is not None and at.start is None:
         state += base - at.offset
-    return Row(hour, hour + HOUR, round(state, 6), round(sum_, 6), at.start)
+    return Row(hour, hour + HOUR, round(state, 6), sum_, at.start)
 
 
 def _offset_of(points: Sequence[Point], row: Row, offset: float) -> float:

@@ -170,7 +170,7 @@ def _by_month(points: Sequence[Point], after: Row, zone: tzinfo) -> Iterator[Poi
         if start != begun:
             base = 0.0 if start == after.reset else last.value
             begun = start
-        yield replace(point, value=point.value - base, start=start)
+        yield replace(point, value=max(point.value - base, 0.0), start=start)
         last = point
 
 

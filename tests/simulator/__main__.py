@@ -11,7 +11,7 @@ from . import homes
 from .chaos import Chaos
 from .clock import Clock, RealClock, SetClock, SpedClock
 from .plants import Home
-from .server import Simulator
+from .server import Quotas, Simulator
 
 
 def _loopback(host: str) -> str:
@@ -62,6 +62,9 @@ def _arguments() -> argparse.Namespace:
     quotas = parser.add_mutually_exclusive_group()
     quotas.add_argument("--no-quotas", action="store_true", help="never answer 407")
     quotas.add_argument(
+        "--no-history-quota", action="store_true", help="never for calls for history"
+    )
+    quotas.add_argument(
         "--old-quotas", action="store_true", help="one call a minute per interface"
     )
     return parser.parse_args()
@@ -84,13 +87,21 @@ def _clock(arguments: argparse.Namespace) -> Clock:
     return SpedClock(arguments.speed, arguments.start)
 
 
+def _quotas(arguments: argparse.Namespace) -> Quotas:
+    if arguments.no_history_quota:
+        return "all but history"
+    if arguments.old_quotas:
+        return "old"
+    return not arguments.no_quotas
+
+
 async def _run(arguments: argparse.Namespace) -> None:
     simulator = Simulator(
         _home(arguments),
         _clock(arguments),
         user_name=arguments.user,
         system_code=arguments.password,
-        quotas=not arguments.no_quotas and ("old" if arguments.old_quotas else True),
+        quotas=_quotas(arguments),
         session="fixed" if arguments.fixed_session else "sliding",
         account="old" if arguments.old_account else "new",
     )

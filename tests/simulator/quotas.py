@@ -74,6 +74,11 @@ OLD = _SESSION_QUOTAS | dict.fromkeys(
     ),
     Quota(lambda home: 1, _MINUTE),
 )
+WITHOUT_HISTORY = {
+    interface: quota
+    for interface, quota in PUBLISHED.items()
+    if interface != "getDevHistoryKpi"
+}
 NONE: dict[str, Quota] = {}
 
 

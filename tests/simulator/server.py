@@ -19,7 +19,16 @@ from .faults import HTML_PAGE, Answer, Exchange, Faults, Payload, failure
 from .interfaces import Interfaces, Refusal
 from .items import device_items, plant_items
 from .plants import Home
-from .quotas import NONE, OLD, PER_TYPE, PUBLISHED, FlowControl, Windows
+from .quotas import (
+    NONE,
+    OLD,
+    PER_TYPE,
+    PUBLISHED,
+    WITHOUT_HISTORY,
+    FlowControl,
+    Quota,
+    Windows,
+)
 
 _HEADERS = {
     "Server": "product only",
@@ -31,11 +40,14 @@ _GREETING = (
     "https://info.support.huawei.com/DpinfoAppBiz/#/u?i=1C30D7It&l=en_US"
 )
 _LOOPBACK = "127.0.0.1"
-_QUOTAS = {
+type Quotas = bool | Literal["pooled", "per type", "old", "all but history"]
+
+_QUOTAS: dict[Quotas, dict[str, Quota]] = {
     True: PUBLISHED,
     "pooled": PUBLISHED,
     "per type": PER_TYPE,
     "old": OLD,
+    "all but history": WITHOUT_HISTORY,
     False: NONE,
 }
 
@@ -62,7 +74,7 @@ class Simulator:
         clock: Clock | None = None,
         user_name: str = "demo_api",
         system_code: str = "Simulated-1",
-        quotas: bool | Literal["pooled", "per type", "old"] = True,
+        quotas: Quotas = True,
         windows: Windows = "sliding",
         daily_code: int = 407,
         session: Literal["sliding", "fixed"] = "sliding",

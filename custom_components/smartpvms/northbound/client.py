@@ -1,5 +1,6 @@
 """The interfaces of the SmartPVMS Northbound API, one method each."""
 
+import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from itertools import batched
@@ -125,7 +126,8 @@ class NorthboundClient:
         # Nothing is an empty list; without one, the answer is not whole.
         if answer.data is None:
             raise MalformedResponse("no list of rows")
-        return read_history(answer)
+        # Three days of ten devices are thousands of rows.
+        return await asyncio.to_thread(read_history, answer)
 
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until history, and `reserve` more calls, may be asked."""
