@@ -383,6 +383,33 @@ class TestRows:
         changes = list(database.changes.values())
         assert changes == [pytest.approx(0.5), pytest.approx(7.8)]
 
+    @pytest.mark.parametrize(("sum_", "lifted"), [(160.0, 160.0), (0.5, 113.0)])
+    def test_far_from_both(self, sum_: float, lifted: float) -> None:
+        """Sums rise, whether the later row has what was counted or begins again."""
+        world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
+        database = Database(
+            {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, sum_)}
+        )
+        database.fill(world, 4, 6)
+        changes = database.changes.values()
+        assert min(changes) >= 0
+        assert database.rows[BEGIN + 9 * HOUR].sum == pytest.approx(lifted)
+
+    def test_what_was_counted_before(self) -> None:
+        """A row far after tells how much that was."""
+        world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
+        # It went on through all that was missing.
+        whole = 100.0 + world.sums[-1] - world.sums[STEPS]
+        database = Database(
+            {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, whole)}
+        )
+        database.fill(world, 4, 6)
+        assert list(database.changes.values()) == [
+            pytest.approx(5.2 + 7.8 + 2.6 + 5.2),
+            pytest.approx(7.8),
+            pytest.approx(2.6 + 5.2 + 7.8 + 2.6),
+        ]
+
     def test_more_than_was_counted(self) -> None:
         """What only the recorder knows stays in the hour in which it knew it."""
         database = Database(
@@ -394,6 +421,24 @@ class TestRows:
         database.fill(self.world, 1, 3)
         sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
         assert sums == [100.0, 105.2, 113.0, 120.0]
+
+    def test_a_day_that_begins_unheard(self) -> None:
+        """What a new day has counted by its first point was counted in that hour."""
+        points = [
+            Point(BEGIN, 5.0, BEGIN - 86400, 0.0),
+            Point(BEGIN + HOUR / 2, 5.5, BEGIN - 86400, 0.0),
+            Point(BEGIN + 1.5 * HOUR, 0.8, BEGIN + HOUR, 0.0),
+            Point(BEGIN + 3 * HOUR, 1.0, BEGIN + HOUR, 0.0),
+        ]
+        after = Row(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, 1.0, 0.1, BEGIN + HOUR)
+        filled = fill_counter(
+            points, {BEGIN, BEGIN + HOUR}, Known([], None, after, 0.0), resumed=False
+        )
+        assert [(row.state, row.sum, row.reset) for row in filled.rows] == [
+            (5.5, 0.5, BEGIN - 86400),
+            (0.8, 1.3, BEGIN + HOUR),
+        ]
+        assert filled.lift == pytest.approx(1.4)
 
     def test_nothing_is_known(self) -> None:
         """Without points there are no rows, and nothing moves."""
@@ -474,6 +519,14 @@ class TestReplay:
         assert points[-1] - points[4] == pytest.approx(new[-1] - new[0])
         assert all(before <= after for before, after in pairwise(points))
 
+    def test_a_replaced_device_that_wavers(self) -> None:
+        """What is shown does not fall, whatever the new level does."""
+        new = [round(0.1 * n - 0.04 * (n % 2), 6) for n in range(40)]
+        new[3:5] = new[2], new[2] - 0.04
+        shown = values(replay(Counter(Period.LIFETIME), samples([100.0, *new])))
+        assert all(before <= after for before, after in pairwise(shown))
+        assert shown[-1] == pytest.approx(100.0 + max(new))
+
     def test_midnight(self) -> None:
         """A day begins at the plant's midnight, whoever tells."""
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
@@ -490,7 +543,7 @@ class TestReplay:
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
         counter = Counter(Period.DAY)
         replay(counter, samples([30.0], evening - timedelta(minutes=5)))
-        points = replay(counter, samples([7.0, 7.0, 7.0], evening, gone=True))
+        points = replay(counter, samples([30.5, 31.0, 31.0], evening, gone=True))
         assert values(points) == [30.0, 30.0, 0.0]
 
     @given(st.lists(st.integers(0, 40), min_size=2, max_size=80), st.integers(1, 70))
