@@ -123,6 +123,29 @@ class Filled:
         self.rows += block
         return row.sum + self.lift
 
+    def leap(
+        self,
+        block: Sequence[Row],
+        row: Row,
+        sum_: float,
+        counted: float,
+        at: Point,
+        adjacent: bool,
+    ) -> None:
+        """Let a row be that is far after the missing hours.
+
+        What was counted in between is in the row already, or in nothing; in the first
+        case, so is what was counted in the missing hours.
+        """
+        change = row.state - at.value
+        excess = row.sum + self.lift - sum_ - change
+        if row.reset == at.start and change >= 0 and excess >= -AGREES:
+            if not adjacent:
+                block = [replace(each, sum=each.sum + excess) for each in block]
+        else:
+            self.lift = max(self.lift + counted, sum_ - row.sum)
+        self.rows += block
+
 
 def replay(counter: Counter, samples: Iterable[CounterSample]) -> list[Point]:
     """Return what a guard shows of samples, and what it should have shown.
@@ -203,8 +226,11 @@ def fill_counter(
         walk.to(first)
     # Where nothing is before, all that was counted before is counted elsewhere.
     adjacent = previous is not None or known.before is None
-    base = None if resumed else _offset_of(points, known.after, known.offset)
+    after = known.after
+    far = after.start > max(hours) + HOUR and after.start >= points[-1].at
+    base = None if resumed or far else _offset_of(points, after, known.offset)
     block: list[Row] = []
+    begin = sum_
     for hour in sorted({*hours, *rows}):
         if hour in rows:
             sum_ = filled.join(block, rows[hour], sum_, walk, known.offset, adjacent)
@@ -212,11 +238,15 @@ def fill_counter(
                 filled.rows.append(replace(rows[hour], sum=sum_))
             block = []
             adjacent = True
+            begin = sum_
         else:
             sum_ += walk.to(hour + HOUR)
             if walk.reached(hour):
                 block.append(_row(hour, walk.at, sum_, base))
-    filled.join(block, known.after, sum_, walk, known.offset, adjacent)
+    if far:
+        filled.leap(block, after, sum_, sum_ - begin, walk.at, adjacent)
+    else:
+        filled.join(block, after, sum_, walk, known.offset, adjacent)
     return filled
 
 

@@ -226,7 +226,13 @@ def _renamed(
 def _readings(
     rows: Sequence[HistoryRow], meter: MeterPowers | None
 ) -> Iterator[Reading]:
-    """Return rows as if they had been read when they were collected."""
+    """Return rows as if they had been read when they were collected.
+
+    What the first do not tell of their units, later ones do.
+    """
+    for row in rows:
+        if meter is not None and meter.unsure:
+            meter.in_watts(row.items)
     last: Reading | None = None
     for row in rows:
         items = row.items if meter is None else meter.in_watts(row.items)

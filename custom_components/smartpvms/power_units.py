@@ -74,6 +74,12 @@ class MeterPowers:
         """Return whether devices of a type report powers of unsure unit."""
         return type_id in _PHASES
 
+    @property
+    def unsure(self) -> bool:
+        """Whether there is a power whose unit no reading has told yet."""
+        units = (self._phase, self._total)
+        return any(unit is not None and unit.kilowatts is None for unit in units)
+
     def in_watts(self, items: DataItems) -> DataItems:
         """Return the items of a reading with all active powers in W."""
         apparent = [

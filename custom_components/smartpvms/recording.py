@@ -245,12 +245,11 @@ def async_import(
 
 
 def _mean(mean: Mean) -> StatisticData:
-    row = StatisticData(
-        start=_moment(mean.start), mean=mean.mean, min=mean.min, max=mean.max
-    )
+    at = _moment(mean.start)
     if mean.weight is not None:
-        row["mean_weight"] = mean.weight
-    return row
+        # Directions have no smallest.
+        return StatisticData(start=at, mean=mean.mean, mean_weight=mean.weight)
+    return StatisticData(start=at, mean=mean.mean, min=mean.min, max=mean.max)
 
 
 def _lift(hass: HomeAssistant, lift: Lift) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 import json
 import time
-from typing import Any, Final, Self
+from typing import Any, Final, Never, Self
 
 import aiohttp
 import orjson
@@ -350,7 +350,14 @@ def _parse_gently(content: bytes) -> object:
 
     A parser in C lets no other thread run, unless it has to call back.
     """
-    return json.loads(content, object_hook=lambda members: members)
+    return json.loads(
+        content, object_hook=lambda members: members, parse_constant=_refuse
+    )
+
+
+def _refuse(constant: str) -> Never:
+    """Refuse `NaN` and infinities, which are no JSON."""
+    raise ValueError(constant)
 
 
 def read_answer(

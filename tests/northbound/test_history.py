@@ -1,0 +1,551 @@
+"""Tests of what devices reported: rows of any kind, large answers, and the quota."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from operator import attrgetter
+from random import Random
+from typing import Any, Final, Literal
+
+import aiohttp
+from freezegun.api import FrozenDateTimeFactory
+from hypothesis import given, strategies as st
+import pytest
+from yarl import URL
+
+from custom_components.smartpvms.northbound import (
+    HISTORY_BATCH,
+    HISTORY_REACH,
+    HISTORY_SPAN,
+    DeviceType,
+    HistoryRow,
+    MalformedResponse,
+    NorthboundClient,
+    RateLimited,
+    RequestRejected,
+    ServerBusy,
+    Session,
+)
+from custom_components.smartpvms.northbound.client import read_history
+from custom_components.smartpvms.northbound.session import Answer
+from tests.simulator import SetClock, Simulator, faults, homes
+from tests.simulator.items import device_items, history_items
+from tests.simulator.moment import Moment
+from tests.simulator.plants import Home
+
+from .test_models import JSON
+
+pytestmark = pytest.mark.usefixtures("socket_enabled")
+
+NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
+HOUR: Final = timedelta(hours=1)
+COLLECTION: Final = timedelta(minutes=5)
+
+INVERTER: Final = 1000000035436842
+BATTERY: Final = 1000000035436843
+METER: Final = 1000000035436844
+
+# From this size on, an answer is parsed in a thread.
+LARGE: Final = 500_000
+
+type Payload = dict[str, Any]
+
+
+@pytest.fixture
+def home() -> Home:
+    """Return the home of the account."""
+    return homes.family()
+
+
+@pytest.fixture
+async def simulator(home: Home) -> AsyncIterator[Simulator]:
+    """Serve the home at noon, without quotas."""
+    simulator = Simulator(home, clock=SetClock(NOON), quotas=False)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def client(simulator: Simulator) -> AsyncIterator[NorthboundClient]:
+    """Read the account of the simulator."""
+    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as web:
+        yield NorthboundClient(
+            Session(web, URL(simulator.url), "demo_api", "Simulated-1")
+        )
+
+
+def rewrite(rows: Callable[[list[Payload]], list[Any]]) -> faults.Rewrite:
+    """Return what changes the list of rows of an answer."""
+    return faults.Rewrite(lambda answer: answer | {"data": rows(answer["data"])})
+
+
+def collected(simulator: Simulator, device_id: int, at: datetime) -> Payload:
+    """Return what was collected of a device at a moment."""
+    [(plant, device)] = [
+        found for found in simulator.home.devices() if found[1].id == device_id
+    ]
+    moment = Moment(plant, int(at.timestamp()))
+    return history_items(moment, device, device_items(moment, device) or {})
+
+
+def last_hour(simulator: Simulator) -> dict[int, list[HistoryRow]]:
+    """Return what was collected of the inverter in the hour before noon."""
+    moments = [NOON - HOUR + n * COLLECTION for n in range(13)]
+    rows = [HistoryRow(at, collected(simulator, INVERTER, at)) for at in moments]
+    return {INVERTER: rows}
+
+
+async def test_rows_every_five_minutes(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """Both ends are included, and each row is what was collected then."""
+    rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+    assert rows == last_hour(simulator)
+
+
+async def test_request(client: NorthboundClient, simulator: Simulator) -> None:
+    """The request has the fields of the document, with moments in milliseconds."""
+    await client.device_history(38, [INVERTER, 7], NOON - HOUR, NOON)
+    [call] = simulator.calls_to("getDevHistoryKpi")
+    assert call.body == {
+        "devIds": f"{INVERTER},7",
+        "devTypeId": 38,
+        "startTime": int((NOON - HOUR).timestamp()) * 1000,
+        "endTime": int(NOON.timestamp()) * 1000,
+    }
+
+
+class TestSeveralDevices:
+    """Devices of one type that are asked for together."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a farm, some of whose devices have negative ids."""
+        return homes.farm()
+
+    async def test_each_has_its_own_rows(
+        self, client: NorthboundClient, simulator: Simulator
+    ) -> None:
+        """Rows that come in any order go to their devices, in the order of time."""
+        ids = [
+            device.id for _, device in simulator.home.devices() if device.type_id == 1
+        ]
+        assert any(device_id < 0 for device_id in ids)
+
+        def shuffled(rows: list[Payload]) -> list[Payload]:
+            return Random(7).sample(rows, len(rows))
+
+        simulator.faults.add(rewrite(shuffled), "getDevHistoryKpi")
+        rows = await client.device_history(1, ids, NOON - HOUR, NOON)
+        assert rows.keys() == set(ids)
+        for device_id, of_device in rows.items():
+            assert of_device == sorted(of_device, key=attrgetter("at"))
+            assert [row.items for row in of_device] == [
+                collected(simulator, device_id, row.at) for row in of_device
+            ]
+            assert len(of_device) == 13
+
+
+async def test_a_moment_that_comes_twice(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """There is one row for each moment: the last that the server sends."""
+
+    def twice(rows: list[Payload]) -> list[Payload]:
+        return [row | {"dataItemMap": {"total_cap": 1.0}} for row in rows] + rows
+
+    simulator.faults.add(rewrite(twice), "getDevHistoryKpi")
+    rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+    assert rows == last_hour(simulator)
+
+
+async def test_gaps(client: NorthboundClient, simulator: Simulator) -> None:
+    """What the server did not collect is not made up."""
+
+    def some(rows: list[Payload]) -> list[Payload]:
+        return [rows[0], *rows[5:7], rows[12]]
+
+    simulator.faults.add(rewrite(some), "getDevHistoryKpi")
+    rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+    assert [(NOON - row.at) / COLLECTION for row in rows[INVERTER]] == [12, 7, 6, 0]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        None,
+        "ACCESS_FREQUENCY_IS_TOO_HIGH",
+        [],
+        {},
+        {"devId": None},
+        {"devId": "Inverter-1"},
+        {"devId": 1.5},
+        {"collectTime": None},
+        {"collectTime": 0},
+        {"collectTime": -1},
+        {"collectTime": "N/A"},
+        {"collectTime": 10**18},
+        {"collectTime": True},
+        {"dataItemMap": None},
+        {"dataItemMap": []},
+        {"dataItemMap": "{}"},
+    ],
+    ids=repr,
+)
+async def test_junk_among_rows(
+    client: NorthboundClient, simulator: Simulator, junk: Any
+) -> None:
+    """A row that does not say what or when it is costs no other."""
+    whole = {"devId": 99, "collectTime": 1, "dataItemMap": {"total_cap": 1.0}}
+    row = whole | junk if isinstance(junk, dict) and junk else junk
+    simulator.faults.add(
+        rewrite(lambda rows: [row, *rows[:3], row, *rows[3:]]), "getDevHistoryKpi"
+    )
+    rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+    assert rows == last_hour(simulator)
+
+
+@pytest.mark.parametrize("kind", [str, float])
+async def test_numbers_of_other_kinds(
+    client: NorthboundClient, simulator: Simulator, kind: type
+) -> None:
+    """Ids and moments are the same however a server writes them."""
+
+    def written(rows: list[Payload]) -> list[Payload]:
+        return [
+            row | {key: kind(row[key]) for key in ("devId", "collectTime")}
+            for row in rows
+        ]
+
+    simulator.faults.add(rewrite(written), "getDevHistoryKpi")
+    rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+    assert rows == last_hour(simulator)
+
+
+async def test_nothing_was_collected(client: NorthboundClient) -> None:
+    """An empty list says that there is nothing."""
+    future = NOON + HOUR
+    assert await client.device_history(38, [INVERTER], future, future + HOUR) == {}
+
+
+async def test_a_device_without_rows(
+    client: NorthboundClient, simulator: Simulator
+) -> None:
+    """A device that the server does not know has none; the others have theirs."""
+    rows = await client.device_history(38, [4711, INVERTER], NOON - HOUR, NOON)
+    assert rows.keys() == {INVERTER}
+
+
+@pytest.mark.parametrize("data", [None, {}, "", 0, {"list": []}], ids=repr)
+async def test_no_list(
+    client: NorthboundClient, simulator: Simulator, data: object
+) -> None:
+    """Success without a list is not an answer: nobody may take it for an empty past."""
+    simulator.faults.add(
+        faults.Rewrite(lambda answer: answer | {"data": data}), "getDevHistoryKpi"
+    )
+    with pytest.raises(MalformedResponse):
+        await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+
+
+@pytest.mark.parametrize(
+    ("devices", "start", "end", "code"),
+    [
+        (HISTORY_BATCH, NOON - HISTORY_SPAN, NOON, None),
+        (HISTORY_BATCH + 1, NOON - HISTORY_SPAN, NOON, 30031),
+        (1, NOON - HISTORY_SPAN - timedelta(seconds=1), NOON, 30032),
+        (1, NOON - HISTORY_REACH, NOON - HISTORY_REACH + HOUR, None),
+        (1, NOON - HISTORY_REACH - COLLECTION, NOON - HISTORY_REACH, 20026),
+        (1, NOON, NOON - HOUR, 20023),
+    ],
+)
+async def test_limits(
+    client: NorthboundClient,
+    devices: int,
+    start: datetime,
+    end: datetime,
+    code: int | None,
+) -> None:
+    """What is said to be the most is just allowed; beyond it, the server refuses."""
+    ids = [INVERTER, *range(1, devices)]
+    refused: list[int | None] = [None]
+    try:
+        await client.device_history(38, ids, start, end)
+    except RequestRejected as err:
+        refused.append(err.code)
+    assert refused[-1] == code
+
+
+@pytest.mark.parametrize("type_id", [DeviceType.SSU, DeviceType.POWER_CONVERTER])
+async def test_types_without_history(client: NorthboundClient, type_id: int) -> None:
+    """The server does not tell the past of every type."""
+    with pytest.raises(RequestRejected) as caught:
+        await client.device_history(type_id, [INVERTER], NOON - HOUR, NOON)
+    assert caught.value.code == 20013
+
+
+@pytest.mark.parametrize(("device_id", "code"), [(METER, 20006), (4711, 20008)])
+async def test_wrong_devices(
+    client: NorthboundClient, device_id: int, code: int
+) -> None:
+    """A device of another type, and one that the server does not know."""
+    with pytest.raises(RequestRejected) as caught:
+        await client.device_history(38, [device_id], NOON - HOUR, NOON)
+    assert caught.value.code == code
+
+
+ROW: Final = st.fixed_dictionaries(
+    {},
+    optional={
+        "devId": st.integers(-3, 3) | JSON,
+        "collectTime": st.integers(1, 5) | JSON,
+        "dataItemMap": st.dictionaries(st.text(max_size=3), JSON, max_size=2) | JSON,
+    },
+)
+
+
+@given(JSON | st.lists(JSON | ROW))
+def test_nothing_else_escapes(data: object) -> None:
+    """Arbitrary data end in rows in the order of time, or in an error of the tree."""
+    with suppress(MalformedResponse):
+        for device_id, rows in read_history(Answer(data, None)).items():
+            assert type(device_id) is int
+            assert rows
+            assert all(before.at < after.at for before, after in pairwise(rows))
+            assert all(isinstance(row.items, dict) for row in rows)
+
+
+class TestLargeAnswers:
+    """Answers that take long to parse."""
+
+    @pytest.fixture
+    def threads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Return the sizes of the answers that threads have parsed."""
+        sizes: list[int] = []
+        to_thread = asyncio.to_thread
+
+        async def count[**P, T](
+            function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+        ) -> T:
+            sizes.extend(len(each) for each in args if isinstance(each, bytes))
+            return await to_thread(function, *args, **kwargs)
+
+        monkeypatch.setattr(asyncio, "to_thread", count)
+        return sizes
+
+    @staticmethod
+    def padded(rows: list[Payload], padding: str) -> list[Payload]:
+        """Return rows with one more item, so that there are many bytes."""
+        return [
+            row | {"dataItemMap": row["dataItemMap"] | {"padding": padding}}
+            for row in rows
+        ]
+
+    async def test_same_rows(
+        self, client: NorthboundClient, simulator: Simulator, threads: list[int]
+    ) -> None:
+        """They are parsed in a thread, and to the same."""
+        text = "ä\\\"'€𝄞\u0000" * 5000
+        simulator.faults.add(
+            rewrite(lambda rows: self.padded(rows, text)), "getDevHistoryKpi"
+        )
+        rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+        [size] = threads
+        assert size >= LARGE
+        assert rows == {
+            INVERTER: [
+                HistoryRow(row.at, {**row.items, "padding": text})
+                for row in last_hour(simulator)[INVERTER]
+            ]
+        }
+
+    async def test_three_days(
+        self, client: NorthboundClient, simulator: Simulator, threads: list[int]
+    ) -> None:
+        """What one call may ask for at the most, of one device."""
+        rows = await client.device_history(38, [INVERTER], NOON - HISTORY_SPAN, NOON)
+        assert len(threads) == 1
+        assert len(rows[INVERTER]) == 3 * 24 * 12 + 1
+        for row in rows[INVERTER][::97]:
+            assert row.items == collected(simulator, INVERTER, row.at)
+
+    async def test_half_an_answer(
+        self, client: NorthboundClient, simulator: Simulator, threads: list[int]
+    ) -> None:
+        """An answer that is cut off is none."""
+        simulator.faults.add(faults.HalfJson(), "getDevHistoryKpi")
+        simulator.faults.add(
+            rewrite(lambda rows: self.padded(rows, "x" * 100_000)), "getDevHistoryKpi"
+        )
+        with pytest.raises(MalformedResponse):
+            await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+        assert len(threads) == 1
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            pytest.param(b'"\xff\xfe"', id="no UTF-8"),
+            pytest.param(b"NaN", id="NaN"),
+            pytest.param(b"-Infinity", id="infinity"),
+            pytest.param(b"[" * 200_000, id="deep"),
+            pytest.param(b'{"a":' * 100_000, id="deeper"),
+            pytest.param(b"[" * 200_000 + b"]" * 200_000, id="whole and deep"),
+            pytest.param(b"tru", id="word"),
+        ],
+    )
+    @pytest.mark.parametrize("padding", [0, LARGE], ids=["small", "large"])
+    async def test_no_json(
+        self,
+        client: NorthboundClient,
+        simulator: Simulator,
+        threads: list[int],
+        value: bytes,
+        padding: int,
+    ) -> None:
+        """What is no JSON is an error of the tree, whoever parses it."""
+        body = b'{"success":true,"failCode":0,"data":[],"a":%b,"b":"%b"}' % (
+            value,
+            b"x" * padding,
+        )
+        simulator.faults.add(faults.Body(body), "getDevHistoryKpi")
+        with pytest.raises(MalformedResponse):
+            await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+        assert len(threads) == (len(body) >= LARGE)
+
+    async def test_large_failure(
+        self, client: NorthboundClient, simulator: Simulator, threads: list[int]
+    ) -> None:
+        """The error of a large answer is the one that it tells."""
+        simulator.faults.add(
+            faults.FailCode(20200, message="x" * LARGE), "getDevHistoryKpi"
+        )
+        with pytest.raises(ServerBusy):
+            await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+        assert len(threads) == 1
+
+
+class TestQuota:
+    """How often history may be asked for."""
+
+    @pytest.fixture
+    def quotas(self) -> Any:
+        """Return the quotas that the server enforces."""
+        return True
+
+    @pytest.fixture
+    async def simulator(
+        self,
+        home: Home,
+        freezer: FrozenDateTimeFactory,
+        quotas: bool | Literal["old"],
+    ) -> AsyncIterator[Simulator]:
+        """Serve the home at noon, with quotas; its clock is the frozen one."""
+        freezer.move_to(NOON)
+        simulator = Simulator(home, quotas=quotas)
+        async with simulator.serve():
+            yield simulator
+
+    @pytest.fixture
+    def client(
+        self, simulator: Simulator, client: NorthboundClient
+    ) -> NorthboundClient:
+        """Let the client know the size of the account."""
+        types = [device.type_id for _, device in simulator.home.devices()]
+        client.measure(1, {type_id: types.count(type_id) for type_id in types})
+        return client
+
+    @staticmethod
+    async def ask(client: NorthboundClient, type_id: int, device_id: int) -> None:
+        """Ask for the last five minutes."""
+        now = datetime.now(UTC)
+        await client.device_history(type_id, [device_id], now - COLLECTION, now)
+
+    async def test_one_call_a_minute(
+        self,
+        client: NorthboundClient,
+        simulator: Simulator,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """All types share it, and a call that would come too early is not made."""
+        await self.ask(client, 38, INVERTER)
+        freezer.tick(59)
+        with pytest.raises(RateLimited) as caught:
+            await self.ask(client, 39, BATTERY)
+        assert caught.value.retry_after == pytest.approx(2)
+        assert client.history_wait() == pytest.approx(2)
+        assert len(simulator.calls_to("getDevHistoryKpi")) == 1
+        freezer.tick(2)
+        await self.ask(client, 39, BATTERY)
+        assert len(simulator.calls_to("getDevHistoryKpi")) == 2
+
+    async def test_it_holds_up_nothing_else(self, client: NorthboundClient) -> None:
+        """Live values may be read whenever history is."""
+        await self.ask(client, 38, INVERTER)
+        await client.device_real_time(38, [INVERTER])
+        await client.plants()
+
+    async def all_of(
+        self, client: NorthboundClient, freezer: FrozenDateTimeFactory, span: timedelta
+    ) -> int:
+        """Call as often as possible in a time, all types in turn; count the calls."""
+        end = datetime.now(UTC) + span
+        calls = 0
+        kinds = [(38, INVERTER), (39, BATTERY), (47, METER)]
+        while (now := datetime.now(UTC)) < end:
+            wait = timedelta(seconds=client.history_wait())
+            if wait or now + wait >= end:
+                freezer.tick(min(wait + timedelta(milliseconds=1), end - now))
+                continue
+            await self.ask(client, *kinds[calls % 3])
+            calls += 1
+        return calls
+
+    async def test_a_day(
+        self,
+        client: NorthboundClient,
+        simulator: Simulator,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """A home with three types may call 3 + 24 times, and is never refused."""
+        assert await self.all_of(client, freezer, timedelta(days=1)) == 27
+        assert await self.all_of(client, freezer, timedelta(minutes=30)) >= 20
+        assert simulator.refusals == []
+
+    @pytest.mark.parametrize("quotas", ["old"])
+    async def test_a_server_that_allows_one_call_a_minute(
+        self,
+        client: NorthboundClient,
+        simulator: Simulator,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """The policy of before 2022 is kept to from the first call on."""
+        assert await self.all_of(client, freezer, timedelta(minutes=20)) >= 19
+        assert simulator.refusals == []
+
+    async def test_reserve(
+        self,
+        client: NorthboundClient,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """Whoever leaves some calls to others has to stop earlier."""
+        assert client.history_wait(reserve=26) == 0
+        for _ in range(24):
+            assert client.history_wait(reserve=3) == 0
+            await self.ask(client, 38, INVERTER)
+            freezer.tick(62)
+        assert client.history_wait(reserve=2) == 0
+        assert client.history_wait(reserve=3) == pytest.approx(86401 - 24 * 62)
+        assert client.history_wait() == 0
+
+    async def test_only_types_with_history_count(
+        self, client: NorthboundClient
+    ) -> None:
+        """Each batch of ten adds a call, of each type that has a history."""
+        client.measure(1, {60043: 11, 60044: 300, 60092: 5, 62: 40, 2: 1, 38: 0})
+        assert client.history_wait(reserve=25) == 0
+        # Without a quota there would be no end.
+        await self.ask(client, 38, INVERTER)
+        assert client.history_wait(reserve=25) > 86000
+        assert client.history_wait(reserve=24) == pytest.approx(61)

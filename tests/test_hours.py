@@ -1,0 +1,667 @@
+"""Tests of hours: from values every five minutes to rows of the statistics."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import accumulate, pairwise
+import math
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from hypothesis import given, settings, strategies as st
+import pytest
+
+from custom_components.smartpvms.counters import Counter, Period, Place
+from custom_components.smartpvms.hours import (
+    CounterSample,
+    Known,
+    Point,
+    Row,
+    Sample,
+    fill_counter,
+    fill_measurement,
+    replay,
+)
+
+HOUR: Final = 3600.0
+STEP: Final = 300.0
+MINUTE: Final = 60.0
+STEPS: Final = 12
+"""Collections in an hour."""
+LOOK_AHEAD: Final = 2
+"""The hours after those to fill of which more is known."""
+
+MORNING: Final = datetime(2026, 6, 21, 6, tzinfo=UTC)
+BEGIN: Final = MORNING.timestamp()
+PLACE: Final = Place(ZoneInfo("Europe/Berlin"), most_per_hour=11.0)
+
+
+@dataclass
+class World:
+    """A counter, as it truly counted at every collection from the begin on."""
+
+    rates: list[int]
+    """What it counted in each hour, roughly, in tenths."""
+    midnight: int | None
+    """In which hour a day begins, if it counts days."""
+    lags: list[int]
+    """By how many collections the value at the end of each hour was told late."""
+    sums: list[float] = field(init=False)
+    """What was counted up to each collection."""
+
+    def __post_init__(self) -> None:
+        """Count."""
+        counts = [0.0]
+        for hour, rate in enumerate(self.rates):
+            for n in range(1, STEPS + 1):
+                begins = n == STEPS and self._begins_day(hour + 1)
+                # What is counted at the very end of a day is told to nobody.
+                counts.append(0.0 if begins else rate * (n * 7 % 5) / 10)
+        self.sums = [round(each, 6) for each in accumulate(counts)]
+
+    def _begins_day(self, hour: int) -> bool:
+        return self.midnight is not None and (hour - self.midnight) % 24 == 0
+
+    def point(self, n: int) -> Point:
+        """Return what the counter shows at a collection."""
+        at = BEGIN + n * STEP
+        if self.midnight is None:
+            return Point(at, round(1000.0 + self.sums[n], 6), None, 0.0)
+        hours = (n // STEPS - self.midnight) % 24
+        first = n // STEPS * STEPS - hours * STEPS
+        before = self.sums[first] if first >= 0 else -2.0
+        return Point(at, round(self.sums[n] - before, 6), BEGIN + first * STEP, 0.0)
+
+    def points(self, first: int, end: int) -> list[Point]:
+        """Return what is known of hours, and of some more."""
+        last = min(end + LOOK_AHEAD, len(self.rates)) * STEPS
+        return [self.point(n) for n in range(first * STEPS, last + 1)]
+
+    def told(self, hour: int) -> int:
+        """Return the collection that was told last in an hour.
+
+        What a day has counted is not told after its end.
+        """
+        lag = 0 if self._begins_day(hour + 1) else self.lags[hour]
+        return (hour + 1) * STEPS - lag
+
+    def row(self, hour: int, sum_: float) -> Row:
+        """Return the row of an hour as the recorder wrote it."""
+        start = BEGIN + hour * HOUR
+        shown = self.point(self.told(hour))
+        return Row(start, start + HOUR, shown.value, sum_, shown.start)
+
+
+@dataclass
+class Database:
+    """The rows that there are, by hour."""
+
+    rows: dict[float, Row]
+
+    def known(self, start: float, end: float) -> Known:
+        """Return what is known around some hours."""
+        rows = [self.rows[each] for each in sorted(self.rows)]
+        before = [row for row in rows if row.start < start - HOUR]
+        return Known(
+            rows=[row for row in rows if start - HOUR <= row.start < end],
+            before=before[-1].sum if before else None,
+            after=next(row for row in rows if row.start >= end),
+            offset=0.0,
+        )
+
+    def fill(
+        self, world: World, first: int, end: int, *, again: bool = False
+    ) -> set[float]:
+        """Fill what is missing of some hours, or all of them again; return which."""
+        start, last = BEGIN + first * HOUR, BEGIN + end * HOUR
+        hours = {BEGIN + hour * HOUR for hour in range(first, end)}
+        if not again:
+            hours -= self.rows.keys()
+        if not hours:
+            return hours
+        start = min(hours)
+        known = self.known(start, last)
+        resumed = any(row.end == start for row in known.rows)
+        points = world.points(first, end)
+        if resumed:
+            points = [point for point in points if point.at >= start]
+        filled = fill_counter(points, hours, known, resumed=resumed)
+        assert all(row.end - row.start == HOUR for row in filled.rows)
+        for row in filled.rows:
+            self.rows[row.start] = row
+        for at, row in self.rows.items():
+            if at >= known.after.start:
+                self.rows[at] = replace(row, sum=row.sum + filled.lift)
+        return hours
+
+    @property
+    def changes(self) -> dict[float, float]:
+        """Return by how much the sum rises in each hour, after the first."""
+        hours = sorted(self.rows)
+        return {
+            after: self.rows[after].sum - self.rows[before].sum
+            for before, after in pairwise(hours)
+        }
+
+
+@dataclass
+class Story:
+    """A counter, and the hours in which Home Assistant was there."""
+
+    world: World
+    there: list[bool]
+    again: list[bool]
+    """Whether the recorder began at 0 again, by hour, if it had been away before."""
+
+    def database(self) -> Database:
+        """Return what the recorder has written in these hours."""
+        rows: dict[float, Row] = {}
+        last: Row | None = None
+        for hour, there in enumerate(self.there):
+            if not there:
+                continue
+            row, told = self.world.row(hour, 0.0), self.world.told(hour)
+            first = hour * STEPS
+            seen = self.world.point(first)
+            if last is not None and last.end == row.start:
+                before = self.world.told(hour - 1)
+                sum_ = last.sum + self._counted(before, told)
+            elif last is None or self.again[hour]:
+                # Only what it saw itself.
+                sum_ = self._counted(told - 2, told)
+            else:
+                missed = last.state if last.reset == seen.start else 0.0
+                sum_ = last.sum + seen.value - missed + self._counted(first, told)
+            last = rows[row.start] = replace(row, sum=round(sum_, 6))
+        return Database(rows)
+
+    def _counted(self, first: int, last: int) -> float:
+        return self.world.sums[last] - self.world.sums[first]
+
+    def true_changes(self) -> Iterator[tuple[float, float]]:
+        """Return what each hour has to be, after the first.
+
+        What was told late belongs to the next hour.
+        """
+        ends = [
+            self.world.told(hour) if there else (hour + 1) * STEPS
+            for hour, there in enumerate(self.there)
+        ]
+        for hour, (before, end) in enumerate(pairwise(ends), start=1):
+            yield BEGIN + hour * HOUR, self._counted(before, end)
+
+
+@st.composite
+def stories(draw: st.DrawFn, *, daily: bool | None = None) -> Story:
+    """Return stories whose last hour is there."""
+    hours = draw(st.integers(3, 40))
+    size = {"min_size": hours, "max_size": hours}
+    midnights = st.integers(0, 23)
+    if daily is None:
+        midnights = st.none() | midnights  # type: ignore[assignment]
+    world = World(
+        rates=draw(st.lists(st.integers(0, 3), **size)),
+        midnight=draw(midnights) if daily is not False else None,
+        lags=draw(st.lists(st.integers(0, 2), **size)),
+    )
+    there = draw(st.lists(st.booleans(), **size))
+    return Story(world, [*there[:-1], True], draw(st.lists(st.booleans(), **size)))
+
+
+def windows(hours: int, length: int) -> Iterator[tuple[int, int]]:
+    """Return parts of hours, the newest first."""
+    for end in range(hours, 0, -length):
+        yield max(end - length, 0), end
+
+
+def assert_true(story: Story, database: Database) -> None:
+    """Check that every hour is there, and has what was counted in it."""
+    hours = len(story.there)
+    assert sorted(database.rows) == [BEGIN + hour * HOUR for hour in range(hours)]
+    changes = database.changes
+    for hour, true in story.true_changes():
+        assert changes[hour] == pytest.approx(true, abs=0.001), (hour - BEGIN) / HOUR
+
+
+@given(stories(), st.integers(1, 40))
+@settings(deadline=None)
+def test_the_past_becomes_true(story: Story, length: int) -> None:
+    """Whatever was there before and after, the changes are what was counted."""
+    database = story.database()
+    for first, end in windows(len(story.there) - 1, length):
+        database.fill(story.world, first, end)
+    assert_true(story, database)
+
+
+@given(stories(), st.integers(1, 40))
+@settings(deadline=None)
+def test_sums_never_fall(story: Story, length: int) -> None:
+    """Nor do they on the way, where they did not before."""
+    story.again = [False] * len(story.again)
+    database = story.database()
+    for first, end in windows(len(story.there) - 1, length):
+        database.fill(story.world, first, end)
+        assert min(database.changes.values(), default=0.0) >= -0.001
+
+
+@given(stories(), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None)
+def test_hours_that_exist_keep_their_change(
+    story: Story, first: int, length: int
+) -> None:
+    """Only the first hour after some that were missing gets what belongs to it."""
+    database = story.database()
+    before = dict(database.rows)
+    changes = database.changes
+    end = min(first + length, len(story.there) - 1)
+    database.fill(story.world, min(first, end), end)
+    for hour, row in before.items():
+        now = database.rows[hour]
+        assert (now.state, now.reset) == (row.state, row.reset)
+    for hour in before.keys() & {each + HOUR for each in before}:
+        assert database.changes[hour] == pytest.approx(changes[hour], abs=0.001)
+
+
+@given(stories(), st.integers(0, 40), st.integers(1, 40), st.integers(1, 40))
+@settings(deadline=None)
+def test_any_hours_may_be_filled_first(
+    story: Story, first: int, early: int, length: int
+) -> None:
+    """The rest may follow, whenever it is asked for."""
+    database = story.database()
+    hours = len(story.there) - 1
+    first = min(first, hours - 1)
+    database.fill(story.world, first, min(first + early, hours))
+    for window in windows(hours, length):
+        database.fill(story.world, *window)
+    assert_true(story, database)
+
+
+@given(stories(), st.integers(1, 20), st.integers(1, 20))
+@settings(deadline=None)
+def test_far_hours_keep_their_change(story: Story, length: int, gap: int) -> None:
+    """Hours long before the first that is there do not touch it."""
+    hours = len(story.there)
+    there = min(length + LOOK_AHEAD + gap, hours - 1)
+    story.there = [hour >= there for hour in range(hours)]
+    database = story.database()
+    first = database.rows[BEGIN + there * HOUR]
+    end = min(length, there - LOOK_AHEAD)
+    database.fill(story.world, 0, end)
+    now = [database.rows[each] for each in sorted(database.rows)]
+    rows = [row for row in now if row.start < first.start]
+    assert len(rows) == max(end, 0)
+    last = rows[-1].sum if rows else 0.0
+    assert database.rows[first.start].sum - last == pytest.approx(first.sum)
+
+
+@given(stories(), st.integers(1, 40), st.integers(0, 40), st.integers(1, 40))
+@settings(deadline=None)
+def test_filling_again_changes_nothing(
+    story: Story, length: int, first: int, again: int
+) -> None:
+    """Whoever fills hours that were filled finds them as they are."""
+    story.world.lags = [0] * len(story.there)
+    database = story.database()
+    for window in windows(len(story.there) - 1, length):
+        database.fill(story.world, *window)
+    before = dict(database.rows)
+    end = min(first + again, len(story.there) - 1)
+    database.fill(story.world, min(first, end - 1), end, again=True)
+    assert database.rows.keys() == before.keys()
+    lowest = min(before)
+    for hour, row in before.items():
+        now = database.rows[hour]
+        assert (now.state, now.reset) == (pytest.approx(row.state), row.reset)
+        assert now.sum - database.rows[lowest].sum == pytest.approx(
+            row.sum - before[lowest].sum, abs=0.001
+        )
+
+
+@given(stories(), st.integers(1, 12), st.integers(1, 12))
+@settings(deadline=None)
+def test_states_are_what_was_shown(story: Story, one: int, other: int) -> None:
+    """The state of an hour is that of its end, however the hours were cut."""
+    database = story.database()
+    for window in windows(len(story.there) - 1, one + other):
+        database.fill(story.world, *window)
+    for hour, there in enumerate(story.there):
+        row = database.rows[BEGIN + hour * HOUR]
+        end = story.world.told(hour) if there else (hour + 1) * STEPS
+        assert row.state == pytest.approx(story.world.point(end).value)
+
+
+class TestRows:
+    """Single cases, with figures that can be followed."""
+
+    world = World([1, 2, 3, 1, 2, 3], None, [0] * 6)
+    """It counts 2.6, 5.2, 7.8, 2.6, 5.2 and 7.8."""
+
+    def test_new_series(self) -> None:
+        """Before the first row, sums begin at 0, and the row is lifted."""
+        database = Database({BEGIN + 5 * HOUR: self.world.row(5, 0.6)})
+        database.fill(self.world, 2, 5)
+        sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
+        assert sums == [7.8, 10.4, 15.6, 23.4]
+
+    def test_absence(self) -> None:
+        """What the recorder put into the first hour afterwards goes where it belongs."""
+        database = Database(
+            {
+                BEGIN: self.world.row(0, 100.0),
+                BEGIN + 3 * HOUR: self.world.row(3, 115.6),
+            }
+        )
+        database.fill(self.world, 1, 3)
+        sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
+        assert sums == [100.0, 105.2, 113.0, 115.6]
+
+    def test_far_before(self) -> None:
+        """What was counted since the last row before is not lost on the way."""
+        database = Database(
+            {
+                BEGIN: self.world.row(0, 100.0),
+                BEGIN + 5 * HOUR: self.world.row(5, 128.6),
+            }
+        )
+        database.fill(self.world, 3, 5)
+        sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
+        assert sums == [100.0, 115.6, 120.8, 128.6]
+
+    def test_far_after(self) -> None:
+        """An hour that does not follow keeps what it has."""
+        database = Database(
+            {
+                BEGIN + 4 * HOUR: self.world.row(4, 0.5),
+                BEGIN + 5 * HOUR: self.world.row(5, 8.3),
+            }
+        )
+        database.fill(self.world, 0, 1)
+        rows = [row for _, row in sorted(database.rows.items())]
+        assert rows[0].state == pytest.approx(1002.6)
+        changes = list(database.changes.values())
+        assert changes == [pytest.approx(0.5), pytest.approx(7.8)]
+
+    @pytest.mark.parametrize(("sum_", "lifted"), [(160.0, 160.0), (0.5, 113.0)])
+    def test_far_from_both(self, sum_: float, lifted: float) -> None:
+        """Sums rise, whether the later row has what was counted or begins again."""
+        world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
+        database = Database(
+            {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, sum_)}
+        )
+        database.fill(world, 4, 6)
+        changes = database.changes.values()
+        assert min(changes) >= 0
+        assert database.rows[BEGIN + 9 * HOUR].sum == pytest.approx(lifted)
+
+    def test_what_was_counted_before(self) -> None:
+        """A row far after tells how much that was."""
+        world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
+        # It went on through all that was missing.
+        whole = 100.0 + world.sums[-1] - world.sums[STEPS]
+        database = Database(
+            {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, whole)}
+        )
+        database.fill(world, 4, 6)
+        assert list(database.changes.values()) == [
+            pytest.approx(5.2 + 7.8 + 2.6 + 5.2),
+            pytest.approx(7.8),
+            pytest.approx(2.6 + 5.2 + 7.8 + 2.6),
+        ]
+
+    def test_more_than_was_counted(self) -> None:
+        """What only the recorder knows stays in the hour in which it knew it."""
+        database = Database(
+            {
+                BEGIN: self.world.row(0, 100.0),
+                BEGIN + 3 * HOUR: self.world.row(3, 120.0),
+            }
+        )
+        database.fill(self.world, 1, 3)
+        sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
+        assert sums == [100.0, 105.2, 113.0, 120.0]
+
+    def test_a_day_that_begins_unheard(self) -> None:
+        """What a new day has counted by its first point was counted in that hour."""
+        points = [
+            Point(BEGIN, 5.0, BEGIN - 86400, 0.0),
+            Point(BEGIN + HOUR / 2, 5.5, BEGIN - 86400, 0.0),
+            Point(BEGIN + 1.5 * HOUR, 0.8, BEGIN + HOUR, 0.0),
+            Point(BEGIN + 3 * HOUR, 1.0, BEGIN + HOUR, 0.0),
+        ]
+        after = Row(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, 1.0, 0.1, BEGIN + HOUR)
+        filled = fill_counter(
+            points, {BEGIN, BEGIN + HOUR}, Known([], None, after, 0.0), resumed=False
+        )
+        assert [(row.state, row.sum, row.reset) for row in filled.rows] == [
+            (5.5, 0.5, BEGIN - 86400),
+            (0.8, 1.3, BEGIN + HOUR),
+        ]
+        assert filled.lift == pytest.approx(1.4)
+
+    def test_nothing_is_known(self) -> None:
+        """Without points there are no rows, and nothing moves."""
+        known = Known([], None, self.world.row(5, 1.0), 0.0)
+        for hours in ({BEGIN}, set[float]()):
+            filled = fill_counter([], hours, known, resumed=False)
+            assert (filled.rows, filled.lift) == ([], 0.0)
+
+    def test_the_end_is_not_known_yet(self) -> None:
+        """An hour is a row as soon as there is something after its begin."""
+        points = [self.world.point(n) for n in range(2 * STEPS + 1)]
+        known = Known([], None, self.world.row(5, 1.0), 0.0)
+        hours = {BEGIN + hour * HOUR for hour in range(4)}
+        filled = fill_counter(points, hours, known, resumed=False)
+        assert [row.start for row in filled.rows] == [BEGIN, BEGIN + HOUR]
+
+    def test_an_hour_without_points(self) -> None:
+        """Nothing was heard in it: what was counted shows in the next."""
+        points = [
+            self.world.point(n)
+            for n in range(4 * STEPS + 1)
+            if not STEPS < n <= 2 * STEPS
+        ]
+        database = Database({BEGIN + 4 * HOUR: self.world.row(4, 4.8)})
+        known = database.known(BEGIN, BEGIN + 4 * HOUR)
+        hours = {BEGIN + hour * HOUR for hour in range(4)}
+        filled = fill_counter(points, hours, known, resumed=False)
+        sums = [round(row.sum, 6) for row in filled.rows]
+        assert sums == [2.6, 2.6, 15.6, 18.2]
+
+
+def samples(
+    raws: Iterable[float | None], begin: datetime = MORNING, *, gone: bool = False
+) -> list[CounterSample]:
+    """Return what a counter reports every five minutes."""
+    return [
+        CounterSample(begin + n * timedelta(seconds=STEP), raw, PLACE, True, gone)
+        for n, raw in enumerate(raws)
+    ]
+
+
+def values(points: Iterable[Point]) -> list[float]:
+    """Return what is shown."""
+    return [round(point.value, 6) for point in points]
+
+
+class TestReplay:
+    """What a guard shows of the past, with hindsight."""
+
+    def test_an_honest_counter(self) -> None:
+        """It is shown as it is; a raw value that is missing is no point."""
+        points = replay(
+            Counter(Period.LIFETIME), samples([100.0, 100.2, None, 100.2, 100.9])
+        )
+        assert values(points) == [100.0, 100.2, 100.2, 100.9]
+        assert [(point.at - BEGIN) / STEP for point in points] == [0, 1, 3, 4]
+        assert {point.start for point in points} == {None}
+
+    def test_a_lie(self) -> None:
+        """What was held back and never proved itself has never been."""
+        raws = [100.0, 100.2, 0.0, 0.0, 50_000.0, 100.4, 100.6]
+        points = replay(Counter(Period.LIFETIME), samples(raws))
+        assert values(points) == [100.0, 100.2, 100.2, 100.2, 100.2, 100.4, 100.6]
+
+    def test_a_replaced_device(self) -> None:
+        """What was held back and accepted later was true from the start."""
+        new = [round(0.1 * n, 6) for n in range(40)]
+        points = replay(Counter(Period.LIFETIME), samples([100.0, 100.2, *new]))
+        assert values(points) == [100.0, 100.2, *(round(100.2 + raw, 6) for raw in new)]
+        assert {round(point.offset, 6) for point in points[2:]} == {100.2}
+
+    def test_a_lie_before_a_replaced_device(self) -> None:
+        """Only what led to the level that was accepted belongs to it."""
+        new = [round(1.0 + 0.1 * n, 6) for n in range(40)]
+        raws = [100.0, 100.2, 7000.0, 7000.0, *new]
+        points = values(replay(Counter(Period.LIFETIME), samples(raws)))
+        assert points[:4] == [100.0, 100.2, 100.2, 100.2]
+        assert points[-1] - points[4] == pytest.approx(new[-1] - new[0])
+        assert all(before <= after for before, after in pairwise(points))
+
+    def test_a_replaced_device_that_wavers(self) -> None:
+        """What is shown does not fall, whatever the new level does."""
+        new = [round(0.1 * n - 0.04 * (n % 2), 6) for n in range(40)]
+        new[3:5] = new[2], new[2] - 0.04
+        shown = values(replay(Counter(Period.LIFETIME), samples([100.0, *new])))
+        assert all(before <= after for before, after in pairwise(shown))
+        assert shown[-1] == pytest.approx(100.0 + max(new))
+
+    def test_midnight(self) -> None:
+        """A day begins at the plant's midnight, whoever tells."""
+        evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
+        points = replay(
+            Counter(Period.DAY), samples([30.0, 30.1, 30.1, 30.1, 0.0, 0.2], evening)
+        )
+        midnight = datetime(2026, 6, 20, 22, tzinfo=UTC).timestamp()
+        assert values(points) == [30.0, 30.1, 0.0, 0.0, 0.0, 0.2]
+        assert [point.start for point in points[2:]] == [midnight] * 4
+        assert points[1].start == midnight - 86400
+
+    def test_a_device_that_is_gone_over_midnight(self) -> None:
+        """Its day begins at 0, and it has no value of its own."""
+        evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
+        counter = Counter(Period.DAY)
+        replay(counter, samples([30.0], evening - timedelta(minutes=5)))
+        points = replay(counter, samples([30.5, 31.0, 31.0], evening, gone=True))
+        assert values(points) == [30.0, 30.0, 0.0]
+
+    @given(st.lists(st.integers(0, 40), min_size=2, max_size=80), st.integers(1, 70))
+    @settings(deadline=None)
+    def test_hindsight_never_falls(self, counts: list[int], replaced: int) -> None:
+        """Points never fall, and never rise by more than was counted."""
+        raws = [round(500 + each / 100, 2) for each in accumulate(counts)]
+        replaced = min(replaced, len(raws))
+        base = raws[replaced - 1]
+        told = raws[:replaced] + [round(raw - base, 2) for raw in raws[replaced:]]
+        shown = values(replay(Counter(Period.LIFETIME), samples(told)))
+        assert all(before <= after for before, after in pairwise(shown))
+        assert shown[-1] <= raws[-1] + 1e-6
+
+
+FIFTEEN: Final = 15
+
+
+def held_by_minute(samples: list[Sample]) -> dict[int, float]:
+    """Return what was known in each minute, minute by minute."""
+    held: dict[int, float] = {}
+    for at, value in sorted(samples):
+        begin = round((at - BEGIN) / MINUTE)
+        for minute in range(begin, begin + FIFTEEN):
+            held.pop(minute, None)
+            if value is not None:
+                held[minute] = value
+        for minute in [later for later in held if later >= begin + FIFTEEN]:
+            del held[minute]
+    return held
+
+
+def by_hour(samples: list[Sample]) -> dict[float, list[float]]:
+    """Return the values of each hour, one for every minute in which one was known."""
+    hours: dict[float, list[float]] = defaultdict(list)
+    for minute, value in held_by_minute(samples).items():
+        hours[BEGIN + minute // 60 * HOUR].append(value)
+    return hours
+
+
+SAMPLES: Final = st.lists(
+    st.tuples(st.integers(-30, 300), st.none() | st.floats(-400, 800)),
+    unique_by=lambda sample: sample[0],
+    max_size=40,
+).map(
+    lambda drawn: [(BEGIN + minute * MINUTE, value) for minute, value in sorted(drawn)]
+)
+HOURS: Final = [BEGIN + hour * HOUR for hour in range(6)]
+
+
+@given(SAMPLES)
+def test_means_are_what_a_clock_would_add_up(samples: list[Sample]) -> None:
+    """Mean, minimum and maximum by minute; what is not known is no part of them."""
+    expected = by_hour(samples)
+    means = fill_measurement(samples, HOURS, angle=False)
+    assert [mean.start for mean in means] == [
+        hour for hour in HOURS if hour in expected
+    ]
+    for mean in means:
+        known = expected[mean.start]
+        assert mean.mean == pytest.approx(math.fsum(known) / len(known), abs=1e-6)
+        assert (mean.min, mean.max) == (min(known), max(known))
+        assert mean.weight is None
+
+
+@given(SAMPLES)
+def test_angles_are_added_as_directions(samples: list[Sample]) -> None:
+    """The mean of angles points where all of them together do."""
+    for mean in fill_measurement(samples, HOURS, angle=True):
+        known = by_hour(samples)[mean.start]
+        east = math.fsum(math.sin(math.radians(each)) for each in known)
+        north = math.fsum(math.cos(math.radians(each)) for each in known)
+        assert mean.weight == pytest.approx(MINUTE * math.hypot(east, north), abs=1e-6)
+        # Directions that cancel each other out point nowhere.
+        away = math.radians(mean.mean) - math.atan2(east, north)
+        assert math.hypot(east, north) * abs(math.sin(away / 2)) < 1e-6
+        assert 0 <= mean.mean <= 360
+
+
+class TestMeans:
+    """Single cases, with figures that can be followed."""
+
+    @pytest.mark.parametrize(
+        ("one", "other", "mean"),
+        [(350, 10, 0), (90, 180, 135), (10, 350, 0), (270, 280, 275), (-90, 270, 270)],
+    )
+    def test_angles(self, one: float, other: float, mean: float) -> None:
+        """North lies between northwest and northeast."""
+        minutes = range(0, 60, 5)
+        samples: list[Sample] = [
+            (BEGIN + minute * MINUTE, one if minute < 30 else other)
+            for minute in minutes
+        ]
+        [row] = fill_measurement(samples, [BEGIN], angle=True)
+        assert (row.mean + 180) % 360 - 180 == pytest.approx((mean + 180) % 360 - 180)
+        assert (row.min, row.max) == (min(one, other), max(one, other))
+
+    def test_a_value_holds_for_a_quarter_of_an_hour(self) -> None:
+        """What nobody has repeated by then is not known any more."""
+        samples: list[Sample] = [(BEGIN, 10.0), (BEGIN + 45 * MINUTE, 40.0)]
+        [row] = fill_measurement(samples, [BEGIN, BEGIN + HOUR], angle=False)
+        assert row.mean == pytest.approx(25.0)
+        assert (row.min, row.max) == (10.0, 40.0)
+
+    def test_a_value_from_the_hour_before(self) -> None:
+        """It counts for as long as it holds."""
+        samples: list[Sample] = [(BEGIN - 5 * MINUTE, 10.0), (BEGIN + 5 * MINUTE, 40.0)]
+        [row] = fill_measurement(samples, [BEGIN], angle=False)
+        assert row.mean == pytest.approx((5 * 10 + 15 * 40) / 20)
+
+    def test_what_is_unknown_ends_a_value(self) -> None:
+        """It does not go on because the next is not known."""
+        samples: list[Sample] = [(BEGIN, 10.0), (BEGIN + 5 * MINUTE, None)]
+        samples += [(BEGIN + 10 * MINUTE, 40.0), (BEGIN + 15 * MINUTE, None)]
+        [row] = fill_measurement(samples, [BEGIN], angle=False)
+        assert row.mean == pytest.approx(25.0)
+
+    def test_nothing_is_known(self) -> None:
+        """An hour of which nothing is known is no row."""
+        assert fill_measurement([], HOURS, angle=False) == []
+        assert fill_measurement([(BEGIN, None)], HOURS, angle=True) == []
