@@ -480,6 +480,10 @@ class History:
             )
             if len(recorded) <= len(made.parts):
                 continue
+            if any(each.goes_on for each in recorded.values()):
+                now = dt_util.utcnow()
+                over = _hour(now) + timedelta(hours=1) + SETTLED
+                return Pause(over - now, Activity.RUNNING)
             there = recorded[made.statistic_id].hours
             missing = hours if job.urgency is Urgency.GAP else hours - there
             filled = await self._hass.async_add_executor_job(

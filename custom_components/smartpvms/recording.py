@@ -50,6 +50,12 @@ class Recorded:
         """Return whether its means are means of angles."""
         return self.metadata["mean_type"] is StatisticMeanType.CIRCULAR
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether the first hour after them is not over yet."""
+        after = self.after
+        return after is not None and after.end - after.start < _HOUR.total_seconds()
+
     def lift(self, filled: Filled) -> Lift | None:
         """Return the change of later sums that has to follow an import."""
         if self.after is None or not filled.lift:
@@ -58,7 +64,7 @@ class Recorded:
         return Lift(
             statistic_id=self.metadata["statistic_id"],
             start=self.after.start,
-            short=self.after.end - self.after.start < _HOUR.total_seconds(),
+            short=self.goes_on,
             sum=self.after.sum,
             by=filled.lift,
             unit=self.metadata["unit_of_measurement"] or "",

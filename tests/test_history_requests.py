@@ -1,0 +1,793 @@
+"""Tests of imports of history: who asks, what is answered, and what goes wrong."""
+
+from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+import logging
+import threading
+from typing import Any, Final, override
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.smartpvms.const import DOMAIN
+from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder.tasks import RecorderTask
+from homeassistant.config_entries import ConfigEntryState
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.helpers import device_registry as dr, issue_registry as ir
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from . import statistics
+from .conftest import POLL, Account
+from .history import HOUR, Past, full_hour
+from .statistics import Run
+
+quiet = statistics.recorder_config
+
+INTERFACE: Final = "getDevHistoryKpi"
+# As soon as the next call may be made.
+MINUTE: Final = timedelta(seconds=62)
+DAY: Final = timedelta(days=1)
+
+DONGLE: Final = 1000000035436841
+INVERTER: Final = 1000000035436842
+BATTERY: Final = 1000000035436843
+METER: Final = 1000000035436844
+PLANT: Final = "NE=35436840"
+
+
+@pytest.fixture
+def recorder_config(quiet: dict[str, int]) -> dict[str, int]:
+    """Commit after every state: a database in memory serves one at a time."""
+    return {**quiet, "commit_interval": 0}
+
+
+@pytest.fixture
+def start() -> str:
+    """Return when the account is added."""
+    return "2026-06-21 12:20:30+02:00"
+
+
+@pytest.fixture
+def days() -> int:
+    """Return how much history is imported when the account is added."""
+    return 0
+
+
+@pytest.fixture
+async def simulator(
+    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[Simulator]:
+    """Serve a home; its clock is the frozen one of the test."""
+    freezer.move_to(start)
+    simulator = Simulator(home)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def past(
+    simulator: Simulator,
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    account: Account,
+    freezer: FrozenDateTimeFactory,
+    days: int,
+) -> Past:
+    """Return a run that begins now, with a day of past or more."""
+    account.history = days
+    run = Run(hass, account, simulator, freezer)
+    past = Past(hass, run, full_hour(run.begin - max(days, 1) * DAY))
+    past.learn_past(past.begin, full_hour(run.begin))
+    await run.start()
+    past.learn()
+    return past
+
+
+@pytest.fixture
+async def recorded(past: Past) -> Past:
+    """Return the run as soon as everything is recorded."""
+    await past.poll(POLL)
+    await past.poll(POLL)
+    return past
+
+
+async def request(hass: HomeAssistant, account: Account, **data: Any) -> Any:
+    """Ask for an import as a user does."""
+    return await hass.services.async_call(
+        DOMAIN,
+        "import_history",
+        {"config_entry_id": account.entry.entry_id, **data},
+        blocking=True,
+        return_response=True,
+    )
+
+
+def registry_id(hass: HomeAssistant, account: Account, name: int | str) -> str:
+    """Return the id of a device, or of a plant, that a user picks."""
+    device = dr.async_get(hass).async_get_device_by_identifier(
+        (DOMAIN, str(name)), account.entry.entry_id
+    )
+    assert device
+    return device.id
+
+
+def asked(simulator: Simulator) -> list[tuple[int, datetime, datetime]]:
+    """Return the type, begin and end of all calls for history."""
+    return [
+        (
+            call.body["devTypeId"],
+            datetime.fromtimestamp(call.body["startTime"] / 1000, UTC),
+            datetime.fromtimestamp(call.body["endTime"] / 1000, UTC),
+        )
+        for call in simulator.calls_to(INTERFACE)
+    ]
+
+
+def shown(past: Past, key: str) -> str | None:
+    """Return the state of a sensor of the import."""
+    account = past.run.account
+    return account.value(account.entry.entry_id, key)
+
+
+async def until_idle(past: Past, passed: timedelta = POLL) -> None:
+    """Let time pass until nothing is left to import."""
+    end = past.run.now + DAY
+    await past.poll(passed)
+    while past.history_state != "idle":
+        await past.poll(passed)
+        assert past.run.now < end
+
+
+async def true_until_now(past: Past) -> list[str]:
+    """Return what is not true, up to the last full hour."""
+    now = past.run.now
+    await past.until(full_hour(now) + HOUR + timedelta(seconds=30), POLL)
+    return await past.problems(past.begin, full_hour(now) + HOUR)
+
+
+class TestBadInput:
+    """What cannot be done is said, and nothing is done."""
+
+    @pytest.fixture(autouse=True)
+    async def nothing_is_done(self, recorded: Past) -> AsyncIterator[None]:
+        """Check that nothing is asked for or written."""
+        before = await recorded.rows()
+        yield
+        await recorded.poll(POLL)
+        after = await recorded.rows()
+        assert {row for row in after if row[1] < recorded.run.begin.timestamp()} == (
+            {row for row in before if row[1] < recorded.run.begin.timestamp()}
+        )
+        assert recorded.run.simulator.calls_to(INTERFACE) == []
+        assert recorded.history_state == "idle"
+
+    @pytest.mark.parametrize(
+        ("begin", "end", "key", "placeholders"),
+        [
+            ("2026-06-21 10:00", "2026-06-21 09:59", "end_before_start", {}),
+            ("2026-06-21 10:00", "2026-06-21 10:00", "end_before_start", {}),
+            ("2026-06-21 12:31", None, "start_in_future", {}),
+            ("2026-06-21 12:31", "2026-06-21 12:30", "start_in_future", {}),
+            ("2025-06-21 12:29", None, "too_long_ago", {"days": "365"}),
+            ("2001-01-01", "2001-02-01", "too_long_ago", {"days": "365"}),
+        ],
+    )
+    async def test_times(
+        self,
+        hass: HomeAssistant,
+        account: Account,
+        begin: str,
+        end: str | None,
+        key: str,
+        placeholders: dict[str, str],
+    ) -> None:
+        """Times that make no sense, or that the server knows nothing of."""
+        times = {"start": begin, "end": end}
+        with pytest.raises(ServiceValidationError) as caught:
+            await request(hass, account, **{k: v for k, v in times.items() if v})
+        assert caught.value.translation_domain == DOMAIN
+        assert caught.value.translation_key == key
+        assert (caught.value.translation_placeholders or {}) == placeholders
+
+    @pytest.mark.parametrize("name", [None, DONGLE, "entry"], ids=str)
+    async def test_devices(
+        self, hass: HomeAssistant, account: Account, name: Any
+    ) -> None:
+        """Devices that are none, that have no history, and the account's own."""
+        name = account.entry.entry_id if name == "entry" else name
+        device_id = registry_id(hass, account, name) if name else "0123456789abcdef"
+        good = registry_id(hass, account, INVERTER)
+        with pytest.raises(ServiceValidationError) as caught:
+            await request(
+                hass, account, start="2026-06-20", device_id=[good, device_id]
+            )
+        assert caught.value.translation_key == "no_history_of_device"
+
+    async def test_accounts(self, hass: HomeAssistant, account: Account) -> None:
+        """An account that is none, and one that is not loaded."""
+        with pytest.raises(ServiceValidationError) as caught:
+            await hass.services.async_call(
+                DOMAIN,
+                "import_history",
+                {"config_entry_id": "0123456789abcdef", "start": "2026-06-20"},
+                blocking=True,
+            )
+        assert caught.value.translation_key == "service_config_entry_not_found"
+        await hass.config_entries.async_unload(account.entry.entry_id)
+        with pytest.raises(ServiceValidationError) as caught:
+            await request(hass, account, start="2026-06-20")
+        assert caught.value.translation_key == "service_config_entry_not_loaded"
+        await hass.config_entries.async_setup(account.entry.entry_id)
+        await hass.async_block_till_done()
+
+
+async def test_no_recorder(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Without the recorder there is nothing to write into."""
+    with pytest.raises(ServiceValidationError) as caught:
+        await request(hass, added, start="2026-06-20")
+    assert caught.value.translation_key == "recorder_not_loaded"
+    await added.poll()
+    assert simulator.calls_to(INTERFACE) == []
+
+
+async def test_history_wanted_without_a_recorder(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """What is chosen when the account is added waits for one, and disturbs nothing."""
+    account.history = 7
+    await account.add()
+    for _ in range(3):
+        await account.poll()
+    assert account.entry.state is ConfigEntryState.LOADED
+    assert simulator.calls_to(INTERFACE) == []
+
+
+class Purge(RecorderTask):
+    """Keeps the recorder busy until it may end."""
+
+    commit_before = False
+
+    def __init__(self) -> None:
+        """Begin when the recorder gets to it."""
+        self.over = threading.Event()
+
+    @override
+    def run(self, instance: Recorder) -> None:
+        """Be busy."""
+        self.over.wait()
+
+
+class TestBusyRecorder:
+    """The recorder does not answer."""
+
+    @pytest.fixture
+    def purge(self, recorded: Past) -> Iterator[Purge]:
+        """Return what keeps the recorder busy."""
+        purge = Purge()
+        yield purge
+        purge.over.set()
+
+    async def test_request(self, past: Past, purge: Purge) -> None:
+        """A request is refused after a while, and may be repeated."""
+        get_instance(past.hass).queue_task(purge)
+        hass, account = past.hass, past.run.account
+        refused = hass.async_create_task(
+            request(hass, account, start="2026-06-21 08:00")
+        )
+        await account.pass_time(timedelta(seconds=19))
+        assert not refused.done()
+        await account.pass_time(timedelta(seconds=2))
+        purge.over.set()
+        with pytest.raises(HomeAssistantError) as caught:
+            await refused
+        assert caught.value.translation_key == "recorder_busy"
+        assert past.run.simulator.calls_to(INTERFACE) == []
+        await request(hass, account, start="2026-06-20 12:00")
+        await until_idle(past)
+        assert await true_until_now(past) == []
+
+    async def test_run(self, recorded: Past, purge: Purge) -> None:
+        """A run waits, and goes on."""
+        await request(recorded.hass, recorded.run.account, start="2026-06-20 12:00")
+        get_instance(recorded.hass).queue_task(purge)
+        await recorded.run.account.pass_time(timedelta(minutes=11))
+        assert recorded.history_state == "waiting"
+        assert recorded.run.simulator.calls_to(INTERFACE) == []
+        purge.over.set()
+        await until_idle(recorded)
+        assert await true_until_now(recorded) == []
+
+
+class TestAnswers:
+    """What is answered is what is done."""
+
+    async def test_everything(self, recorded: Past) -> None:
+        """Without devices it is all of them; the answer tells what that takes."""
+        hass, account = recorded.hass, recorded.run.account
+        simulator = recorded.run.simulator
+        plan = await request(hass, account, start="2026-06-14 12:34:56")
+        assert plan == {
+            "devices": 3,
+            "start": "2026-06-14T12:00:00+02:00",
+            "end": "2026-06-21T12:00:00+02:00",
+            "calls": 9,
+            "joined": False,
+        }
+        await until_idle(recorded)
+        calls = asked(simulator)
+        assert len(calls) == plan["calls"]
+        assert [type_id for type_id, _, _ in calls] == [38, 39, 47] * 3
+        ends = [end for _, _, end in calls[::3]]
+        assert ends == sorted(ends, reverse=True)
+        first = datetime.fromisoformat(plan["start"])
+        assert min(start for _, start, _ in calls) == first
+        assert max(end - start for _, start, end in calls) <= timedelta(days=3)
+        rows = await recorded.rows()
+        entity = account.registered(INVERTER, "total_cap")
+        assert entity
+        hours = [start for entity_id, start in rows if entity_id == entity.entity_id]
+        assert len([start for start in hours if start >= first.timestamp()]) >= 7 * 24
+        assert min(hours) == first.timestamp()
+        assert simulator.refusals == []
+
+    @pytest.mark.parametrize(
+        ("names", "types"),
+        [
+            ([BATTERY], [39]),
+            ([BATTERY, INVERTER, BATTERY], [39, 38]),
+            ([PLANT], [38, 39, 47]),
+            ([METER, PLANT], [47, 38, 39]),
+        ],
+    )
+    async def test_devices(
+        self, recorded: Past, names: list[int | str], types: list[int]
+    ) -> None:
+        """A plant stands for all of its devices, and nobody is asked for twice."""
+        hass, account = recorded.hass, recorded.run.account
+        ids = [registry_id(hass, account, name) for name in names]
+        plan = await request(hass, account, device_id=ids, start="2026-06-21 09:00")
+        assert (plan["devices"], plan["calls"]) == (len(types), len(types))
+        await until_idle(recorded)
+        assert [type_id for type_id, _, _ in asked(recorded.run.simulator)] == types
+        early = {
+            entity_id
+            for entity_id, start in await recorded.rows()
+            if start < recorded.run.at("2026-06-21 11:00").timestamp()
+        }
+        yields = account.registered(INVERTER, "total_cap")
+        assert yields
+        assert (yields.entity_id in early) == (38 in types)
+
+    async def test_one_device(self, recorded: Past) -> None:
+        """One device needs no list."""
+        hass, account = recorded.hass, recorded.run.account
+        plan = await request(
+            hass,
+            account,
+            device_id=registry_id(hass, account, METER),
+            start="2026-06-21 09:00",
+        )
+        assert plan["devices"] == 1
+
+    async def test_times_of_a_user(self, recorded: Past) -> None:
+        """People enter local time; the end may be any, and the last hour is not over."""
+        hass, account = recorded.hass, recorded.run.account
+        begin, end = "2026-06-21 07:59:00", "2026-06-21 10:30:00"
+        plan = await request(hass, account, start=begin, end=end)
+        assert plan["start"] == "2026-06-21T07:00:00+02:00"
+        assert plan["end"] == "2026-06-21T10:00:00+02:00"
+        await until_idle(recorded)
+        hours = {
+            start
+            for _, start in await recorded.rows()
+            if start < recorded.run.at("2026-06-21 12:00").timestamp()
+        }
+        assert hours == {
+            recorded.run.at(f"2026-06-21 {hour:02}:00").timestamp()
+            for hour in (7, 8, 9)
+        }
+
+    async def test_end_in_the_future(self, recorded: Past) -> None:
+        """What has not happened yet is left out."""
+        hass, account = recorded.hass, recorded.run.account
+        plan = await request(hass, account, start="2026-06-21 09:00", end="2026-07-01")
+        assert plan["end"] == "2026-06-21T12:00:00+02:00"
+
+    async def test_joining(self, recorded: Past) -> None:
+        """What is asked for while something is imported is imported with it."""
+        hass, account = recorded.hass, recorded.run.account
+        inverter = registry_id(hass, account, INVERTER)
+        first = await request(
+            hass, account, device_id=inverter, start="2026-06-20 20:00"
+        )
+        assert not first["joined"]
+        await recorded.poll(timedelta(seconds=1))
+        second = await request(hass, account, start="2026-06-20 12:00")
+        assert second["joined"]
+        assert second["devices"] == 3
+        assert second["start"] == "2026-06-20T12:00:00+02:00"
+        await until_idle(recorded)
+        assert await true_until_now(recorded) == []
+        third = await request(hass, account, start="2026-06-20 12:00")
+        assert not third["joined"]
+        assert recorded.run.simulator.refusals == []
+
+    async def test_far_ago(self, recorded: Past) -> None:
+        """Hours long ago leave the present as it is."""
+        hass, account = recorded.hass, recorded.run.account
+        before = await recorded.rows()
+        await request(hass, account, start="2026-06-18 08:00", end="2026-06-18 12:00")
+        await until_idle(recorded)
+        after = await recorded.rows()
+        entity = account.registered(INVERTER, "total_cap")
+        assert entity
+        counter = recorded.run.counter("total_cap")
+        for hour in (8, 9, 10, 11):
+            at = recorded.run.at(f"2026-06-18 {hour:02}:00")
+            row: Any = after[entity.entity_id, at.timestamp()]
+            assert row["state"] == pytest.approx(counter.true(at + HOUR), abs=0.01)
+        assert before.keys() <= after.keys()
+        assert await true_until_now_from(recorded, recorded.run.begin) == []
+
+
+async def true_until_now_from(past: Past, begin: datetime) -> list[str]:
+    """Return the live hours that have more than was counted after a moment."""
+    await past.until(full_hour(past.run.now) + HOUR + timedelta(seconds=30), POLL)
+    live = full_hour(begin)
+    problems = []
+    for truth in past.truths:
+        state = past.run.account.state(truth.counter.name, truth.counter.key)
+        if state is None or isinstance(truth.counter.name, str):
+            continue
+        changes = (await past.changes())[state.entity_id]
+        counted = truth.counter.true(past.run.now) - truth.counter.true(begin)
+        if abs(changes[live] - counted) > 0.05 + counted / 4:
+            problems.append(f"{truth.counter.key}: {changes[live]} {counted}")
+    return problems
+
+
+class TestRun:
+    """An import from its begin to its end."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return a little history."""
+        return 1
+
+    @pytest.fixture
+    def log(self, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+        """Return what is logged from information on."""
+        caplog.set_level(logging.INFO, "custom_components.smartpvms")
+        return caplog
+
+    @staticmethod
+    def lines(log: pytest.LogCaptureFixture) -> list[str]:
+        """Return the lines of the integration."""
+        return [
+            record.getMessage()
+            for phase in ("setup", "call")
+            for record in log.get_records(phase)
+            if record.name.startswith("custom_components.smartpvms")
+        ]
+
+    async def test_progress(self, past: Past, log: pytest.LogCaptureFixture) -> None:
+        """The sensors tell what is done, and the log tells its begin and its end."""
+        assert past.history_state == "running"
+        assert shown(past, "history_progress") == "0.0"
+        assert shown(past, "history_left") == "3.0"
+        await past.poll(POLL)
+        await past.poll(POLL)
+        await past.poll(POLL)
+        assert past.history_state == "running"
+        await until_idle(past)
+        assert shown(past, "history_progress") == "100.0"
+        assert shown(past, "history_left") == "0.0"
+        assert self.lines(log) == [
+            "Importing the history of devices",
+            "The history is imported",
+        ]
+        assert await true_until_now(past) == []
+        assert past.run.simulator.refusals == []
+
+    @pytest.mark.parametrize("days", [8])
+    async def test_progress_in_percent(self, past: Past) -> None:
+        """Percent and days follow the windows that are done."""
+        seen = []
+        while past.history_state == "running":
+            seen.append((shown(past, "history_progress"), shown(past, "history_left")))
+            await past.poll(MINUTE)
+        percents = [float(percent or "nan") for percent, _ in seen]
+        lefts = [float(left or "nan") for _, left in seen]
+        assert percents[0] == 0
+        assert len(set(percents)) == 3
+        for (before, after), left in zip(pairwise(percents), lefts[1:], strict=True):
+            assert before <= after < 100
+            assert left == pytest.approx(24 * (100 - after) / 100)
+
+    @pytest.mark.parametrize("days", [0])
+    async def test_nothing_to_do(
+        self, past: Past, log: pytest.LogCaptureFixture
+    ) -> None:
+        """Who imports nothing is told nothing."""
+        await past.poll(POLL)
+        assert past.history_state == "idle"
+        assert shown(past, "history_progress") == "100.0"
+        assert shown(past, "history_left") == "0.0"
+        assert self.lines(log) == []
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            faults.HalfJson(),
+            faults.NullData(),
+            faults.HttpStatus(503),
+            faults.HtmlPage(),
+            faults.EmptyBody(),
+            faults.DropConnection(),
+            faults.FailCode(20200),
+            faults.FailCode(305),
+            faults.FailCode(407),
+            faults.FailCode(20008),
+        ],
+        ids=[
+            "half",
+            "null",
+            "503",
+            "html",
+            "empty",
+            "drop",
+            "20200",
+            "305",
+            "407",
+            "20008",
+        ],
+    )
+    async def test_answers_that_fail(
+        self, past: Past, fault: faults.Fault, log: pytest.LogCaptureFixture
+    ) -> None:
+        """Nothing is written of an answer that fails, and it is asked for again."""
+        simulator = past.run.simulator
+        simulator.faults.add(fault, INTERFACE, times=2)
+        while len(simulator.calls_to(INTERFACE)) < 2:
+            await past.poll(POLL)
+        assert past.history_state == "waiting"
+        hours = {start for _, start in await past.rows()}
+        assert all(start >= full_hour(past.run.begin).timestamp() for start in hours)
+        await until_idle(past)
+        assert self.lines(log) == [
+            "Importing the history of devices",
+            "The history is imported",
+        ]
+        assert await true_until_now(past) == []
+        assert simulator.refusals == []
+
+    @pytest.mark.parametrize(
+        ("code", "calls"), [(20013, 1), (20008, 3), (20006, 3), (20009, 3), (20056, 1)]
+    )
+    async def test_devices_whose_history_is_refused(
+        self, past: Past, code: int, calls: int, log: pytest.LogCaptureFixture
+    ) -> None:
+        """What the server surely does not tell is left out; the rest goes on."""
+        simulator = past.run.simulator
+        simulator.faults.add(
+            faults.FailCode(code), INTERFACE, when=lambda body: body["devTypeId"] == 39
+        )
+        await until_idle(past)
+        types = [type_id for type_id, _, _ in asked(simulator)]
+        assert types.count(39) == calls
+        assert types.count(38) == types.count(47) == 1
+        past.truths = [truth for truth in past.truths if truth.counter.name != BATTERY]
+        assert await true_until_now(past) == []
+        early = full_hour(past.run.begin).timestamp()
+        battery = past.run.account.registered(BATTERY, "charge_cap")
+        assert battery
+        assert not [
+            start
+            for entity_id, start in await past.rows()
+            if entity_id == battery.entity_id and start < early
+        ]
+
+    async def test_a_quota_that_others_use_up(self, past: Past) -> None:
+        """The run waits, and says so; nothing is asked for again and again."""
+        simulator = past.run.simulator
+        simulator.use_up(INTERFACE)
+        await past.until(past.run.now + 3 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        assert shown(past, "history_progress") == "0.0"
+        # A minute later, then four, then sixteen, and so on.
+        assert len(simulator.calls_to(INTERFACE)) <= 5
+
+    async def test_permission(self, past: Past, hass: HomeAssistant) -> None:
+        """A permission that is missing is a repair, until it is given."""
+        simulator = past.run.simulator
+        simulator.withdraw_permission(INTERFACE)
+        while past.history_state != "failed":
+            await past.poll(POLL)
+        [issue] = [
+            issue
+            for issue in ir.async_get(hass).issues.values()
+            if issue.domain == DOMAIN
+        ]
+        assert issue.translation_key == "no_permission"
+        assert issue.translation_placeholders == {
+            "account": "Lindenweg 12",
+            "interface": INTERFACE,
+            "permission": "Historical device data",
+        }
+        await past.poll(POLL)
+        assert past.run.account.value(INVERTER, "run_state") == "on"
+        simulator.grant_permission(INTERFACE)
+        await until_idle(past)
+        assert [
+            issue
+            for issue in ir.async_get(hass).issues.values()
+            if issue.domain == DOMAIN
+        ] == []
+        assert await true_until_now(past) == []
+
+
+class TestLife:
+    """An import over the life of its entry."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return more than one window."""
+        return 5
+
+    @staticmethod
+    async def half(past: Past) -> None:
+        """Let half of the calls be made."""
+        while len(past.run.simulator.calls_to(INTERFACE)) < 3:
+            await past.poll(MINUTE)
+        assert past.history_state == "running"
+
+    async def test_unload_in_the_middle(self, past: Past, hass: HomeAssistant) -> None:
+        """It ends with the entry, and goes on with it."""
+        await self.half(past)
+        entry = past.run.account.entry
+        assert await hass.config_entries.async_unload(entry.entry_id)
+        await past.run.account.poll(MINUTE)
+        assert len(past.run.simulator.calls_to(INTERFACE)) == 3
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await until_idle(past)
+        assert len(past.run.simulator.calls_to(INTERFACE)) == 6
+        assert await true_until_now(past) == []
+        assert past.run.simulator.refusals == []
+
+    async def test_unload_during_a_call(self, past: Past, hass: HomeAssistant) -> None:
+        """A call that is on its way does not hold the entry up."""
+        await self.half(past)
+        fault = past.run.simulator.faults.add(faults.NeverAnswer(), INTERFACE)
+        await past.run.account.pass_time(MINUTE)
+        assert len(past.run.simulator.calls_to(INTERFACE)) == 4
+        entry = past.run.account.entry
+        assert await hass.config_entries.async_unload(entry.entry_id)
+        assert entry.state is ConfigEntryState.NOT_LOADED
+        fault.remove()
+        assert await hass.config_entries.async_setup(entry.entry_id)
+        await until_idle(past)
+        assert await true_until_now(past) == []
+        assert past.run.simulator.refusals == []
+
+    async def test_restart_in_the_middle(self, past: Past) -> None:
+        """It goes on with what is left, and asks for nothing again."""
+        await self.half(past)
+        await past.run.account.kill()
+        assert float(shown(past, "history_progress") or "nan") > 40
+        await until_idle(past)
+        assert len(past.run.simulator.calls_to(INTERFACE)) == 6
+        assert await true_until_now(past) == []
+        assert past.run.simulator.refusals == []
+
+    async def test_request_survives_a_restart(self, past: Past) -> None:
+        """What a user has asked for is not forgotten."""
+        await until_idle(past)
+        simulator = past.run.simulator
+        simulator.calls.clear()
+        await past.poll(MINUTE)
+        await request(past.hass, past.run.account, start="2026-06-10 12:00")
+        await past.poll(MINUTE)
+        await past.run.account.kill()
+        await until_idle(past)
+        starts = [start for _, start, _ in asked(simulator)]
+        assert min(starts) == past.run.at("2026-06-10 12:00")
+
+    @pytest.mark.parametrize("days", [0])
+    async def test_option_is_raised(self, past: Past, hass: HomeAssistant) -> None:
+        """Who wants more later gets it then, and only what is not there."""
+        await past.until(past.run.now + HOUR, POLL)
+        await self.choose(past, 1)
+        await until_idle(past)
+        assert await true_until_now(past) == []
+        assert len(past.run.simulator.calls_to(INTERFACE)) == 3
+        past.run.simulator.calls.clear()
+        await self.choose(past, 1)
+        await self.choose(past, 0)
+        await past.poll(POLL)
+        assert past.run.simulator.calls_to(INTERFACE) == []
+
+    @staticmethod
+    async def choose(past: Past, days: int) -> None:
+        """Choose how much history is imported."""
+        options = past.hass.config_entries.options
+        result = await options.async_init(past.run.account.entry.entry_id)
+        await options.async_configure(
+            result["flow_id"], {"currency": "EUR", "history": days}
+        )
+        await past.hass.async_block_till_done()
+
+    @pytest.mark.parametrize("days", [1])
+    async def test_a_device_that_is_new(self, past: Past, hass: HomeAssistant) -> None:
+        """It brings its own past, and the others stay as they are."""
+        simulator = past.run.simulator
+        [plant] = simulator.home.plants
+        await until_idle(past)
+        assert [type_id for type_id, _, _ in asked(simulator)] == [38, 39]
+        plant.devices.append(homes.family().plants[0].devices[3])
+        get_instance(hass).entity_filter = None
+        seen = past.run.now
+        simulator.calls.clear()
+        await hass.services.async_call(
+            DOMAIN,
+            "refresh_inventory",
+            {"config_entry_id": past.run.account.entry.entry_id},
+            blocking=True,
+        )
+        await until_idle(past)
+        [(type_id, start, _)] = asked(simulator)
+        assert type_id == 47
+        assert start == full_hour(seen) - DAY
+        account = past.run.account
+        entity = account.registered(METER, "active_cap")
+        assert entity
+        await past.poll(POLL)
+        hours = {
+            at for entity_id, at in await past.rows() if entity_id == entity.entity_id
+        }
+        assert len([at for at in hours if at < full_hour(seen).timestamp()]) == 24
+
+    @pytest.fixture
+    def home(self, request: pytest.FixtureRequest) -> Home:
+        """Return a family's home; its meter comes later in one test."""
+        home = homes.family()
+        if request.node.name.startswith("test_a_device_that_is_new"):
+            del home.plants[0].devices[3]
+        return home
+
+
+class TestQuota:
+    """A flat, whose quota of 25 calls a day is soon used up."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a flat with one inverter."""
+        return homes.apartment()
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return more than one day's calls."""
+        return 80
+
+    async def test_gaps_go_first(self, past: Past) -> None:
+        """The past leaves calls to gaps, and both leave live polling alone."""
+        simulator = past.run.simulator
+        [_, inverter] = simulator.home.devices()[0]
+        while past.history_state == "running":
+            await past.poll(MINUTE)
+        assert past.history_state == "waiting"
+        assert len(simulator.calls_to(INTERFACE)) == 24
+        back = past.run.now + HOUR
+        simulator.interrupt(inverter.id, lambda at: "nulls" if at < back else None)
+        await past.until(back + timedelta(minutes=75), POLL)
+        assert len(simulator.calls_to(INTERFACE)) == 25
+        _, start, end = asked(simulator)[-1]
+        assert start >= past.run.begin - HOUR
+        assert end > back
+        assert past.history_state == "waiting"
+        assert simulator.refusals == []
