@@ -10,16 +10,19 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.components.energy import data as energy
-from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator, homes
-from tests.simulator.plants import DeviceType, Plant
+from tests.simulator.plants import DeviceType, Home, Plant
 
 from .conftest import Account
+
+# Before everything else, as it has to be.
+pytestmark = pytest.mark.usefixtures("recorder_mock")
 
 type Answer = dict[str, Any]
 
@@ -73,6 +76,14 @@ class Suggestions:
         assert registered
         return registered.entity_id
 
+    def device(self, source_id: str | int) -> str:
+        """Return the registry's id of a plant or device."""
+        device = dr.async_get(self._hass).async_get_device_by_identifier(
+            (DOMAIN, str(source_id)), self._account.entry.entry_id
+        )
+        assert device
+        return device.id
+
     async def preferences(self) -> Mapping[str, Any] | None:
         """Return what is configured in the Energy dashboard."""
         return (await energy.async_get_manager(self._hass)).data
@@ -90,9 +101,7 @@ class Suggestions:
 
 
 @pytest.fixture
-async def suggest(
-    recorder_mock: Recorder, hass: HomeAssistant, added: Account
-) -> Suggestions:
+async def suggest(hass: HomeAssistant, added: Account) -> Suggestions:
     """Return the action, in a Home Assistant with an Energy dashboard."""
     assert await async_setup_component(hass, "energy", {})
     await added.poll()
@@ -113,11 +122,11 @@ class TestSuggestion:
     """What is suggested for homes of every kind."""
 
     @pytest.mark.parametrize(
-        ("home", "storage", "point", "imported", "exported"),
+        ("home", "rated", "point", "imported", "exported"),
         [
             pytest.param(
                 homes.family(),
-                {"capacity": 10.0},
+                {"capacity": "rated_capacity"},
                 DeviceType.POWER_SENSOR,
                 "reverse_active_cap",
                 "active_cap",
@@ -125,7 +134,7 @@ class TestSuggestion:
             ),
             pytest.param(
                 homes.emma(),
-                {"capacity": 10.0},
+                {"capacity": "rated_capacity"},
                 DeviceType.EMMA,
                 "active_cap",
                 "reverse_active_cap",
@@ -145,7 +154,7 @@ class TestSuggestion:
         self,
         suggest: Suggestions,
         simulator: Simulator,
-        storage: dict[str, Any],
+        rated: dict[str, str],
         point: int,
         imported: str,
         exported: str,
@@ -154,6 +163,7 @@ class TestSuggestion:
         [plant] = simulator.home.plants
         meter = _device(plant, point)
         battery = _device(plant, DeviceType.BATTERY, DeviceType.ESS)
+        true = simulator.device_items(battery)
         assert await suggest.sources() == {
             "grid": {
                 "type": "grid",
@@ -175,7 +185,7 @@ class TestSuggestion:
                 "stat_energy_to": suggest.entity(plant.code, "charged_energy"),
                 "stat_rate": suggest.entity(plant.code, "battery_power"),
                 "stat_soc": suggest.entity(battery, "battery_soc"),
-                **storage,
+                **{key: true[item] for key, item in rated.items()},
             },
             **_home(suggest, plant.code),
         }
@@ -296,40 +306,56 @@ class TestApply:
             "device_consumption_water": [],
         }
 
-    @pytest.mark.parametrize("home", [homes.fleet(plants=2, devices=6)])
-    async def test_several_plants(
-        self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
-    ) -> None:
+
+class TestSeveralPlants:
+    """An account with several plants."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return an account with two plants."""
+        return homes.fleet(plants=2, devices=6)
+
+    @pytest.fixture
+    async def added(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> Account:
+        """Return the account, added with all its plants."""
+        result = await account.add()
+        codes = [plant.code for plant in simulator.home.plants]
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {"plants": codes}
+        )
+        await hass.async_block_till_done()
+        return account
+
+    async def test_apply(self, suggest: Suggestions, simulator: Simulator) -> None:
         """Each plant gets its own sources, next to those of the others."""
-        registry = dr.async_get(hass)
         seen: list[Any] = []
         for plant in simulator.home.plants:
-            device = registry.async_get_device({(DOMAIN, plant.code)})
-            assert device
-            answer = await suggest(device_id=device.id, apply=True)
+            device_id = suggest.device(plant.code)
+            answer = await suggest(device_id=device_id, apply=True)
             assert "solar" in answer["added"]
             seen += [
                 source
                 for source in answer["energy_sources"]
                 if source["type"] in answer["added"]
             ]
-            again = await suggest(device_id=device.id, apply=True)
+            again = await suggest(device_id=device_id, apply=True)
             assert again["added"] == []
         preferences = await suggest.preferences()
         assert preferences
         assert preferences["energy_sources"] == seen
         assert len([each for each in seen if each["type"] == "solar"]) == 2
 
-
-class TestErrors:
-    """What cannot be answered."""
-
-    @pytest.mark.parametrize("home", [homes.fleet(plants=2, devices=6)])
     async def test_which_plant(self, suggest: Suggestions) -> None:
         """An account with several plants has to be told which."""
         with pytest.raises(ServiceValidationError) as told:
             await suggest()
         assert told.value.translation_key == "no_plant"
+
+
+class TestErrors:
+    """What cannot be answered."""
 
     @pytest.mark.parametrize(
         "choose",
@@ -338,7 +364,6 @@ class TestErrors:
     )
     async def test_no_plant(
         self,
-        hass: HomeAssistant,
         added: Account,
         suggest: Suggestions,
         choose: Callable[[Account], str],
@@ -348,16 +373,12 @@ class TestErrors:
             await suggest(device_id=choose(added))
         assert told.value.translation_key == "no_plant"
 
-    async def test_a_device(
-        self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
-    ) -> None:
+    async def test_a_device(self, suggest: Suggestions, simulator: Simulator) -> None:
         """A device of the plant is not the plant."""
         [plant] = simulator.home.plants
         battery = _device(plant, DeviceType.BATTERY)
-        device = dr.async_get(hass).async_get_device({(DOMAIN, str(battery))})
-        assert device
         with pytest.raises(ServiceValidationError) as told:
-            await suggest(device_id=device.id)
+            await suggest(device_id=suggest.device(battery))
         assert told.value.translation_key == "no_plant"
 
     async def test_no_energy(self, hass: HomeAssistant, added: Account) -> None:
