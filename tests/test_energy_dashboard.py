@@ -19,10 +19,13 @@ from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator, homes
 from tests.simulator.plants import DeviceType, Home, Plant
 
+from . import statistics
 from .conftest import Account
 
-# Before everything else, as it has to be.
+# Before Home Assistant, as it has to be.
 pytestmark = pytest.mark.usefixtures("recorder_mock")
+
+recorder_config = statistics.recorder_config
 
 type Answer = dict[str, Any]
 
