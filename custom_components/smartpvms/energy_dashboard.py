@@ -156,7 +156,7 @@ async def async_apply(
     """
     manager = await async_get_manager(hass)
     preferences = manager.data or manager.default_preferences()
-    present = preferences["energy_sources"]
+    present = cast("list[Source]", preferences["energy_sources"])
     others = _statistics_of_other_plants(hass, entry, plant)
     taken = {
         source["type"]

@@ -200,7 +200,7 @@ async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     if call.data[ATTR_APPLY]:
         added = await async_apply(hass, entry, plant, sources)
     return {
-        "energy_sources": sources,
+        "energy_sources": [*sources],
         "added": [source["type"] for source in added],
     }
 
@@ -210,10 +210,10 @@ def _plant(
 ) -> Plant:
     """Return the chosen plant, or the only one."""
     plants = entry.runtime_data.inventory.data.plants
-    names: Iterable[str | None] = plants
+    chosen = [*plants.values()]
     if registry_id is not None:
-        names = [_source_name(dr.async_get(hass), entry, registry_id)]
-    chosen = [plants[name] for name in names if name in plants]
+        name = _source_name(dr.async_get(hass), entry, registry_id)
+        chosen = [plant for plant in chosen if plant.code == name]
     if len(chosen) != 1:
         raise ServiceValidationError(
             translation_domain=DOMAIN, translation_key="no_plant"
