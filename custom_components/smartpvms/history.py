@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from .coordinator import SmartPvmsConfigEntry
 
 STORE_VERSION: Final = 1
+SAVE_DELAY: Final = 1
 
 # What history is called among what is read.
 HISTORY: Final = "history"
@@ -231,8 +232,8 @@ class History:
         self._lifts: Sequence[Lift] = ()
         self._unknown_types: set[int] = set()
         """The device types whose history the server does not know."""
-        self._done: set[tuple[datetime, int]] = set()
-        """What was asked for of windows that are not done yet: start and first device."""
+        self._done: set[tuple[Urgency, datetime, int]] = set()
+        """What was asked for of windows that are not done yet, by their first device."""
         self._failures = 0
         """Calls that failed, since the last that did not."""
         self._refusals = 0
@@ -308,7 +309,10 @@ class History:
         for device in data.inventory.data.devices.values():
             if device.type_id not in HISTORY_TYPES:
                 continue
-            planned = self._planned.setdefault(device.id, Planned(now, now))
+            if device.id not in self._planned:
+                self._planned[device.id] = Planned(now, now)
+                self._store.async_delay_save(self._state, SAVE_DELAY)
+            planned = self._planned[device.id]
             start = max(planned.seen - days, now - HISTORY_REACH)
             if start < planned.start:
                 span = Urgency.PAST, start, planned.start
@@ -354,6 +358,7 @@ class History:
         if not self.days_left:
             LOGGER.info("Importing the history of devices")
         self._jobs.append(job)
+        self._store.async_delay_save(self._state, SAVE_DELAY)
         self._go_on()
 
     async def _run(self) -> None:
@@ -392,7 +397,7 @@ class History:
         # The job may have waited for long.
         start = max(start, _hour(now - HISTORY_REACH) + timedelta(hours=1))
         for batch in self._batches(job.devices) if start < end else ():
-            window = start, batch[0].id
+            window = job.urgency, start, batch[0].id
             if window in self._done:
                 continue
             if pause := await self._fill_batch(job, batch, start, end):
@@ -591,16 +596,19 @@ class History:
             listener()
 
     async def _save(self) -> None:
-        await self._store.async_save(
-            {
-                "jobs": [job.as_dict() for job in self._jobs],
-                "planned": {
-                    str(device_id): each.as_dict()
-                    for device_id, each in self._planned.items()
-                },
-                "lifts": [asdict(lift) for lift in self._lifts],
-            }
-        )
+        await self._store.async_save(self._state())
+
+    @callback
+    def _state(self) -> dict[str, Any]:
+        """Return what has to survive a restart as what JSON can hold."""
+        return {
+            "jobs": [job.as_dict() for job in self._jobs],
+            "planned": {
+                str(device_id): each.as_dict()
+                for device_id, each in self._planned.items()
+            },
+            "lifts": [asdict(lift) for lift in self._lifts],
+        }
 
 
 def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
