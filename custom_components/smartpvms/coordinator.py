@@ -460,6 +460,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             int(each) for each in self.config_entry.options.get(CONF_GRID_METERS, ())
         }
 
+    def grid_point(self, plant_code: str) -> int | None:
+        """Return the device where a plant meets the grid, if that is sure."""
+        devices = self._inventory.data.devices.values()
+        return self.flows.grid_point(plant_code, devices, self._grid_meters)
+
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
         try:
             if batch.type_id is None:

@@ -150,6 +150,18 @@ class PlantFlows:
         flow = self.plants.get(code)
         return flow.terms if flow else {}
 
+    def grid_point(
+        self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
+    ) -> int | None:
+        """Return the device where a plant meets the grid, if that is sure."""
+        units = {
+            device.id: Unit(device.type_id, None)
+            for device in devices
+            if device.plant_code == code
+        }
+        flow = self.plants.get(code, PlantFlow())
+        return flow.evidence.grid_point(units, _chosen(units, grid_meters))
+
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
         if old in self.plants:
@@ -224,10 +236,15 @@ class PlantFlows:
         flow.update(
             units,
             counts,
-            chosen=next((each for each in units if each in grid_meters), None),
+            chosen=_chosen(units, grid_meters),
             day_use=day_use,
             at=max(moments),
         )
+
+
+def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
+    """Return the meter of a plant of which the user has said that it is at the grid."""
+    return next((each for each in units if each in grid_meters), None)
 
 
 def _count(

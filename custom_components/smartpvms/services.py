@@ -5,6 +5,7 @@ from typing import Final
 
 import voluptuous as vol
 
+from homeassistant.components.energy.const import DOMAIN as ENERGY_DOMAIN
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.const import ATTR_CONFIG_ENTRY_ID, ATTR_DEVICE_ID
 from homeassistant.core import (
@@ -24,12 +25,15 @@ from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
 from .coordinator import SmartPvmsConfigEntry, source_name
-from .northbound import HISTORY_REACH, HISTORY_TYPES
+from .energy_dashboard import Source, async_apply, async_suggest
+from .northbound import HISTORY_REACH, HISTORY_TYPES, Plant
 from .recording import async_settle
 
 REFRESH: Final = "refresh_inventory"
 IMPORT_HISTORY: Final = "import_history"
+SUGGEST_ENERGY_DASHBOARD: Final = "suggest_energy_dashboard"
 
+ATTR_APPLY: Final = "apply"
 ATTR_START: Final = "start"
 ATTR_END: Final = "end"
 
@@ -39,6 +43,12 @@ _HISTORY: Final = _ACCOUNT.extend(
         vol.Optional(ATTR_DEVICE_ID): vol.All(cv.ensure_list, [str]),
         vol.Required(ATTR_START): cv.datetime,
         vol.Optional(ATTR_END): cv.datetime,
+    }
+)
+_ENERGY_DASHBOARD: Final = _ACCOUNT.extend(
+    {
+        vol.Optional(ATTR_DEVICE_ID): str,
+        vol.Optional(ATTR_APPLY, default=False): cv.boolean,
     }
 )
 
@@ -54,6 +64,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         IMPORT_HISTORY,
         _import_history,
         _HISTORY,
+        SupportsResponse.OPTIONAL,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SUGGEST_ENERGY_DASHBOARD,
+        _suggest_energy_dashboard,
+        _ENERGY_DASHBOARD,
         SupportsResponse.OPTIONAL,
     )
 
@@ -143,13 +160,7 @@ def _devices(
     chosen: list[int] = []
     registry = dr.async_get(hass)
     for registry_id in registered:
-        device = registry.async_get(registry_id)
-        name = None
-        if (
-            isinstance(device, dr.DeviceEntry)
-            and device.config_entry_id == entry.entry_id
-        ):
-            name = source_name(device)
+        name = _source_name(registry, entry, registry_id)
         found = [
             each.id
             for each in with_history.values()
@@ -161,3 +172,50 @@ def _devices(
             )
         chosen += found
     return chosen
+
+
+def _source_name(
+    registry: dr.DeviceRegistry, entry: SmartPvmsConfigEntry, registry_id: str
+) -> str | None:
+    """Return by which name a plant or device of the account is registered."""
+    device = registry.async_get(registry_id)
+    if isinstance(device, dr.DeviceEntry) and device.config_entry_id == entry.entry_id:
+        return source_name(device)
+    return None
+
+
+async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
+    """Say what to choose in the Energy dashboard, and add it if that is wanted."""
+    hass = call.hass
+    entry: SmartPvmsConfigEntry = service.async_get_config_entry(
+        hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+    )
+    plant = _plant(hass, entry, call.data.get(ATTR_DEVICE_ID))
+    if ENERGY_DOMAIN not in hass.config.components:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="energy_not_loaded"
+        )
+    sources = async_suggest(hass, entry, plant)
+    added: list[Source] = []
+    if call.data[ATTR_APPLY]:
+        added = await async_apply(hass, entry, plant, sources)
+    return {
+        "energy_sources": [*sources],
+        "added": [source["type"] for source in added],
+    }
+
+
+def _plant(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, registry_id: str | None
+) -> Plant:
+    """Return the chosen plant, or the only one."""
+    plants = entry.runtime_data.inventory.data.plants
+    chosen = [*plants.values()]
+    if registry_id is not None:
+        name = _source_name(dr.async_get(hass), entry, registry_id)
+        chosen = [plant for plant in chosen if plant.code == name]
+    if len(chosen) != 1:
+        raise ServiceValidationError(
+            translation_domain=DOMAIN, translation_key="no_plant"
+        )
+    return chosen[0]

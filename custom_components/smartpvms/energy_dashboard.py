@@ -1,0 +1,194 @@
+"""The configuration of the Energy dashboard that fits a plant."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, cast
+
+import voluptuous as vol
+
+from homeassistant.components.energy.data import (
+    ENERGY_SOURCE_SCHEMA,
+    EnergyPreferencesUpdate,
+    async_get_manager,
+)
+from homeassistant.const import Platform
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+
+from .const import DOMAIN
+from .coordinator import SmartPvmsConfigEntry, source_name
+from .descriptions import sensors
+from .energy_flow import GRID_COUNTERS
+from .northbound import Device, DeviceType, Plant
+from .snapshot import SourceId
+
+type Source = dict[str, Any]
+"""A source of energy, as `energy/save_prefs` takes it."""
+
+# What has been drawn from the grid, and fed into it.
+_GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
+    **GRID_COUNTERS,
+    DeviceType.MAINS: ("total_energy_consumption", None),
+}
+
+
+class _Sensors:
+    """The sensors of an account that can be shown: registered and enabled."""
+
+    def __init__(self, hass: HomeAssistant) -> None:
+        """Look into the registry."""
+        self._registry = er.async_get(hass)
+
+    def of(self, source_id: SourceId, key: str | None) -> str | None:
+        """Return the entity of a data item."""
+        entity_id = self._registry.async_get_entity_id(
+            Platform.SENSOR, DOMAIN, f"{source_id}_{key}"
+        )
+        registered = entity_id and self._registry.async_get(entity_id)
+        return registered.entity_id if registered and not registered.disabled else None
+
+
+@callback
+def async_suggest(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
+) -> list[Source]:
+    """Return the sources of energy that a plant has entities for.
+
+    The yield of the plant is what has come out on the AC side. What the panels have
+    yielded on the DC side would count the losses of the inverter as used at home.
+    """
+    shown = _Sensors(hass)
+    sources = [
+        _grid(entry, plant, shown),
+        {
+            "type": "solar",
+            "stat_energy_from": shown.of(plant.code, "total_power"),
+            "stat_rate": shown.of(plant.code, "pv_power"),
+            "config_entry_solar_forecast": None,
+        },
+        _battery(entry, plant, shown),
+        {
+            "type": "home",
+            "stat_energy_to": shown.of(plant.code, "home_energy"),
+            "stat_rate": shown.of(plant.code, "home_power"),
+        },
+    ]
+    return [valid for source in sources if (valid := _validated(source)) is not None]
+
+
+def _grid(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
+    imported = exported = None
+    point = entry.runtime_data.real_time.grid_point(plant.code)
+    if point is not None:
+        type_id = entry.runtime_data.inventory.data.devices[point].type_id
+        imported, exported = (shown.of(point, key) for key in _GRID_COUNTERS[type_id])
+    return {
+        "type": "grid",
+        "stat_energy_from": imported,
+        "stat_energy_to": exported,
+        "stat_rate": shown.of(plant.code, "grid_power"),
+        "cost_adjustment_day": 0.0,
+    }
+
+
+def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
+    source: Source = {
+        "type": "battery",
+        "stat_energy_from": shown.of(plant.code, "discharged_energy"),
+        "stat_energy_to": shown.of(plant.code, "charged_energy"),
+        "stat_rate": shown.of(plant.code, "battery_power"),
+    }
+    storages = [
+        device
+        for device in _devices(entry, plant)
+        if device.type_id in (DeviceType.BATTERY, DeviceType.ESS)
+    ]
+    # The state of charge of one of several batteries is not that of the plant.
+    if len(storages) == 1:
+        [storage] = storages
+        source["stat_soc"] = shown.of(storage.id, "battery_soc")
+        source["capacity"] = _capacity(entry, storage)
+    return source
+
+
+def _capacity(entry: SmartPvmsConfigEntry, storage: Device) -> float | None:
+    """Return what a battery can hold, in kWh."""
+    description = sensors(storage.type_id).get("rated_capacity")
+    reading = entry.runtime_data.real_time.data.get(storage.id)
+    if description is None or reading is None:
+        return None
+    return cast("float | None", description.value(reading)) or None
+
+
+def _devices(entry: SmartPvmsConfigEntry, plant: Plant) -> Iterable[Device]:
+    for device in entry.runtime_data.inventory.data.devices.values():
+        if device.plant_code == plant.code:
+            yield device
+
+
+def _validated(source: Source) -> Source | None:
+    """Return a source as the energy integration takes it, if it does.
+
+    It takes none that lacks what it is made of, nor one of a kind that came with a
+    newer Home Assistant.
+    """
+    given = {
+        key: value
+        for key, value in source.items()
+        if value is not None or key == "config_entry_solar_forecast"
+    }
+    try:
+        [valid] = ENERGY_SOURCE_SCHEMA([given])
+    except vol.Invalid:
+        return None
+    return cast("Source", valid)
+
+
+async def async_apply(
+    hass: HomeAssistant,
+    entry: SmartPvmsConfigEntry,
+    plant: Plant,
+    suggested: Iterable[Source],
+) -> list[Source]:
+    """Add the sources of the kinds that the user has none of, and return them.
+
+    Nobody can know that another source does not measure the same, so a kind that is
+    there gets a second source only if the first is of another plant.
+    """
+    manager = await async_get_manager(hass)
+    preferences = manager.data or manager.default_preferences()
+    present = cast("list[Source]", preferences["energy_sources"])
+    others = _statistics_of_other_plants(hass, entry, plant)
+    taken = {
+        source["type"]
+        for source in present
+        # Home Assistant takes one home.
+        if source["type"] == "home" or not _statistics(source) <= others
+    }
+    added = [source for source in suggested if source["type"] not in taken]
+    if added:
+        update = {**preferences, "energy_sources": [*present, *added]}
+        await manager.async_update(cast("EnergyPreferencesUpdate", update))
+    return added
+
+
+def _statistics(source: Mapping[str, Any]) -> set[str]:
+    """Return the energies that a source is made of, or its power if it has none."""
+    energies = {source.get("stat_energy_from"), source.get("stat_energy_to")} - {None}
+    return {str(each) for each in energies or {source.get("stat_rate")}}
+
+
+def _statistics_of_other_plants(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
+) -> set[str]:
+    names = {plant.code, *(str(device.id) for device in _devices(entry, plant))}
+    devices = dr.async_get(hass)
+    own = {
+        device.id
+        for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
+        if source_name(device) in names
+    }
+    return {
+        registered.entity_id
+        for registered in er.async_get(hass).entities.values()
+        if registered.platform == DOMAIN and registered.device_id not in own
+    }

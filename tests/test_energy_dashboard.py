@@ -1,0 +1,419 @@
+"""Tests of what is suggested for the Energy dashboard."""
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+from pytest_homeassistant_custom_component.typing import WebSocketGenerator
+
+from custom_components.smartpvms.const import DOMAIN
+from homeassistant.components.energy import data as energy
+from homeassistant.components.recorder import get_instance
+from homeassistant.components.recorder.tasks import StatisticsTask
+from homeassistant.core import HomeAssistant
+from homeassistant.exceptions import ServiceValidationError
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.setup import async_setup_component
+from tests.simulator import Simulator, homes
+from tests.simulator.plants import DeviceType, Home, Plant
+
+from . import statistics
+from .conftest import Account
+
+# Before Home Assistant, as it has to be.
+pytestmark = pytest.mark.usefixtures("recorder_mock")
+
+recorder_config = statistics.recorder_config
+
+type Answer = dict[str, Any]
+
+ACTION: Final = "suggest_energy_dashboard"
+
+# Newer Home Assistants know more kinds of sources than the oldest that is supported.
+KNOWS_HOME: Final = hasattr(energy, "HomeSourceType")
+
+NO_COSTS: Final = dict.fromkeys(
+    (
+        *("stat_cost", "entity_energy_price", "number_energy_price"),
+        *("stat_compensation", "entity_energy_price_export"),
+        "number_energy_price_export",
+    )
+)
+
+
+def _device(plant: Plant, *type_ids: int) -> int:
+    """Return the plant's only device of some types."""
+    [device] = [each for each in plant.devices if each.type_id in type_ids]
+    return device.id
+
+
+class Suggestions:
+    """The action, called the way its users do."""
+
+    def __init__(self, hass: HomeAssistant, account: Account) -> None:
+        """Belong to an account."""
+        self._hass = hass
+        self._account = account
+
+    async def __call__(self, **data: object) -> Answer:
+        """Return what the action answers."""
+        data = {"config_entry_id": self._account.entry.entry_id, **data}
+        answer = await self._hass.services.async_call(
+            DOMAIN, ACTION, data, blocking=True, return_response=True
+        )
+        assert answer is not None
+        return dict(answer)
+
+    async def sources(self, **data: object) -> dict[str, Any]:
+        """Return the suggested sources by kind, each of which there is once."""
+        sources = (await self(**data))["energy_sources"]
+        by_kind = {source["type"]: source for source in sources}
+        assert len(by_kind) == len(sources)
+        return by_kind
+
+    def entity(self, source_id: str | int, key: str) -> str:
+        """Return the entity of a data item."""
+        registered = self._account.registered(source_id, key)
+        assert registered
+        return registered.entity_id
+
+    def device(self, source_id: str | int) -> str:
+        """Return the registry's id of a plant or device."""
+        device = dr.async_get(self._hass).async_get_device_by_identifier(
+            (DOMAIN, str(source_id)), self._account.entry.entry_id
+        )
+        assert device
+        return device.id
+
+    async def preferences(self) -> Mapping[str, Any] | None:
+        """Return what is configured in the Energy dashboard."""
+        return (await energy.async_get_manager(self._hass)).data
+
+    async def configure(self, *sources: Mapping[str, Any]) -> list[Any]:
+        """Save sources as if they were the user's, who measures the fridge, too."""
+        manager = await energy.async_get_manager(self._hass)
+        preferences: Any = {
+            "energy_sources": energy.ENERGY_SOURCE_SCHEMA([*sources]),
+            "device_consumption": [{"stat_consumption": "sensor.fridge"}],
+            "device_consumption_water": [],
+        }
+        await manager.async_update(preferences)
+        return [*preferences["energy_sources"]]
+
+
+@pytest.fixture
+async def suggest(hass: HomeAssistant, added: Account) -> Suggestions:
+    """Return the action, in a Home Assistant with an Energy dashboard."""
+    assert await async_setup_component(hass, "energy", {})
+    await added.poll()
+    return Suggestions(hass, added)
+
+
+def _home(suggest: Suggestions, code: str) -> dict[str, Any]:
+    """Return the source of the home where Home Assistant knows it."""
+    source = {
+        "type": "home",
+        "stat_energy_to": suggest.entity(code, "home_energy"),
+        "stat_rate": suggest.entity(code, "home_power"),
+    }
+    return {"home": source} if KNOWS_HOME else {}
+
+
+class TestSuggestion:
+    """What is suggested for homes of every kind."""
+
+    @pytest.mark.parametrize(
+        ("home", "rated", "point", "imported", "exported"),
+        [
+            pytest.param(
+                homes.family(),
+                {"capacity": "rated_capacity"},
+                DeviceType.POWER_SENSOR,
+                "reverse_active_cap",
+                "active_cap",
+                id="family",
+            ),
+            pytest.param(
+                homes.emma(),
+                {"capacity": "rated_capacity"},
+                DeviceType.EMMA,
+                "active_cap",
+                "reverse_active_cap",
+                id="emma",
+            ),
+            pytest.param(
+                homes.farm(),
+                {},
+                DeviceType.GRID_METER,
+                "reverse_active_cap",
+                "active_cap",
+                id="farm",
+            ),
+        ],
+    )
+    async def test_home(
+        self,
+        suggest: Suggestions,
+        simulator: Simulator,
+        rated: dict[str, str],
+        point: int,
+        imported: str,
+        exported: str,
+    ) -> None:
+        """Every kind of source is made of the entities that measure it."""
+        [plant] = simulator.home.plants
+        meter = _device(plant, point)
+        battery = _device(plant, DeviceType.BATTERY, DeviceType.ESS)
+        true = simulator.device_items(battery)
+        assert await suggest.sources() == {
+            "grid": {
+                "type": "grid",
+                "stat_energy_from": suggest.entity(meter, imported),
+                "stat_energy_to": suggest.entity(meter, exported),
+                "stat_rate": suggest.entity(plant.code, "grid_power"),
+                "cost_adjustment_day": 0.0,
+                **NO_COSTS,
+            },
+            "solar": {
+                "type": "solar",
+                "stat_energy_from": suggest.entity(plant.code, "total_power"),
+                "stat_rate": suggest.entity(plant.code, "pv_power"),
+                "config_entry_solar_forecast": None,
+            },
+            "battery": {
+                "type": "battery",
+                "stat_energy_from": suggest.entity(plant.code, "discharged_energy"),
+                "stat_energy_to": suggest.entity(plant.code, "charged_energy"),
+                "stat_rate": suggest.entity(plant.code, "battery_power"),
+                "stat_soc": suggest.entity(battery, "battery_soc"),
+                **{key: true[item] for key, item in rated.items()},
+            },
+            **_home(suggest, plant.code),
+        }
+
+    @pytest.mark.parametrize("home", [homes.apartment()])
+    async def test_no_meter(self, suggest: Suggestions) -> None:
+        """Without a meter only the sun is suggested."""
+        assert set(await suggest.sources()) == {"solar"}
+
+    @pytest.mark.parametrize("home", [homes.telecom()])
+    async def test_telecom(self, suggest: Suggestions, simulator: Simulator) -> None:
+        """A site takes from its mains, and gives nothing back."""
+        [plant] = simulator.home.plants
+        grid = (await suggest.sources())["grid"]
+        mains = _device(plant, DeviceType.MAINS)
+        consumed = suggest.entity(mains, "total_energy_consumption")
+        assert grid["stat_energy_from"] == consumed
+        assert grid["stat_energy_to"] is None
+
+    @pytest.mark.parametrize(
+        ("key", "kind", "field"),
+        [
+            ("grid_power", "grid", "stat_rate"),
+            ("pv_power", "solar", "stat_rate"),
+            ("battery_power", "battery", "stat_rate"),
+        ],
+    )
+    async def test_disabled(
+        self,
+        hass: HomeAssistant,
+        suggest: Suggestions,
+        simulator: Simulator,
+        key: str,
+        kind: str,
+        field: str,
+    ) -> None:
+        """What the user has disabled has no statistics and is not suggested."""
+        [plant] = simulator.home.plants
+        assert field in (await suggest.sources())[kind]
+        er.async_get(hass).async_update_entity(
+            suggest.entity(plant.code, key),
+            disabled_by=er.RegistryEntryDisabler.USER,
+        )
+        assert field not in (await suggest.sources())[kind]
+
+    async def test_a_source_without_its_energy(
+        self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
+    ) -> None:
+        """A battery that would only ever be charged is not suggested."""
+        [plant] = simulator.home.plants
+        er.async_get(hass).async_update_entity(
+            suggest.entity(plant.code, "discharged_energy"),
+            disabled_by=er.RegistryEntryDisabler.USER,
+        )
+        assert {"grid", "solar"} == set(await suggest.sources()) - {"home"}
+
+    async def test_restart(self, added: Account, suggest: Suggestions) -> None:
+        """The grid is known before anything is read again."""
+        before = await suggest()
+        await added.restart(off=timedelta(minutes=1))
+        assert await suggest() == before
+
+
+class TestApply:
+    """What is added to the user's configuration."""
+
+    async def test_not_asked_for(self, suggest: Suggestions) -> None:
+        """A suggestion changes nothing."""
+        assert (await suggest())["added"] == []
+        assert await suggest.preferences() is None
+
+    async def test_empty(self, suggest: Suggestions) -> None:
+        """Everything is added where nothing is, and once only."""
+        answer = await suggest(apply=True)
+        sources = answer["energy_sources"]
+        assert answer["added"] == [source["type"] for source in sources]
+        assert {"grid", "solar", "battery"} <= set(answer["added"])
+        expected = {
+            "energy_sources": sources,
+            "device_consumption": [],
+            "device_consumption_water": [],
+        }
+        assert await suggest.preferences() == expected
+        assert await suggest(apply=True) == {**answer, "added": []}
+        assert await suggest.preferences() == expected
+
+    async def test_kinds_that_are_there(
+        self, suggest: Suggestions, simulator: Simulator
+    ) -> None:
+        """The user's sources stay as they are, and nothing is counted twice."""
+        [plant] = simulator.home.plants
+        battery = _device(plant, DeviceType.BATTERY)
+        users = await suggest.configure(
+            # An own meter, with its price.
+            {
+                "type": "grid",
+                "stat_energy_from": "sensor.smart_meter_import",
+                "number_energy_price": 0.31,
+                "cost_adjustment_day": 0,
+            },
+            # The same battery, by its own counters.
+            {
+                "type": "battery",
+                "stat_energy_from": suggest.entity(battery, "total_discharged_energy"),
+                "stat_energy_to": suggest.entity(battery, "total_charged_energy"),
+            },
+        )
+        answer = await suggest(apply=True)
+        assert set(answer["added"]) - {"home"} == {"solar"}
+        added = [
+            source
+            for source in answer["energy_sources"]
+            if source["type"] in answer["added"]
+        ]
+        assert await suggest.preferences() == {
+            "energy_sources": [*users, *added],
+            "device_consumption": [{"stat_consumption": "sensor.fridge"}],
+            "device_consumption_water": [],
+        }
+
+
+class TestSeveralPlants:
+    """An account with several plants."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return an account with two plants."""
+        return homes.fleet(plants=2, devices=6)
+
+    @pytest.fixture
+    async def added(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> Account:
+        """Return the account, added with all its plants."""
+        result = await account.add()
+        codes = [plant.code for plant in simulator.home.plants]
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {"plants": codes}
+        )
+        await hass.async_block_till_done()
+        return account
+
+    async def test_apply(self, suggest: Suggestions, simulator: Simulator) -> None:
+        """Each plant gets its own sources, next to those of the others."""
+        seen: list[Any] = []
+        for plant in simulator.home.plants:
+            device_id = suggest.device(plant.code)
+            answer = await suggest(device_id=device_id, apply=True)
+            assert "solar" in answer["added"]
+            seen += [
+                source
+                for source in answer["energy_sources"]
+                if source["type"] in answer["added"]
+            ]
+            again = await suggest(device_id=device_id, apply=True)
+            assert again["added"] == []
+        preferences = await suggest.preferences()
+        assert preferences
+        assert preferences["energy_sources"] == seen
+        assert len([each for each in seen if each["type"] == "solar"]) == 2
+
+    async def test_which_plant(self, suggest: Suggestions) -> None:
+        """An account with several plants has to be told which."""
+        with pytest.raises(ServiceValidationError) as told:
+            await suggest()
+        assert told.value.translation_key == "no_plant"
+
+
+class TestErrors:
+    """What cannot be answered."""
+
+    @pytest.mark.parametrize(
+        "choose",
+        [lambda account: account.entry.entry_id, lambda account: "nonsense"],
+        ids=["account", "nonsense"],
+    )
+    async def test_no_plant(
+        self,
+        added: Account,
+        suggest: Suggestions,
+        choose: Callable[[Account], str],
+    ) -> None:
+        """What is not a plant of the account has no Energy dashboard."""
+        with pytest.raises(ServiceValidationError) as told:
+            await suggest(device_id=choose(added))
+        assert told.value.translation_key == "no_plant"
+
+    async def test_a_device(self, suggest: Suggestions, simulator: Simulator) -> None:
+        """A device of the plant is not the plant."""
+        [plant] = simulator.home.plants
+        battery = _device(plant, DeviceType.BATTERY)
+        with pytest.raises(ServiceValidationError) as told:
+            await suggest(device_id=suggest.device(battery))
+        assert told.value.translation_key == "no_plant"
+
+    async def test_no_energy(self, hass: HomeAssistant, added: Account) -> None:
+        """Without the energy integration there is nothing to configure."""
+        with pytest.raises(ServiceValidationError) as told:
+            await Suggestions(hass, added)()
+        assert told.value.translation_key == "energy_not_loaded"
+
+
+@pytest.mark.parametrize(
+    "home",
+    [homes.family(), homes.emma(), homes.farm(), homes.apartment()],
+    ids=["family", "emma", "farm", "apartment"],
+)
+async def test_home_assistant_finds_no_issue(
+    hass: HomeAssistant,
+    added: Account,
+    suggest: Suggestions,
+    freezer: FrozenDateTimeFactory,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """Once there are statistics, the Energy dashboard has nothing to complain of."""
+    answer = await suggest(apply=True)
+    await added.poll()
+    recorder = get_instance(hass)
+    begin = datetime(2026, 6, 21, 10, tzinfo=UTC)
+    for minutes in (0, 5):
+        recorder.queue_task(StatisticsTask(begin + timedelta(minutes=minutes), False))
+    await recorder.async_block_till_done()
+    client = await hass_ws_client(hass)
+    await client.send_json_auto_id({"type": "energy/validate"})
+    told = await client.receive_json()
+    assert told["success"]
+    issues = told["result"]["energy_sources"]
+    assert issues == [[]] * len(answer["energy_sources"])
