@@ -79,7 +79,7 @@ def dashboard(title: str, devices: list[Device]) -> dict[str, Any]:
     sections = []
     charted: list[str] = []
     for section in SECTIONS:
-        for _, name, entities in devices:
+        for _, name, entities, _ in devices:
             if section.having in entities:
                 cards = [_heading(name, section.icon)]
                 cards += [

@@ -5,13 +5,19 @@ import asyncio
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, time, timedelta
+import math
 import signal
 import sys
+from time import monotonic
+from zoneinfo import ZoneInfo
 
 from scripts.dashboard import dashboard
+from scripts.energy import sources, statistic_ids, totals
 from scripts.home_assistant import (
     PASSWORD,
     ROOT,
+    SETTINGS,
     USERNAME,
     HomeAssistant,
     HomeAssistantError,
@@ -19,10 +25,13 @@ from scripts.home_assistant import (
     stop,
     until,
 )
+from tests.simulator import Home, homes
 
 CONFIG = ROOT / ".cache" / "demo" / "config"
 SIMULATED_USERNAME = "demo_api"
 SIMULATED_PASSWORD = "Simulated-1"
+HISTORY_DAYS = 30
+IMPORT_TIMEOUT = 600
 
 
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
@@ -35,7 +44,9 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--home", default="family", help="which home to simulate")
     parser.add_argument("--port", type=int, default=8123, help="of Home Assistant")
     parser.add_argument(
-        "--check", action="store_true", help="end once the dashboard is there"
+        "--check",
+        action="store_true",
+        help="check the energies of yesterday, and end",
     )
     return parser.parse_known_args()
 
@@ -70,26 +81,74 @@ async def _listens(process: Process, port: int) -> bool | None:
     return True
 
 
-async def add_account(home_assistant: HomeAssistant, host: str, title: str) -> str:
-    """Add the simulated account and its dashboard, and return the latter's path."""
+async def add_account(
+    home_assistant: HomeAssistant, host: str, title: str, days: int = 0
+) -> str:
+    """Add the simulated account with some days of history, and its dashboards.
+
+    The path of the first one is returned.
+    """
     await home_assistant.add_integration(
-        host=host, username=SIMULATED_USERNAME, password=SIMULATED_PASSWORD
+        host=host,
+        username=SIMULATED_USERNAME,
+        password=SIMULATED_PASSWORD,
+        history=days,
     )
     devices = await home_assistant.devices()
+    await home_assistant.command("energy/save_prefs", energy_sources=sources(devices))
     return await home_assistant.create_dashboard(title, dashboard(title, devices))
+
+
+async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
+    """Wait until the history of so many days is imported."""
+    devices = await home_assistant.devices()
+    [left] = [
+        device.entities["history_left"]
+        for device in devices
+        if "history_left" in device.entities
+    ]
+    wanted = set(statistic_ids(sources(devices)))
+    begin = datetime.now(UTC) - timedelta(days=days)
+    end = begin + timedelta(days=1)
+
+    async def is_imported() -> bool | None:
+        if await home_assistant.state(left) != "0.0":
+            return None
+        return wanted == set(await home_assistant.changes(wanted, begin, end)) or None
+
+    await until("history", is_imported, IMPORT_TIMEOUT)
+
+
+async def check_energy(home_assistant: HomeAssistant, home: Home) -> None:
+    """Check what the Energy dashboard tells of yesterday."""
+    chosen = sources(await home_assistant.devices())
+    zone = ZoneInfo(SETTINGS["time_zone"])
+    today = datetime.combine(datetime.now(zone), time(), tzinfo=zone)
+    yesterday = today - timedelta(days=1)
+    told = await home_assistant.changes(statistic_ids(chosen), yesterday, today)
+    wrong = []
+    for total in totals(chosen, told, home, yesterday, today):
+        print(f"  {total.name + ':':<22}{total.told:.2f} of {total.true:.2f} kWh")
+        if not math.isclose(total.told, total.true, rel_tol=0.01, abs_tol=0.02):
+            wrong.append(total.name)
+    if wrong:
+        raise HomeAssistantError(f"Wrong energies of yesterday: {', '.join(wrong)}")
 
 
 async def _run() -> None:
     options, arguments = _arguments()
     print(f"Starting the simulator ({options.home})", flush=True)
-    async with simulator(options.home, *arguments) as host:
+    async with simulator(options.home, "--no-history-quota", *arguments) as host:
         print("Starting Home Assistant", flush=True)
-        async with HomeAssistant(CONFIG, free_port(options.port)) as home_assistant:
+        async with HomeAssistant(
+            CONFIG, free_port(options.port), "scripts.eager"
+        ) as home_assistant:
             print("Adding the integration", flush=True)
             title = f"{options.home.capitalize()} home"
-            path = await add_account(home_assistant, host, title)
+            path = await add_account(home_assistant, host, title, HISTORY_DAYS)
             facts = {
                 "Home Assistant": home_assistant.url + path,
+                "Energy dashboard": home_assistant.url + "/energy",
                 "User": USERNAME,
                 "Password": PASSWORD,
                 "Log": str(home_assistant.log.relative_to(ROOT)),
@@ -99,7 +158,17 @@ async def _run() -> None:
             }
             for name, value in facts.items():
                 print(f"  {name + ':':<22}{value}", flush=True)
-            if not options.check:
+            print(
+                f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
+                "no quota; a real server takes two days",
+                flush=True,
+            )
+            begin = monotonic()
+            await wait_for_history(home_assistant, HISTORY_DAYS)
+            print(f"Imported after {monotonic() - begin:.0f} s", flush=True)
+            if options.check:
+                await check_energy(home_assistant, homes.HOMES[options.home]())
+            else:
                 print("Press Ctrl-C to stop", flush=True)
                 await asyncio.Event().wait()
 

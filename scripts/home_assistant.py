@@ -2,8 +2,10 @@
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
+from datetime import datetime
 import json
+import math
 from pathlib import Path
 import shutil
 import socket
@@ -46,11 +48,12 @@ SETTINGS = {
 
 
 class Device(NamedTuple):
-    """A device or plant, with its enabled entities' ids by data item."""
+    """A device or plant, with its enabled entities' ids by data item, and by name."""
 
     id: str
     name: str
     entities: dict[str, str]
+    named: dict[str, str]
 
 
 class HomeAssistantError(Exception):
@@ -97,14 +100,15 @@ async def stop(process: Process) -> None:
 class HomeAssistant:
     """A running Home Assistant with one user."""
 
-    def __init__(self, config: Path, port: int) -> None:
-        """Prepare to run in a folder, whose content is lost."""
+    def __init__(self, config: Path, port: int, module: str = "homeassistant") -> None:
+        """Prepare to run a module in a folder, whose content is lost."""
         self.config = config
         self.log = config / "home-assistant.log"
         self.url = f"http://127.0.0.1:{port}"
         self.client_id = f"{self.url}/"
         self.tokens: dict[str, Any] = {}
         self._port = port
+        self._module = module
         self._process: Process | None = None
         self._http = aiohttp.ClientSession()
 
@@ -155,10 +159,11 @@ class HomeAssistant:
 
     async def _start(self) -> None:
         # All it needs is installed: without --skip-pip it might go and get more.
-        command = (sys.executable, "-m", "homeassistant", "--skip-pip")
+        command = (sys.executable, "-m", self._module, "--skip-pip")
         # A session of its own: Ctrl-C in the terminal is for us to handle.
         self._process = await asyncio.create_subprocess_exec(
             *(*command, "--config", str(self.config)),
+            cwd=ROOT,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
@@ -218,11 +223,11 @@ class HomeAssistant:
             raise HomeAssistantError(f"{kind}: {answer['error']['message']}")
         return answer["result"]
 
-    async def add_integration(self, **account: str) -> str:
+    async def add_integration(self, **account: str | int) -> str:
         """Go through the config flow, and return the id of the loaded entry."""
         flows = "/api/config/config_entries/flow"
         step = await self._request("POST", flows, json={"handler": DOMAIN})
-        answers: dict[str, dict[str, str]] = {"user": account, "plants": {}}
+        answers: dict[str, dict[str, str | int]] = {"user": account, "plants": {}}
         while step["type"] == "form" and not step["errors"]:
             step = await self._request(
                 "POST", f"{flows}/{step['flow_id']}", json=answers[step["step_id"]]
@@ -243,12 +248,37 @@ class HomeAssistant:
         devices: dict[str, Device] = {}
         for device in await self.command("config/device_registry/list"):
             if any(domain == DOMAIN for domain, _ in device["identifiers"]):
-                devices[device["id"]] = Device(device["id"], device["name"], {})
+                devices[device["id"]] = Device(device["id"], device["name"], {}, {})
         for entity in await self.command("config/entity_registry/list"):
             if entity["platform"] == DOMAIN and not entity["disabled_by"]:
                 key = entity["unique_id"].partition("_")[2]
-                devices[entity["device_id"]].entities[key] = entity["entity_id"]
+                device = devices[entity["device_id"]]
+                device.entities[key] = entity["entity_id"]
+                device.named[entity["translation_key"]] = entity["entity_id"]
         return list(devices.values())
+
+    async def state(self, entity_id: str) -> str:
+        """Return the state of an entity."""
+        state = await self._request("GET", f"/api/states/{entity_id}")
+        return str(state["state"])
+
+    async def changes(
+        self, statistic_ids: Iterable[str], start: datetime, end: datetime
+    ) -> dict[str, float]:
+        """Return by how much statistics have changed, as far as they are known."""
+        rows = await self.command(
+            "recorder/statistics_during_period",
+            statistic_ids=list(statistic_ids),
+            start_time=start.isoformat(),
+            end_time=end.isoformat(),
+            period="hour",
+            types=["change"],
+            units={"energy": "kWh"},
+        )
+        return {
+            statistic_id: math.fsum(row["change"] or 0.0 for row in hours)
+            for statistic_id, hours in rows.items()
+        }
 
     async def create_dashboard(self, title: str, config: dict[str, Any]) -> str:
         """Create a dashboard that opens first, and return its path."""

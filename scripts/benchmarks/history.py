@@ -184,7 +184,7 @@ class Watch:
             run(handle)
             if (block := time.thread_time() - begin) > self.block:
                 self.block = block
-                task = getattr(handle._callback, "__self__", None)  # noqa: SLF001
+                task = getattr(getattr(handle, "_callback", None), "__self__", None)
                 self.blocker = getattr(task, "get_name", task.__repr__)()
 
         self._beat(*_times()[:2])

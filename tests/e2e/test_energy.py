@@ -1,0 +1,98 @@
+"""What a person sees of the past in the Energy dashboard."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime, time, timedelta
+from itertools import pairwise
+import re
+from zoneinfo import ZoneInfo
+
+from playwright.async_api import Page
+import pytest
+import pytest_asyncio
+
+from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
+from scripts.home_assistant import ROOT, HomeAssistant, free_port
+from tests.simulator import Energies, Simulator, homes
+
+from . import browser as browsers
+from .browser import SCREENSHOTS, assert_readable, visible_texts
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+browser = browsers.browser
+page = browsers.page
+
+BERLIN = ZoneInfo("Europe/Berlin")
+
+# What the rows of the dashboard's table are in the simulator's truth.
+NAMES = {
+    "Solar total": "pv",
+    "Meter-1 Imported energy": "grid_import",
+    "Meter-1 Exported energy": "grid_export",
+    "Battery-1 Charged energy": "charge",
+    "Battery-1 Discharged energy": "discharge",
+}
+
+# What the numbers of the dashboard are rounded to, some times.
+TOLERANCE = 0.03
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def simulator() -> AsyncIterator[Simulator]:
+    """Serve the family home, and its history as often as it is asked for."""
+    simulator = Simulator(homes.family(), quotas="all but history")
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
+    """Run Home Assistant with the account and its past."""
+    config = ROOT / ".cache" / "e2e" / "energy"
+    async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
+        await add_account(home_assistant, simulator.url, "Family home", HISTORY_DAYS)
+        await wait_for_history(home_assistant, HISTORY_DAYS)
+        yield home_assistant
+
+
+async def shown(page: Page, period: str) -> dict[str, float]:
+    """Return the totals that the Energy dashboard shows of a time, in kWh."""
+    await page.add_init_script(
+        f"localStorage['energy-default-period-_energy_dashboard'] = '{period}'"
+    )
+    await page.goto("/energy")
+    table = "hui-energy-sources-table-card"
+    await page.locator(table).get_by_text("Solar total").wait_for()
+    # The graphs are drawn last.
+    await page.wait_for_timeout(3000)
+    await page.screenshot(path=SCREENSHOTS / f"energy-{period}.png", full_page=True)
+    assert_readable(await visible_texts(page))
+    return {
+        name: float(number[1].replace(",", ""))
+        for name, text in pairwise(await visible_texts(page, table))
+        if (number := re.fullmatch(r"-?([\d,.]+)\s+kWh", text))
+    }
+
+
+def assert_true(totals: dict[str, float], true: Energies, tolerance: float) -> None:
+    """Assert that the totals are what was true."""
+    assert {name: totals.get(name) for name in NAMES} == {
+        name: pytest.approx(getattr(true, key), rel=tolerance, abs=TOLERANCE)
+        for name, key in NAMES.items()
+    }
+
+
+async def test_yesterday(page: Page, simulator: Simulator) -> None:
+    """The day before the account was added is what it was."""
+    [plant] = simulator.home.plants
+    today = datetime.combine(datetime.now(BERLIN), time(), tzinfo=BERLIN)
+    true = simulator.energy(plant.code, today - timedelta(days=1), today)
+    assert_true(await shown(page, "yesterday"), true, 0.0)
+
+
+async def test_thirty_days(page: Page, simulator: Simulator) -> None:
+    """So are thirty days."""
+    [plant] = simulator.home.plants
+    now = datetime.now(BERLIN)
+    true = simulator.energy(plant.code, now - timedelta(days=HISTORY_DAYS), now)
+    assert_true(await shown(page, "now-30d"), true, 0.01)
