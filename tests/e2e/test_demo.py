@@ -2,14 +2,11 @@
 
 from collections.abc import AsyncIterator
 from datetime import datetime
-import json
 import re
-import shutil
-import time
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Page
 import pytest
 import pytest_asyncio
 
@@ -19,21 +16,9 @@ from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-)
-CHROMIUM_FLAGS = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-sandbox",
-)
-SCREENSHOTS = ROOT / ".cache" / "screenshots"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # In what the server reports the numbers that the dashboard shows; energies are kWh.
 REPORTED = {
@@ -51,27 +36,6 @@ STATES = {
     "inverter_state": {512: "Grid-connected"},
     "real_health_state": {3: "Healthy"},
 }
-
-# Text lies in nested shadow roots, which innerText leaves out.
-VISIBLE_TEXT = """
-element => {
-    const texts = [];
-    const visit = node => {
-        if (node.nodeType === Node.TEXT_NODE) {
-            const text = node.textContent.trim();
-            if (text) texts.push(text);
-        } else if (node instanceof HTMLSlotElement && node.assignedNodes().length) {
-            node.assignedNodes().forEach(visit);
-        } else if (node instanceof Element) {
-            if (["SCRIPT", "STYLE", "TEMPLATE"].includes(node.tagName)) return;
-            if (!node.checkVisibility()) return;
-            (node.shadowRoot ?? node).childNodes.forEach(visit);
-        }
-    };
-    visit(element);
-    return texts;
-}
-"""
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -92,62 +56,6 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
     async with HomeAssistant(config, free_port()) as home_assistant:
         await add_account(home_assistant, simulator.url, "Family home")
         yield home_assistant
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run Chromium."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_FLAGS
-        )
-        yield browser
-        await browser.close()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser, home_assistant: HomeAssistant) -> AsyncIterator[Page]:
-    """Open a page as the logged-in user; an error in its console fails the test."""
-    tokens = {
-        **home_assistant.tokens,
-        "hassUrl": home_assistant.url,
-        "clientId": home_assistant.client_id,
-        "expires": (time.time() + home_assistant.tokens["expires_in"]) * 1000,
-    }
-    context = await browser.new_context(
-        base_url=home_assistant.url, viewport={"width": 1400, "height": 1000}
-    )
-    await context.add_init_script(
-        f"localStorage.hassTokens = {json.dumps(json.dumps(tokens))}"
-    )
-    errors: list[str] = []
-    page = await context.new_page()
-
-    def note(message: ConsoleMessage) -> None:
-        # The images of brands come from the internet.
-        if message.type == "error" and "/api/brands/" not in message.location["url"]:
-            errors.append(message.text)
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    await context.close()
-    assert errors == []
-
-
-async def visible_texts(page: Page, selector: str = "body") -> list[str]:
-    """Return the pieces of text that can be seen."""
-    texts: list[str] = await page.locator(selector).first.evaluate(VISIBLE_TEXT)
-    return texts
-
-
-def assert_readable(texts: list[str]) -> None:
-    """Assert that nothing reads like a program's name for it."""
-    raw = re.compile(
-        rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\w*[a-z]_[a-z]\w*"
-    )
-    assert [text for text in texts if raw.search(text)] == []
 
 
 def assert_shows(text: str, value: float, unit: str) -> None:

@@ -1,0 +1,100 @@
+"""What a person sees of a page."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+import json
+import re
+import time
+from typing import Any
+
+from playwright.async_api import Browser, ConsoleMessage, Page
+
+from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant
+
+SCREENSHOTS = ROOT / ".cache" / "screenshots"
+
+# Text lies in nested shadow roots, which innerText leaves out.
+VISIBLE_TEXT = """
+element => {
+    const texts = [];
+    const visit = node => {
+        if (node.nodeType === Node.TEXT_NODE) {
+            const text = node.textContent.trim();
+            if (text) texts.push(text);
+        } else if (node instanceof HTMLSlotElement && node.assignedNodes().length) {
+            node.assignedNodes().forEach(visit);
+        } else if (node instanceof Element) {
+            if (["SCRIPT", "STYLE", "TEMPLATE"].includes(node.tagName)) return;
+            // Who has no box may have children with one.
+            const boxless = getComputedStyle(node).display === "contents";
+            if (!boxless && !node.checkVisibility()) return;
+            (node.shadowRoot ?? node).childNodes.forEach(visit);
+        }
+    };
+    visit(element);
+    return texts;
+}
+"""
+
+# What is no text for people: no value, keys of translations, and names in programs.
+RAW = re.compile(
+    rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\bui\.\w|\w*[a-z]_[a-z]\w*"
+    r"|(?i:unknown error)"
+)
+
+
+@asynccontextmanager
+async def open_page(
+    browser: Browser, home_assistant: HomeAssistant, **options: Any
+) -> AsyncIterator[Page]:
+    """Open a page as the logged-in user; an error in its console fails the test."""
+    tokens = {
+        **home_assistant.tokens,
+        "hassUrl": home_assistant.url,
+        "clientId": home_assistant.client_id,
+        "expires": (time.time() + home_assistant.tokens["expires_in"]) * 1000,
+    }
+    context = await browser.new_context(
+        base_url=home_assistant.url,
+        **{"viewport": {"width": 1400, "height": 1000}, **options},
+    )
+    await context.add_init_script(
+        f"localStorage.hassTokens = {json.dumps(json.dumps(tokens))}"
+    )
+    errors: list[str] = []
+    page = await context.new_page()
+
+    def note(message: ConsoleMessage) -> None:
+        # The images of brands come from the internet.
+        if message.type == "error" and "/api/brands/" not in message.location["url"]:
+            errors.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    yield page
+    await context.close()
+    assert errors == []
+
+
+async def visible_texts(page: Page, selector: str = "body") -> list[str]:
+    """Return the pieces of text that can be seen."""
+    texts: list[str] = await page.locator(selector).first.evaluate(VISIBLE_TEXT)
+    return texts
+
+
+def assert_readable(texts: list[str]) -> None:
+    """Assert that nothing reads like a program's name for it."""
+    assert [text for text in texts if RAW.search(text)] == []
+
+
+async def look(page: Page, name: str, known: tuple[str, ...] = ()) -> list[str]:
+    """Return the texts of a page that has settled, after a look at it.
+
+    `known` texts are Home Assistant's own, and may be unreadable.
+    """
+    texts: list[str] = []
+    while texts != (texts := await visible_texts(page)):
+        await page.wait_for_timeout(300)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+    assert_readable([text for text in texts if text not in known])
+    return texts
