@@ -97,6 +97,10 @@ _CURRENCY: Final = SelectSelector(
     )
 )
 
+# By default Home Assistant 2026.11 takes texts of its own, and may show just their keys.
+_RECONFIGURED: Final = "reconfigure_successful"
+_REAUTHENTICATED: Final = "reauth_successful"
+
 _REAUTH_SCHEMA: Final = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
 
 
@@ -163,7 +167,10 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                     errors["base"] = "wrong_account"
                 if not errors:
                     return self.async_update_reload_and_abort(
-                        entry, unique_id=unique_id, data=account
+                        entry,
+                        unique_id=unique_id,
+                        data=account,
+                        reason=_RECONFIGURED,
                     )
         return self.async_show_form(
             step_id="reconfigure",
@@ -232,7 +239,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             placeholders |= explanation
             if not errors:
                 return self.async_update_reload_and_abort(
-                    entry, data_updates=user_input
+                    entry, data_updates=user_input, reason=_REAUTHENTICATED
                 )
         return self.async_show_form(
             step_id="reauth_confirm",

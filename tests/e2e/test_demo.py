@@ -16,13 +16,9 @@ from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
-from . import browser as browsers
-from .browser import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
+from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-browser = browsers.browser
-page = browsers.page
 
 # In what the server reports the numbers that the dashboard shows; energies are kWh.
 REPORTED = {

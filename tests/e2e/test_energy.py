@@ -14,13 +14,9 @@ from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
 from scripts.home_assistant import ROOT, HomeAssistant, free_port
 from tests.simulator import Energies, Simulator, homes
 
-from . import browser as browsers
-from .browser import SCREENSHOTS, assert_readable, visible_texts
+from .pages import SCREENSHOTS, assert_readable, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-browser = browsers.browser
-page = browsers.page
 
 BERLIN = ZoneInfo("Europe/Berlin")
 

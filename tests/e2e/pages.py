@@ -1,28 +1,16 @@
-"""A browser in which somebody is logged in, and what can be read in it."""
+"""What a person sees of a page."""
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 import json
 import re
-import shutil
 import time
+from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright
-import pytest_asyncio
+from playwright.async_api import Browser, ConsoleMessage, Page
 
-from scripts.home_assistant import DOMAIN, ROOT, SETTINGS, HomeAssistant
+from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
-)
-CHROMIUM_FLAGS = (
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--no-first-run",
-    "--no-sandbox",
-)
 SCREENSHOTS = ROOT / ".cache" / "screenshots"
 
 # Text lies in nested shadow roots, which innerText leaves out.
@@ -37,7 +25,9 @@ element => {
             node.assignedNodes().forEach(visit);
         } else if (node instanceof Element) {
             if (["SCRIPT", "STYLE", "TEMPLATE"].includes(node.tagName)) return;
-            if (!node.checkVisibility()) return;
+            // Who has no box may have children with one.
+            const boxless = getComputedStyle(node).display === "contents";
+            if (!boxless && !node.checkVisibility()) return;
             (node.shadowRoot ?? node).childNodes.forEach(visit);
         }
     };
@@ -46,21 +36,17 @@ element => {
 }
 """
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def browser() -> AsyncIterator[Browser]:
-    """Run Chromium."""
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(
-            executable_path=CHROMIUM, args=CHROMIUM_FLAGS
-        )
-        yield browser
-        await browser.close()
+# What is no text for people: no value, keys of translations, and names in programs.
+RAW = re.compile(
+    rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\bui\.\w|\w*[a-z]_[a-z]\w*"
+    r"|(?i:unknown error)"
+)
 
 
-@pytest_asyncio.fixture(loop_scope="module")
-async def page(browser: Browser, home_assistant: HomeAssistant) -> AsyncIterator[Page]:
+@asynccontextmanager
+async def open_page(
+    browser: Browser, home_assistant: HomeAssistant, **options: Any
+) -> AsyncIterator[Page]:
     """Open a page as the logged-in user; an error in its console fails the test."""
     tokens = {
         **home_assistant.tokens,
@@ -70,8 +56,7 @@ async def page(browser: Browser, home_assistant: HomeAssistant) -> AsyncIterator
     }
     context = await browser.new_context(
         base_url=home_assistant.url,
-        viewport={"width": 1400, "height": 1000},
-        timezone_id=SETTINGS["time_zone"],
+        **{"viewport": {"width": 1400, "height": 1000}, **options},
     )
     await context.add_init_script(
         f"localStorage.hassTokens = {json.dumps(json.dumps(tokens))}"
@@ -99,7 +84,17 @@ async def visible_texts(page: Page, selector: str = "body") -> list[str]:
 
 def assert_readable(texts: list[str]) -> None:
     """Assert that nothing reads like a program's name for it."""
-    raw = re.compile(
-        rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\w*[a-z]_[a-z]\w*"
-    )
-    assert [text for text in texts if raw.search(text)] == []
+    assert [text for text in texts if RAW.search(text)] == []
+
+
+async def look(page: Page, name: str, known: tuple[str, ...] = ()) -> list[str]:
+    """Return the texts of a page that has settled, after a look at it.
+
+    `known` texts are Home Assistant's own, and may be unreadable.
+    """
+    texts: list[str] = []
+    while texts != (texts := await visible_texts(page)):
+        await page.wait_for_timeout(300)
+    await page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+    assert_readable([text for text in texts if text not in known])
+    return texts
