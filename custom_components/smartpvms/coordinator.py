@@ -21,6 +21,7 @@ from . import counters
 from .batches import Batch, Batches
 from .const import CONF_GRID_METERS, CONF_PLANTS, DOMAIN, LOGGER
 from .counters import Period
+from .descriptions import FLOW_SENSORS
 from .errors import as_update_error
 from .history import HISTORY, History
 from .northbound import (
@@ -518,7 +519,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for batch in self._batches
             if not (
                 enabled.isdisjoint(batch.source_ids)
-                and all(self.created.get(each) for each in batch.source_ids)
+                # What follows from a plant's devices says nothing of its own items.
+                and all(
+                    self.created.get(each, set()) - FLOW_SENSORS.keys()
+                    for each in batch.source_ids
+                )
             )
         ]
 

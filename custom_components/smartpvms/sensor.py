@@ -178,9 +178,8 @@ class FlowSensor(ItemSensor):
         self, coordinator: RealTimeCoordinator, source_id: SourceId
     ) -> tuple[SourceId, ...]:
         devices = coordinator.config_entry.runtime_data.inventory.data.devices
-        return tuple(
-            device.id for device in devices.values() if device.plant_code == source_id
-        )
+        of_plant = [each for each in devices.values() if each.plant_code == source_id]
+        return source_id, *(device.id for device in of_plant)
 
     @property
     @override
