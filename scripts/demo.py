@@ -160,7 +160,7 @@ async def _run() -> None:
                 print(f"  {name + ':':<22}{value}", flush=True)
             print(
                 f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
-                "no quota; a real server takes two days",
+                "no quota; it takes a real server up to two days",
                 flush=True,
             )
             begin = monotonic()

@@ -23,8 +23,16 @@ _TRUTHS = {
 
 
 def sources(devices: Iterable[Device]) -> list[Source]:
-    """Return the sources that a person would choose for the Energy dashboard."""
-    return [source for device in devices for source in _sources(device)]
+    """Return the sources of the Energy dashboard whose past is there at once.
+
+    The energies of plants are made of their devices', and their past an hour later.
+    """
+    return [
+        source
+        for device in devices
+        if "day_power" not in device.entities
+        for source in _sources(device)
+    ]
 
 
 def statistic_ids(sources: Iterable[Source]) -> list[str]:
