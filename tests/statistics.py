@@ -143,7 +143,7 @@ def recorder_config() -> dict[str, int]:
     logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
     # Frozen time makes asyncio believe that everything is slow.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
-    return {"commit_interval": 3600}
+    return {"commit_interval": 0}
 
 
 class Run:

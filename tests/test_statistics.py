@@ -15,7 +15,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from homeassistant.components.sensor import SensorStateClass
-from tests.simulator import Simulator, homes
+from tests.simulator import Simulator, faults, homes
 from tests.simulator.chaos import Chaos, Rates
 from tests.simulator.cloud import Change
 from tests.simulator.counter_faults import (
@@ -66,6 +66,8 @@ async def simulator(
     """Serve a home; its clock is the frozen one of the test."""
     freezer.move_to(start)
     simulator = Simulator(home)
+    # History would make up for what the guard can only let arrive later.
+    simulator.faults.add(faults.FailCode(20013), "getDevHistoryKpi")
     async with simulator.serve():
         yield simulator
 
