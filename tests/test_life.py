@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigFlowResult
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -180,6 +181,9 @@ class Life:
     ) -> None:
         """Check registries, states, repairs, and the logins since the last look."""
         names = {str(name) for name in registered}
+        # The account has a device of its own, for the import of history.
+        entries = self._hass.config_entries.async_entries(DOMAIN)
+        names |= {entry.entry_id for entry in entries}
         assert {
             name
             for device in dr.async_get(self._hass).devices
@@ -204,7 +208,9 @@ class Life:
         states = {
             (_source(key), state.state == STATE_UNAVAILABLE)
             for key, entity in entities.items()
-            if (state := self._hass.states.get(entity.entity_id)) is not None
+            # What follows from the devices of a plant comes and goes with them.
+            if entity.translation_key not in FLOW_SENSORS
+            and (state := self._hass.states.get(entity.entity_id)) is not None
         }
         silent = {*map(str, unavailable)}
         assert states == {(name, name in silent) for name in names - self._loggers}

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
@@ -184,6 +185,7 @@ async def test_permission_for_what_is_disabled(
             entity.entity_id,
             disabled_by=er.RegistryEntryDisabler.USER
             if entity.unique_id.startswith(str(BATTERY))
+            or entity.translation_key in FLOW_SENSORS
             else entity.disabled_by,
         )
     await added.pass_time(timedelta(minutes=6))
