@@ -51,6 +51,7 @@ class Life:
     async def is_added_with_one_plant(self) -> None:
         """One login; the plant and its devices are there at once."""
         await self._account.add()
+        self._entry_id = self._account.entry.entry_id
         self._sees(self._listed, logins=1)
 
     async def grows_to_three_plants(self) -> None:
@@ -197,7 +198,9 @@ class Life:
         }
         assert {_source(unique_id) for unique_id in entities} == names - self._loggers
         lost = self._entity_ids.keys() - entities.keys()
-        assert {_source(unique_id) for unique_id in lost} <= {*map(str, gone)}
+        assert {_source(unique_id) for unique_id in lost} - self._removed <= {
+            *map(str, gone)
+        }
         entity_ids = {key: entity.entity_id for key, entity in entities.items()}
         assert entity_ids == entity_ids | {
             key: entity_id
@@ -222,6 +225,12 @@ class Life:
         self._logins += logins
         assert len(self._simulator.calls_to("login")) == self._logins
         assert self._simulator.refusals == []
+
+    @property
+    def _removed(self) -> set[str]:
+        """Return the account, once it was deleted."""
+        entries = self._hass.config_entries.async_entries(DOMAIN)
+        return {self._entry_id} - {entry.entry_id for entry in entries}
 
     @property
     def _loggers(self) -> set[str]:
