@@ -1,5 +1,6 @@
 """Tests of what the user changes about an account: reconfiguration and options."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -365,3 +366,44 @@ async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> No
         "currency",
         "history",
     ]
+
+
+class TestGridMeters:
+    """Which of several meters is at the grid."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return two plants, one of them with two meters."""
+        first, second = homes.family().plants[0], homes.emma().plants[0]
+        meter = next(each for each in first.devices if each.type_id == 47)
+        first.devices.append(replace(meter, id=meter.id + 500, name="Meter-2"))
+        return Home([first, second])
+
+    async def test_choice(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> None:
+        """The meters of a plant with several are offered, and the choice is kept."""
+        result = await account.add()
+        codes = [plant.code for plant in simulator.home.plants]
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {"plants": codes}
+        )
+        await hass.async_block_till_done()
+        options = hass.config_entries.options
+        result = await options.async_init(account.entry.entry_id)
+        assert result["data_schema"] is not None
+        fields = {
+            marker.schema: selector
+            for marker, selector in result["data_schema"].schema.items()
+        }
+        offered = fields["grid_meters"].config["options"]
+        assert [each["label"] for each in offered] == [
+            "Lindenweg 12: Meter-1",
+            "Lindenweg 12: Meter-2",
+        ]
+        chosen = [offered[1]["value"]]
+        await options.async_configure(
+            result["flow_id"],
+            {"plants": codes, "currency": "EUR", "history": 0, "grid_meters": chosen},
+        )
+        assert account.entry.options["grid_meters"] == chosen
