@@ -15,6 +15,8 @@ import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.const import Platform
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -364,21 +366,31 @@ class History:
     async def _run(self) -> None:
         """Fill window after window, until there is nothing left or it has to wait."""
         try:
-            await async_complete(self._hass, self._lifts)
-            self._lifts = ()
-            while job := self._next():
-                if pause := await self._fill(job):
-                    self._resume = async_call_later(self._hass, pause.time, self._go_on)
-                    self._tell(pause.activity)
-                    return
-                await self._save()
-            if self._jobs:
-                LOGGER.info("The history is imported")
-                self._jobs = []
-                await self._save()
-            self._tell(Activity.IDLE)
+            pause = await self._advance()
+        except SQLAlchemyError as err:
+            LOGGER.warning("The database is out of order: %s", type(err).__name__)
+            pause = Pause(LONGEST_RETRY)
         finally:
             self._is_running = False
+        if pause is None:
+            self._tell(Activity.IDLE)
+            return
+        self._tell(pause.activity)
+        self._resume = async_call_later(self._hass, pause.time, self._go_on)
+
+    async def _advance(self) -> Pause | None:
+        await async_complete(self._hass, self._lifts)
+        self._lifts = ()
+        while self._jobs:
+            while job := self._next():
+                if pause := await self._fill(job):
+                    return pause
+                await self._save()
+            LOGGER.info("The history is imported")
+            # What is planned while this is kept goes on at once.
+            self._jobs = []
+            await self._save()
+        return None
 
     def _next(self) -> Job | None:
         """Return the most urgent job that is not done."""
