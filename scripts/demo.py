@@ -13,7 +13,7 @@ from time import monotonic
 from zoneinfo import ZoneInfo
 
 from scripts.dashboard import dashboard
-from scripts.energy import sources, statistic_ids, totals
+from scripts.energy import set_up, sources, statistic_ids, totals
 from scripts.home_assistant import (
     PASSWORD,
     ROOT,
@@ -88,15 +88,15 @@ async def add_account(
 
     The path of the first one is returned.
     """
-    await home_assistant.add_integration(
+    entry_id = await home_assistant.add_integration(
         host=host,
         username=SIMULATED_USERNAME,
         password=SIMULATED_PASSWORD,
         history=days,
     )
+    await set_up(home_assistant, entry_id)
     devices = await home_assistant.devices()
-    await home_assistant.command("energy/save_prefs", energy_sources=sources(devices))
-    return await home_assistant.create_dashboard(title, dashboard(title, devices))
+    return await home_assistant.create_dashboard(title, dashboard(devices))
 
 
 async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
@@ -107,7 +107,7 @@ async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
         for device in devices
         if "history_left" in device.entities
     ]
-    wanted = set(statistic_ids(sources(devices)))
+    wanted = statistic_ids(await sources(home_assistant))
     begin = datetime.now(UTC) - timedelta(days=days)
     end = begin + timedelta(days=1)
 
@@ -121,7 +121,7 @@ async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
 
 async def check_energy(home_assistant: HomeAssistant, home: Home) -> None:
     """Check what the Energy dashboard tells of yesterday."""
-    chosen = sources(await home_assistant.devices())
+    chosen = await sources(home_assistant)
     zone = ZoneInfo(SETTINGS["time_zone"])
     today = datetime.combine(datetime.now(zone), time(), tzinfo=zone)
     yesterday = today - timedelta(days=1)

@@ -1,76 +1,58 @@
-"""The Energy dashboard of the demo: where its energies come from, and what is true."""
+"""The Energy dashboard of the demo: what it is set up with, and what is true."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 import math
-import re
 from typing import Any, NamedTuple
 
-from scripts.home_assistant import Device
-from tests.simulator import Home
+from scripts.dashboard import plants
+from scripts.home_assistant import DOMAIN, HomeAssistant
+from tests.simulator import Energies, Home
 from tests.simulator.truth import energies
 
 type Source = dict[str, Any]
 
-# What each field of the Energy dashboard's sources is called in the simulator's truth.
-_TRUTHS = {
-    ("solar", "stat_energy_from"): "pv",
-    ("grid", "stat_energy_from"): "grid_import",
-    ("grid", "stat_energy_to"): "grid_export",
-    ("battery", "stat_energy_from"): "discharge",
-    ("battery", "stat_energy_to"): "charge",
+# The statistics of each kind of source, and what is true of them.
+TRUTHS: Mapping[tuple[str, str], tuple[str, Callable[[Energies], float]]] = {
+    ("solar", "stat_energy_from"): ("PV", lambda true: true.pv),
+    ("grid", "stat_energy_from"): ("import", lambda true: true.grid_import),
+    ("grid", "stat_energy_to"): ("export", lambda true: true.grid_export),
+    ("battery", "stat_energy_from"): ("discharge", lambda true: true.discharge),
+    ("battery", "stat_energy_to"): ("charge", lambda true: true.charge),
+    ("home", "stat_energy_to"): ("home", lambda true: true.load),
 }
 
 
-def sources(devices: Iterable[Device]) -> list[Source]:
-    """Return the sources of the Energy dashboard whose past is there at once.
+async def set_up(home_assistant: HomeAssistant, entry_id: str) -> None:
+    """Set the Energy dashboard up with what the integration suggests."""
+    for plant in plants(await home_assistant.devices()):
+        await home_assistant.command(
+            "call_service",
+            domain=DOMAIN,
+            service="suggest_energy_dashboard",
+            service_data={
+                "config_entry_id": entry_id,
+                "device_id": plant.id,
+                "apply": True,
+            },
+            return_response=True,
+        )
 
-    The energies of plants are made of their devices', and their past an hour later.
-    """
-    return [
-        source
-        for device in devices
-        if "day_power" not in device.entities
-        for source in _sources(device)
-    ]
+
+async def sources(home_assistant: HomeAssistant) -> list[Source]:
+    """Return what the Energy dashboard is set up with."""
+    preferences = await home_assistant.command("energy/get_prefs")
+    return list(preferences["energy_sources"])
 
 
-def statistic_ids(sources: Iterable[Source]) -> list[str]:
-    """Return the statistics that the sources name."""
-    return [
-        value
+def statistic_ids(sources: Iterable[Source]) -> set[str]:
+    """Return the statistics of energies that the sources name."""
+    return {
+        str(source[field])
         for source in sources
-        for field, value in source.items()
-        if field.startswith("stat_")
-    ]
-
-
-def _sources(device: Device) -> Iterator[Source]:
-    for key in _solar(device):
-        yield {"type": "solar", "stat_energy_from": device.entities[key]}
-    named = device.named
-    if "imported_energy" in named:
-        yield {
-            "type": "grid",
-            "stat_energy_from": named["imported_energy"],
-            "stat_energy_to": named["exported_energy"],
-            "cost_adjustment_day": 0.0,
-        }
-    for kind in ("", "day_"):
-        if f"{kind}charged_energy" in named:
-            yield {
-                "type": "battery",
-                "stat_energy_from": named[f"{kind}discharged_energy"],
-                "stat_energy_to": named[f"{kind}charged_energy"],
-            }
-            break
-
-
-def _solar(device: Device) -> list[str]:
-    """Return the keys that together count all that the panels have yielded."""
-    if "mppt_total_cap" in device.entities:
-        return ["mppt_total_cap"]
-    return sorted(key for key in device.entities if re.match(r"mppt_\d+_cap", key))
+        for kind, field in TRUTHS
+        if source["type"] == kind and source.get(field)
+    }
 
 
 class Total(NamedTuple):
@@ -91,10 +73,10 @@ def totals(
     """Return what was told of a time by the statistics of the sources."""
     balances = [energies(plant, start, end) for plant in home.plants]
     totals = []
-    for (kind, field), name in _TRUTHS.items():
+    for (kind, field), (name, truth) in TRUTHS.items():
         ids = [source[field] for source in sources if source["type"] == kind]
-        if ids:
-            true = math.fsum(getattr(balance, name) for balance in balances)
+        if ids := list(filter(None, ids)):
+            true = math.fsum(truth(balance) for balance in balances)
             totals.append(
                 Total(name, math.fsum(told.get(id_, 0.0) for id_ in ids), true)
             )

@@ -178,7 +178,7 @@ class TestSuggestion:
             },
             "solar": {
                 "type": "solar",
-                "stat_energy_from": suggest.entity(plant.code, "total_power"),
+                "stat_energy_from": suggest.entity(plant.code, "pv_energy"),
                 "stat_rate": suggest.entity(plant.code, "pv_power"),
                 "config_entry_solar_forecast": None,
             },
@@ -233,6 +233,18 @@ class TestSuggestion:
             disabled_by=er.RegistryEntryDisabler.USER,
         )
         assert field not in (await suggest.sources())[kind]
+
+    async def test_only_the_total_yield(
+        self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
+    ) -> None:
+        """Without the panels' energy, the plant's own counter does."""
+        [plant] = simulator.home.plants
+        er.async_get(hass).async_update_entity(
+            suggest.entity(plant.code, "pv_energy"),
+            disabled_by=er.RegistryEntryDisabler.USER,
+        )
+        solar = (await suggest.sources())["solar"]
+        assert solar["stat_energy_from"] == suggest.entity(plant.code, "total_power")
 
     async def test_a_source_without_its_energy(
         self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator

@@ -361,6 +361,26 @@ def test_pv_energy(name: str, start: datetime) -> None:
         assert gained == pytest.approx(true, rel=EXACT, abs=0.02)
 
 
+@pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
+@pytest.mark.parametrize("name", ["apartment", "storage at home", "old farm"])
+def test_pv_energy_without_a_battery_behind(name: str, start: datetime) -> None:
+    """What the inverters have yielded is what the panels have, but for the losses."""
+    watch = Watch(TOPOLOGIES[name](), start).run(start + COLLECTION)
+    # Every counter is rounded to 10 Wh.
+    rounding = 0.01 * len(watch.plant.devices)
+    for day in range(3):
+        midnight = start + day * DAY
+        before = watch.sums["pv"].value or 0.0
+        watch.run(midnight + DAY, 3 * COLLECTION)
+        watch.restart()
+        gained = (watch.sums["pv"].value or 0.0) - before
+        true = watch.true_energy(midnight)
+        # What a sleeping inverter takes is not yielded.
+        asleep = watch.plant.site.standby_w * 24 / 1000
+        yielded = true.pv - true.losses
+        assert yielded - rounding <= gained <= yielded + asleep + rounding
+
+
 def test_pv_energy_of_a_whole_inverter() -> None:
     """An inverter that counts its DC energy as a whole needs no trackers."""
     watch = Watch(_commercial_hybrid())

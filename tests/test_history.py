@@ -1,18 +1,19 @@
 """Tests of the import of history: no lost hour, and a past that is true."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from custom_components.smartpvms import recording
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.core import HomeAssistant
-from tests.simulator import Simulator, faults, homes
+from tests.simulator import Energies, Simulator, faults, homes
 from tests.simulator.cloud import Change
 from tests.simulator.counters import COLLECTION, Counter, counters_of
 from tests.simulator.plants import Home, Silence
@@ -260,6 +261,31 @@ async def test_importing_again_changes_nothing(past: Past) -> None:
     assert past.run.simulator.calls_to("getDevHistoryKpi") == []
 
 
+@pytest.mark.parametrize("days", [2])
+@pytest.mark.parametrize(
+    "error", [OperationalError("", {}, Exception()), ValueError("Unexpected")]
+)
+async def test_goes_on_after_an_error(
+    past: Past, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the database nor a mistake of ours ends the import for good."""
+    honest = recording.async_import_statistics
+    errors = [error]
+
+    def failing(*args: Any) -> None:
+        if errors:
+            raise errors.pop()
+        honest(*args)
+
+    monkeypatch.setattr(recording, "async_import_statistics", failing)
+    await past.until("2026-06-21 11:30", POLL)
+    assert errors == []
+    assert past.history_state == "waiting"
+    await past.until("2026-06-21 13:00:30", POLL)
+    assert past.history_state == "idle"
+    assert await past.problems(past.begin, past.run.at("2026-06-21 13:00")) == []
+
+
 @pytest.mark.parametrize("days", [30])
 async def test_thirty_days_and_a_night_off(past: Past) -> None:
     """A month before, two days live, a night off, live again: every hour is true."""
@@ -357,20 +383,63 @@ async def test_past_of_a_plant_with_a_battery(past: Past) -> None:
     assert min(hours) == full_hour(past.run.begin)
 
 
-async def test_past_of_energies(past: Past) -> None:
+ENERGIES: Final[dict[str, Callable[[Energies], float]]] = {
+    "home_energy": lambda true: true.load,
+    "charged_energy": lambda true: true.charge,
+    "discharged_energy": lambda true: true.discharge,
+}
+
+
+@pytest.mark.parametrize(
+    ("home", "start", "until", "passed", "pv", "lost"),
+    [
+        # Before an hour is over.
+        pytest.param(
+            homes.family(),
+            "2026-06-21 10:20:30+02:00",
+            "2026-06-21 10:58",
+            timedelta(minutes=1),
+            lambda true: true.pv,
+            0.0,
+            id="at once",
+        ),
+        pytest.param(
+            homes.family(),
+            "2026-06-21 10:20:30+02:00",
+            "2026-06-22 13:00:30",
+            QUARTER,
+            lambda true: true.pv,
+            0.0,
+            id="a day later",
+        ),
+        # Nothing has been charged on this day. Without a battery behind it, an inverter
+        # yields what its panels do, but for the losses. What a storage of 100 kW counts
+        # after its last reading of a day, nobody knows.
+        pytest.param(
+            homes.farm(),
+            "2026-06-21 00:20:30+02:00",
+            "2026-06-21 02:30:30",
+            POLL,
+            lambda true: true.pv - true.losses,
+            100 / 12,
+            id="at night",
+        ),
+    ],
+)
+async def test_past_of_energies(
+    past: Past,
+    until: str,
+    passed: timedelta,
+    pv: Callable[[Energies], float],
+    lost: float,
+) -> None:
     """What a home has used before is made of what was imported."""
     get_instance(past.hass).entity_filter = lambda entity_id: True
-    await past.until("2026-06-22 13:00:30", QUARTER)
+    await past.until(until, passed)
     [plant] = past.run.simulator.home.plants
     changes = await past.changes()
-    expected = {
-        "home_energy": "load",
-        "charged_energy": "charge",
-        "discharged_energy": "discharge",
-        "pv_energy": "pv",
-    }
     end = full_hour(past.run.now)
-    for key, true in expected.items():
+    for key, true in {**ENERGIES, "pv_energy": pv}.items():
         state = past.run.account.state(plant.code, key)
         assert state is not None
         hours = changes[state.entity_id]
@@ -379,8 +448,10 @@ async def test_past_of_energies(past: Past) -> None:
         while begin <= past.run.begin - timedelta(days=1):
             day = begin + timedelta(days=1)
             shown = sum(change for hour, change in hours.items() if begin <= hour < day)
-            truth = getattr(past.run.simulator.energy(plant.code, begin, day), true)
-            assert shown == pytest.approx(truth, rel=0.005), (key, begin)
+            truth = true(past.run.simulator.energy(plant.code, begin, day))
+            assert shown == pytest.approx(truth, rel=0.005, abs=lost), (key, begin)
             begin = day
-        truth = getattr(past.run.simulator.energy(plant.code, past.begin, end), true)
-        assert sum(hours.values()) == pytest.approx(truth, rel=0.005), key
+        truth = true(past.run.simulator.energy(plant.code, past.begin, end))
+        days = (end - past.begin) / timedelta(days=1)
+        shown = sum(hours.values())
+        assert shown == pytest.approx(truth, rel=0.005, abs=days * lost), key

@@ -53,15 +53,16 @@ def async_suggest(
 ) -> list[Source]:
     """Return the sources of energy that a plant has entities for.
 
-    The yield of the plant is what has come out on the AC side. What the panels have
-    yielded on the DC side would count the losses of the inverter as used at home.
+    The panels' energy is made of counters of the inverters, which have a past. The
+    yield of the plant has none where it includes others than these.
     """
     shown = _Sensors(hass)
     sources = [
         _grid(entry, plant, shown),
         {
             "type": "solar",
-            "stat_energy_from": shown.of(plant.code, "total_power"),
+            "stat_energy_from": shown.of(plant.code, "pv_energy")
+            or shown.of(plant.code, "total_power"),
             "stat_rate": shown.of(plant.code, "pv_power"),
             "config_entry_solar_forecast": None,
         },

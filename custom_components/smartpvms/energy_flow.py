@@ -724,16 +724,20 @@ def home_terms(
 
 
 def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
-    """Return what the panels' energy is made of where a battery hides it.
+    """Return what the panels' energy is made of.
 
-    Where the inverters count their DC energy, it is that. Otherwise it is what they
-    have yielded and what went into the battery, less what came out of it, which is
-    lower by the inverters' losses.
+    That is what the inverters have yielded, unless a battery behind them hides it. Then
+    it is their DC energy, where they count that. Otherwise it is what they have yielded
+    and what went into the battery, less what came out of it, which is lower by the
+    inverters' losses.
     """
     inverters = _of(units, *INVERTERS)
     batteries = _of(units, DeviceType.BATTERY)
-    if not inverters or not batteries:
+    if not inverters or _of(units, *_OPAQUE):
         return None
+    yields = [(device_id, "total_cap") for device_id in inverters]
+    if not batteries:
+        return _terms(counts, yields), {}
     gains: list[tuple[int, str]] = []
     for device_id in inverters:
         total = device_id, "mppt_total_cap"
@@ -746,7 +750,7 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
         gains += counted
     else:
         return _terms(counts, gains), {}
-    gains = [(device_id, "total_cap") for device_id in inverters]
+    gains = yields
     losses: list[tuple[int, str]] = []
     for device_id in batteries:
         gains.append(_stored(device_id, counts, charged=True))

@@ -370,6 +370,9 @@ class History:
         except SQLAlchemyError as err:
             LOGGER.warning("The database is out of order: %s", type(err).__name__)
             pause = Pause(LONGEST_RETRY)
+        except Exception:
+            LOGGER.exception("Unexpected error importing the history")
+            pause = Pause(LONGEST_RETRY)
         finally:
             self._is_running = False
         if pause is None:
@@ -474,10 +477,12 @@ class History:
         self._lifts = ()
 
     async def _fill_sums(self, job: Job) -> Pause | None:
-        """Fill what is made of the energies of the job's devices."""
-        early = job.end + timedelta(hours=1) + SETTLED - dt_util.utcnow()
-        if early > timedelta():
-            return Pause(early, Activity.RUNNING)
+        """Fill what is made of the energies of the job's devices.
+
+        What began later than these has to wait for a full hour.
+        """
+        now = due = dt_util.utcnow()
+        full = timedelta(hours=1) + SETTLED
         hours = frozenset(_hours(job.start, job.end))
         data = self._entry.runtime_data
         devices = data.inventory.data.devices
@@ -491,20 +496,22 @@ class History:
                 job.end,
             )
             if len(recorded) <= len(made.parts):
+                due = max(due, job.end + full)
                 continue
-            if any(each.goes_on for each in recorded.values()):
-                now = dt_util.utcnow()
-                over = _hour(now) + timedelta(hours=1) + SETTLED
-                return Pause(over - now, Activity.RUNNING)
             there = recorded[made.statistic_id].hours
             missing = hours if job.urgency is Urgency.GAP else hours - there
             filled = await self._hass.async_add_executor_job(
                 fill_sum, made, recorded, missing
             )
-            if filled is not None and filled.rows:
+            if filled is None:
+                going_on = any(each.goes_on for each in recorded.values())
+                due = max(due, (_hour(now) if going_on else job.end) + full)
+            elif filled.rows:
                 await self._write(
                     Filling(counters=[(recorded[made.statistic_id], filled)])
                 )
+        if due > now:
+            return Pause(due - now, Activity.RUNNING)
         job.sums = True
         return None
 

@@ -10,7 +10,6 @@ from homeassistant.core import HomeAssistant
 from .counters import Counter, Level, Period
 from .descriptions import ItemSensorDescription
 from .hours import (
-    HOUR,
     CounterSample,
     Filled,
     Known,
@@ -90,7 +89,8 @@ def fill_sum(
 ) -> Filled | None:
     """Return the missing hours of a sum that all of its parts have.
 
-    `None` as long as not even the hour after is recorded.
+    `None` as long as the hour after them, or what is there of it, is not recorded of
+    all.
     """
     whole = recorded[made.statistic_id]
     parts = [recorded[part] for part in made.gains + made.losses]
@@ -114,13 +114,13 @@ def fill_sum(
 
     points: list[Point] = []
     lost = 0.0
-    for hour in common:
-        lost += taken(hour)
-        sum_ = total(of_part[hour].sum for of_part in rows) - lost
+    for start in common:
+        lost += taken(start)
+        sum_ = total(of_part[start].sum for of_part in rows) - lost
         # What a balance lacks for a moment is there again later.
         sum_ = max([sum_, *(point.value for point in points[-1:])])
-        points.append(Point(hour + HOUR, sum_, None, 0.0))
-    last = next(point for point in points if point.at == after.end)
+        points.append(Point(rows[0][start].end, sum_, None, 0.0))
+    last = points[common.index(after.start)]
     # What was shown last is what the parts have come to.
     points = [
         replace(point, value=after.state + point.value - last.value) for point in points
@@ -129,13 +129,13 @@ def fill_sum(
         points = [
             replace(
                 point,
-                value=math.fsum(of_part[point.at - HOUR].state for of_part in gains),
-                start=gains[0][point.at - HOUR].reset,
+                value=math.fsum(of_part[start].state for of_part in gains),
+                start=gains[0][start].reset,
             )
-            for point in points
+            for point, start in zip(points, common, strict=True)
         ]
     elif made.period is Period.MONTH:
-        points = list(_by_month(points, after, made.zone))
+        points = list(_by_month(points, common, after, made.zone))
     # Where the first of these hours began.
     earlier = [
         max((row for row in of_part.values() if row.start < common[0]), key=_start).sum
@@ -159,13 +159,15 @@ def _start(row: Row) -> float:
     return row.start
 
 
-def _by_month(points: Sequence[Point], after: Row, zone: tzinfo) -> Iterator[Point]:
+def _by_month(
+    points: Sequence[Point], starts: Sequence[float], after: Row, zone: tzinfo
+) -> Iterator[Point]:
     """Return what was counted since the month began, or since the first hour of it."""
     begun: float | None = None
     base = 0.0
     last = points[0]
-    for point in points:
-        at = datetime.fromtimestamp(point.at - HOUR, UTC)
+    for point, hour in zip(points, starts, strict=True):
+        at = datetime.fromtimestamp(hour, UTC)
         start = (Period.MONTH.start(at, zone) or at).timestamp()
         if start != begun:
             base = 0.0 if start == after.reset else last.value

@@ -74,7 +74,11 @@ def _flows(
     for key, (gains, losses) in entry.runtime_data.real_time.flows.terms(code).items():
         whole = entities.get((code, key))
         # What has never counted anything needs no entity.
-        gains = {name: count for name, count in gains.items() if count and count.value}
+        gains = {
+            name: count
+            for name, count in gains.items()
+            if count and (count.value or count.start)
+        }
         parts = [by_unique_id.get(name) for name in (*gains, *losses)]
         taken = [
             entities.get((device.id, "active_power"))
