@@ -3,14 +3,12 @@
 from collections.abc import AsyncIterator
 from datetime import datetime
 import re
-from typing import Any
 from zoneinfo import ZoneInfo
 
 from playwright.async_api import Page
 import pytest
 import pytest_asyncio
 
-from scripts.dashboard import SECTIONS
 from scripts.demo import add_account
 from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
@@ -20,22 +18,21 @@ from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# In what the server reports the numbers that the dashboard shows; energies are kWh.
-REPORTED = {
-    ("Solar", "active_power"): "kW",
-    ("Solar", "mppt_power"): "kW",
-    ("Battery", "battery_soc"): "%",
-    ("Battery", "ch_discharge_power"): "W",
-    ("Grid", "active_power"): "W",
+# What the cards of the dashboard show of the plant and its devices, by their names.
+PLANT = {
+    "Yield": ("day_power", "kWh"),
+    "Consumption": ("day_use_energy", "kWh"),
+    "Export": ("day_on_grid_energy", "kWh"),
 }
-POWERS_OF_TEN = {"%": 0, "W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
-
+DEVICES = {
+    "Battery": (39, "battery_soc", "%"),
+    "Charged": (39, "charge_cap", "kWh"),
+    "Discharged": (39, "discharge_cap", "kWh"),
+    "Inverter temperature": (38, "temperature", "°C"),
+}
 # How the numbered states of a healthy home at noon read.
-STATES = {
-    "battery_status": {1: "Standby", 2: "Running"},
-    "inverter_state": {512: "Grid-connected"},
-    "real_health_state": {3: "Healthy"},
-}
+STATES = {"Health": "Healthy", "Inverter": "Grid-connected", "Meter": "Connected"}
+POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -58,16 +55,16 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
         yield home_assistant
 
 
-def assert_shows(text: str, value: float, unit: str) -> None:
+def assert_shows(text: str, value: float, unit: str, noise: float = 0.0) -> None:
     """Assert that a text has a value, rounded and in whatever unit."""
-    match = re.search(r"(-?[\d,]+(?:\.\d+)?)\s*([kM]?Wh?|%)", text)
+    match = re.search(r"(-?[\d,]+(?:\.\d+)?)\s*([kM]?Wh?|%|°C)", text)
     assert match, text
     number, shown_unit = match.groups()
-    factor = 10.0 ** (POWERS_OF_TEN[unit] - POWERS_OF_TEN[shown_unit])
+    scale = POWERS_OF_TEN.get(unit, 0) - POWERS_OF_TEN.get(shown_unit, 0)
     decimals = len(number.partition(".")[2])
     rounding = 0.501 * 10.0**-decimals
     assert float(number.replace(",", "")) == pytest.approx(
-        value * factor, abs=rounding
+        value * 10.0**scale, abs=rounding + noise
     ), text
 
 
@@ -77,38 +74,49 @@ async def test_dashboard(
     """The dashboard shows what the simulator holds."""
     await page.goto("/")
     await page.wait_for_url("**/family-home/now")
-    await page.get_by_text("Inverter state").first.wait_for()
+    await page.get_by_text("Inverter temperature").first.wait_for()
     # The graphs are drawn last.
     await page.wait_for_timeout(3000)
     await page.screenshot(path=SCREENSHOTS / "dashboard.png", full_page=True)
     assert_readable(await visible_texts(page))
 
-    true: dict[str, dict[str, Any]] = {}
-    for plant in simulator.home.plants:
-        true["Plant"] = simulator.plant_items(plant.code)
-        for device in plant.devices:
-            items = simulator.device_items(device.id)
-            true |= {
-                section.kind: items for section in SECTIONS if section.having in items
-            }
+    cards: dict[str, list[str]] = {}
+    for kind in ("hui-tile-card", "hui-gauge-card"):
+        for card in await page.locator(kind).all():
+            texts = await card.evaluate(VISIBLE_TEXT)
+            # A gauge has its name below.
+            name = texts[0 if kind == "hui-tile-card" else -1]
+            cards.setdefault(name, []).append(" ".join(texts))
 
-    cards = [
-        (section.kind, key)
-        for section in SECTIONS
-        for device in await home_assistant.devices()
-        if section.having in device.entities
-        for key in section.tiles
-        if key in device.entities
-    ]
-    assert {kind for kind, _ in cards} == {section.kind for section in SECTIONS}
-    shown = await page.locator("hui-gauge-card, hui-tile-card").all()
-    for (kind, key), card in zip(cards, shown, strict=True):
-        text = " ".join(await card.evaluate(VISIBLE_TEXT))
-        value = true[kind][key]
-        if key in STATES:
-            assert text.endswith(STATES[key][value]), (kind, key, text)
-        else:
-            assert_shows(text, value, REPORTED.get((kind, key), "kWh"))
+    [plant] = simulator.home.plants
+    # What is reported is what was collected at the last five minutes.
+    true = simulator.flows(plant.code, simulator.clock.now().replace(minute=0))
+    grid, stored = true.grid_import - true.grid_export, true.discharge - true.charge
+    assert_shows(cards["Home"][0], true.load, "W", noise=10)
+    assert_shows(cards["Grid"][0], grid, "W", noise=2)
+    # On the AC side, where the inverter has lost some.
+    assert_shows(cards["Sun"][0], true.pv, "W", noise=true.losses + 2)
+    assert_shows(cards["Battery"][0], stored, "W", noise=true.losses + 2)
+    items = simulator.plant_items(plant.code)
+    for name, (key, unit) in PLANT.items():
+        assert_shows(cards[name][0], items[key], unit)
+    of_type = {device.type_id: device.id for device in plant.devices}
+    for name, (type_id, key, unit) in DEVICES.items():
+        assert_shows(
+            cards[name][-1], simulator.device_items(of_type[type_id])[key], unit
+        )
+    assert {name: cards[name][0] for name in STATES} == {
+        name: f"{name} {state}" for name, state in STATES.items()
+    }
+
+
+async def test_energy_view(page: Page) -> None:
+    """The dashboard's other view is that of the energies."""
+    await page.goto("/family-home/energy")
+    await page.get_by_text("Solar production").first.wait_for()
+    await page.wait_for_timeout(3000)
+    await page.screenshot(path=SCREENSHOTS / "dashboard-energy.png", full_page=True)
+    assert_readable(await visible_texts(page))
 
 
 async def test_integration_page(page: Page, simulator: Simulator) -> None:

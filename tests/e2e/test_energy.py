@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
+from scripts.energy import sources
 from scripts.home_assistant import ROOT, HomeAssistant, free_port
 from tests.simulator import Energies, Simulator, homes
 
@@ -22,11 +23,12 @@ BERLIN = ZoneInfo("Europe/Berlin")
 
 # What the rows of the dashboard's table are in the simulator's truth.
 NAMES = {
+    "Home": "load",
     "Solar total": "pv",
     "Meter-1 Imported energy": "grid_import",
     "Meter-1 Exported energy": "grid_export",
-    "Battery-1 Charged energy": "charge",
-    "Battery-1 Discharged energy": "discharge",
+    "Lindenweg 12 Charged energy": "charge",
+    "Lindenweg 12 Discharged energy": "discharge",
 }
 
 # What the numbers of the dashboard are rounded to, some times.
@@ -56,13 +58,17 @@ async def shown(page: Page, period: str) -> dict[str, float]:
     await page.add_init_script(
         f"localStorage['energy-default-period-_energy_dashboard'] = '{period}'"
     )
-    await page.goto("/energy")
     table = "hui-energy-sources-table-card"
-    await page.locator(table).get_by_text("Solar total").wait_for()
-    # The graphs are drawn last.
-    await page.wait_for_timeout(3000)
-    await page.screenshot(path=SCREENSHOTS / f"energy-{period}.png", full_page=True)
-    assert_readable(await visible_texts(page))
+    # The summary has the totals only.
+    for view in ("overview", "electricity"):
+        await page.goto(f"/energy/{view}")
+        await page.locator(table).get_by_text("Solar total").wait_for()
+        # The graphs are drawn last.
+        await page.wait_for_timeout(3000)
+        await page.screenshot(
+            path=SCREENSHOTS / f"energy-{period}-{view}.png", full_page=True
+        )
+        assert_readable(await visible_texts(page))
     return {
         name: float(number[1].replace(",", ""))
         for name, text in pairwise(await visible_texts(page, table))
@@ -76,6 +82,14 @@ def assert_true(totals: dict[str, float], true: Energies, tolerance: float) -> N
         name: pytest.approx(getattr(true, key), rel=tolerance, abs=TOLERANCE)
         for name, key in NAMES.items()
     }
+
+
+async def test_suggestion_is_valid(home_assistant: HomeAssistant) -> None:
+    """Home Assistant has nothing against what the integration suggests."""
+    kinds = [source["type"] for source in await sources(home_assistant)]
+    assert sorted(kinds) == ["battery", "grid", "home", "solar"]
+    validation = await home_assistant.command("energy/validate")
+    assert validation["energy_sources"] == [[] for _ in kinds]
 
 
 async def test_yesterday(page: Page, simulator: Simulator) -> None:
