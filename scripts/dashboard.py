@@ -3,8 +3,7 @@
 from collections.abc import Collection, Iterable
 from typing import Any
 
-import yaml
-
+from homeassistant.util.yaml import parse_yaml
 from scripts.home_assistant import ROOT, Device
 
 DASHBOARDS = ROOT / "docs" / "dashboards"
@@ -23,7 +22,7 @@ def dashboard(devices: Collection[Device]) -> dict[str, Any]:
     text = (DASHBOARDS / f"{'fleet' if others else 'home'}.yaml").read_text()
     plant = first.entities["total_power"].split(".")[1].removesuffix("_total_yield")
     entity_ids = {each for device in devices for each in device.entities.values()}
-    config = yaml.safe_load(text.replace(DOCUMENTED_PLANT, plant))
+    config: Any = parse_yaml(text.replace(DOCUMENTED_PLANT, plant))
     for view in config["views"]:
         for section in view["sections"]:
             section["cards"] = _present(section["cards"], entity_ids)

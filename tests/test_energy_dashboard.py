@@ -287,6 +287,20 @@ class TestApply:
         assert await suggest(apply=True) == {**answer, "added": []}
         assert await suggest.preferences() == expected
 
+    async def test_home_of_the_plant(
+        self, suggest: Suggestions, simulator: Simulator
+    ) -> None:
+        """Where all is the plant's, the home is its home as well."""
+        [plant] = simulator.home.plants
+        solar = {
+            "type": "solar",
+            "stat_energy_from": suggest.entity(plant.code, "total_power"),
+            "config_entry_solar_forecast": None,
+        }
+        await suggest.configure(solar)
+        answer = await suggest(apply=True)
+        assert answer["added"] == ["grid", "battery", *_home(suggest, plant.code)]
+
     async def test_kinds_that_are_there(
         self, suggest: Suggestions, simulator: Simulator
     ) -> None:
@@ -309,7 +323,8 @@ class TestApply:
             },
         )
         answer = await suggest(apply=True)
-        assert set(answer["added"]) - {"home"} == {"solar"}
+        # With a meter of the user's, the home may be another one.
+        assert answer["added"] == ["solar"]
         added = [
             source
             for source in answer["energy_sources"]
@@ -360,7 +375,10 @@ class TestSeveralPlants:
         preferences = await suggest.preferences()
         assert preferences
         assert preferences["energy_sources"] == seen
-        assert len([each for each in seen if each["type"] == "solar"]) == 2
+        # Home Assistant takes one home, and it is not that of one of the plants.
+        kinds = [each["type"] for each in seen]
+        assert kinds.count("solar") == 2
+        assert "home" not in kinds
 
     async def test_which_plant(self, suggest: Suggestions) -> None:
         """An account with several plants has to be told which."""

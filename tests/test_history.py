@@ -12,6 +12,7 @@ from sqlalchemy.exc import OperationalError
 from custom_components.smartpvms import recording
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder.statistics import async_import_statistics
 from homeassistant.core import HomeAssistant
 from tests.simulator import Energies, Simulator, faults, homes
 from tests.simulator.cloud import Change
@@ -269,7 +270,7 @@ async def test_goes_on_after_an_error(
     past: Past, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither the database nor a mistake of ours ends the import for good."""
-    honest = recording.async_import_statistics
+    honest = async_import_statistics
     errors = [error]
 
     def failing(*args: Any) -> None:

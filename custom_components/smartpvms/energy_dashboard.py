@@ -67,12 +67,16 @@ def async_suggest(
             "config_entry_solar_forecast": None,
         },
         _battery(entry, plant, shown),
-        {
-            "type": "home",
-            "stat_energy_to": shown.of(plant.code, "home_energy"),
-            "stat_rate": shown.of(plant.code, "home_power"),
-        },
     ]
+    if len(entry.runtime_data.inventory.data.plants) == 1:
+        # Home Assistant takes one home, for all that is there.
+        sources.append(
+            {
+                "type": "home",
+                "stat_energy_to": shown.of(plant.code, "home_energy"),
+                "stat_rate": shown.of(plant.code, "home_power"),
+            }
+        )
     return [valid for source in sources if (valid := _validated(source)) is not None]
 
 
@@ -153,18 +157,17 @@ async def async_apply(
     """Add the sources of the kinds that the user has none of, and return them.
 
     Nobody can know that another source does not measure the same, so a kind that is
-    there gets a second source only if the first is of another plant.
+    there gets a second source only if the first is of another plant. What the home of
+    this plant uses is not what a home with other sources does.
     """
     manager = await async_get_manager(hass)
     preferences = manager.data or manager.default_preferences()
     present = cast("list[Source]", preferences["energy_sources"])
-    others = _statistics_of_other_plants(hass, entry, plant)
-    taken = {
-        source["type"]
-        for source in present
-        # Home Assistant takes one home.
-        if source["type"] == "home" or not _statistics(source) <= others
-    }
+    own = _entities_of(hass, entry, plant)
+    others = _entities(hass) - own
+    taken = {source["type"] for source in present if not _statistics(source) <= others}
+    if not all(_statistics(source) <= own for source in present):
+        taken.add("home")
     added = [source for source in suggested if source["type"] not in taken]
     if added:
         update = {**preferences, "energy_sources": [*present, *added]}
@@ -178,18 +181,28 @@ def _statistics(source: Mapping[str, Any]) -> set[str]:
     return {str(each) for each in energies or {source.get("stat_rate")}}
 
 
-def _statistics_of_other_plants(
+def _entities_of(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> set[str]:
+    """Return the entities of a plant and its devices."""
     names = {plant.code, *(str(device.id) for device in _devices(entry, plant))}
-    devices = dr.async_get(hass)
-    own = {
-        device.id
-        for device in dr.async_entries_for_config_entry(devices, entry.entry_id)
+    return {
+        registered.entity_id
+        for device in dr.async_entries_for_config_entry(
+            dr.async_get(hass), entry.entry_id
+        )
         if source_name(device) in names
+        for registered in er.async_entries_for_device(
+            er.async_get(hass), device.id, include_disabled_entities=True
+        )
+        if registered.platform == DOMAIN
     }
+
+
+def _entities(hass: HomeAssistant) -> set[str]:
+    """Return the entities of all plants."""
     return {
         registered.entity_id
         for registered in er.async_get(hass).entities.values()
-        if registered.platform == DOMAIN and registered.device_id not in own
+        if registered.platform == DOMAIN
     }
