@@ -1,18 +1,26 @@
 """Compares the statistics of imported and of live hours with what was true."""
 
 from bisect import bisect_right
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 import math
 from typing import Any
 
-from homeassistant.components.recorder import get_instance
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.components.recorder.statistics import (
     StatisticsRow,
     statistics_during_period,
 )
 from homeassistant.core import HomeAssistant
+from tests.simulator import Simulator
 from tests.simulator.counters import COLLECTION, Counter, Kind, counters_of
+from tests.simulator.plants import Home
 from tests.statistics import Run
+
+from .conftest import Account
 
 HOUR = timedelta(hours=1)
 
@@ -216,3 +224,33 @@ class Past:
         if not compared:
             problems.append("nothing was compared")
         return problems
+
+
+@pytest.fixture
+async def simulator(
+    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
+) -> AsyncIterator[Simulator]:
+    """Serve a home; its clock is the frozen one of the test."""
+    freezer.move_to(start)
+    simulator = Simulator(home)
+    async with simulator.serve():
+        yield simulator
+
+
+@pytest.fixture
+async def past(
+    simulator: Simulator,
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    account: Account,
+    freezer: FrozenDateTimeFactory,
+    days: int,
+) -> Past:
+    """Return a run that begins now, with a day of past or more."""
+    account.history = days
+    run = Run(hass, account, simulator, freezer)
+    past = Past(hass, run, full_hour(run.begin - timedelta(days=max(days, 1))))
+    past.learn_past(past.begin, full_hour(run.begin))
+    await run.start()
+    past.learn()
+    return past

@@ -1,30 +1,29 @@
 """Tests of the import of history: no lost hour, and a past that is true."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from freezegun.api import FrozenDateTimeFactory
 import pytest
 from sqlalchemy.exc import OperationalError
 
 from custom_components.smartpvms import recording
 from custom_components.smartpvms.const import DOMAIN
-from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.statistics import async_import_statistics
-from homeassistant.core import HomeAssistant
 from tests.simulator import Energies, Simulator, faults, homes
 from tests.simulator.cloud import Change
 from tests.simulator.counters import COLLECTION, Counter, counters_of
 from tests.simulator.plants import Home, Silence
 
-from . import statistics
-from .conftest import POLL, Account
+from . import history, statistics
+from .conftest import POLL
 from .history import HOUR, Past, full_hour
-from .statistics import Run
 
 recorder_config = statistics.recorder_config
+simulator = history.simulator
+past = history.past
 
 QUARTER = timedelta(minutes=15, seconds=2)
 INVERTER = 1000000035436842
@@ -43,36 +42,6 @@ def start() -> str:
 def days() -> int:
     """Return how much history is imported when the account is added."""
     return 7
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
-    freezer.move_to(start)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
-
-
-@pytest.fixture
-async def past(
-    simulator: Simulator,
-    recorder_mock: Recorder,
-    hass: HomeAssistant,
-    account: Account,
-    freezer: FrozenDateTimeFactory,
-    days: int,
-) -> Past:
-    """Return a run that begins now, with its past."""
-    account.history = days
-    run = Run(hass, account, simulator, freezer)
-    past = Past(hass, run, full_hour(run.begin - timedelta(days=days)))
-    past.learn_past(past.begin, full_hour(run.begin))
-    await run.start()
-    past.learn()
-    return past
 
 
 def renewed(counter: Counter, when: datetime) -> Change:

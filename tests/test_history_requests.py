@@ -7,7 +7,6 @@ import logging
 import threading
 from typing import Any, Final, override
 
-from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
@@ -20,12 +19,13 @@ from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
-from . import statistics
+from . import history, statistics
 from .conftest import POLL, Account
 from .history import HOUR, Past, full_hour
-from .statistics import Run
 
 quiet = statistics.recorder_config
+simulator = history.simulator
+past = history.past
 
 INTERFACE: Final = "getDevHistoryKpi"
 # As soon as the next call may be made.
@@ -55,36 +55,6 @@ def start() -> str:
 def days() -> int:
     """Return how much history is imported when the account is added."""
     return 0
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
-    freezer.move_to(start)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
-
-
-@pytest.fixture
-async def past(
-    simulator: Simulator,
-    recorder_mock: Recorder,
-    hass: HomeAssistant,
-    account: Account,
-    freezer: FrozenDateTimeFactory,
-    days: int,
-) -> Past:
-    """Return a run that begins now, with a day of past or more."""
-    account.history = days
-    run = Run(hass, account, simulator, freezer)
-    past = Past(hass, run, full_hour(run.begin - max(days, 1) * DAY))
-    past.learn_past(past.begin, full_hour(run.begin))
-    await run.start()
-    past.learn()
-    return past
 
 
 @pytest.fixture
@@ -700,6 +670,19 @@ class TestLife:
         await past.run.account.kill()
         await until_idle(past)
         starts = [start for _, start, _ in asked(simulator)]
+        assert min(starts) == past.run.at("2026-06-10 12:00")
+
+    async def test_request_survives_a_reload(
+        self, past: Past, hass: HomeAssistant
+    ) -> None:
+        """Not even within the same second."""
+        await until_idle(past)
+        past.run.simulator.calls.clear()
+        account = past.run.account
+        await request(hass, account, start="2026-06-10 12:00")
+        await hass.config_entries.async_reload(account.entry.entry_id)
+        await until_idle(past)
+        starts = [start for _, start, _ in asked(past.run.simulator)]
         assert min(starts) == past.run.at("2026-06-10 12:00")
 
     @pytest.mark.parametrize("days", [0])

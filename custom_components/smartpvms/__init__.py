@@ -164,6 +164,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     data = entry.runtime_data
     data.real_time.next_pass = None
     await data.store.async_save(data.as_dict())
+    await data.history.async_save()
     return unloaded
 
 

@@ -15,7 +15,7 @@ from homeassistant.config_entries import (
     OptionsFlow,
     OptionsFlowWithReload,
 )
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.const import CONF_CURRENCY, CONF_HOST, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import callback
 from homeassistant.generated.currencies import ACTIVE_CURRENCIES
 from homeassistant.helpers import device_registry as dr
@@ -35,14 +35,7 @@ from homeassistant.helpers.selector import (
 )
 
 from . import KNOWN_ACCOUNTS, KnownAccount
-from .const import (
-    CONF_CURRENCY,
-    CONF_GRID_METERS,
-    CONF_HISTORY,
-    CONF_PLANTS,
-    DOMAIN,
-    LOGGER,
-)
+from .const import CONF_GRID_METERS, CONF_HISTORY, CONF_PLANTS, DOMAIN, LOGGER
 from .coordinator import SmartPvmsConfigEntry
 from .energy_flow import GRID_POINTS
 from .errors import explain

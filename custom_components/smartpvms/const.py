@@ -6,7 +6,6 @@ from typing import Final
 DOMAIN: Final = "smartpvms"
 LOGGER: Final = logging.getLogger(__package__)
 
-CONF_CURRENCY: Final = "currency"
 CONF_GRID_METERS: Final = "grid_meters"
 CONF_HISTORY: Final = "history"
 CONF_PLANTS: Final = "plants"

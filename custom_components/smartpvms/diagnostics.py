@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import __version__ as home_assistant_version
+from homeassistant.const import CONF_CURRENCY, __version__ as home_assistant_version
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
@@ -21,7 +21,7 @@ from homeassistant.loader import async_get_loaded_integration
 from homeassistant.util import dt as dt_util
 
 from . import KNOWN_ACCOUNTS
-from .const import CONF_CURRENCY, CONF_PLANTS, DOMAIN
+from .const import CONF_PLANTS, DOMAIN
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry, source_name
 from .counters import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented

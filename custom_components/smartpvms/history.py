@@ -388,11 +388,11 @@ class History:
             while job := self._next():
                 if pause := await self._fill(job):
                     return pause
-                await self._save()
+                await self.async_save()
             LOGGER.info("The history is imported")
             # What is planned while this is kept goes on at once.
             self._jobs = []
-            await self._save()
+            await self.async_save()
         return None
 
     def _next(self) -> Job | None:
@@ -471,7 +471,7 @@ class History:
         self._lifts = filling.lifts
         if self._lifts:
             # Home Assistant may end between the import and what has to follow.
-            await self._save()
+            await self.async_save()
         async_import(self._hass, filling.counters, filling.measurements, self._lifts)
         await async_settle(self._hass, patience=None)
         self._lifts = ()
@@ -618,7 +618,8 @@ class History:
         for listener in self._listeners:
             listener()
 
-    async def _save(self) -> None:
+    async def async_save(self) -> None:
+        """Keep what has to survive a restart."""
         await self._store.async_save(self._state())
 
     @callback

@@ -9,12 +9,18 @@ from homeassistant.components.sensor import (
     SensorEntity,
     SensorEntityDescription,
 )
-from homeassistant.const import EntityCategory, Platform, UnitOfRatio, UnitOfTime
+from homeassistant.const import (
+    CONF_CURRENCY,
+    EntityCategory,
+    Platform,
+    UnitOfRatio,
+    UnitOfTime,
+)
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import CONF_CURRENCY, DOMAIN, LOGGER
+from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
 from .counters import Period
 from .descriptions import (

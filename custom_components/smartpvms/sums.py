@@ -8,6 +8,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 
 from .counters import Period
+from .energy_flow import INVERTERS
 from .northbound import Device, DeviceType
 from .past import Sum
 from .snapshot import SourceId, zone_of
@@ -15,7 +16,6 @@ from .snapshot import SourceId, zone_of
 if TYPE_CHECKING:
     from .coordinator import SmartPvmsConfigEntry
 
-_INVERTERS: Final = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
 _STORAGES: Final = (DeviceType.BATTERY, DeviceType.ESS, DeviceType.BATTERY_RACK)
 # How far the yields of a plant and of its inverters differ by rounding, in kWh.
 _ROUNDING: Final = 0.05
@@ -54,7 +54,7 @@ def sums_of(
             parts = [
                 entities.get((device.id, part))
                 for device in devices
-                if device.type_id in _INVERTERS
+                if device.type_id in INVERTERS
             ]
             if (whole := entities.get((code, key))) and None not in parts:
                 zone = zone_of(inventory.plants[code])
@@ -84,7 +84,7 @@ def _flows(
             entities.get((device.id, "active_power"))
             for device in inventory.devices.values()
             if device.plant_code == code
-            and device.type_id in _INVERTERS
+            and device.type_id in INVERTERS
             and key == "home_energy"
         ]
         if whole is not None and None not in (*parts, *taken):
@@ -108,7 +108,7 @@ def _is_exact(
     had others before.
     """
     real_time = entry.runtime_data.real_time
-    inverters = [device for device in devices if device.type_id in _INVERTERS]
+    inverters = [device for device in devices if device.type_id in INVERTERS]
     if not inverters or any(device.type_id in _STORAGES for device in devices):
         return False
 
