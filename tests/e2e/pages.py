@@ -87,14 +87,17 @@ def assert_readable(texts: list[str]) -> None:
     assert [text for text in texts if RAW.search(text)] == []
 
 
-async def look(page: Page, name: str, known: tuple[str, ...] = ()) -> list[str]:
-    """Return the texts of a page that has settled, after a look at it.
+async def look(
+    page: Page, name: str, known: tuple[str, ...] = (), part: str | None = None
+) -> list[str]:
+    """Return the texts of a page that has settled, after a look at it or at a part.
 
     `known` texts are Home Assistant's own, and may be unreadable.
     """
     texts: list[str] = []
     while texts != (texts := await visible_texts(page)):
         await page.wait_for_timeout(300)
-    await page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+    seen = page if part is None else page.locator(part)
+    await seen.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
     assert_readable([text for text in texts if text not in known])
     return texts

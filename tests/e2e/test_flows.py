@@ -134,6 +134,9 @@ async def test_add_account(
     """A wrong password costs nothing that was typed; the plants can be chosen."""
     await page.goto(f"/config/integrations/dashboard/add?domain={DOMAIN}")
     await page.get_by_role("button", name="OK").click()
+    await page.get_by_role("button", name="Host").wait_for()
+    await page.mouse.move(0, 0)
+    await look(page, "add-form", part="dialog[open]")
     await page.get_by_role("button", name="Host").click()
     await page.get_by_placeholder("Add custom item").fill(simulator.url)
     await page.get_by_role("option", name="Add custom item").click()
