@@ -11,6 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.errors import PERMISSIONS
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
 from homeassistant.components.recorder import Recorder
 from homeassistant.const import STATE_ON
@@ -219,12 +220,9 @@ def test_permissions() -> None:
     """The permissions that repairs name are those that are asked for."""
     section = HEADINGS["README.md"]["A Northbound account"]
     needed = " ".join(section.replace("\n>", " ").split()).lower()
-    for permission in (
-        *("plant list", "device list"),
-        *("real-time plant data", "real-time device data"),
-        "historical device data",
-    ):
-        assert permission in needed
+    for permission in PERMISSIONS.values():
+        title = ENGLISH["issues"][f"no_permission_{permission}"]["title"]
+        assert title.rpartition(": ")[2] in needed
 
 
 @pytest.fixture

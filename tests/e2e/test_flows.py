@@ -249,10 +249,12 @@ async def test_repair(
     await page.goto("/config/repairs")
     await page.get_by_text("There are currently no repairs").wait_for()
     simulator.withdraw_permission("getDevList")
-    with pytest.raises(HomeAssistantError, match="has no permission for getDevList"):
+    with pytest.raises(HomeAssistantError, match="has no permission for “device list”"):
         await _refresh(home_assistant)
-    await page.get_by_text("A permission of 2 plants is missing").click()
-    await page.get_by_text("to tick Device list for the account").wait_for()
+    await page.get_by_text(
+        f"A permission of {USERNAME} is missing: device list"
+    ).click()
+    await page.get_by_text("to tick device list for the account").wait_for()
     await look(page, "repair")
     await page.get_by_role("button", name="Close").click()
     simulator.grant_permission("getDevList")
