@@ -36,6 +36,23 @@ element => {
 }
 """
 
+# What ends in three dots because its place is too small.
+CUT_TEXT = """
+() => {
+    const cut = [];
+    const visit = element => {
+        if (
+            element.scrollWidth > element.clientWidth + 1
+            && getComputedStyle(element).textOverflow === "ellipsis"
+            && element.checkVisibility()
+        ) cut.push(element.textContent.trim());
+        [...(element.shadowRoot?.children ?? []), ...element.children].forEach(visit);
+    };
+    visit(document.body);
+    return cut;
+}
+"""
+
 # What is no text for people: no value, keys of translations, and names in programs.
 RAW = re.compile(
     rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\bui\.\w|\w*[a-z]_[a-z]\w*"
@@ -100,4 +117,10 @@ async def look(
     seen = page if part is None else page.locator(part)
     await seen.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
     assert_readable([text for text in texts if text not in known])
+    return texts
+
+
+async def cut_texts(page: Page) -> list[str]:
+    """Return the texts of which a part cannot be seen."""
+    texts: list[str] = await page.evaluate(CUT_TEXT)
     return texts
