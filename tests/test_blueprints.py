@@ -41,19 +41,19 @@ from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 from tests.simulator import Device, Simulator, faults, homes
 from tests.simulator.plants import Plant
 
+from .component import ROOT, read_json
 from .conftest import NOON, Account
 from .timeline import pass_time
 
-ROOT: Final = Path(__file__).parent.parent
 FOLDER: Final = ROOT / "blueprints" / "automation" / DOMAIN
 FILES: Final = sorted(FOLDER.glob("*.yaml"))
 TEXTS: Final = {file: file.read_text() for file in FILES}
 DOCS: Final = (ROOT / "docs" / "automations.md").read_text()
-REPOSITORY: Final = "https://github.com/ha-smartpvms/ha-smartpvms/blob/main"
+REPOSITORY: Final = f"{read_json('manifest.json')['documentation']}/blob/main"
 EXAMPLES: Final = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 
-# Where Home Assistant puts what it imports from the repository.
-IMPORTED: Final = "ha-smartpvms"
+# Where Home Assistant puts what it imports: in a folder of the repository's owner.
+IMPORTED: Final = REPOSITORY.split("/")[3]
 
 PHONE: Final = [
     {

@@ -58,8 +58,8 @@ ERRORS: Final = pytest.mark.parametrize(
         (
             faults.FailCode(401),
             "stations",
-            {"base": "no_permission"},
-            {"interface": "stations"},
+            {"base": "no_permission_plant_list"},
+            {},
         ),
         (
             faults.Rewrite(lambda answer: answer | {"data": {"list": []}}),

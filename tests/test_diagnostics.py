@@ -178,7 +178,7 @@ async def test_error_of_the_inventory(
     """Why the last list could not be read."""
     simulator.withdraw_permission("getDevList")
     await added.entry.runtime_data.inventory.async_refresh()
-    assert (await download())["inventory"]["error"] == "no_permission"
+    assert (await download())["inventory"]["error"] == "no_permission_device_list"
 
 
 @pytest.mark.parametrize(

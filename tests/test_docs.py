@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 import json
+from pathlib import Path
 import re
 from typing import Any, Final
 
@@ -10,6 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.errors import PERMISSIONS
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
 from homeassistant.components.recorder import Recorder
 from homeassistant.const import STATE_ON
@@ -21,22 +23,30 @@ from scripts import tables
 from .component import ENGLISH, ROOT
 from .conftest import Account
 
-README: Final = (ROOT / "README.md").read_text()
+# Pages by their path, as people read them.
+PAGES: Final = {
+    page.relative_to(ROOT).as_posix(): page.read_text()
+    for page in (
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+        *sorted((ROOT / "docs").glob("*.md")),
+    )
+}
+README: Final = PAGES["README.md"]
 
 # Where the rules of the quality scale are met.
 SECTIONS: Final = {
-    "docs-actions": "Actions",
-    "docs-configuration-parameters": "Changes later",
-    "docs-data-update": "How values are refreshed",
-    "docs-examples": "Examples",
-    "docs-installation-instructions": "Installation",
-    "docs-installation-parameters": "Set-up",
-    "docs-known-limitations": "Known limitations",
-    "docs-removal-instructions": "Removal",
-    "docs-supported-devices": "What you get",
-    "docs-supported-functions": "What you get",
-    "docs-troubleshooting": "Troubleshooting",
-    "docs-use-cases": "What it is good for",
+    "docs-actions": ("docs/actions.md", "Actions"),
+    "docs-configuration-parameters": ("README.md", "Changes later"),
+    "docs-data-update": ("README.md", "How values are refreshed"),
+    "docs-examples": ("docs/examples.md", "Automations without a blueprint"),
+    "docs-installation-instructions": ("README.md", "Installation"),
+    "docs-installation-parameters": ("README.md", "Set-up"),
+    "docs-known-limitations": ("README.md", "Known limitations"),
+    "docs-removal-instructions": ("README.md", "Removal"),
+    "docs-supported-devices": ("README.md", "What you get"),
+    "docs-supported-functions": ("README.md", "What you get"),
+    "docs-troubleshooting": ("README.md", "Troubleshooting"),
+    "docs-use-cases": ("README.md", "What it is good for"),
 }
 
 
@@ -45,29 +55,29 @@ RULES: Final = load_yaml_dict(
 )["rules"]
 
 
-def _sections() -> dict[str, str]:
+def _sections(page: str) -> dict[str, str]:
     """Return the text of every section, with its subsections, by heading."""
     # A comment of an example is no heading.
-    prose = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     assert prose.count("```") == 0
     headings = [
         (len(match[1]), match[2], match.start())
-        for match in re.finditer(r"^(#+) (.+)$", README, re.MULTILINE)
+        for match in re.finditer(r"^(#+) (.+)$", page, re.MULTILINE)
         if match[0] in prose
     ]
     return {
-        heading: README[start:end]
+        heading: page[start:end]
         for index, (level, heading, start) in enumerate(headings)
         for end in [
             next(
                 (at for other, _, at in headings[index + 1 :] if other <= level),
-                len(README),
+                len(page),
             )
         ]
     }
 
 
-HEADINGS: Final = _sections()
+HEADINGS: Final = {path: _sections(page) for path, page in PAGES.items()}
 
 
 def _anchor(heading: str) -> str:
@@ -84,14 +94,13 @@ def _rows(text: str) -> dict[str, list[str]]:
     return {first: cells for first, *cells in rows}
 
 
-def _examples() -> Iterator[Any]:
-    for block in re.findall(r"^```yaml\n(.*?)^```$", README, re.MULTILINE | re.DOTALL):
+def _examples(page: str) -> Iterator[Any]:
+    for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL):
         yield parse_yaml(block)
 
 
-EXAMPLES: Final = list(_examples())
-AUTOMATIONS: Final = [each for each in EXAMPLES if "triggers" in each]
-CALLS: Final = [each for each in EXAMPLES if "action" in each]
+AUTOMATIONS: Final = list(_examples(PAGES["docs/examples.md"]))
+CALLS: Final = list(_examples(PAGES["docs/actions.md"]))
 
 
 def test_tables() -> None:
@@ -100,10 +109,10 @@ def test_tables() -> None:
     assert (ROOT / "docs" / "entities.md").read_text() == tables.entities()
 
 
-@pytest.mark.parametrize("heading", sorted(set(SECTIONS.values())))
-def test_sections(heading: str) -> None:
+@pytest.mark.parametrize(("page", "heading"), sorted(set(SECTIONS.values())))
+def test_sections(page: str, heading: str) -> None:
     """Every rule on documentation is met by a section that has something to say."""
-    assert len(HEADINGS[heading].split()) > 40
+    assert len(HEADINGS[page][heading].split()) > 40
 
 
 def test_every_docs_rule_has_a_section() -> None:
@@ -117,26 +126,63 @@ def test_every_docs_rule_has_a_section() -> None:
     assert "https://solar.huawei.com" in introduction
 
 
-def test_links() -> None:
-    """Links within the repository lead somewhere."""
-    anchors = {_anchor(heading) for heading in HEADINGS}
-    # Where repairs lead.
-    assert "troubleshooting" in anchors
-    targets = re.findall(r"\]\((?!https?:)([^)]+)\)", README)
-    assert targets
-    for target in targets:
-        path, _, anchor = target.partition("#")
-        assert (ROOT / path).exists()
-        assert path or anchor in anchors
+def _links(page: str) -> list[str]:
+    """Return where links and images of a page lead, but for examples of code."""
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    return re.findall(r"\]\(([^)\s]+)\)", prose)
+
+
+def _anchors(page: str) -> set[str]:
+    """Return what can be linked to, as GitHub names it: doubles have no own name."""
+    anchors = [_anchor(heading) for heading in _sections(page)]
+    assert len(anchors) == len(set(anchors))
+    return set(anchors)
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_links(path: str) -> None:
+    """Links within the repository lead somewhere, and images are images."""
+    folder = (ROOT / path).parent
+    for link in _links(PAGES[path]):
+        if link.startswith("https://"):
+            continue
+        target, _, anchor = link.partition("#")
+        file = (folder / target).resolve() if target else ROOT / path
+        assert file.is_relative_to(ROOT), link
+        assert file.exists(), link
+        assert not anchor or anchor in _anchors(file.read_text()), link
+
+
+@pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("docs/")])
+def test_no_page_is_lost(path: str) -> None:
+    """Every page of docs can be reached from README."""
+    assert path in [link.partition("#")[0] for link in _links(README)]
+
+
+@pytest.mark.parametrize(
+    "path", [image.name for image in (ROOT / "docs" / "images").iterdir()]
+)
+def test_images(path: str) -> None:
+    """Every picture is shown, and small enough to be kept in a repository."""
+    shown = {Path(link).name for page in PAGES.values() for link in _links(page)}
+    assert path in shown
+    assert (ROOT / "docs" / "images" / path).stat().st_size < 200_000
+
+
+def test_repairs_lead_to_troubleshooting() -> None:
+    """What repairs name as the place to learn more is there."""
+    source = (ROOT / "custom_components" / DOMAIN / "repairs.py").read_text()
+    [anchor] = re.findall(r"\{documentation\}#([\w-]+)", source)
+    assert anchor in _anchors(README)
 
 
 def test_fields() -> None:
     """Every field of the set-up and every option is explained."""
     steps = ENGLISH["config"]["step"]
-    explained = _rows(HEADINGS["Set-up"])
+    explained = _rows(HEADINGS["README.md"]["Set-up"])
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
         assert explained[label]
-    options = _rows(HEADINGS["Changes later"])
+    options = _rows(HEADINGS["README.md"]["Changes later"])
     for label in ENGLISH["options"]["step"]["init"]["data"].values():
         assert options[label]
 
@@ -144,7 +190,9 @@ def test_fields() -> None:
 def test_actions() -> None:
     """Every action is explained, with all its parameters."""
     for action, texts in ENGLISH["services"].items():
-        section = HEADINGS[f"`{DOMAIN}.{action}`"]
+        heading = f"`{DOMAIN}.{action}`"
+        assert heading in HEADINGS["README.md"]
+        section = HEADINGS["docs/actions.md"][heading]
         for field in texts["fields"]:
             assert _rows(section)[field]
     assert {call["action"] for call in CALLS} == {
@@ -156,7 +204,7 @@ def test_fail_codes() -> None:
     """Every failCode that means something to the client is explained."""
     explained = {
         int(code)
-        for codes in _rows(HEADINGS["Troubleshooting"])
+        for codes in _rows(HEADINGS["README.md"]["Troubleshooting"])
         for code in re.findall(r"\b\d{3,5}\b", codes)
     }
     known = {
@@ -170,13 +218,11 @@ def test_fail_codes() -> None:
 
 def test_permissions() -> None:
     """The permissions that repairs name are those that are asked for."""
-    needed = " ".join(HEADINGS["What you need"].split()).lower()
-    for permission in (
-        *("plant list", "device list"),
-        *("real-time plant data", "real-time device data"),
-        "historical device data",
-    ):
-        assert permission in needed
+    section = HEADINGS["README.md"]["A Northbound account"]
+    needed = " ".join(section.replace("\n>", " ").split()).lower()
+    for permission in PERMISSIONS.values():
+        title = ENGLISH["issues"][f"no_permission_{permission}"]["title"]
+        assert title.rpartition(": ")[2] in needed
 
 
 @pytest.fixture
@@ -197,7 +243,7 @@ async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
     """The examples are automations that Home Assistant takes, of entities it has."""
     assert len(automations) == len(AUTOMATIONS) >= 3
     assert {state.state for state in automations} == {STATE_ON}
-    named = set(re.findall(r"\b(?:binary_)?sensor\.\w+", README))
+    named = set(re.findall(r"\b(?:binary_)?sensor\.\w+", PAGES["docs/examples.md"]))
     assert named
     assert named <= set(hass.states.async_entity_ids())
 
@@ -267,4 +313,4 @@ async def test_calls(
     answer = await hass.services.async_call(
         domain, action, data, blocking=True, return_response=True
     )
-    assert answer in _answers(HEADINGS[f"`{call['action']}`"])
+    assert answer in _answers(HEADINGS["docs/actions.md"][f"`{call['action']}`"])

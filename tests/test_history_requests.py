@@ -588,12 +588,7 @@ class TestRun:
             for issue in ir.async_get(hass).issues.values()
             if issue.domain == DOMAIN
         ]
-        assert issue.translation_key == "no_permission"
-        assert issue.translation_placeholders == {
-            "account": "Lindenweg 12",
-            "interface": INTERFACE,
-            "permission": "Historical device data",
-        }
+        assert issue.translation_key == "no_permission_device_history"
         await past.poll(POLL)
         assert past.run.account.value(INVERTER, "run_state") == "on"
         simulator.grant_permission(INTERFACE)

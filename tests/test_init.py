@@ -69,7 +69,7 @@ async def test_unload_and_set_up_again(
         (faults.FailCode(20200), "server_busy"),
         (faults.FailCode(407), "rate_limited"),
         (faults.FailCode(305), "session_taken"),
-        (faults.FailCode(401), "no_permission"),
+        (faults.FailCode(401), "no_permission_device_list"),
         (faults.FailCode(20009), "request_rejected"),
         (faults.HtmlPage(), "not_northbound"),
         (faults.DropConnection(), "cannot_connect"),

@@ -109,8 +109,7 @@ async def test_refresh_that_fails(
     simulator.withdraw_permission("getDevList")
     with pytest.raises(HomeAssistantError) as caught:
         await _refresh(hass, added)
-    assert caught.value.translation_key == "no_permission"
-    assert caught.value.translation_placeholders == {"interface": "getDevList"}
+    assert caught.value.translation_key == "no_permission_device_list"
 
 
 async def test_refresh_that_fails_unexpectedly(

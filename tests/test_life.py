@@ -93,10 +93,12 @@ class Life:
         """A repair says what to tick, and goes as soon as it is ticked."""
         self._simulator.withdraw_permission("getDevRealKpi")
         await self._account.pass_time(A_PASS)
-        self._sees(self._listed, repairs={"no_permission"})
+        self._sees(self._listed, repairs={"no_permission_device_data"})
         await self._account.pass_time(TOO_OLD)
         devices = {name for name in self._listed if isinstance(name, int)}
-        self._sees(self._listed, unavailable=devices, repairs={"no_permission"})
+        self._sees(
+            self._listed, unavailable=devices, repairs={"no_permission_device_data"}
+        )
         self._simulator.grant_permission("getDevRealKpi")
         await self._account.pass_time(A_PASS)
         self._sees(self._listed)

@@ -87,6 +87,28 @@ def test_addresses() -> None:
     assert issues == f"{documentation}/issues"
 
 
+def test_organization() -> None:
+    """The organization is the same wherever it is named."""
+    owner = MANIFEST["documentation"].split("/")[3]
+    assert MANIFEST["codeowners"] == [f"@{owner}"]
+    pages = [
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+        *(ROOT / "docs").glob("*.md"),
+        *(ROOT / "blueprints").rglob("*.yaml"),
+    ]
+    named = [
+        name
+        for page in pages
+        for name in re.findall(
+            r"(?:github\.com(?:/|%2F)|owner=|path: (?=[\w-]+/))([\w-]+)",
+            page.read_text(),
+        )
+    ]
+    # At least an address for each blueprint, in its file and in two pages.
+    assert len(named) > 3 * 5
+    assert set(named) == {owner}
+
+
 def test_version() -> None:
     """The version is in the manifest alone, and the changelog tells of it."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

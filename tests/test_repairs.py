@@ -55,7 +55,7 @@ async def test_another_client(
         assert _issues(hass) == {}, taken
         simulator.take_session()
         await added.pass_time(timedelta(minutes=6))
-    assert _issues(hass) == {"session_taken": {"account": "Lindenweg 12"}}
+    assert _issues(hass) == {"session_taken": {"account": simulator.account.user_name}}
     await added.pass_time(timedelta(hours=1))
     assert _issues(hass) == {}
 
@@ -63,9 +63,9 @@ async def test_another_client(
 @pytest.mark.parametrize(
     ("interface", "permission"),
     [
-        ("getDevList", "Device list"),
-        ("getStationRealKpi", "Real-time plant data"),
-        ("getDevRealKpi", "Real-time device data"),
+        ("getDevList", "device_list"),
+        ("getStationRealKpi", "plant_data"),
+        ("getDevRealKpi", "device_data"),
     ],
 )
 async def test_missing_permission(
@@ -75,15 +75,11 @@ async def test_missing_permission(
     interface: str,
     permission: str,
 ) -> None:
-    """T#144, T#272: it says what has to be ticked in the portal."""
+    """T#144, T#272: it names what has to be ticked in the portal."""
     simulator.withdraw_permission(interface)
     await added.pass_time(timedelta(days=1, minutes=1))
     assert _issues(hass) == {
-        "no_permission": {
-            "account": "Lindenweg 12",
-            "interface": interface,
-            "permission": permission,
-        }
+        f"no_permission_{permission}": {"account": simulator.account.user_name}
     }
     simulator.grant_permission(interface)
     await added.pass_time(timedelta(minutes=16))
@@ -97,7 +93,7 @@ async def test_permission_that_is_missing_for_long(
     simulator.withdraw_permission("getDevList")
     simulator.calls.clear()
     await added.pass_time(timedelta(days=2, hours=1))
-    assert "no_permission" in _issues(hass)
+    assert "no_permission_device_list" in _issues(hass)
     assert len(simulator.calls_to("getDevList")) <= 16
     simulator.grant_permission("getDevList")
     await added.pass_time(timedelta(hours=2, minutes=1))
@@ -111,7 +107,7 @@ async def test_permission_that_is_missing_for_long(
         (
             lambda simulator: simulator.withdraw_permission("getDevList"),
             lambda simulator: simulator.grant_permission("getDevList"),
-            "no_permission",
+            "no_permission_device_list",
         ),
         (
             lambda simulator: simulator.unauthorize("NE=35436840"),
@@ -165,7 +161,7 @@ async def test_permission_for_what_is_gone(
     """Nobody misses a permission for devices that there are not any more."""
     _deny_batteries(simulator)
     await added.pass_time(timedelta(minutes=6))
-    assert "no_permission" in _issues(hass)
+    assert "no_permission_device_data" in _issues(hass)
     plant = simulator.home.plants[0]
     plant.devices = [device for device in plant.devices if device.id != BATTERY]
     await added.pass_time(timedelta(days=1, minutes=1))
@@ -178,7 +174,7 @@ async def test_permission_for_what_is_disabled(
     """Nor for devices of which no entity is enabled."""
     _deny_batteries(simulator)
     await added.pass_time(timedelta(minutes=6))
-    assert "no_permission" in _issues(hass)
+    assert "no_permission_device_data" in _issues(hass)
     registry = er.async_get(hass)
     for entity in er.async_entries_for_config_entry(registry, added.entry.entry_id):
         registry.async_update_entity(
@@ -253,7 +249,9 @@ async def test_account_disabled(
     """An account that has expired is renewed by the administrator."""
     simulator.disable(code)
     await added.pass_time(timedelta(minutes=6))
-    assert _issues(hass) == {"account_disabled": {"account": "Lindenweg 12"}}
+    assert _issues(hass) == {
+        "account_disabled": {"account": simulator.account.user_name}
+    }
     simulator.disable(None)
     [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
     await hass.config_entries.flow.async_configure(
@@ -270,7 +268,10 @@ async def test_daily_calls_used_up(
     simulator.limit_day("getDevRealKpi", 0)
     await added.pass_time(timedelta(minutes=6))
     assert _issues(hass) == {
-        "used_up": {"account": "Lindenweg 12", "interface": "getDevRealKpi"}
+        "used_up": {
+            "account": simulator.account.user_name,
+            "interface": "getDevRealKpi",
+        }
     }
     simulator.limit_day("getDevRealKpi", None)
     await added.pass_time(timedelta(hours=14, minutes=10))
@@ -307,7 +308,10 @@ class TestSeveralPlants:
         await added.pass_time(timedelta(minutes=6))
         issues = _issues(hass)
         assert issues == {
-            "not_authorized": {"account": "2 plants", "plant": plant.name}
+            "not_authorized": {
+                "account": simulator.account.user_name,
+                "plant": plant.name,
+            }
         }
         assert added.value(other.code, "day_power") is not None
         simulator.unauthorize(other.code)

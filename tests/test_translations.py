@@ -24,7 +24,7 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     ItemSensorDescription,
 )
-from custom_components.smartpvms.errors import as_update_error, explain
+from custom_components.smartpvms.errors import PERMISSIONS, as_update_error, explain
 from custom_components.smartpvms.northbound import (
     AccountLimited,
     AccountLocked,
@@ -63,7 +63,8 @@ ERRORS: Final[list[NorthboundError]] = [
     InvalidCredentials(20400),
     InvalidCredentials(20002),
     MalformedResponse(),
-    PermissionDenied("stations"),
+    *map(PermissionDenied, PERMISSIONS),
+    PermissionDenied("login"),
     PermissionDenied("getDevList", 20056),
     RateLimited(61),
     RequestRejected(20009),
@@ -371,6 +372,7 @@ def test_issues() -> None:
                     "account",
                     *(name for each in keys if each for name in _strings(each)),
                 }
+    raised |= {f"no_permission_{name}": {"account"} for name in PERMISSIONS.values()}
     assert raised == {
         key: fields(texts["title"] + texts["description"])
         for key, texts in ENGLISH["issues"].items()

@@ -1,6 +1,7 @@
 """One place that says what an error of the API means to a person."""
 
 from math import ceil
+from typing import Final
 
 from homeassistant.exceptions import ConfigEntryAuthFailed
 from homeassistant.helpers.update_coordinator import UpdateFailed
@@ -17,6 +18,16 @@ from .northbound import (
     RequestRejected,
     SessionTaken,
 )
+
+# What the portal calls the permission for an interface, as a key of its translation.
+PERMISSIONS: Final = {
+    "stations": "plant_list",
+    "getStationList": "plant_list",
+    "getDevList": "device_list",
+    "getStationRealKpi": "plant_data",
+    "getDevRealKpi": "device_data",
+    "getDevHistoryKpi": "device_history",
+}
 
 _KEYS: dict[type[NorthboundError], str] = {
     AccountLocked: "account_locked",
@@ -37,6 +48,8 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
             return "rate_limited", {"minutes": str(ceil(error.retry_after / 60))}
         case PermissionDenied(unauthorized=True):
             return "not_authorized", {}
+        case PermissionDenied() if permission := PERMISSIONS.get(error.what):
+            return f"no_permission_{permission}", {}
         case PermissionDenied():
             return "no_permission", {"interface": error.what}
         case RequestRejected():

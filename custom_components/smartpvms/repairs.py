@@ -3,27 +3,19 @@
 from collections.abc import Iterator
 from typing import Final
 
+from homeassistant.const import CONF_USERNAME
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
 from .coordinator import SmartPvmsConfigEntry
+from .errors import PERMISSIONS
 from .northbound import Access
 from .snapshot import Hindrances
 
 # Whoever logs in this often in an hour is no coincidence.
 TAKINGS: Final = 3
-
-# What has to be ticked in the portal for an interface.
-_PERMISSIONS: Final = {
-    "stations": "Plant list",
-    "getStationList": "Plant list",
-    "getDevList": "Device list",
-    "getStationRealKpi": "Real-time plant data",
-    "getDevRealKpi": "Real-time device data",
-    "getDevHistoryKpi": "Historical device data",
-}
 
 type Issue = tuple[str, str, dict[str, str]]
 """What tells an issue from others, its translation key, and its placeholders."""
@@ -50,7 +42,11 @@ def async_update_issues(
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
-            translation_placeholders={"account": entry.title, **placeholders},
+            # Its title may be "2 plants", of which nobody can speak as of an account.
+            translation_placeholders={
+                "account": entry.data[CONF_USERNAME],
+                **placeholders,
+            },
             learn_more_url=f"{documentation}#troubleshooting",
         )
     _delete(hass, entry, keep=set(issues))
@@ -86,15 +82,9 @@ def _issues(
         yield "no_chosen_plants", "no_chosen_plants", {}
     for interface in access.flow_control.used_up:
         yield f"used_up_{interface}", "used_up", {"interface": interface}
-    for interface in set(hindrances.forbidden.values()):
-        yield (
-            f"no_permission_{interface}",
-            "no_permission",
-            {
-                "interface": interface,
-                "permission": _PERMISSIONS.get(interface, interface),
-            },
-        )
+    for interface in hindrances.forbidden.values():
+        if permission := PERMISSIONS.get(interface):
+            yield f"no_permission_{permission}", f"no_permission_{permission}", {}
     devices = dr.async_get(hass)
     for code, name in hindrances.unauthorized.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)

@@ -36,6 +36,23 @@ element => {
 }
 """
 
+# What ends in three dots because its place is too small.
+CUT_TEXT = """
+() => {
+    const cut = [];
+    const visit = element => {
+        if (
+            element.scrollWidth > element.clientWidth + 1
+            && getComputedStyle(element).textOverflow === "ellipsis"
+            && element.checkVisibility()
+        ) cut.push(element.textContent.trim());
+        [...(element.shadowRoot?.children ?? []), ...element.children].forEach(visit);
+    };
+    visit(document.body);
+    return cut;
+}
+"""
+
 # What is no text for people: no value, keys of translations, and names in programs.
 RAW = re.compile(
     rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\bui\.\w|\w*[a-z]_[a-z]\w*"
@@ -87,14 +104,23 @@ def assert_readable(texts: list[str]) -> None:
     assert [text for text in texts if RAW.search(text)] == []
 
 
-async def look(page: Page, name: str, known: tuple[str, ...] = ()) -> list[str]:
-    """Return the texts of a page that has settled, after a look at it.
+async def look(
+    page: Page, name: str, known: tuple[str, ...] = (), part: str | None = None
+) -> list[str]:
+    """Return the texts of a page that has settled, after a look at it or at a part.
 
     `known` texts are Home Assistant's own, and may be unreadable.
     """
     texts: list[str] = []
     while texts != (texts := await visible_texts(page)):
         await page.wait_for_timeout(300)
-    await page.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
+    seen = page if part is None else page.locator(part)
+    await seen.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
     assert_readable([text for text in texts if text not in known])
+    return texts
+
+
+async def cut_texts(page: Page) -> list[str]:
+    """Return the texts of which a part cannot be seen."""
+    texts: list[str] = await page.evaluate(CUT_TEXT)
     return texts

@@ -28,7 +28,7 @@ from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 from tests.simulator.plants import Home
 
-from .pages import look, open_page
+from .pages import cut_texts, look, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -134,6 +134,9 @@ async def test_add_account(
     """A wrong password costs nothing that was typed; the plants can be chosen."""
     await page.goto(f"/config/integrations/dashboard/add?domain={DOMAIN}")
     await page.get_by_role("button", name="OK").click()
+    await page.get_by_role("button", name="Host").wait_for()
+    await page.mouse.move(0, 0)
+    await look(page, "add-form", part="dialog[open]")
     await page.get_by_role("button", name="Host").click()
     await page.get_by_placeholder("Add custom item").fill(simulator.url)
     await page.get_by_role("option", name="Add custom item").click()
@@ -219,6 +222,7 @@ async def test_language(page: Page, inverter: Device, language: str) -> None:
     await page.goto(f"/config/devices/device/{inverter.id}")
     await page.get_by_text(state).first.wait_for()
     await look(page, f"flows-inverter-{language}")
+    assert await cut_texts(page) == []
     spoken = await page.locator("html").get_attribute("lang")
     assert spoken == language
 
@@ -246,12 +250,25 @@ async def test_repair(
     await page.goto("/config/repairs")
     await page.get_by_text("There are currently no repairs").wait_for()
     simulator.withdraw_permission("getDevList")
-    with pytest.raises(HomeAssistantError, match="has no permission for getDevList"):
+    with pytest.raises(HomeAssistantError, match="has no permission for “device list”"):
         await _refresh(home_assistant)
-    await page.get_by_text("A permission of 2 plants is missing").click()
-    await page.get_by_text("to tick Device list for the account").wait_for()
+    await page.get_by_text(
+        f"A permission of {USERNAME} is missing: device list"
+    ).click()
+    await page.get_by_text("to tick device list for the account").wait_for()
     await look(page, "repair")
     await page.get_by_role("button", name="Close").click()
+
+    await _speak(home_assistant, "de")
+    await page.goto("/config/repairs")
+    await page.get_by_text(
+        f"Eine Berechtigung von {USERNAME} fehlt: Geräteliste"
+    ).click()
+    await page.get_by_text("für das Konto Geräteliste anzuhaken").wait_for()
+    await look(page, "repair-de")
+    await _speak(home_assistant, "en")
+    await page.goto("/config/repairs")
+
     simulator.grant_permission("getDevList")
     await _refresh(home_assistant)
     await page.get_by_text("There are currently no repairs").wait_for()
@@ -354,6 +371,14 @@ async def test_appearance(
 ) -> None:
     """Nothing is wider than a phone, and all can be read in the dark."""
     async with open_page(browser, home_assistant, **options) as page:
+        await page.goto(INTEGRATION)
+        await page.get_by_role("button", name="Configure").click()
+        await page.get_by_role("spinbutton", name="History").wait_for()
+        await look(page, f"{name}-options")
+        form = await page.locator("dialog[open]").bounding_box()
+        assert form
+        assert page.viewport_size
+        assert form["width"] <= page.viewport_size["width"]
         for number, (path, text) in enumerate(
             [
                 (INTEGRATION, "Lindenweg 12"),
@@ -363,6 +388,7 @@ async def test_appearance(
             await page.goto(path)
             await page.get_by_text(text).first.wait_for()
             await look(page, f"{name}-{number + 1}")
+            assert await cut_texts(page) == []
             too_wide, is_dark = await page.evaluate(
                 """() => [
                     document.scrollingElement.scrollWidth > window.innerWidth,
