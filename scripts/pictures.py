@@ -13,6 +13,9 @@ PICTURES: Final = {
     "add-form": "set-up",
     "flows-inverter-1": "inverter",
     "flows-lindenweg-12": "plant",
+    "dashboard": "home-dashboard",
+    "energy-yesterday-overview": "energy-dashboard",
+    "energy-now-30d-electricity": "history",
 }
 
 # What GitHub shows of a wider picture is hard to read.

@@ -9,7 +9,7 @@ from playwright.async_api import Page
 import pytest
 import pytest_asyncio
 
-from scripts.demo import add_account
+from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
 from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
@@ -41,7 +41,7 @@ async def simulator() -> AsyncIterator[Simulator]:
     noon = datetime.now(ZoneInfo("Europe/Berlin")).replace(
         hour=12, minute=2, second=0, microsecond=0
     )
-    simulator = Simulator(homes.family(), SetClock(noon))
+    simulator = Simulator(homes.family(), SetClock(noon), quotas="all but history")
     async with simulator.serve():
         yield simulator
 
@@ -50,8 +50,9 @@ async def simulator() -> AsyncIterator[Simulator]:
 async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
     """Run Home Assistant with the account and the demo's dashboard."""
     config = ROOT / ".cache" / "e2e" / "config"
-    async with HomeAssistant(config, free_port()) as home_assistant:
-        await add_account(home_assistant, simulator.url, "Family home")
+    async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
+        await add_account(home_assistant, simulator.url, "Family home", HISTORY_DAYS)
+        await wait_for_history(home_assistant, HISTORY_DAYS)
         yield home_assistant
 
 
@@ -113,7 +114,7 @@ async def test_dashboard(
 async def test_energy_view(page: Page) -> None:
     """The dashboard's other view is that of the energies."""
     await page.goto("/family-home/energy")
-    await page.get_by_text("Solar production").first.wait_for()
+    await page.get_by_text("Solar total").wait_for()
     await page.wait_for_timeout(3000)
     await page.screenshot(path=SCREENSHOTS / "dashboard-energy.png", full_page=True)
     assert_readable(await visible_texts(page))
