@@ -548,8 +548,8 @@ def test_repeated_readings_are_taken_like_any_other(
 ) -> None:
     """What is found out without much ado is what the whole guard would say."""
     raws: Readings = list(_counted(energies, period))
-    for fault, at, length in faults:
-        fault(raws, at, length)
+    for fault, start, length in faults:
+        fault(raws, start, length)
     quick, whole = Counter(period), Counter(period)
     for raw, at in zip(raws, _moments(), strict=True):
         if raw is not None:

@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+import os
 from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
 from zlib import crc32
 
 import orjson
+import pytest
 from pytest_homeassistant_custom_component.common import MockConfigEntry
 
 from custom_components.smartpvms.const import DOMAIN
@@ -21,6 +23,9 @@ from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import HomeAssistant
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
+
+# Plants and devices.
+SIZES = os.environ.get("BENCHMARK_SIZES", "1/4 10/100 100/1000 500/5000").split()
 
 DAWN: Final = datetime.fromisoformat("2026-06-21 09:00:00+02:00")
 COLLECTION: Final = timedelta(minutes=5)
@@ -154,7 +159,8 @@ class Fleet:
     @property
     def coordinator(self) -> RealTimeCoordinator:
         """Return what reads the fleet."""
-        return self.entry.runtime_data.real_time
+        coordinator: RealTimeCoordinator = self.entry.runtime_data.real_time
+        return coordinator
 
     @property
     def entities(self) -> list[ItemEntity]:
@@ -185,3 +191,36 @@ class Fleet:
             patch.object(FlowControl, "wait", lambda *_, **__: 0.0),
         ):
             yield
+
+
+@pytest.fixture
+def hass_config_dir(hass_tmp_config_dir: str) -> str:
+    """Let Home Assistant write its files."""
+    return hass_tmp_config_dir
+
+
+@pytest.fixture
+def hass_storage() -> dict[str, Any]:
+    """Mock no storage: what it takes to write is a part of what is measured."""
+    return {}
+
+
+@pytest.fixture(params=SIZES)
+def size(request: pytest.FixtureRequest) -> str:
+    """Return how many plants and devices a fleet has."""
+    size: str = request.param
+    return size
+
+
+@pytest.fixture
+async def fleet(
+    size: str,
+    hass: HomeAssistant,
+    enable_custom_integrations: None,
+    socket_enabled: None,
+) -> Fleet:
+    """Return an account that has been added."""
+    plants, devices = map(int, size.split("/"))
+    fleet = Fleet(hass, plants, devices)
+    await fleet.add()
+    return fleet

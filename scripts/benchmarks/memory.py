@@ -8,8 +8,14 @@ from typing import Any
 
 from homeassistant.core import HomeAssistant
 
+from . import fleet as fleets
 from .fleet import Fleet
 from .textbook import Textbook
+
+hass_config_dir = fleets.hass_config_dir
+hass_storage = fleets.hass_storage
+size = fleets.size
+fleet = fleets.fleet
 
 REFRESHES = int(os.environ.get("BENCHMARK_REFRESHES", "1000"))
 

@@ -15,9 +15,15 @@ from homeassistant.const import EVENT_HOMEASSISTANT_FINAL_WRITE, EVENT_STATE_CHA
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity import Entity
 
+from . import fleet as fleets
 from .fleet import Fleet
 from .stopwatch import Work, worked
 from .textbook import EmptySensor, Textbook, add_sensors
+
+hass_config_dir = fleets.hass_config_dir
+hass_storage = fleets.hass_storage
+size = fleets.size
+fleet = fleets.fleet
 
 PASSES = int(os.environ.get("BENCHMARK_PASSES", "7"))
 SHARES = (0.1, 1.0)

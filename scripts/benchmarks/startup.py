@@ -12,9 +12,15 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 
+from . import fleet as fleets
 from .fleet import Fleet
 from .stopwatch import worked
 from .textbook import EmptySensor, add_sensors
+
+hass_config_dir = fleets.hass_config_dir
+hass_storage = fleets.hass_storage
+size = fleets.size
+fleet = fleets.fleet
 
 STARTS = int(os.environ.get("BENCHMARK_STARTS", "3"))
 
@@ -63,7 +69,7 @@ async def test_start(
             await hass.async_block_till_done()
             starts.append(await worked(start))
     available = sum(
-        hass.states.get(entity.entity_id).state != STATE_UNAVAILABLE
+        not hass.states.is_state(entity.entity_id, STATE_UNAVAILABLE)
         for entity in fleet.entities
     )
     registered = len(er.async_entries_for_config_entry(er.async_get(hass), entry_id))
