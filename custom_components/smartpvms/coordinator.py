@@ -2,16 +2,17 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 import math
 import time
 from typing import Any, Final, cast, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
-from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
@@ -45,7 +46,7 @@ from .northbound import (
 )
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
-from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, migrations
+from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, Unused, migrations
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # What the inventory is called among the readings.
@@ -68,6 +69,8 @@ LEAST_GAP: Final = timedelta(minutes=30)
 MISSED: Final = 0.1
 # What may be read within this time of one another is read together.
 TOGETHER: Final = 1.0
+# How long the others have to wait while states are written, in seconds.
+LONGEST_TURN: Final = 0.005
 
 # Errors that every other group would meet as well.
 _ACCOUNT_ERRORS: Final = (
@@ -330,7 +333,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         client: NorthboundClient,
         inventory: InventoryCoordinator,
         readings: Mapping[SourceId, Reading],
-        stored_counters: Mapping[str, Any],
+        stored_counters: dict[str, Any],
         stored_meters: Mapping[str, Any],
         flows: PlantFlows,
         hindrances: Hindrances,
@@ -364,11 +367,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
         """The items that have an entity, enabled or not, by plant or device."""
+        self._unused: dict[SourceId, Unused] = {}
+        self.novel: set[SourceId] = set()
+        """The plants and devices of which an item has changed that has none."""
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
             if inventory.data.names(source_id)
         }
+        self.available: set[SourceId] = set()
+        """The plants and devices whose values may be shown."""
+        self._listeners_to: dict[
+            SourceId, list[tuple[CALLBACK_TYPE, tuple[SourceId, ...]]]
+        ] = {}
+        self._update_available()
         self.next_pass: float | None = None
         """When the next pass is planned, in monotonic seconds."""
         self._plan()
@@ -378,8 +390,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
         The state of a guard is kept although its entity may be disabled now.
         """
-        guards = {key: counter.as_dict() for key, counter in self._counters.items()}
-        meters = {str(key): powers.as_dict() for key, powers in self._meters.items()}
+        # Written by another thread, while guards and meters may be added.
+        known_guards, known_meters = [*self._counters.items()], [*self._meters.items()]
+        guards = {key: counter.as_dict() for key, counter in known_guards}
+        meters = {str(key): powers.as_dict() for key, powers in known_meters}
         return {
             "readings": [
                 {"source_id": source_id, **reading.as_dict()}
@@ -423,6 +437,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 kpis = await self._call(batch)
             except InvalidCredentials as err:
                 self.refused = True
+                await self._tell(self.data)
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._failure = err
@@ -446,10 +461,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             # Many plants must not hold up everything else.
             await asyncio.sleep(0)
         wait = self._plan(failed=failed)
+        known, self.data = self.data, readings
+        await self._tell(known)
         if self._failure is not None:
-            # Home Assistant does not tell listeners of a second failure, but by then
-            # readings may have grown too old.
-            self.data = readings
+            # Home Assistant does not tell listeners of a second failure.
             self.async_update_listeners()
             raise as_update_error(self._failure, wait) from self._failure
         return readings
@@ -465,6 +480,73 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return the device where a plant meets the grid, if that is sure."""
         devices = self._inventory.data.devices.values()
         return self.flows.grid_point(plant_code, devices, self._grid_meters)
+
+    @callback
+    @override
+    def async_add_listener(
+        self,
+        update_callback: CALLBACK_TYPE,
+        context: tuple[SourceId, ...] | None = None,
+    ) -> CALLBACK_TYPE:
+        """Listen for every pass, or for what is new of one plant or device."""
+        if context is None:
+            return super().async_add_listener(update_callback)
+        listeners = self._listeners_to.setdefault(context[0], [])
+        listener = update_callback, context
+        listeners.append(listener)
+        return partial(listeners.remove, listener)
+
+    @override
+    def async_contexts(self) -> Generator[tuple[SourceId, ...]]:
+        """Return the plants and devices that are listened for."""
+        for listeners in self._listeners_to.values():
+            for _, context in listeners:
+                yield context
+
+    def _update_available(self) -> set[SourceId]:
+        """Find out what may be shown, and return where that has changed."""
+        available = {
+            source_id
+            for source_id, reading in self.data.items()
+            if reading.fresh and not self.refused
+        }
+        known, self.available = self.available, available
+        return known ^ available
+
+    async def _tell(self, known: Mapping[SourceId, Reading]) -> None:
+        """Tell the listeners of each plant and device what is new since it was known.
+
+        Home Assistant has other things to do as well, and takes turns with them.
+        """
+        self.novel.clear()
+        turned = self._update_available()
+        turn = time.perf_counter()
+        for source_id in (*self.data, *(turned - self.data.keys())):
+            last, reading = known.get(source_id), self.data.get(source_id)
+            if reading is not None and reading is not last:
+                self._look_for_novelty(source_id, reading, last)
+            elif source_id not in turned and source_id not in self.flows.plants:
+                continue
+            for listener, _ in self._listeners_to.get(source_id, ()):
+                try:
+                    listener()
+                except Exception:
+                    LOGGER.exception("Unexpected error showing a data item")
+            if time.perf_counter() - turn > LONGEST_TURN:
+                await asyncio.sleep(0)
+                turn = time.perf_counter()
+
+    def _look_for_novelty(
+        self, source_id: SourceId, reading: Reading, last: Reading | None
+    ) -> None:
+        """Find out whether an item that has no entity is another than before."""
+        created = self.created.get(source_id)
+        unused = self._unused.get(source_id)
+        if unused is None and last is not None and created:
+            unused = self._unused[source_id] = Unused.of(last.items, created)
+        if unused is None or not created or not unused.are_like(reading.items):
+            self._unused[source_id] = Unused.of(reading.items, created or ())
+            self.novel.add(source_id)
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
         try:
@@ -616,7 +698,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         last = self.data.get(source_id)
         # Some measurement of a device always changes. A plant has only counters.
         live = isinstance(source_id, int) and last is not None and items != last.items
-        reading = Reading(items, received, server_time, live)
+        reading = Reading(items, received, server_time, live, heard=received)
         heard = last.heard if last else None
         if reading.disconnected:
             return replace(reading, heard=heard)
@@ -629,15 +711,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             and (not last.disconnected or self._has_counted(source_id, items, heard))
         ):
             self._gaps.append(Gap(source_id, heard, received))
-        return replace(reading, heard=received)
+        return reading
 
     def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
         """Return whether a lifetime counter is higher than when it was last heard."""
-        for unique_id, counter in self._counters.items():
-            key = unique_id.removeprefix(f"{device_id}_")
-            raw = number(items.get(key))
+        for key, item in items.items():
+            counter = self._counters.get(f"{device_id}_{key}")
+            raw = number(item)
             if (
-                key != unique_id
+                counter is not None
                 and counter.period is Period.LIFETIME
                 and counter.level is not None
                 # Others have no entity that is enabled.
@@ -704,7 +786,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return the guard of an entity, going on from where it was."""
         if unique_id not in self._counters:
             try:
-                state = self._stored_counters[unique_id]
+                state = self._stored_counters.pop(unique_id)
                 counter = counters.Counter.from_dict(period, state)
             except KeyError, TypeError, ValueError:
                 counter = counters.Counter(period)

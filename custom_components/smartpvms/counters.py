@@ -27,6 +27,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
+from functools import lru_cache
 from typing import Any, Final, Self
 
 # How far the API's copies of one value may differ, in the counter's unit.
@@ -53,9 +54,7 @@ class Period(Enum):
         """Return when the period of a moment began in the plant's time zone."""
         if self is Period.LIFETIME:
             return None
-        midnight = at.astimezone(zone).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
+        midnight = _midnight(at, zone)
         return midnight if self is Period.DAY else midnight.replace(day=1)
 
 
@@ -120,8 +119,12 @@ class Level:
     def risen(self, raw: float, at: datetime, live: bool) -> Self:
         """Return the level after a reading that can follow; jitter does not lower it."""
         if raw > self.raw:
-            return replace(self, raw=raw, rose=at, confirmed=at)
-        return replace(self, confirmed=at) if live else self
+            return type(self)(raw, self.offset, at, at, self.reset_seen)
+        return self.confirmed_at(at) if live else self
+
+    def confirmed_at(self, at: datetime) -> Self:
+        """Return the level after a reading that is its own."""
+        return type(self)(self.raw, self.offset, self.rose, at, self.reset_seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,20 @@ class Counter:
             "stale": self.stale,
             "decisions": [decision.as_dict() for decision in self.decisions],
         }
+
+    def repeats(self, raw: float, at: datetime, zone: tzinfo, *, live: bool) -> bool:
+        """Return whether a reading only confirms what is published.
+
+        That is what most readings do, so it is found out without much ado.
+        """
+        self.pass_time(at, zone)
+        level = self.level
+        if level is None or raw != level.raw or self.candidate is not None:
+            return False
+        if live:
+            self.level = level.confirmed_at(at)
+        self.read = at
+        return True
 
     def update(
         self, raw: float, at: datetime, place: Place, *, live: bool
@@ -377,6 +394,12 @@ class Counter:
         self.level = level
         self.candidate = None
         self.value = max(self.value or 0.0, level.counted)
+
+
+@lru_cache(maxsize=128)
+def _midnight(at: datetime, zone: tzinfo) -> datetime:
+    """Return when a day began; a moment is that of many readings."""
+    return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _level(state: Mapping[str, Any] | None) -> Level | None:

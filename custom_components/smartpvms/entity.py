@@ -1,12 +1,11 @@
 """The entity of a data item, and when it comes to exist."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import override
 
 from homeassistant.const import Platform
 from homeassistant.core import callback
-from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
@@ -32,7 +31,12 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         self.entity_description = description
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
-        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(source_id))})
+        # The inventory has registered it.
+        self.device_entry = dr.async_get(
+            coordinator.hass
+        ).async_get_device_by_identifier(
+            (DOMAIN, str(source_id)), coordinator.config_entry.entry_id
+        )
         self._shown = self._reading
         self._was_available = self.available
         if self._shown is not None:
@@ -51,23 +55,23 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        reading = self._reading
-        return not self.coordinator.refused and reading is not None and reading.fresh
+        return self._source_id in self.coordinator.available
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
         reading = self._reading
+        available = self.available
+        is_news = available is not self._was_available
+        self._was_available = available
         if reading is not None and reading is not self._shown:
-            self._show(reading)
-        elif self.available == self._was_available:
-            return
-        self._shown = reading
-        self._was_available = self.available
-        super()._handle_coordinator_update()
+            self._shown = reading
+            is_news |= self._show(reading)
+        if is_news:
+            self.async_write_ha_state()
 
-    def _show(self, reading: Reading) -> None:
-        """Take the state from a reading."""
+    def _show(self, reading: Reading) -> bool:
+        """Take the state from a reading, and return whether it has to be written."""
         raise NotImplementedError
 
 
@@ -94,15 +98,20 @@ def async_add_reported_items(
             if registered.domain != platform:
                 continue
             source = inventory.source_of(registered.unique_id)
-            if source and (entity := create(*source, None)):
+            if source is None:
+                continue
+            # Home Assistant would throw a disabled entity away.
+            entity = None if registered.disabled else create(*source, None)
+            if entity or registered.disabled:
                 source_id, key = source
                 created.setdefault(source_id, set()).add(key)
+            if entity:
                 yield entity
 
-    def reported() -> Iterator[Entity]:
+    def reported(source_ids: Iterable[SourceId]) -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
         for source_id, reading in (
-            *coordinator.data.items(),
+            *((each, coordinator.data[each]) for each in source_ids),
             *coordinator.flows.readings.items(),
         ):
             if not inventory.names(source_id):
@@ -115,8 +124,8 @@ def async_add_reported_items(
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported()):
+        if entities := list(reported(coordinator.novel)):
             async_add_entities(entities)
 
-    async_add_entities([*remembered(), *reported()])
+    async_add_entities([*remembered(), *reported(coordinator.data)])
     entry.async_on_unload(coordinator.async_add_listener(add_reported))

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, override
 
 from homeassistant.components.sensor import (
@@ -150,14 +151,15 @@ class ItemSensor(ItemEntity, SensorEntity):
     _unknown_state_logged = False
 
     @override
-    def _show(self, reading: Reading) -> None:
+    def _show(self, reading: Reading) -> bool:
         description = self.entity_description
-        self._attr_native_value = description.value(reading)
-        if (
-            self._attr_native_value is None
-            and description.device_class == SensorDeviceClass.ENUM
-        ):
+        value = description.value(reading)
+        if value is None and description.device_class == SensorDeviceClass.ENUM:
             self._log_unknown_state(reading.items.get(description.key))
+        if value == self._attr_native_value:
+            return description.is_rate
+        self._attr_native_value = value
+        return True
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
@@ -186,9 +188,17 @@ class FlowSensor(ItemSensor):
     def _reading(self) -> Reading | None:
         return self.coordinator.flows.readings.get(self._source_id)
 
+    @property
+    @override
+    def available(self) -> bool:
+        reading = self._reading
+        return not self.coordinator.refused and reading is not None and reading.fresh
+
 
 class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
+
+    _attr_last_reset: datetime | None = None
 
     def __init__(
         self,
@@ -212,20 +222,23 @@ class CounterSensor(ItemSensor):
         super().__init__(coordinator, source_id, description)
 
     @override
-    def _show(self, reading: Reading) -> None:
+    def _show(self, reading: Reading) -> bool:
+        counter, at = self._counter, reading.server_time
         if reading.disconnected:
-            self._publish(self._counter.pass_time(reading.server_time, self._zone))
-            return
+            return self._publish(counter.pass_time(at, self._zone))
         description = self.entity_description
         raw = number(reading.items.get(description.key))
         if raw is None:
-            self._attr_native_value = None
-            return
-        place = description.place(self._plant, self._zone, reading.items)
-        self._publish(
-            self._counter.update(raw, reading.server_time, place, live=reading.live)
-        )
+            return self._publish(None)
+        if not counter.repeats(raw, at, self._zone, live=reading.live):
+            place = description.place(self._plant, self._zone, reading.items)
+            counter.update(raw, at, place, live=reading.live)
+        return self._publish(counter.value)
 
-    def _publish(self, value: float | None) -> None:
+    def _publish(self, value: float | None) -> bool:
+        start = self._counter.start
+        if value == self._attr_native_value and start == self._attr_last_reset:
+            return False
         self._attr_native_value = value
-        self._attr_last_reset = self._counter.start
+        self._attr_last_reset = start
+        return True

@@ -3,7 +3,9 @@
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from itertools import compress
 import re
+from sys import intern
 from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
@@ -38,6 +40,14 @@ class Inventory:
     """The names of all plants of the account, by code."""
     missing: Mapping[str, datetime] = field(default_factory=dict)
     """Since when registered plants and devices are not listed any more."""
+    _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
+    """All plants and devices, by the names with which unique ids begin."""
+
+    def __post_init__(self) -> None:
+        """Index what thousands of entities ask for."""
+        sources: dict[str, SourceId] = {code: code for code in self.plants}
+        sources |= {str(device_id): device_id for device_id in self.devices}
+        object.__setattr__(self, "_sources", sources)
 
     def plant_of(self, source_id: SourceId) -> Plant:
         """Return a plant by its code, or the plant of a device."""
@@ -57,13 +67,12 @@ class Inventory:
 
     def source_of(self, unique_id: str) -> tuple[SourceId, str] | None:
         """Return the plant or device of an entity, and the key of its item."""
-        sources: dict[str, SourceId] = {code: code for code in self.plants}
-        sources |= {str(device_id): device_id for device_id in self.devices}
         # Both the id and the key may contain an underscore.
-        parts = unique_id.split("_")
-        for i in range(1, len(parts)):
-            if (source := sources.get("_".join(parts[:i]))) is not None:
-                return source, "_".join(parts[i:])
+        end = unique_id.find("_")
+        while end > 0:
+            if (source := self._sources.get(unique_id[:end])) is not None:
+                return source, intern(unique_id[end + 1 :])
+            end = unique_id.find("_", end + 1)
         return None
 
     @property
@@ -238,11 +247,13 @@ class Reading:
     """Whether the server surely does not just repeat what it once heard."""
     heard: datetime | None = None
     """When the device was last connected."""
+    disconnected: bool = field(init=False)
+    """Whether the device says that it has no connection."""
 
-    @property
-    def disconnected(self) -> bool:
-        """Whether the device says that it has no connection."""
-        return number(self.items.get("run_state")) == 0
+    def __post_init__(self) -> None:
+        """Look once what every entity asks."""
+        disconnected = number(self.items.get("run_state")) == 0
+        object.__setattr__(self, "disconnected", disconnected)
 
     @property
     def fresh(self) -> bool:
@@ -269,6 +280,31 @@ class Reading:
             state["live"],
             state["heard"] and datetime.fromisoformat(state["heard"]),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Unused:
+    """The items of a plant or device that have no entity.
+
+    Most of them are always 0 or nothing, so they are not looked at one by one.
+    """
+
+    keys: list[str]
+    """The keys of all items."""
+    selectors: list[bool]
+    values: list[object]
+
+    @classmethod
+    def of(cls, items: DataItems, used: Collection[str]) -> Self:
+        """Return the items that are not used."""
+        selectors = [key not in used for key in items]
+        return cls([*items], selectors, [*compress(items.values(), selectors)])
+
+    def are_like(self, items: DataItems) -> bool:
+        """Return whether a later reading has nothing new."""
+        return [*items] == self.keys and self.values == [
+            *compress(items.values(), self.selectors)
+        ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,87 @@
+"""Weigh the entities of a fleet, and see whether they grow."""
+
+from collections.abc import Callable, Coroutine
+import gc
+import os
+import tracemalloc
+from typing import Any
+
+from homeassistant.core import HomeAssistant
+
+from . import fleet as fleets
+from .fleet import Fleet
+from .textbook import Textbook
+
+hass_config_dir = fleets.hass_config_dir
+hass_storage = fleets.hass_storage
+size = fleets.size
+fleet = fleets.fleet
+
+REFRESHES = int(os.environ.get("BENCHMARK_REFRESHES", "1000"))
+
+HEADING = (
+    f"{'Plants/devices':<16}{'entities':>9}{'bytes each':>11}{'textbook':>9}"
+    f"{'ratio':>7}{'refreshes':>10}{'growth kB':>10}"
+)
+
+
+def traced() -> int:
+    """Return the bytes that are allocated."""
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0]
+
+
+async def weighed(do: Callable[[], Coroutine[Any, Any, object]]) -> int:
+    """Return the bytes that are allocated after something has been done."""
+    before = traced()
+    await do()
+    return traced() - before
+
+
+async def test_weight(
+    size: str,
+    hass: HomeAssistant,
+    fleet: Fleet,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """An entity weighs less than one of the textbook, and keeps its weight."""
+    entries = hass.config_entries
+    number = len(fleet.entities)
+    textbook = await Textbook.add(fleet)
+
+    async def load() -> None:
+        await entries.async_setup(fleet.entry.entry_id)
+        await hass.async_block_till_done()
+        with fleet.without_network():
+            fleet.answers.turn(0.1)
+            await fleet.coordinator.async_refresh()
+
+    async def load_textbook() -> None:
+        await entries.async_setup(textbook.entry.entry_id)
+        await hass.async_block_till_done()
+        with fleet.without_network():
+            await textbook.coordinator.async_refresh()
+
+    # What both need of Home Assistant is there.
+    await entries.async_unload(textbook.entry.entry_id)
+    await entries.async_unload(fleet.entry.entry_id)
+    tracemalloc.start()
+    own = await weighed(load)
+    plain = await weighed(load_textbook)
+    await entries.async_unload(textbook.entry.entry_id)
+    with fleet.without_network():
+        for _ in range(3):
+            fleet.answers.turn(0.1)
+            await fleet.coordinator.async_refresh()
+        before = traced()
+        for _ in range(REFRESHES):
+            fleet.answers.turn(0.1)
+            await fleet.coordinator.async_refresh()
+        growth = traced() - before
+    tracemalloc.stop()
+    row = (
+        f"{size:<16}{number:>9}{own / number:>11.0f}"
+        f"{plain / number:>9.0f}{own / plain:>7.2f}{REFRESHES:>10}"
+        f"{growth / 1024:>10.0f}"
+    )
+    record_property("row", (HEADING, row))
