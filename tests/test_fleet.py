@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.smartpvms import coordinator
+from custom_components.smartpvms import listeners
 from custom_components.smartpvms.const import CONF_PLANTS
 from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
@@ -58,7 +58,7 @@ class TestNeighborhood:
         self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Between any two devices, others may do something."""
-        monkeypatch.setattr(coordinator, "LONGEST_TURN", -1.0)
+        monkeypatch.setattr(listeners, "LONGEST_TURN", -1.0)
         turn = 0
         turns: dict[str, set[int]] = {}
 

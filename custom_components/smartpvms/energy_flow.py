@@ -18,7 +18,7 @@ exact balance of counters beats the integral of powers that are minutes apart; `
 is for what nothing counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final, Self
@@ -78,9 +78,10 @@ GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
 """The counters of what is imported and exported, by device type."""
 
 _MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
+_DC_COUNTERS: Final = ("mppt_total_cap", *_MPPTS)
 _STORED: Final = ("charge_cap", "discharge_cap")
 COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
-    DeviceType.STRING_INVERTER: ("total_cap", "mppt_total_cap", *_MPPTS),
+    DeviceType.STRING_INVERTER: ("total_cap", *_DC_COUNTERS),
     DeviceType.RESIDENTIAL_INVERTER: ("total_cap", *_MPPTS[:4]),
     DeviceType.BATTERY: (*_STORED, "total_charged_energy", "total_discharged_energy"),
     DeviceType.ESS: _STORED,
@@ -89,6 +90,17 @@ COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
 }
 """The counters that the energies are made of, by device type."""
+
+
+def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
+    """Return the counters of a device type that a plant of such types needs.
+
+    Without a battery, what the panels yield is what the inverters do.
+    """
+    counters = COUNTERS.get(type_id, ())
+    if DeviceType.BATTERY in types:
+        return counters
+    return set(counters).difference(_DC_COUNTERS)
 
 
 @dataclass(frozen=True, slots=True)

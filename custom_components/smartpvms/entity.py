@@ -12,6 +12,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
+from .listeners import Item
 from .snapshot import Reading, SourceId
 
 
@@ -25,9 +26,11 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         coordinator: RealTimeCoordinator,
         source_id: SourceId,
         description: EntityDescription,
+        *,
+        is_rate: bool = False,
     ) -> None:
-        """Show the item from the coordinator's last reading on."""
-        super().__init__(coordinator, context=self._sources(coordinator, source_id))
+        """Show the item as soon as it is added, and what is new of it."""
+        super().__init__(coordinator, Item(source_id, description.key, is_rate))
         self.entity_description = description
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
@@ -37,35 +40,35 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         ).async_get_device_by_identifier(
             (DOMAIN, str(source_id)), coordinator.config_entry.entry_id
         )
-        self._shown = self._reading
-        self._was_available = self.available
-        if self._shown is not None:
-            self._show(self._shown)
+        self._available = False
 
-    def _sources(
-        self, coordinator: RealTimeCoordinator, source_id: SourceId
-    ) -> tuple[SourceId, ...]:
-        """Return what has to be read for the item."""
-        return (source_id,)
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        self._available = self._is_available
+        if (reading := self._reading) is not None:
+            self._show(reading)
 
     @property
     def _reading(self) -> Reading | None:
         return self.coordinator.data.get(self._source_id)
 
     @property
+    def _is_available(self) -> bool:
+        return self._source_id in self.coordinator.available
+
+    @property
     @override
     def available(self) -> bool:
-        return self._source_id in self.coordinator.available
+        return self._available
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        reading = self._reading
-        available = self.available
-        is_news = available is not self._was_available
-        self._was_available = available
-        if reading is not None and reading is not self._shown:
-            self._shown = reading
+        available = self._is_available
+        is_news = available is not self._available
+        self._available = available
+        if (reading := self._reading) is not None:
             is_news |= self._show(reading)
         if is_news:
             self.async_write_ha_state()
@@ -108,24 +111,22 @@ def async_add_reported_items(
             if entity:
                 yield entity
 
-    def reported(source_ids: Iterable[SourceId]) -> Iterator[Entity]:
+    def reported(items: Iterable[tuple[SourceId, Iterable[str]]]) -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
-        for source_id, reading in (
-            *((each, coordinator.data[each]) for each in source_ids),
-            *coordinator.flows.readings.items(),
-        ):
+        for source_id, keys in items:
             if not inventory.names(source_id):
                 continue
-            keys = created.setdefault(source_id, set())
-            for key in reading.items.keys() - keys:
-                if entity := create(source_id, key, reading):
-                    keys.add(key)
+            known = created.setdefault(source_id, set())
+            for key in {*keys} - known:
+                reading = coordinator.reading(source_id, key)
+                if reading and (entity := create(source_id, key, reading)):
+                    known.add(key)
                     yield entity
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported(coordinator.novel)):
+        if entities := list(reported(coordinator.novel.items())):
             async_add_entities(entities)
 
-    async_add_entities([*remembered(), *reported(coordinator.data)])
+    async_add_entities([*remembered(), *reported(coordinator.items())])
     entry.async_on_unload(coordinator.async_add_listener(add_reported))

@@ -17,7 +17,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import CONF_CURRENCY, DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
-from .counters import Period
+from .counters import Counter
 from .descriptions import (
     BINARY_SENSORS,
     FLOW_SENSORS,
@@ -28,8 +28,8 @@ from .descriptions import (
 )
 from .entity import ItemEntity, async_add_reported_items
 from .history import Activity, History
-from .northbound import Plant, number
-from .snapshot import Reading, SourceId, zone_of
+from .northbound import number
+from .snapshot import Reading, SourceId
 
 PARALLEL_UPDATES = 0
 
@@ -95,13 +95,7 @@ async def async_setup_entry(
             return FlowSensor(coordinator, source_id, flow)
         if description.period is None:
             return ItemSensor(coordinator, source_id, description)
-        return CounterSensor(
-            coordinator,
-            source_id,
-            description,
-            description.period,
-            inventory.data.plant_of(source_id),
-        )
+        return CounterSensor(coordinator, source_id, description)
 
     async_add_entities(
         HistorySensor(entry, description) for description in HISTORY_SENSORS
@@ -150,6 +144,16 @@ class ItemSensor(ItemEntity, SensorEntity):
     _attr_native_value: Value = None
     _unknown_state_logged = False
 
+    def __init__(
+        self,
+        coordinator: RealTimeCoordinator,
+        source_id: SourceId,
+        description: ItemSensorDescription,
+    ) -> None:
+        """Show the item, and a rate with every reading."""
+        is_rate = description.is_rate
+        super().__init__(coordinator, source_id, description, is_rate=is_rate)
+
     @override
     def _show(self, reading: Reading) -> bool:
         description = self.entity_description
@@ -175,14 +179,6 @@ class ItemSensor(ItemEntity, SensorEntity):
 class FlowSensor(ItemSensor):
     """The sensor of what follows from the devices of a plant."""
 
-    @override
-    def _sources(
-        self, coordinator: RealTimeCoordinator, source_id: SourceId
-    ) -> tuple[SourceId, ...]:
-        devices = coordinator.config_entry.runtime_data.inventory.data.devices
-        of_plant = [each for each in devices.values() if each.plant_code == source_id]
-        return source_id, *(device.id for device in of_plant)
-
     @property
     @override
     def _reading(self) -> Reading | None:
@@ -190,53 +186,46 @@ class FlowSensor(ItemSensor):
 
     @property
     @override
-    def available(self) -> bool:
-        reading = self._reading
-        return not self.coordinator.refused and reading is not None and reading.fresh
+    def _is_available(self) -> bool:
+        return self._source_id in self.coordinator.flowing
 
 
 class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
 
     _attr_last_reset: datetime | None = None
+    _guard: Counter
 
     def __init__(
         self,
         coordinator: RealTimeCoordinator,
         source_id: SourceId,
         description: ItemSensorDescription,
-        period: Period,
-        plant: Plant,
     ) -> None:
-        """Go on from where the counter was."""
-        self._counter = coordinator.counter(f"{source_id}_{description.key}", period)
-        self._plant = plant
-        self._zone = zone_of(plant)
+        """Show money in the account's currency."""
+        super().__init__(coordinator, source_id, description)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = (
                 coordinator.config_entry.options.get(
                     CONF_CURRENCY, coordinator.hass.config.currency
                 )
             )
-        self._publish(self._counter.value)
-        super().__init__(coordinator, source_id, description)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        # Not before: most counters are disabled.
+        self._guard = self.coordinator.counter(self._source_id, self.entity_description)
+        self._publish(self._guard.value)
+        await super().async_added_to_hass()
 
     @override
     def _show(self, reading: Reading) -> bool:
-        counter, at = self._counter, reading.server_time
-        if reading.disconnected:
-            return self._publish(counter.pass_time(at, self._zone))
-        description = self.entity_description
-        raw = number(reading.items.get(description.key))
-        if raw is None:
-            return self._publish(None)
-        if not counter.repeats(raw, at, self._zone, live=reading.live):
-            place = description.place(self._plant, self._zone, reading.items)
-            counter.update(raw, at, place, live=reading.live)
-        return self._publish(counter.value)
+        raw = number(reading.items.get(self.entity_description.key))
+        is_known = reading.disconnected or raw is not None
+        return self._publish(self._guard.value if is_known else None)
 
     def _publish(self, value: float | None) -> bool:
-        start = self._counter.start
+        start = self._guard.start
         if value == self._attr_native_value and start == self._attr_last_reset:
             return False
         self._attr_native_value = value

@@ -1,9 +1,8 @@
 """What is known of an account at a moment, and how it is kept over restarts."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
-from itertools import compress
 import re
 from sys import intern
 from typing import Any, Final, Self
@@ -43,8 +42,15 @@ class Inventory:
     _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
     """All plants and devices, by the names with which unique ids begin."""
 
+    _devices: Mapping[str, list[Device]] = field(init=False, repr=False, compare=False)
+    """The devices of each plant, by its code."""
+
     def __post_init__(self) -> None:
         """Index what thousands of entities ask for."""
+        devices: dict[str, list[Device]] = {}
+        for device in self.devices.values():
+            devices.setdefault(device.plant_code, []).append(device)
+        object.__setattr__(self, "_devices", devices)
         sources: dict[str, SourceId] = {code: code for code in self.plants}
         sources |= {str(device_id): device_id for device_id in self.devices}
         object.__setattr__(self, "_sources", sources)
@@ -54,6 +60,10 @@ class Inventory:
         if isinstance(source_id, str):
             return self.plants[source_id]
         return self.plants[self.devices[source_id].plant_code]
+
+    def devices_of(self, plant_code: str) -> Sequence[Device]:
+        """Return the devices of a plant."""
+        return self._devices.get(plant_code, ())
 
     def type_of(self, source_id: SourceId) -> int | None:
         """Return the type of a device; `None` for plants."""
@@ -282,29 +292,18 @@ class Reading:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Unused:
-    """The items of a plant or device that have no entity.
-
-    Most of them are always 0 or nothing, so they are not looked at one by one.
-    """
-
-    keys: list[str]
-    """The keys of all items."""
-    selectors: list[bool]
-    values: list[object]
-
-    @classmethod
-    def of(cls, items: DataItems, used: Collection[str]) -> Self:
-        """Return the items that are not used."""
-        selectors = [key not in used for key in items]
-        return cls([*items], selectors, [*compress(items.values(), selectors)])
-
-    def are_like(self, items: DataItems) -> bool:
-        """Return whether a later reading has nothing new."""
-        return [*items] == self.keys and self.values == [
-            *compress(items.values(), self.selectors)
-        ]
+def changes(last: Reading | None, reading: Reading) -> set[str]:
+    """Return the items of a reading that may show something else than before."""
+    items = reading.items
+    if last is None or reading.disconnected is not last.disconnected:
+        return {*items, *(last.items if last else ())}
+    before = last.items
+    if items == before:
+        return set()
+    changed = {
+        key for key, value in items.items() if key not in before or before[key] != value
+    }
+    return changed | (before.keys() - items.keys())
 
 
 @dataclass(frozen=True, slots=True)
