@@ -455,9 +455,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             descriptions = sensors(batch.type_id)
             for source_id, items in kpis.rows.items():
                 if inventory.names(source_id):
-                    reading = self._reading(source_id, items, received, server_time)
-                    readings[source_id] = reading
-                    news[source_id] = self._news(source_id, reading, descriptions)
+                    readings[source_id], news[source_id] = self._take(
+                        source_id, items, received, server_time, descriptions
+                    )
         for code, keys in self.flows.follow(
             inventory, readings, news.keys(), self.guards, self._grid_meters
         ):
@@ -493,17 +493,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return the reading that an item is of."""
         is_flow = isinstance(source_id, str) and key in FLOW_SENSORS
         return (self.flows.readings if is_flow else self.data).get(source_id)
-
-    def _news(
-        self,
-        source_id: SourceId,
-        reading: Reading,
-        descriptions: Mapping[str, ItemSensorDescription],
-    ) -> set[str]:
-        """Return the items of which a reading shows something else than before."""
-        changed = changes(self.data.get(source_id), reading)
-        plant = self._batched.plant_of(source_id)
-        return changed | self.guards.take(source_id, reading, plant, descriptions)
 
     async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
         """Tell who listens what is new, and where all of it has come or gone."""
@@ -593,8 +582,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         enabled: set[SourceId] = set()
         for source_id, keys in self._listeners_to:
             enabled.add(source_id)
-            if not FLOW_SENSORS.keys().isdisjoint(keys):
-                devices = self._batched.devices_of(str(source_id))
+            if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
+                devices = self._batched.devices_of(source_id)
                 enabled.update(device.id for device in devices)
         return [
             batch
@@ -687,31 +676,48 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._failing.remove(batch.group)
             LOGGER.info("Reading %s recovered", batch.group)
 
-    def _reading(
+    def _take(
         self,
         source_id: SourceId,
         items: DataItems,
         received: datetime,
         server_time: datetime,
-    ) -> Reading:
+        descriptions: Mapping[str, ItemSensorDescription],
+    ) -> tuple[Reading, set[str]]:
+        """Take a row, and return the reading and what shows something new in it."""
         items = self._in_watts(source_id, items)
         last = self.data.get(source_id)
+        changed = changes(last.items if last else {}, items)
         # Some measurement of a device always changes. A plant has only counters.
-        live = isinstance(source_id, int) and last is not None and items != last.items
+        live = isinstance(source_id, int) and last is not None and bool(changed)
         reading = Reading(items, received, server_time, live, heard=received)
-        heard = last.heard if last else None
         if reading.disconnected:
-            return replace(reading, heard=heard)
+            reading = replace(reading, heard=last.heard if last else None)
+        else:
+            self._look_for_gap(source_id, reading, last)
+        if last is None or reading.disconnected is not last.disconnected:
+            changed = {*items, *changed}
+        plant = self._batched.plant_of(source_id)
+        changed |= self.guards.take(source_id, reading, plant, descriptions)
+        return reading, changed
+
+    def _look_for_gap(
+        self, source_id: SourceId, reading: Reading, last: Reading | None
+    ) -> None:
+        """Remember the time in which a device that is back was not heard."""
+        heard, received = last.heard if last else None, reading.received
         if (
             isinstance(source_id, int)
             and last is not None
             and heard is not None
             and received - heard > LEAST_GAP
             # At night a sleeping inverter misses nothing.
-            and (not last.disconnected or self._has_counted(source_id, items, heard))
+            and (
+                not last.disconnected
+                or self._has_counted(source_id, reading.items, heard)
+            )
         ):
             self._gaps.append(Gap(source_id, heard, received))
-        return reading
 
     def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
         """Return whether a lifetime counter is higher than when it was last heard."""

@@ -28,7 +28,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 # How far the API's copies of one value may differ, in the counter's unit.
 JITTER: Final = 0.05
@@ -39,6 +39,8 @@ PAUSE: Final = timedelta(minutes=30)
 # What looks impossible has proved itself when it has lasted and grown like this.
 PROOF_TIME: Final = timedelta(hours=2)
 PROOF_RISE: Final = 4 * JITTER
+_HOUR: Final = timedelta(hours=1)
+_NOTHING: Final = timedelta()
 # The last so many decisions are remembered.
 REMEMBERED: Final = 5
 
@@ -69,12 +71,11 @@ class Place:
 
     def most(self, since: datetime, until: datetime) -> float:
         """Return the most that can be counted between two moments."""
-        span = max(until - since, timedelta()) + LAG
-        return self.most_per_hour * (span / timedelta(hours=1)) + JITTER
+        span = max(until - since, _NOTHING) + LAG
+        return self.most_per_hour * (span / _HOUR) + JITTER
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """A raw value, and what has to be added to publish it."""
 
     raw: float
@@ -250,12 +251,12 @@ class Counter:
 
         That is what most readings do, so it is found out without much ado.
         """
-        self.pass_time(at, zone)
         level = self.level
         if level is None or raw != level.raw or self.candidate is not None:
             return False
+        self.pass_time(at, zone)
         if live:
-            self.level = level.confirmed_at(at)
+            self.level = (self.level or level).confirmed_at(at)
         self.read = at
         return True
 
@@ -279,11 +280,13 @@ class Counter:
 
     def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
         """Begin a new period at 0, wherever the raw value still is."""
+        if self.period is Period.LIFETIME:
+            return self.value
         start = self.period.start(at, zone)
         if self.level and start and self.start and start > self.start:
             self.start = start
             self.stale = self.level.raw
-            self.level = replace(self.level, offset=-self.level.raw, reset_seen=False)
+            self.level = self.level._replace(offset=-self.level.raw, reset_seen=False)
             self.before = self.candidate = None
             self.value = 0.0
         return self.value
@@ -376,8 +379,8 @@ class Counter:
             gained += candidate.first
         self.before = None
         self._publish(
-            replace(
-                candidate.level, offset=level.counted + gained - candidate.level.raw
+            candidate.level._replace(
+                offset=level.counted + gained - candidate.level.raw
             )
         )
 

@@ -21,7 +21,8 @@ is for what nothing counts.
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Self
 
 from .counters import Counter
 from .northbound import DataItems, DeviceType, number
@@ -103,7 +104,7 @@ def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
     return set(counters).difference(_DC_COUNTERS)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Unit:
     """A device of the plant, as last read."""
 
@@ -119,7 +120,7 @@ class Unit:
             return None
         return number(self.items.get(key))
 
-    @property
+    @cached_property
     def has_no_connection(self) -> bool:
         """Whether it says that it is asleep or cannot be reached."""
         items = self.items or {}
@@ -128,7 +129,7 @@ class Unit:
             number(items.get("run_state")) == 0 or state == _COMMUNICATION_INTERRUPTED
         )
 
-    @property
+    @cached_property
     def is_silent(self) -> bool:
         """Whether an inverter without connection reports no power either."""
         items = self.items
@@ -138,7 +139,7 @@ class Unit:
             and not number(items.get("active_power"))
         )
 
-    @property
+    @cached_property
     def output(self) -> float | None:
         """Return an inverter's AC power in W, negative for what it takes."""
         if self.is_silent:
@@ -148,12 +149,12 @@ class Unit:
             return 0.0 if self.read("inverter_state") == _NO_IRRADIATION else None
         return power * 1000
 
-    @property
+    @cached_property
     def panels(self) -> float | None:
         """Return the DC power of an inverter's panels in W."""
         return 0.0 if self.is_silent else _watts(self.read("mppt_power"))
 
-    @property
+    @cached_property
     def imported(self) -> float | None:
         """Return the power at a meter in W, positive for import."""
         power = self.read("active_power")
@@ -493,8 +494,7 @@ def _shares(output: float, panels: float | None, battery: float) -> tuple[float,
     return pv, output - pv
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """What a guarded counter has counted."""
 
     value: float
@@ -654,6 +654,8 @@ class HomeEnergy:
         self._taken = Integral()
         self._used = Integral()
         self._counted = False
+        self.terms: tuple[Terms, Terms] | None = None
+        """What it gains and loses with, if it can be counted."""
 
     @property
     def value(self) -> float | None:
@@ -678,7 +680,7 @@ class HomeEnergy:
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
         taken = self._taken.update(None if outputs is None else -outputs, at)
         used = self._used.update(flow.home, at)
-        terms = home_terms(units, counts, point)
+        self.terms = terms = home_terms(units, counts, point)
         complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
         if terms is not None and (self._counted or complete):
             self._counted = True

@@ -120,14 +120,12 @@ def _feed(
     description: ItemSensorDescription,
 ) -> bool:
     """Let a guard see a reading, and return whether something else is shown now."""
-    shown = guard.value, guard.start
-    at = reading.server_time
-    raw = None
-    if not reading.disconnected:
-        raw = number(reading.items.get(description.key))
+    shown, start = guard.value, guard.start
+    at, items = reading.server_time, reading.items
+    raw = None if reading.disconnected else number(items.get(description.key))
     if raw is None:
         guard.pass_time(at, zone)
     elif not guard.repeats(raw, at, zone, live=reading.live):
-        place = description.place(plant, zone, reading.items)
+        place = description.place(plant, zone, items)
         guard.update(raw, at, place, live=reading.live)
-    return shown != (guard.value, guard.start)
+    return guard.value != shown or guard.start is not start

@@ -7,6 +7,7 @@ from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
 
+from .counters import Counter
 from .energy_flow import (
     COUNTERS,
     Balance,
@@ -19,7 +20,6 @@ from .energy_flow import (
     Unit,
     Units,
     counters_of,
-    home_terms,
     power_flow,
     pv_terms,
     storage_terms,
@@ -74,8 +74,8 @@ class PlantFlow:
         values["home_energy"] = self.home.update(
             units, counts, powers, point=point, day_use=day_use, at=at
         )
-        if (terms := home_terms(units, counts, point)) is not None:
-            self.terms["home_energy"] = terms
+        if self.home.terms is not None:
+            self.terms["home_energy"] = self.home.terms
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 
@@ -195,12 +195,14 @@ class PlantFlows:
                     units,
                     _counts(devices, readings, guards),
                     chosen=_chosen(units, grid_meters),
-                    day_use=_count(guards, readings, code, _DAY_USE),
+                    day_use=_count(
+                        guards.of(code).get(_DAY_USE), _DAY_USE, readings.get(code)
+                    ),
                     at=max(moments),
                 )
                 last = self.readings.get(code)
                 self.readings[code] = reading
-                yield code, changes(last, reading)
+                yield code, changes(last.items if last else {}, reading.items)
 
 
 def _unit(device: Device, reading: Reading | None) -> Unit:
@@ -221,17 +223,15 @@ def _counts(
 ) -> Counts:
     """Return what the counters of devices have come to."""
     return {
-        (device.id, key): _count(guards, readings, device.id, key)
+        (device.id, key): _count(guard, key, readings.get(device.id))
         for device in devices
-        for key in COUNTERS.get(device.type_id, ())
+        for key, guard in guards.of(device.id).items()
+        if key in COUNTERS.get(device.type_id, ())
     }
 
 
-def _count(
-    guards: Guards, readings: Mapping[SourceId, Reading], source_id: SourceId, key: str
-) -> Count | None:
+def _count(guard: Counter | None, key: str, reading: Reading | None) -> Count | None:
     """Return what the guard of a counter takes for true."""
-    guard, reading = guards.of(source_id).get(key), readings.get(source_id)
     if guard is None or reading is None:
         return None
     raw = None if reading.disconnected else number(reading.items.get(key))

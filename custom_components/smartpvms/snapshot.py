@@ -3,6 +3,8 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from itertools import compress
+from operator import ne
 import re
 from sys import intern
 from typing import Any, Final, Self
@@ -292,18 +294,16 @@ class Reading:
         )
 
 
-def changes(last: Reading | None, reading: Reading) -> set[str]:
-    """Return the items of a reading that may show something else than before."""
-    items = reading.items
-    if last is None or reading.disconnected is not last.disconnected:
-        return {*items, *(last.items if last else ())}
-    before = last.items
-    if items == before:
-        return set()
-    changed = {
-        key for key, value in items.items() if key not in before or before[key] != value
+def changes(before: DataItems, items: DataItems) -> set[str]:
+    """Return the keys of what is another item than before."""
+    # The server always sends them in the same order.
+    if [*items] == [*before]:
+        return {*compress(items, map(ne, items.values(), before.values()))}
+    return {
+        key
+        for key in items.keys() | before.keys()
+        if key not in items or key not in before or items[key] != before[key]
     }
-    return changed | (before.keys() - items.keys())
 
 
 @dataclass(frozen=True, slots=True)
