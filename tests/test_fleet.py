@@ -1,16 +1,18 @@
 """Tests of large accounts: what is written, and that others get their turn."""
 
 import asyncio
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from custom_components.smartpvms import listeners
-from custom_components.smartpvms.const import CONF_PLANTS
-from homeassistant.const import EVENT_STATE_CHANGED
+from custom_components.smartpvms.const import CONF_PLANTS, DOMAIN
+from custom_components.smartpvms.snapshot import changes
+from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
-from tests.simulator import Simulator, homes
+from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from .conftest import Account
@@ -34,6 +36,76 @@ async def test_only_rates_are_reported_unchanged(
     assert added.value(INVERTER, "active_power") == "8.0"
     assert power.last_reported > before[0]
     assert (state.last_reported, capacity.last_reported) == before[1:]
+
+
+@pytest.mark.parametrize(
+    ("items", "changed"),
+    [
+        ({"power": 1.0, "yield": 2.0}, set()),
+        ({"yield": 2.0, "power": 1.0}, set()),
+        ({"power": 1.5, "yield": 2.0}, {"power"}),
+        ({"power": None, "yield": 2.0}, {"power"}),
+        ({"yield": 2.5, "power": 1.0}, {"yield"}),
+        ({"power": 1.0}, {"yield"}),
+        ({"power": 1.0, "yield": 2.0, "state": None}, {"state"}),
+        ({}, {"power", "yield"}),
+    ],
+)
+def test_changes(items: dict[str, Any], changed: set[str]) -> None:
+    """What comes, goes or is another value has changed; its place tells nothing."""
+    assert changes({"power": 1.0, "yield": 2.0}, items) == changed
+
+
+async def test_device_that_says_nothing(added: Account, simulator: Simulator) -> None:
+    """A row without items makes them unknown, until they are there again."""
+    fault = simulator.faults.add(faults.EmptyItemMap(), "getDevRealKpi")
+    await added.poll()
+    shown = ("active_power", "total_cap", "inverter_state", "run_state")
+    assert {added.value(INVERTER, key) for key in shown} == {STATE_UNKNOWN}
+    fault.remove()
+    await added.poll()
+    assert STATE_UNKNOWN not in {added.value(INVERTER, key) for key in shown}
+
+
+async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -> None:
+    """What is shown or needed is guarded; what nobody wants to know is not."""
+    for key in ("day_cap", "total_cap"):
+        registered = added.registered(INVERTER, key)
+        assert registered
+        er.async_get(hass).async_update_entity(
+            registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+        )
+    await added.restart(timedelta(minutes=5))
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    energy, guards = (
+        added.value(plant, "home_energy"),
+        added.entry.runtime_data.as_dict()["counters"],
+    )
+    await added.pass_time(timedelta(hours=1))
+    new_energy, new_guards = (
+        added.value(plant, "home_energy"),
+        added.entry.runtime_data.as_dict()["counters"],
+    )
+    assert energy
+    assert new_energy
+    assert float(new_energy) > float(energy)
+    total, day = f"{INVERTER}_total_cap", f"{INVERTER}_day_cap"
+    assert new_guards[total]["read"] > guards[total]["read"]
+    assert new_guards[day] == guards[day]
+
+
+async def test_guards_that_flows_once_had(
+    added: Account, hass_storage: dict[str, Any]
+) -> None:
+    """What an older version kept with the flows is of no harm."""
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    await added.restart()
+    before = added.value(plant, "home_energy")
+    [flow] = hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]["data"]["flows"].values()
+    flow["guards"] = {f"{INVERTER}_total_cap": ["lifetime", {}]}
+    await added.kill(timedelta(minutes=1))
+    assert before is not None
+    assert added.value(plant, "home_energy") == before
 
 
 class TestNeighborhood:

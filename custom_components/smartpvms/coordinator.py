@@ -489,11 +489,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in readings.items():
                 yield source_id, reading.items
 
-    def reading(self, source_id: SourceId, key: str) -> Reading | None:
-        """Return the reading that an item is of."""
-        is_flow = isinstance(source_id, str) and key in FLOW_SENSORS
-        return (self.flows.readings if is_flow else self.data).get(source_id)
-
     async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
         """Tell who listens what is new, and where all of it has come or gone."""
         self.novel = {

@@ -60,8 +60,7 @@ class Period(Enum):
         return midnight if self is Period.DAY else midnight.replace(day=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a counter counts."""
 
     zone: tzinfo

@@ -117,9 +117,15 @@ def async_add_reported_items(
             if not inventory.names(source_id):
                 continue
             known = created.setdefault(source_id, set())
+            own = coordinator.data.get(source_id)
+            flow = coordinator.flows.readings.get(source_id)
             for key in {*keys} - known:
-                reading = coordinator.reading(source_id, key)
-                if reading and (entity := create(source_id, key, reading)):
+                reading = flow if flow and key in flow.items else own
+                if (
+                    reading is not None
+                    and key in reading.items
+                    and (entity := create(source_id, key, reading))
+                ):
                     known.add(key)
                     yield entity
 

@@ -39,6 +39,8 @@ class Listeners:
     def __init__(self) -> None:
         """Have no listeners."""
         self._of: dict[SourceId, _Listeners] = {}
+        # One of these for all: there are as many listeners as entities.
+        self._end = self._remove
 
     def __iter__(self) -> Iterator[tuple[SourceId, Collection[str]]]:
         """Return the plants and devices with the items that are listened for."""
@@ -52,7 +54,7 @@ class Listeners:
         listeners.by_key[item.key] = listener
         if item.is_rate:
             listeners.rates.add(item.key)
-        return partial(self._remove, item)
+        return partial(self._end, item)
 
     def _remove(self, item: Item) -> None:
         listeners = self._of[item.source_id]

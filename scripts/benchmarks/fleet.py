@@ -19,7 +19,12 @@ from custom_components.smartpvms.coordinator import RealTimeCoordinator
 from custom_components.smartpvms.entity import ItemEntity
 from custom_components.smartpvms.northbound.flow_control import FlowControl
 from custom_components.smartpvms.northbound.session import Session
-from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
+from homeassistant.const import (
+    CONF_HOST,
+    CONF_PASSWORD,
+    CONF_USERNAME,
+    EVENT_HOMEASSISTANT_FINAL_WRITE,
+)
 from homeassistant.core import HomeAssistant
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
@@ -191,6 +196,12 @@ class Fleet:
             patch.object(FlowControl, "wait", lambda *_, **__: 0.0),
         ):
             yield
+
+
+async def write_files(hass: HomeAssistant) -> None:
+    """Write what waits to be written."""
+    hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
+    await hass.async_block_till_done()
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from typing import Any
 from homeassistant.core import HomeAssistant
 
 from . import fleet as fleets
-from .fleet import Fleet
-from .textbook import Textbook
+from .fleet import Fleet, write_files
+from .textbook import EmptySensor, Textbook, add_sensors
 
 hass_config_dir = fleets.hass_config_dir
 hass_storage = fleets.hass_storage
@@ -20,7 +20,7 @@ fleet = fleets.fleet
 REFRESHES = int(os.environ.get("BENCHMARK_REFRESHES", "1000"))
 
 HEADING = (
-    f"{'Plants/devices':<16}{'entities':>9}{'bytes each':>11}{'textbook':>9}"
+    f"{'Plants/devices':<16}{'entities':>9}{'bytes each':>11}{'HA':>6}{'textbook':>9}"
     f"{'ratio':>7}{'refreshes':>10}{'growth kB':>10}"
 )
 
@@ -62,25 +62,37 @@ async def test_weight(
         with fleet.without_network():
             await textbook.coordinator.async_refresh()
 
-    # What both need of Home Assistant is there.
+    empty = await add_sensors(
+        hass, "empty", lambda _: [EmptySensor(each) for each in range(number)]
+    )
+
+    async def load_empty() -> None:
+        await entries.async_setup(empty.entry_id)
+        await hass.async_block_till_done()
+
+    # What all need of Home Assistant is there.
+    await entries.async_unload(empty.entry_id)
     await entries.async_unload(textbook.entry.entry_id)
     await entries.async_unload(fleet.entry.entry_id)
     tracemalloc.start()
     own = await weighed(load)
     plain = await weighed(load_textbook)
+    bare = await weighed(load_empty)
     await entries.async_unload(textbook.entry.entry_id)
     with fleet.without_network():
         for _ in range(3):
             fleet.answers.turn(0.1)
             await fleet.coordinator.async_refresh()
+        await write_files(hass)
         before = traced()
         for _ in range(REFRESHES):
             fleet.answers.turn(0.1)
             await fleet.coordinator.async_refresh()
+        await write_files(hass)
         growth = traced() - before
     tracemalloc.stop()
     row = (
-        f"{size:<16}{number:>9}{own / number:>11.0f}"
+        f"{size:<16}{number:>9}{own / number:>11.0f}{bare / number:>6.0f}"
         f"{plain / number:>9.0f}{own / plain:>7.2f}{REFRESHES:>10}"
         f"{growth / 1024:>10.0f}"
     )

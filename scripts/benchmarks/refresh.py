@@ -11,12 +11,12 @@ from unittest.mock import patch
 import orjson
 import pytest
 
-from homeassistant.const import EVENT_HOMEASSISTANT_FINAL_WRITE, EVENT_STATE_CHANGED
+from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity import Entity
 
 from . import fleet as fleets
-from .fleet import Fleet
+from .fleet import Fleet, write_files
 from .stopwatch import Work, worked
 from .textbook import EmptySensor, Textbook, add_sensors
 
@@ -78,12 +78,6 @@ class Works:
     def longest(self) -> float:
         """Return how long nothing else can happen meanwhile."""
         return median(work.longest for work in self.works[1:])
-
-
-async def write_files(hass: HomeAssistant) -> None:
-    """Write what waits to be written."""
-    hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
-    await hass.async_block_till_done()
 
 
 @pytest.mark.parametrize("share", SHARES)
