@@ -392,9 +392,11 @@ class Evidence:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was learned as what JSON can hold."""
+        # Written by another thread, while devices may be added.
+        meters, storages = [*self._meters.items()], [*self._storages.items()]
         return {
-            "meters": {str(key): asdict(told) for key, told in self._meters.items()},
-            "storages": {str(key): told.votes for key, told in self._storages.items()},
+            "meters": {str(key): asdict(told) for key, told in meters},
+            "storages": {str(key): told.votes for key, told in storages},
         }
 
     @classmethod
@@ -559,8 +561,9 @@ class Balance:
         else:
             return None
         self._level = round(self._level, 6)
-        self._seen = {key: seen for key, seen in self._seen.items() if key in terms}
-        self._seen |= {key: (count.value, count.start) for key, count in known.items()}
+        seen = {key: seen for key, seen in self._seen.items() if key in terms}
+        seen |= {key: (count.value, count.start) for key, count in known.items()}
+        self._seen = seen
         if complete:
             self.value = max(self._level, self.value or 0.0)
         return self.value

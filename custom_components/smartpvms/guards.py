@@ -31,7 +31,7 @@ class Guards:
 
     def __iter__(self) -> Iterator[tuple[str, Counter]]:
         """Return the guards by unique id."""
-        # Stored by another thread, while guards may be added.
+        # Written by another thread, while guards may be added.
         for source_id, counters in [*self._counters.items()]:
             for key, guard in [*counters.guards.items()]:
                 yield f"{source_id}_{key}", guard
@@ -86,14 +86,16 @@ class Guards:
         counters = self._counters.get(source_id)
         if counters is None:
             return set()
-        for key in [*counters.expected]:
+        for key in counters.expected & descriptions.keys():
             if number(reading.items.get(key)) is not None:
                 self._begin(source_id, descriptions[key])
         zone = zone_of(plant)
         return {
             key
             for key, guard in counters.guards.items()
-            if _feed(guard, reading, plant, zone, descriptions[key])
+            # The server may come to know a device as another type.
+            if (description := descriptions.get(key))
+            and _feed(guard, reading, plant, zone, description)
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -101,7 +103,9 @@ class Guards:
 
         The state of a guard is kept although nobody may want it now.
         """
-        return self._stored | {name: guard.as_dict() for name, guard in self}
+        # Taken first, since what is stored becomes a guard meanwhile.
+        stored = {**self._stored}
+        return stored | {name: guard.as_dict() for name, guard in self}
 
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""

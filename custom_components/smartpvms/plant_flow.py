@@ -81,10 +81,12 @@ class PlantFlow:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
+        # Written by another thread, while energies may be added.
+        balances = [*self.balances.items()]
         return {
             "evidence": self.evidence.as_dict(),
             "home": self.home.as_dict(),
-            "balances": {key: each.as_dict() for key, each in self.balances.items()},
+            "balances": {key: each.as_dict() for key, each in balances},
             "reading": self.reading and self.reading.as_dict(),
         }
 
@@ -125,7 +127,7 @@ class PlantFlows:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
-        # Stored by another thread, while plants may be added.
+        # Written by another thread, while plants may be added.
         return {code: flow.as_dict() for code, flow in [*self._plants.items()]}
 
     @classmethod
