@@ -538,6 +538,27 @@ def test_no_trace_of_faults_adds_energy(
     _adds_no_energy(energies, faults, period, live)
 
 
+@settings(max_examples=100, deadline=None)
+@given(**TRACES)
+def test_repeated_readings_are_taken_like_any_other(
+    energies: list[float],
+    faults: list[tuple[Fault, int, int]],
+    period: Period,
+    live: bool,
+) -> None:
+    """What is found out without much ado is what the whole guard would say."""
+    raws: Readings = list(_counted(energies, period))
+    for fault, start, length in faults:
+        fault(raws, start, length)
+    quick, whole = Counter(period), Counter(period)
+    for raw, at in zip(raws, _moments(), strict=True):
+        if raw is not None:
+            if not quick.repeats(raw, at, BERLIN, live=live):
+                quick.update(raw, at, PLACE, live=live)
+            whole.update(raw, at, PLACE, live=live)
+        assert quick == whole
+
+
 def _never(*args: object) -> bool:
     return False
 

@@ -233,4 +233,10 @@ def _restored[T](
 
 
 def _store(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Store[dict[str, Any]]:
-    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")
+    # Of a thousand devices there is much to be written, and others cannot wait.
+    return Store(
+        hass,
+        STORE_VERSION,
+        f"{DOMAIN}.{entry.entry_id}",
+        serialize_in_event_loop=False,
+    )

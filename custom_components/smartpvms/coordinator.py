@@ -1,8 +1,8 @@
 """Coordinators: the inventory of an account, and its real-time KPIs."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+import collections
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 import math
@@ -11,19 +11,20 @@ from typing import Any, Final, cast, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST
-from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
-from . import counters
 from .batches import Batch, Batches
 from .const import CONF_GRID_METERS, CONF_PLANTS, DOMAIN, LOGGER
-from .counters import Period
-from .descriptions import FLOW_SENSORS
+from .counters import Counter, Period
+from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
+from .guards import Guards
 from .history import HISTORY, History
+from .listeners import Item, Listeners
 from .northbound import (
     DEVICE_TYPE_NAMES,
     Access,
@@ -45,7 +46,16 @@ from .northbound import (
 )
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
-from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, migrations
+from .snapshot import (
+    MAX_AGE,
+    Gap,
+    Hindrances,
+    Inventory,
+    Reading,
+    SourceId,
+    changes,
+    migrations,
+)
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # What the inventory is called among the readings.
@@ -195,7 +205,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
 
         Return the inventory with what is missing in it.
         """
-        types = Counter(device.type_id for device in inventory.devices.values())
+        types = collections.Counter(
+            device.type_id for device in inventory.devices.values()
+        )
         self._client.measure(len(inventory.plants), types)
         self._register(inventory)
         inventory = self._remove_gone(inventory)
@@ -330,7 +342,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         client: NorthboundClient,
         inventory: InventoryCoordinator,
         readings: Mapping[SourceId, Reading],
-        stored_counters: Mapping[str, Any],
+        stored_counters: dict[str, Any],
         stored_meters: Mapping[str, Any],
         flows: PlantFlows,
         hindrances: Hindrances,
@@ -355,37 +367,44 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._failure: NorthboundError | None = None
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
-        self._stored_counters = stored_counters
-        self._counters: dict[str, counters.Counter] = {}
+        self.guards = Guards(stored_counters)
+        """The guards of the counters that are shown or that flows are made of."""
         self._stored_meters = stored_meters
         self._meters: dict[SourceId, MeterPowers] = {}
         self.flows = flows
         """What follows from the readings of a plant's devices."""
+        flows.expect(inventory.data, self.guards)
         self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
         """The items that have an entity, enabled or not, by plant or device."""
+        self.novel: Mapping[SourceId, Collection[str]] = {}
+        """The items that have no entity and are other than before."""
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
             if inventory.data.names(source_id)
         }
+        self.available: set[SourceId] = set()
+        """The plants and devices whose items may be shown."""
+        self.flowing: set[SourceId] = set()
+        """The plants of which may be shown what follows from their devices."""
+        self._listeners_to = Listeners()
+        self._update_available()
         self.next_pass: float | None = None
         """When the next pass is planned, in monotonic seconds."""
         self._plan()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what has to survive a restart as what JSON can hold.
-
-        The state of a guard is kept although its entity may be disabled now.
-        """
-        guards = {key: counter.as_dict() for key, counter in self._counters.items()}
-        meters = {str(key): powers.as_dict() for key, powers in self._meters.items()}
+        """Return what has to survive a restart as what JSON can hold."""
+        # Written by another thread, while meters may be added.
+        known = [*self._meters.items()]
+        meters = {str(key): powers.as_dict() for key, powers in known}
         return {
             "readings": [
                 {"source_id": source_id, **reading.as_dict()}
                 for source_id, reading in self.data.items()
             ],
-            "counters": {**self._stored_counters, **guards},
+            "counters": self.guards.as_dict(),
             "meters": {**self._stored_meters, **meters},
             "flows": self.flows.as_dict(),
             "next_pass": self.next_pass and epoch(self.next_pass),
@@ -395,11 +414,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def batches(self) -> list[Batch]:
         """Return what is read together at present."""
         return list(self._batches)
-
-    @property
-    def guards(self) -> Mapping[str, counters.Counter]:
-        """Return the guards of all counters that are shown, by unique id."""
-        return self._counters
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
@@ -411,7 +425,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             if inventory.names(source_id)
         }
         self._passes += 1
-        read: set[SourceId] = set()
+        news: dict[SourceId, set[str]] = {}
         failed = False
         wanted = self._wanted()
         self._forget_unwanted(wanted)
@@ -423,6 +437,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 kpis = await self._call(batch)
             except InvalidCredentials as err:
                 self.refused = True
+                self.data = readings
+                await self._tell(news)
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._failure = err
@@ -436,23 +452,66 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._succeed(batch, kpis.unauthorized)
             received = dt_util.utcnow()
             server_time = kpis.server_time or received
+            descriptions = sensors(batch.type_id)
             for source_id, items in kpis.rows.items():
                 if inventory.names(source_id):
-                    read.add(source_id)
-                    readings[source_id] = self._reading(
-                        source_id, items, received, server_time
+                    readings[source_id], news[source_id] = self._take(
+                        source_id, items, received, server_time, descriptions
                     )
-        for _ in self.flows.follow(inventory, readings, read, self._grid_meters):
+        for code, keys in self.flows.follow(
+            inventory, readings, news.keys(), self.guards, self._grid_meters
+        ):
+            news[code] = news.get(code, set()) | keys
             # Many plants must not hold up everything else.
             await asyncio.sleep(0)
         wait = self._plan(failed=failed)
+        self.data = readings
+        await self._tell(news)
         if self._failure is not None:
-            # Home Assistant does not tell listeners of a second failure, but by then
-            # readings may have grown too old.
-            self.data = readings
+            # Home Assistant does not tell listeners of a second failure.
             self.async_update_listeners()
             raise as_update_error(self._failure, wait) from self._failure
         return readings
+
+    @callback
+    @override
+    def async_add_listener(
+        self, update_callback: CALLBACK_TYPE, context: Item | None = None
+    ) -> CALLBACK_TYPE:
+        """Listen for every pass, or for what is new of an item."""
+        if context is None:
+            return super().async_add_listener(update_callback)
+        return self._listeners_to.add(context, update_callback)
+
+    def items(self) -> Iterator[tuple[SourceId, Iterable[str]]]:
+        """Return the plants and devices with the items that are known of them."""
+        for readings in (self.data, self.flows.readings):
+            for source_id, reading in readings.items():
+                yield source_id, reading.items
+
+    async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
+        """Tell who listens what is new, and where all of it has come or gone."""
+        self.novel = {
+            source_id: novel
+            for source_id, keys in news.items()
+            if (novel := keys - self.created.get(source_id, set()))
+        }
+        turned = self._update_available()
+        await self._listeners_to.tell({**news, **dict.fromkeys(turned)})
+
+    def _update_available(self) -> set[SourceId]:
+        """Find out what may be shown, and return where that has changed."""
+        oldest = dt_util.utcnow() - MAX_AGE
+        before = self.available, self.flowing
+        self.available, self.flowing = (
+            {
+                source_id
+                for source_id, reading in readings.items()
+                if reading.received >= oldest and not self.refused
+            }
+            for readings in (self.data, self.flows.readings)
+        )
+        return (before[0] ^ self.available) | (before[1] ^ self.flowing)
 
     @property
     def _grid_meters(self) -> set[int]:
@@ -463,7 +522,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def grid_point(self, plant_code: str) -> int | None:
         """Return the device where a plant meets the grid, if that is sure."""
-        devices = self._inventory.data.devices.values()
+        devices = self._inventory.data.devices_of(plant_code)
         return self.flows.grid_point(plant_code, devices, self._grid_meters)
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
@@ -507,13 +566,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             confirmed = (
                 not self._batches.in_doubt or doubted_for < DOUBTING.total_seconds()
             )
+        if inventory is not known:
+            self.flows.expect(inventory, self.guards)
         if not confirmed:
             self._batches = Batches(inventory)
             self._read.clear()
 
     def _wanted(self) -> list[Batch]:
         """Return the batches that have, or may come to have, an enabled entity."""
-        enabled = set[SourceId]().union(*self.async_contexts())
+        enabled: set[SourceId] = set()
+        for source_id, keys in self._listeners_to:
+            enabled.add(source_id)
+            if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
+                devices = self._batched.devices_of(source_id)
+                enabled.update(device.id for device in devices)
         return [
             batch
             for batch in self._batches
@@ -538,7 +604,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
         What may be read soon after is waited for, so that values are of one moment.
         """
-        batches = Counter(batch.type_id for batch in self._wanted())
+        batches = collections.Counter(batch.type_id for batch in self._wanted())
         waits = sorted(
             self._client.real_time_wait(type_id, calls)
             for type_id, most in batches.items()
@@ -605,46 +671,61 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._failing.remove(batch.group)
             LOGGER.info("Reading %s recovered", batch.group)
 
-    def _reading(
+    def _take(
         self,
         source_id: SourceId,
         items: DataItems,
         received: datetime,
         server_time: datetime,
-    ) -> Reading:
+        descriptions: Mapping[str, ItemSensorDescription],
+    ) -> tuple[Reading, set[str]]:
+        """Take a row, and return the reading and what shows something new in it."""
         items = self._in_watts(source_id, items)
         last = self.data.get(source_id)
+        changed = changes(last.items if last else {}, items)
         # Some measurement of a device always changes. A plant has only counters.
-        live = isinstance(source_id, int) and last is not None and items != last.items
-        reading = Reading(items, received, server_time, live)
-        heard = last.heard if last else None
+        live = isinstance(source_id, int) and last is not None and bool(changed)
+        reading = Reading(items, received, server_time, live, heard=received)
         if reading.disconnected:
-            return replace(reading, heard=heard)
+            reading = replace(reading, heard=last.heard if last else None)
+        else:
+            self._look_for_gap(source_id, reading, last)
+        if last is None or reading.disconnected is not last.disconnected:
+            changed = {*items, *changed}
+        plant = self._batched.plant_of(source_id)
+        changed |= self.guards.take(source_id, reading, plant, descriptions)
+        return reading, changed
+
+    def _look_for_gap(
+        self, source_id: SourceId, reading: Reading, last: Reading | None
+    ) -> None:
+        """Remember the time in which a device that is back was not heard."""
+        heard, received = last.heard if last else None, reading.received
         if (
             isinstance(source_id, int)
             and last is not None
             and heard is not None
             and received - heard > LEAST_GAP
             # At night a sleeping inverter misses nothing.
-            and (not last.disconnected or self._has_counted(source_id, items, heard))
+            and (
+                not last.disconnected
+                or self._has_counted(source_id, reading.items, heard)
+            )
         ):
             self._gaps.append(Gap(source_id, heard, received))
-        return replace(reading, heard=received)
 
     def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
         """Return whether a lifetime counter is higher than when it was last heard."""
-        for unique_id, counter in self._counters.items():
-            key = unique_id.removeprefix(f"{device_id}_")
+        for key, guard in self.guards.of(device_id).items():
             raw = number(items.get(key))
             if (
-                key != unique_id
-                and counter.period is Period.LIFETIME
-                and counter.level is not None
+                guard.period is Period.LIFETIME
+                and guard.level is not None
                 # Others have no entity that is enabled.
-                and counter.read is not None
-                and heard - counter.read < LEAST_GAP
+                and guard.read is not None
+                and heard - guard.read < LEAST_GAP
                 and raw is not None
-                and raw - counter.level.raw > MISSED
+                and raw - guard.level.raw > MISSED
             ):
                 return True
         return False
@@ -677,36 +758,31 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
-        guards = {**self._stored_counters}
-        guards |= {key: counter.as_dict() for key, counter in self._counters.items()}
-        self._counters = {}
-        self._stored_counters = {
-            new + key.removeprefix(old) if key.startswith(f"{old}_") else key: guard
-            for key, guard in guards.items()
-        }
+        self.guards.rename(old, new)
         self.data = {
             new if source_id == old else source_id: reading
             for source_id, reading in self.data.items()
         }
         self.flows.rename(old, new)
 
+    def counter(
+        self, source_id: SourceId, description: ItemSensorDescription
+    ) -> Counter:
+        """Return the guard of an entity."""
+        plant = self._inventory.data.plant_of(source_id)
+        reading = self.data.get(source_id)
+        return self.guards.guard(source_id, description, reading, plant)
+
     def counted(self, unique_id: str) -> float | None:
         """Return what the guard of an entity shows."""
-        counter = self._counters.get(unique_id)
-        return counter.value if counter else None
+        guard = self._guard(unique_id)
+        return guard.value if guard else None
 
     def offset(self, unique_id: str) -> float:
         """Return what the guard of an entity adds to the raw value."""
-        counter = self._counters.get(unique_id)
-        return counter.level.offset if counter and counter.level else 0.0
+        guard = self._guard(unique_id)
+        return guard.level.offset if guard and guard.level else 0.0
 
-    def counter(self, unique_id: str, period: Period) -> counters.Counter:
-        """Return the guard of an entity, going on from where it was."""
-        if unique_id not in self._counters:
-            try:
-                state = self._stored_counters[unique_id]
-                counter = counters.Counter.from_dict(period, state)
-            except KeyError, TypeError, ValueError:
-                counter = counters.Counter(period)
-            self._counters[unique_id] = counter
-        return self._counters[unique_id]
+    def _guard(self, unique_id: str) -> Counter | None:
+        source = self._inventory.data.source_of(unique_id)
+        return self.guards.of(source[0]).get(source[1]) if source else None

@@ -27,7 +27,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import Enum
-from typing import Any, Final, Self
+from functools import lru_cache
+from typing import Any, Final, NamedTuple, Self
 
 # How far the API's copies of one value may differ, in the counter's unit.
 JITTER: Final = 0.05
@@ -38,6 +39,8 @@ PAUSE: Final = timedelta(minutes=30)
 # What looks impossible has proved itself when it has lasted and grown like this.
 PROOF_TIME: Final = timedelta(hours=2)
 PROOF_RISE: Final = 4 * JITTER
+_HOUR: Final = timedelta(hours=1)
+_NOTHING: Final = timedelta()
 # The last so many decisions are remembered.
 REMEMBERED: Final = 5
 
@@ -53,14 +56,11 @@ class Period(Enum):
         """Return when the period of a moment began in the plant's time zone."""
         if self is Period.LIFETIME:
             return None
-        midnight = at.astimezone(zone).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
+        midnight = _midnight(at, zone)
         return midnight if self is Period.DAY else midnight.replace(day=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """Where a counter counts."""
 
     zone: tzinfo
@@ -70,12 +70,11 @@ class Place:
 
     def most(self, since: datetime, until: datetime) -> float:
         """Return the most that can be counted between two moments."""
-        span = max(until - since, timedelta()) + LAG
-        return self.most_per_hour * (span / timedelta(hours=1)) + JITTER
+        span = max(until - since, _NOTHING) + LAG
+        return self.most_per_hour * (span / _HOUR) + JITTER
 
 
-@dataclass(frozen=True, slots=True)
-class Level:
+class Level(NamedTuple):
     """A raw value, and what has to be added to publish it."""
 
     raw: float
@@ -120,8 +119,12 @@ class Level:
     def risen(self, raw: float, at: datetime, live: bool) -> Self:
         """Return the level after a reading that can follow; jitter does not lower it."""
         if raw > self.raw:
-            return replace(self, raw=raw, rose=at, confirmed=at)
-        return replace(self, confirmed=at) if live else self
+            return type(self)(raw, self.offset, at, at, self.reset_seen)
+        return self.confirmed_at(at) if live else self
+
+    def confirmed_at(self, at: datetime) -> Self:
+        """Return the level after a reading that is its own."""
+        return type(self)(self.raw, self.offset, self.rose, at, self.reset_seen)
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,20 @@ class Counter:
             "decisions": [decision.as_dict() for decision in self.decisions],
         }
 
+    def repeats(self, raw: float, at: datetime, zone: tzinfo, *, live: bool) -> bool:
+        """Return whether a reading only confirms what is published.
+
+        That is what most readings do, so it is found out without much ado.
+        """
+        level = self.level
+        if level is None or raw != level.raw or self.candidate is not None:
+            return False
+        self.pass_time(at, zone)
+        if live:
+            self.level = (self.level or level).confirmed_at(at)
+        self.read = at
+        return True
+
     def update(
         self, raw: float, at: datetime, place: Place, *, live: bool
     ) -> float | None:
@@ -262,11 +279,13 @@ class Counter:
 
     def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
         """Begin a new period at 0, wherever the raw value still is."""
+        if self.period is Period.LIFETIME:
+            return self.value
         start = self.period.start(at, zone)
         if self.level and start and self.start and start > self.start:
             self.start = start
             self.stale = self.level.raw
-            self.level = replace(self.level, offset=-self.level.raw, reset_seen=False)
+            self.level = self.level._replace(offset=-self.level.raw, reset_seen=False)
             self.before = self.candidate = None
             self.value = 0.0
         return self.value
@@ -359,8 +378,8 @@ class Counter:
             gained += candidate.first
         self.before = None
         self._publish(
-            replace(
-                candidate.level, offset=level.counted + gained - candidate.level.raw
+            candidate.level._replace(
+                offset=level.counted + gained - candidate.level.raw
             )
         )
 
@@ -377,6 +396,12 @@ class Counter:
         self.level = level
         self.candidate = None
         self.value = max(self.value or 0.0, level.counted)
+
+
+@lru_cache(maxsize=128)
+def _midnight(at: datetime, zone: tzinfo) -> datetime:
+    """Return when a day began; a moment is that of many readings."""
+    return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def _level(state: Mapping[str, Any] | None) -> Level | None:

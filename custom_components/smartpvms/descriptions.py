@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
-from functools import partial
+from functools import cached_property, partial
 import re
 from typing import Any, Final
 
@@ -43,6 +43,16 @@ _KEY: Final = re.compile(
     r"(?=.{1,64}$)[a-z]+\d{0,2}(_[a-z]+\d{0,2}|_\d{1,2})*", re.IGNORECASE | re.ASCII
 )
 
+# What people add up over time by themselves.
+RATES: Final = frozenset(
+    {
+        SensorDeviceClass.APPARENT_POWER,
+        SensorDeviceClass.IRRADIANCE,
+        SensorDeviceClass.POWER,
+        SensorDeviceClass.REACTIVE_POWER,
+    }
+)
+
 # What a kilowatt-hour costs at the most, in the smallest of the world's currencies.
 DEAREST: Final = 1000.0
 
@@ -68,6 +78,14 @@ class ItemSensorDescription(SensorEntityDescription):
     what else was read."""
     past_key: str | None = None
     """The key that the item has in history, where it is another."""
+
+    @cached_property
+    def is_rate(self) -> bool:
+        """Whether the state is reported even where it has not changed.
+
+        What adds up a rate takes it for a slope since it was last reported.
+        """
+        return self.device_class in RATES
 
     def value(self, reading: Reading) -> Value:
         """Return the value in a reading; `None` means unknown.

@@ -234,8 +234,7 @@ def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
     reading = real_time.data.get(source_id)
     decisions = {
         key: [_decision(each) for each in guard.decisions if _is_recent(each)]
-        for key in sensors(type_id)
-        if (guard := real_time.guards.get(f"{source_id}_{key}"))
+        for key, guard in real_time.guards.of(source_id).items()
     }
     return {
         "reading": reading and _reading(reading, type_id),

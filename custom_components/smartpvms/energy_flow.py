@@ -18,10 +18,11 @@ exact balance of counters beats the integral of powers that are minutes apart; `
 is for what nothing counts.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, Self
+from functools import cached_property
+from typing import Any, Final, NamedTuple, Self
 
 from .counters import Counter
 from .northbound import DataItems, DeviceType, number
@@ -78,9 +79,10 @@ GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
 """The counters of what is imported and exported, by device type."""
 
 _MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
+_DC_COUNTERS: Final = ("mppt_total_cap", *_MPPTS)
 _STORED: Final = ("charge_cap", "discharge_cap")
 COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
-    DeviceType.STRING_INVERTER: ("total_cap", "mppt_total_cap", *_MPPTS),
+    DeviceType.STRING_INVERTER: ("total_cap", *_DC_COUNTERS),
     DeviceType.RESIDENTIAL_INVERTER: ("total_cap", *_MPPTS[:4]),
     DeviceType.BATTERY: (*_STORED, "total_charged_energy", "total_discharged_energy"),
     DeviceType.ESS: _STORED,
@@ -91,7 +93,18 @@ COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
 """The counters that the energies are made of, by device type."""
 
 
-@dataclass(frozen=True, slots=True)
+def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
+    """Return the counters of a device type that a plant of such types needs.
+
+    Without a battery, what the panels yield is what the inverters do.
+    """
+    counters = COUNTERS.get(type_id, ())
+    if DeviceType.BATTERY in types:
+        return counters
+    return set(counters).difference(_DC_COUNTERS)
+
+
+@dataclass(frozen=True)
 class Unit:
     """A device of the plant, as last read."""
 
@@ -107,7 +120,7 @@ class Unit:
             return None
         return number(self.items.get(key))
 
-    @property
+    @cached_property
     def has_no_connection(self) -> bool:
         """Whether it says that it is asleep or cannot be reached."""
         items = self.items or {}
@@ -116,7 +129,7 @@ class Unit:
             number(items.get("run_state")) == 0 or state == _COMMUNICATION_INTERRUPTED
         )
 
-    @property
+    @cached_property
     def is_silent(self) -> bool:
         """Whether an inverter without connection reports no power either."""
         items = self.items
@@ -126,7 +139,7 @@ class Unit:
             and not number(items.get("active_power"))
         )
 
-    @property
+    @cached_property
     def output(self) -> float | None:
         """Return an inverter's AC power in W, negative for what it takes."""
         if self.is_silent:
@@ -136,12 +149,12 @@ class Unit:
             return 0.0 if self.read("inverter_state") == _NO_IRRADIATION else None
         return power * 1000
 
-    @property
+    @cached_property
     def panels(self) -> float | None:
         """Return the DC power of an inverter's panels in W."""
         return 0.0 if self.is_silent else _watts(self.read("mppt_power"))
 
-    @property
+    @cached_property
     def imported(self) -> float | None:
         """Return the power at a meter in W, positive for import."""
         power = self.read("active_power")
@@ -379,9 +392,11 @@ class Evidence:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what was learned as what JSON can hold."""
+        # Written by another thread, while devices may be added.
+        meters, storages = [*self._meters.items()], [*self._storages.items()]
         return {
-            "meters": {str(key): asdict(told) for key, told in self._meters.items()},
-            "storages": {str(key): told.votes for key, told in self._storages.items()},
+            "meters": {str(key): asdict(told) for key, told in meters},
+            "storages": {str(key): told.votes for key, told in storages},
         }
 
     @classmethod
@@ -481,8 +496,7 @@ def _shares(output: float, panels: float | None, battery: float) -> tuple[float,
     return pv, output - pv
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(NamedTuple):
     """What a guarded counter has counted."""
 
     value: float
@@ -547,8 +561,9 @@ class Balance:
         else:
             return None
         self._level = round(self._level, 6)
-        self._seen = {key: seen for key, seen in self._seen.items() if key in terms}
-        self._seen |= {key: (count.value, count.start) for key, count in known.items()}
+        seen = {key: seen for key, seen in self._seen.items() if key in terms}
+        seen |= {key: (count.value, count.start) for key, count in known.items()}
+        self._seen = seen
         if complete:
             self.value = max(self._level, self.value or 0.0)
         return self.value
@@ -642,6 +657,8 @@ class HomeEnergy:
         self._taken = Integral()
         self._used = Integral()
         self._counted = False
+        self.terms: tuple[Terms, Terms] | None = None
+        """What it gains and loses with, if it can be counted."""
 
     @property
     def value(self) -> float | None:
@@ -666,7 +683,7 @@ class HomeEnergy:
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
         taken = self._taken.update(None if outputs is None else -outputs, at)
         used = self._used.update(flow.home, at)
-        terms = home_terms(units, counts, point)
+        self.terms = terms = home_terms(units, counts, point)
         complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
         if terms is not None and (self._counted or complete):
             self._counted = True

@@ -1,18 +1,18 @@
 """The entity of a data item, and when it comes to exist."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import override
 
 from homeassistant.const import Platform
 from homeassistant.core import callback
-from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.device_registry import DeviceInfo
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
+from .listeners import Item
 from .snapshot import Reading, SourceId
 
 
@@ -26,48 +26,55 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         coordinator: RealTimeCoordinator,
         source_id: SourceId,
         description: EntityDescription,
+        *,
+        is_rate: bool = False,
     ) -> None:
-        """Show the item from the coordinator's last reading on."""
-        super().__init__(coordinator, context=self._sources(coordinator, source_id))
+        """Show the item as soon as it is added, and what is new of it."""
+        super().__init__(coordinator, Item(source_id, description.key, is_rate))
         self.entity_description = description
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
-        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(source_id))})
-        self._shown = self._reading
-        self._was_available = self.available
-        if self._shown is not None:
-            self._show(self._shown)
+        # The inventory has registered it.
+        self.device_entry = dr.async_get(
+            coordinator.hass
+        ).async_get_device_by_identifier(
+            (DOMAIN, str(source_id)), coordinator.config_entry.entry_id
+        )
+        self._available = False
 
-    def _sources(
-        self, coordinator: RealTimeCoordinator, source_id: SourceId
-    ) -> tuple[SourceId, ...]:
-        """Return what has to be read for the item."""
-        return (source_id,)
+    @override
+    async def async_added_to_hass(self) -> None:
+        await super().async_added_to_hass()
+        self._available = self._is_available
+        if (reading := self._reading) is not None:
+            self._show(reading)
 
     @property
     def _reading(self) -> Reading | None:
         return self.coordinator.data.get(self._source_id)
 
     @property
+    def _is_available(self) -> bool:
+        return self._source_id in self.coordinator.available
+
+    @property
     @override
     def available(self) -> bool:
-        reading = self._reading
-        return not self.coordinator.refused and reading is not None and reading.fresh
+        return self._available
 
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
-        reading = self._reading
-        if reading is not None and reading is not self._shown:
-            self._show(reading)
-        elif self.available == self._was_available:
-            return
-        self._shown = reading
-        self._was_available = self.available
-        super()._handle_coordinator_update()
+        available = self._is_available
+        is_news = available is not self._available
+        self._available = available
+        if (reading := self._reading) is not None:
+            is_news |= self._show(reading)
+        if is_news:
+            self.async_write_ha_state()
 
-    def _show(self, reading: Reading) -> None:
-        """Take the state from a reading."""
+    def _show(self, reading: Reading) -> bool:
+        """Take the state from a reading, and return whether it has to be written."""
         raise NotImplementedError
 
 
@@ -94,29 +101,38 @@ def async_add_reported_items(
             if registered.domain != platform:
                 continue
             source = inventory.source_of(registered.unique_id)
-            if source and (entity := create(*source, None)):
+            if source is None:
+                continue
+            # Home Assistant would throw a disabled entity away.
+            entity = None if registered.disabled else create(*source, None)
+            if entity or registered.disabled:
                 source_id, key = source
                 created.setdefault(source_id, set()).add(key)
+            if entity:
                 yield entity
 
-    def reported() -> Iterator[Entity]:
+    def reported(items: Iterable[tuple[SourceId, Iterable[str]]]) -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
-        for source_id, reading in (
-            *coordinator.data.items(),
-            *coordinator.flows.readings.items(),
-        ):
+        for source_id, keys in items:
             if not inventory.names(source_id):
                 continue
-            keys = created.setdefault(source_id, set())
-            for key in reading.items.keys() - keys:
-                if entity := create(source_id, key, reading):
-                    keys.add(key)
+            known = created.setdefault(source_id, set())
+            own = coordinator.data.get(source_id)
+            flow = coordinator.flows.readings.get(source_id)
+            for key in {*keys} - known:
+                reading = flow if flow and key in flow.items else own
+                if (
+                    reading is not None
+                    and key in reading.items
+                    and (entity := create(source_id, key, reading))
+                ):
+                    known.add(key)
                     yield entity
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported()):
+        if entities := list(reported(coordinator.novel.items())):
             async_add_entities(entities)
 
-    async_add_entities([*remembered(), *reported()])
+    async_add_entities([*remembered(), *reported(coordinator.items())])
     entry.async_on_unload(coordinator.async_add_listener(add_reported))

@@ -7,8 +7,7 @@ from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
 
-from .counters import Counter, Period
-from .descriptions import ItemSensorDescription, sensors
+from .counters import Counter
 from .energy_flow import (
     COUNTERS,
     Balance,
@@ -20,13 +19,14 @@ from .energy_flow import (
     Terms,
     Unit,
     Units,
-    home_terms,
+    counters_of,
     power_flow,
     pv_terms,
     storage_terms,
 )
-from .northbound import Device, Plant, number
-from .snapshot import Inventory, Reading, SourceId, zone_of
+from .guards import Guards
+from .northbound import Device, number
+from .snapshot import Inventory, Reading, SourceId, changes
 
 _DAY_USE: Final = "day_use_energy"
 
@@ -36,9 +36,6 @@ class PlantFlow:
     """The powers and energies of a plant that follow from those of its devices."""
 
     evidence: Evidence = field(default_factory=Evidence)
-    guards: dict[str, Counter] = field(default_factory=dict)
-    """The guards of the counters that the energies are made of. The entities of the
-    counters have guards of their own, since either may be disabled."""
     home: HomeEnergy = field(default_factory=HomeEnergy)
     balances: dict[str, Balance] = field(default_factory=dict)
     """The other energies, by key."""
@@ -55,8 +52,8 @@ class PlantFlow:
         chosen: int | None,
         day_use: Count | None,
         at: datetime,
-    ) -> None:
-        """Take new readings.
+    ) -> Reading:
+        """Take new readings, and return what follows.
 
         `chosen` is the meter at the grid, where the user has said so; `day_use` is what
         the plant itself says that was used on the day.
@@ -77,20 +74,19 @@ class PlantFlow:
         values["home_energy"] = self.home.update(
             units, counts, powers, point=point, day_use=day_use, at=at
         )
-        if (terms := home_terms(units, counts, point)) is not None:
-            self.terms["home_energy"] = terms
+        if self.home.terms is not None:
+            self.terms["home_energy"] = self.home.terms
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
+        return self.reading
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
+        # Written by another thread, while energies may be added.
+        balances = [*self.balances.items()]
         return {
             "evidence": self.evidence.as_dict(),
-            "guards": {
-                key: (guard.period.value, guard.as_dict())
-                for key, guard in self.guards.items()
-            },
             "home": self.home.as_dict(),
-            "balances": {key: each.as_dict() for key, each in self.balances.items()},
+            "balances": {key: each.as_dict() for key, each in balances},
             "reading": self.reading and self.reading.as_dict(),
         }
 
@@ -99,10 +95,6 @@ class PlantFlow:
         """Restore what `as_dict` returned."""
         return cls(
             evidence=Evidence.from_dict(state["evidence"]),
-            guards={
-                key: Counter.from_dict(Period(period), guard)
-                for key, (period, guard) in state["guards"].items()
-            },
             home=HomeEnergy.from_dict(state["home"]),
             balances={
                 key: Balance.from_dict(each) for key, each in state["balances"].items()
@@ -122,124 +114,105 @@ def _powers(flow: PowerFlow) -> dict[str, float | None]:
     }
 
 
-@dataclass(slots=True)
 class PlantFlows:
     """The flows of all plants of an account."""
 
-    plants: dict[str, PlantFlow] = field(default_factory=dict)
-    """By plant code."""
+    def __init__(self, plants: dict[str, PlantFlow] | None = None) -> None:
+        """Go on from what was known, by plant code."""
+        self._plants = plants or {}
+        self.readings: dict[SourceId, Reading] = {
+            code: flow.reading for code, flow in self._plants.items() if flow.reading
+        }
+        """What followed last, by plant code."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
-        return {code: flow.as_dict() for code, flow in self.plants.items()}
+        # Written by another thread, while plants may be added.
+        return {code: flow.as_dict() for code, flow in [*self._plants.items()]}
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Restore what `as_dict` returned."""
         return cls({code: PlantFlow.from_dict(flow) for code, flow in state.items()})
 
-    @property
-    def readings(self) -> Mapping[SourceId, Reading]:
-        """Return what followed last, by plant code."""
-        return {
-            code: flow.reading for code, flow in self.plants.items() if flow.reading
-        }
-
     def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
         """Return what the energies of a plant gain and lose with, by key."""
-        flow = self.plants.get(code)
+        flow = self._plants.get(code)
         return flow.terms if flow else {}
 
     def grid_point(
         self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
     ) -> int | None:
         """Return the device where a plant meets the grid, if that is sure."""
-        units = {
-            device.id: Unit(device.type_id, None)
-            for device in devices
-            if device.plant_code == code
-        }
-        flow = self.plants.get(code, PlantFlow())
+        units = {device.id: Unit(device.type_id, None) for device in devices}
+        flow = self._plants.get(code, PlantFlow())
         return flow.evidence.grid_point(units, _chosen(units, grid_meters))
 
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
-        if old in self.plants:
-            self.plants[new] = self.plants.pop(old)
+        if old in self._plants:
+            self._plants[new] = self._plants.pop(old)
+        if old in self.readings:
+            self.readings[new] = self.readings.pop(old)
+
+    def expect(self, inventory: Inventory, guards: Guards) -> None:
+        """Have the counters guarded that the energies are made of."""
+        for code in inventory.plants:
+            devices = inventory.devices_of(code)
+            types = {device.type_id for device in devices}
+            if devices:
+                guards.expect(code, (_DAY_USE,))
+            for device in devices:
+                guards.expect(device.id, counters_of(device.type_id, types))
 
     def follow(
         self,
         inventory: Inventory,
         readings: Mapping[SourceId, Reading],
         read: Collection[SourceId],
+        guards: Guards,
         grid_meters: Collection[int],
-    ) -> Iterable[str]:
+    ) -> Iterable[tuple[str, set[str]]]:
         """Take new readings of devices, plant by plant, as far as there are any.
 
-        `read` are the plants and devices that were just read.
+        `read` are the plants and devices that were just read, whose counters the guards
+        have seen. Return what is new of which plant.
         """
-        for code in self.plants.keys() - inventory.plants.keys():
-            del self.plants[code]
-        devices: dict[str, list[Device]] = {}
-        for device in inventory.devices.values():
-            devices.setdefault(device.plant_code, []).append(device)
-        for code, of_plant in devices.items():
-            if any(device.id in read for device in of_plant):
-                self._update(
-                    inventory.plants[code], of_plant, readings, read, grid_meters
+        for code in self._plants.keys() - inventory.plants.keys():
+            del self._plants[code]
+            self.readings.pop(code, None)
+        for code in inventory.plants:
+            devices = inventory.devices_of(code)
+            moments = [
+                readings[device.id].server_time
+                for device in devices
+                if device.id in read
+            ]
+            if moments:
+                flow = self._plants.setdefault(code, PlantFlow())
+                units = {
+                    each.id: _unit(each, readings.get(each.id)) for each in devices
+                }
+                reading = flow.update(
+                    units,
+                    _counts(devices, readings, guards),
+                    chosen=_chosen(units, grid_meters),
+                    day_use=_count(
+                        guards.of(code).get(_DAY_USE), _DAY_USE, readings.get(code)
+                    ),
+                    at=max(moments),
                 )
-                yield code
+                last = self.readings.get(code)
+                self.readings[code] = reading
+                yield code, changes(last.items if last else {}, reading.items)
 
-    def _update(
-        self,
-        plant: Plant,
-        devices: Iterable[Device],
-        readings: Mapping[SourceId, Reading],
-        read: Collection[SourceId],
-        grid_meters: Collection[int],
-    ) -> None:
-        flow = self.plants.setdefault(plant.code, PlantFlow())
-        units: dict[int, Unit] = {}
-        counts: dict[tuple[int, str], Count | None] = {}
-        moments = []
-        for device in devices:
-            reading = readings.get(device.id)
-            fresh = reading is not None and reading.fresh
-            units[device.id] = Unit(
-                device.type_id,
-                reading.items if reading and fresh else None,
-                live=reading is not None and reading.live,
-            )
-            if reading is None:
-                continue
-            if device.id in read:
-                moments.append(reading.server_time)
-            for key in COUNTERS.get(device.type_id, ()):
-                counts[device.id, key] = _count(
-                    flow,
-                    plant,
-                    f"{device.id}_{key}",
-                    sensors(device.type_id)[key],
-                    reading,
-                    device.id in read,
-                )
-        day_use = None
-        if of_plant := readings.get(plant.code):
-            day_use = _count(
-                flow,
-                plant,
-                _DAY_USE,
-                sensors(None)[_DAY_USE],
-                of_plant,
-                plant.code in read,
-            )
-        flow.update(
-            units,
-            counts,
-            chosen=_chosen(units, grid_meters),
-            day_use=day_use,
-            at=max(moments),
-        )
+
+def _unit(device: Device, reading: Reading | None) -> Unit:
+    """Return a device as last read."""
+    if reading is None:
+        return Unit(device.type_id, None, live=False)
+    items = reading.items if reading.fresh else None
+    return Unit(device.type_id, items, live=reading.live)
 
 
 def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
@@ -247,28 +220,21 @@ def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
     return next((each for each in units if each in grid_meters), None)
 
 
-def _count(
-    flow: PlantFlow,
-    plant: Plant,
-    name: str,
-    description: ItemSensorDescription,
-    reading: Reading,
-    new: bool,
-) -> Count | None:
-    """Return what the guard of a counter takes for true, after a new reading."""
-    raw = None
-    if not reading.disconnected:
-        raw = number(reading.items.get(description.key))
-    guard = flow.guards.get(name)
-    if guard is None:
-        if raw is None:
-            return None
-        guard = Counter(description.period or Period.LIFETIME)
-        flow.guards[name] = guard
-    zone = zone_of(plant)
-    if new and raw is not None:
-        place = description.place(plant, zone, reading.items)
-        guard.update(raw, reading.server_time, place, live=reading.live)
-    elif new:
-        guard.pass_time(reading.server_time, zone)
+def _counts(
+    devices: Iterable[Device], readings: Mapping[SourceId, Reading], guards: Guards
+) -> Counts:
+    """Return what the counters of devices have come to."""
+    return {
+        (device.id, key): _count(guard, key, readings.get(device.id))
+        for device in devices
+        for key, guard in guards.of(device.id).items()
+        if key in COUNTERS.get(device.type_id, ())
+    }
+
+
+def _count(guard: Counter | None, key: str, reading: Reading | None) -> Count | None:
+    """Return what the guard of a counter takes for true."""
+    if guard is None or reading is None:
+        return None
+    raw = None if reading.disconnected else number(reading.items.get(key))
     return Count.of(guard, raw)

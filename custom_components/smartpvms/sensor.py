@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, override
 
 from homeassistant.components.sensor import (
@@ -22,7 +23,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
-from .counters import Period
+from .counters import Counter
 from .descriptions import (
     BINARY_SENSORS,
     FLOW_SENSORS,
@@ -33,8 +34,8 @@ from .descriptions import (
 )
 from .entity import ItemEntity, async_add_reported_items
 from .history import Activity, History
-from .northbound import Plant, number
-from .snapshot import Reading, SourceId, zone_of
+from .northbound import number
+from .snapshot import Reading, SourceId
 
 PARALLEL_UPDATES = 0
 
@@ -100,13 +101,7 @@ async def async_setup_entry(
             return FlowSensor(coordinator, source_id, flow)
         if description.period is None:
             return ItemSensor(coordinator, source_id, description)
-        return CounterSensor(
-            coordinator,
-            source_id,
-            description,
-            description.period,
-            inventory.data.plant_of(source_id),
-        )
+        return CounterSensor(coordinator, source_id, description)
 
     async_add_entities(
         HistorySensor(entry, description) for description in HISTORY_SENSORS
@@ -155,15 +150,26 @@ class ItemSensor(ItemEntity, SensorEntity):
     _attr_native_value: Value = None
     _unknown_state_logged = False
 
+    def __init__(
+        self,
+        coordinator: RealTimeCoordinator,
+        source_id: SourceId,
+        description: ItemSensorDescription,
+    ) -> None:
+        """Show the item, and a rate with every reading."""
+        is_rate = description.is_rate
+        super().__init__(coordinator, source_id, description, is_rate=is_rate)
+
     @override
-    def _show(self, reading: Reading) -> None:
+    def _show(self, reading: Reading) -> bool:
         description = self.entity_description
-        self._attr_native_value = description.value(reading)
-        if (
-            self._attr_native_value is None
-            and description.device_class == SensorDeviceClass.ENUM
-        ):
+        value = description.value(reading)
+        if value is None and description.device_class == SensorDeviceClass.ENUM:
             self._log_unknown_state(reading.items.get(description.key))
+        if value == self._attr_native_value:
+            return description.is_rate
+        self._attr_native_value = value
+        return True
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
@@ -179,59 +185,55 @@ class ItemSensor(ItemEntity, SensorEntity):
 class FlowSensor(ItemSensor):
     """The sensor of what follows from the devices of a plant."""
 
-    @override
-    def _sources(
-        self, coordinator: RealTimeCoordinator, source_id: SourceId
-    ) -> tuple[SourceId, ...]:
-        devices = coordinator.config_entry.runtime_data.inventory.data.devices
-        of_plant = [each for each in devices.values() if each.plant_code == source_id]
-        return source_id, *(device.id for device in of_plant)
-
     @property
     @override
     def _reading(self) -> Reading | None:
         return self.coordinator.flows.readings.get(self._source_id)
 
+    @property
+    @override
+    def _is_available(self) -> bool:
+        return self._source_id in self.coordinator.flowing
+
 
 class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
+
+    _attr_last_reset: datetime | None = None
+    _guard: Counter
 
     def __init__(
         self,
         coordinator: RealTimeCoordinator,
         source_id: SourceId,
         description: ItemSensorDescription,
-        period: Period,
-        plant: Plant,
     ) -> None:
-        """Go on from where the counter was."""
-        self._counter = coordinator.counter(f"{source_id}_{description.key}", period)
-        self._plant = plant
-        self._zone = zone_of(plant)
+        """Show money in the account's currency."""
+        super().__init__(coordinator, source_id, description)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = (
                 coordinator.config_entry.options.get(
                     CONF_CURRENCY, coordinator.hass.config.currency
                 )
             )
-        self._publish(self._counter.value)
-        super().__init__(coordinator, source_id, description)
 
     @override
-    def _show(self, reading: Reading) -> None:
-        if reading.disconnected:
-            self._publish(self._counter.pass_time(reading.server_time, self._zone))
-            return
-        description = self.entity_description
-        raw = number(reading.items.get(description.key))
-        if raw is None:
-            self._attr_native_value = None
-            return
-        place = description.place(self._plant, self._zone, reading.items)
-        self._publish(
-            self._counter.update(raw, reading.server_time, place, live=reading.live)
-        )
+    async def async_added_to_hass(self) -> None:
+        # Not before: most counters are disabled.
+        self._guard = self.coordinator.counter(self._source_id, self.entity_description)
+        self._publish(self._guard.value)
+        await super().async_added_to_hass()
 
-    def _publish(self, value: float | None) -> None:
+    @override
+    def _show(self, reading: Reading) -> bool:
+        raw = number(reading.items.get(self.entity_description.key))
+        is_known = reading.disconnected or raw is not None
+        return self._publish(self._guard.value if is_known else None)
+
+    def _publish(self, value: float | None) -> bool:
+        start = self._guard.start
+        if value == self._attr_native_value and start == self._attr_last_reset:
+            return False
         self._attr_native_value = value
-        self._attr_last_reset = self._counter.start
+        self._attr_last_reset = start
+        return True

@@ -1,9 +1,12 @@
 """What is known of an account at a moment, and how it is kept over restarts."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from itertools import compress
+from operator import ne
 import re
+from sys import intern
 from typing import Any, Final, Self
 
 from homeassistant.util import dt as dt_util
@@ -38,12 +41,31 @@ class Inventory:
     """The names of all plants of the account, by code."""
     missing: Mapping[str, datetime] = field(default_factory=dict)
     """Since when registered plants and devices are not listed any more."""
+    _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
+    """All plants and devices, by the names with which unique ids begin."""
+
+    _devices: Mapping[str, list[Device]] = field(init=False, repr=False, compare=False)
+    """The devices of each plant, by its code."""
+
+    def __post_init__(self) -> None:
+        """Index what thousands of entities ask for."""
+        devices: dict[str, list[Device]] = {}
+        for device in self.devices.values():
+            devices.setdefault(device.plant_code, []).append(device)
+        object.__setattr__(self, "_devices", devices)
+        sources: dict[str, SourceId] = {code: code for code in self.plants}
+        sources |= {str(device_id): device_id for device_id in self.devices}
+        object.__setattr__(self, "_sources", sources)
 
     def plant_of(self, source_id: SourceId) -> Plant:
         """Return a plant by its code, or the plant of a device."""
         if isinstance(source_id, str):
             return self.plants[source_id]
         return self.plants[self.devices[source_id].plant_code]
+
+    def devices_of(self, plant_code: str) -> Sequence[Device]:
+        """Return the devices of a plant."""
+        return self._devices.get(plant_code, ())
 
     def type_of(self, source_id: SourceId) -> int | None:
         """Return the type of a device; `None` for plants."""
@@ -57,13 +79,12 @@ class Inventory:
 
     def source_of(self, unique_id: str) -> tuple[SourceId, str] | None:
         """Return the plant or device of an entity, and the key of its item."""
-        sources: dict[str, SourceId] = {code: code for code in self.plants}
-        sources |= {str(device_id): device_id for device_id in self.devices}
         # Both the id and the key may contain an underscore.
-        parts = unique_id.split("_")
-        for i in range(1, len(parts)):
-            if (source := sources.get("_".join(parts[:i]))) is not None:
-                return source, "_".join(parts[i:])
+        end = unique_id.find("_")
+        while end > 0:
+            if (source := self._sources.get(unique_id[:end])) is not None:
+                return source, intern(unique_id[end + 1 :])
+            end = unique_id.find("_", end + 1)
         return None
 
     @property
@@ -238,11 +259,13 @@ class Reading:
     """Whether the server surely does not just repeat what it once heard."""
     heard: datetime | None = None
     """When the device was last connected."""
+    disconnected: bool = field(init=False)
+    """Whether the device says that it has no connection."""
 
-    @property
-    def disconnected(self) -> bool:
-        """Whether the device says that it has no connection."""
-        return number(self.items.get("run_state")) == 0
+    def __post_init__(self) -> None:
+        """Look once what every entity asks."""
+        disconnected = number(self.items.get("run_state")) == 0
+        object.__setattr__(self, "disconnected", disconnected)
 
     @property
     def fresh(self) -> bool:
@@ -269,6 +292,18 @@ class Reading:
             state["live"],
             state["heard"] and datetime.fromisoformat(state["heard"]),
         )
+
+
+def changes(before: DataItems, items: DataItems) -> set[str]:
+    """Return the keys of what is another item than before."""
+    # The server always sends them in the same order.
+    if [*items] == [*before]:
+        return {*compress(items, map(ne, items.values(), before.values()))}
+    return {
+        key
+        for key in items.keys() | before.keys()
+        if key not in items or key not in before or items[key] != before[key]
+    }
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,19 +139,22 @@ def number(raw: object) -> float | None:
     and junk do not.
     """
     match raw:
+        # The first, since hardly anything else is ever sent.
+        case float():
+            value = raw
         case bool():
             return None
         case str() if _NUMBER.fullmatch(raw):
             value = float(raw)
-        case int() | float():
+        case int():
             try:
                 value = float(raw)
             except OverflowError:
                 return None
         case _:
             return None
-    # Adding 0 turns -0.0 into 0.0.
-    return value + 0 if math.isfinite(value) else None
+    # Without -0.0.
+    return (value or 0.0) if math.isfinite(value) else None
 
 
 def integer(raw: object) -> int | None:

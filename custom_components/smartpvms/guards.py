@@ -1,0 +1,135 @@
+"""The guards of an account's counters, and what they are fed with."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any
+
+from .counters import Counter, Period
+from .descriptions import ItemSensorDescription
+from .northbound import Plant, number
+from .snapshot import Reading, SourceId, zone_of
+
+
+@dataclass(slots=True)
+class _Counters:
+    """The counters of a plant or device that somebody wants to know."""
+
+    guards: dict[str, Counter] = field(default_factory=dict)
+    """By data item."""
+    expected: set[str] = field(default_factory=set)
+    """The data items that get a guard once they are a number."""
+
+
+class Guards:
+    """The guards of all counters that are shown, or that something is made of."""
+
+    def __init__(self, stored: dict[str, Any]) -> None:
+        """Go on from what was stored, by unique id."""
+        self._stored = stored
+        self._counters: dict[SourceId, _Counters] = {}
+
+    def __iter__(self) -> Iterator[tuple[str, Counter]]:
+        """Return the guards by unique id."""
+        # Written by another thread, while guards may be added.
+        for source_id, counters in [*self._counters.items()]:
+            for key, guard in [*counters.guards.items()]:
+                yield f"{source_id}_{key}", guard
+
+    def of(self, source_id: SourceId) -> Mapping[str, Counter]:
+        """Return the guards of a plant or device, by data item."""
+        counters = self._counters.get(source_id)
+        return counters.guards if counters else {}
+
+    def expect(self, source_id: SourceId, keys: Collection[str]) -> None:
+        """Guard counters of a plant or device from their first number on."""
+        counters = self._counters.setdefault(source_id, _Counters())
+        counters.expected = {*keys} - counters.guards.keys()
+
+    def guard(
+        self,
+        source_id: SourceId,
+        description: ItemSensorDescription,
+        reading: Reading | None,
+        plant: Plant,
+    ) -> Counter:
+        """Return the guard of a counter, which has seen what was read last."""
+        guard = self._begin(source_id, description)
+        if reading and (guard.read is None or guard.read < reading.server_time):
+            _feed(guard, reading, plant, zone_of(plant), description)
+        return guard
+
+    def _begin(
+        self, source_id: SourceId, description: ItemSensorDescription
+    ) -> Counter:
+        """Let a guard go on from where it was."""
+        counters = self._counters.setdefault(source_id, _Counters())
+        key, period = description.key, description.period or Period.LIFETIME
+        counters.expected.discard(key)
+        if key not in counters.guards:
+            try:
+                state = self._stored.pop(f"{source_id}_{key}")
+                guard = Counter.from_dict(period, state)
+            except KeyError, TypeError, ValueError:
+                guard = Counter(period)
+            counters.guards[key] = guard
+        return counters.guards[key]
+
+    def take(
+        self,
+        source_id: SourceId,
+        reading: Reading,
+        plant: Plant,
+        descriptions: Mapping[str, ItemSensorDescription],
+    ) -> set[str]:
+        """Take a new reading, and return of which counters something else is shown."""
+        counters = self._counters.get(source_id)
+        if counters is None:
+            return set()
+        for key in counters.expected & descriptions.keys():
+            if number(reading.items.get(key)) is not None:
+                self._begin(source_id, descriptions[key])
+        zone = zone_of(plant)
+        return {
+            key
+            for key, guard in counters.guards.items()
+            # The server may come to know a device as another type.
+            if (description := descriptions.get(key))
+            and _feed(guard, reading, plant, zone, description)
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the states as what JSON can hold.
+
+        The state of a guard is kept although nobody may want it now.
+        """
+        # Taken first, since what is stored becomes a guard meanwhile.
+        stored = {**self._stored}
+        return stored | {name: guard.as_dict() for name, guard in self}
+
+    def rename(self, old: str, new: str) -> None:
+        """Let a plant go on under another code."""
+        self._stored = {
+            new + name.removeprefix(old) if name.startswith(f"{old}_") else name: state
+            for name, state in self.as_dict().items()
+        }
+        self._counters = {}
+
+
+def _feed(
+    guard: Counter,
+    reading: Reading,
+    plant: Plant,
+    zone: tzinfo,
+    description: ItemSensorDescription,
+) -> bool:
+    """Let a guard see a reading, and return whether something else is shown now."""
+    shown, start = guard.value, guard.start
+    at, items = reading.server_time, reading.items
+    raw = None if reading.disconnected else number(items.get(description.key))
+    if raw is None:
+        guard.pass_time(at, zone)
+    elif not guard.repeats(raw, at, zone, live=reading.live):
+        place = description.place(plant, zone, items)
+        guard.update(raw, at, place, live=reading.live)
+    return guard.value != shown or guard.start is not start

@@ -1,0 +1,156 @@
+"""Tests of large accounts: what is written, and that others get their turn."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from custom_components.smartpvms import listeners
+from custom_components.smartpvms.const import CONF_PLANTS, DOMAIN
+from custom_components.smartpvms.snapshot import changes
+from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
+from homeassistant.core import Event, HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+INVERTER = 1000000035436842
+BATTERY = 1000000035436843
+
+
+async def test_only_rates_are_reported_unchanged(
+    added: Account, simulator: Simulator
+) -> None:
+    """What adds up a power needs to know that it is still the same; nobody else."""
+    power = added.state(INVERTER, "active_power")
+    state = added.state(INVERTER, "inverter_state")
+    capacity = added.state(BATTERY, "rated_capacity")
+    assert power
+    assert state
+    assert capacity
+    before = power.last_reported, state.last_reported, capacity.last_reported
+    await added.poll()
+    assert added.value(INVERTER, "active_power") == "8.0"
+    assert power.last_reported > before[0]
+    assert (state.last_reported, capacity.last_reported) == before[1:]
+
+
+@pytest.mark.parametrize(
+    ("items", "changed"),
+    [
+        ({"power": 1.0, "yield": 2.0}, set()),
+        ({"yield": 2.0, "power": 1.0}, set()),
+        ({"power": 1.5, "yield": 2.0}, {"power"}),
+        ({"power": None, "yield": 2.0}, {"power"}),
+        ({"yield": 2.5, "power": 1.0}, {"yield"}),
+        ({"power": 1.0}, {"yield"}),
+        ({"power": 1.0, "yield": 2.0, "state": None}, {"state"}),
+        ({}, {"power", "yield"}),
+    ],
+)
+def test_changes(items: dict[str, Any], changed: set[str]) -> None:
+    """What comes, goes or is another value has changed; its place tells nothing."""
+    assert changes({"power": 1.0, "yield": 2.0}, items) == changed
+
+
+async def test_device_that_says_nothing(added: Account, simulator: Simulator) -> None:
+    """A row without items makes them unknown, until they are there again."""
+    fault = simulator.faults.add(faults.EmptyItemMap(), "getDevRealKpi")
+    await added.poll()
+    shown = ("active_power", "total_cap", "inverter_state", "run_state")
+    assert {added.value(INVERTER, key) for key in shown} == {STATE_UNKNOWN}
+    fault.remove()
+    await added.poll()
+    assert STATE_UNKNOWN not in {added.value(INVERTER, key) for key in shown}
+
+
+async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -> None:
+    """What is shown or needed is guarded; what nobody wants to know is not."""
+    for key in ("day_cap", "total_cap"):
+        registered = added.registered(INVERTER, key)
+        assert registered
+        er.async_get(hass).async_update_entity(
+            registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+        )
+    await added.restart(timedelta(minutes=5))
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    energy, guards = (
+        added.value(plant, "home_energy"),
+        added.entry.runtime_data.as_dict()["counters"],
+    )
+    await added.pass_time(timedelta(hours=1))
+    new_energy, new_guards = (
+        added.value(plant, "home_energy"),
+        added.entry.runtime_data.as_dict()["counters"],
+    )
+    assert energy
+    assert new_energy
+    assert float(new_energy) > float(energy)
+    total, day = f"{INVERTER}_total_cap", f"{INVERTER}_day_cap"
+    assert new_guards[total]["read"] > guards[total]["read"]
+    assert new_guards[day] == guards[day]
+
+
+async def test_guards_that_flows_once_had(
+    added: Account, hass_storage: dict[str, Any]
+) -> None:
+    """What an older version kept with the flows is of no harm."""
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    await added.restart()
+    before = added.value(plant, "home_energy")
+    [flow] = hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]["data"]["flows"].values()
+    flow["guards"] = {f"{INVERTER}_total_cap": ["lifetime", {}]}
+    await added.kill(timedelta(minutes=1))
+    assert before is not None
+    assert added.value(plant, "home_energy") == before
+
+
+class TestNeighborhood:
+    """Three plants with nine devices that have values."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return the plants."""
+        return homes.fleet(plants=3, devices=12)
+
+    @pytest.fixture
+    async def added(self, hass: HomeAssistant, account: Account, home: Home) -> Account:
+        """Return the account, added with all its plants."""
+        result = await account.add()
+        await hass.config_entries.flow.async_configure(
+            result["flow_id"], {CONF_PLANTS: [plant.code for plant in home.plants]}
+        )
+        await hass.async_block_till_done()
+        return account
+
+    async def test_others_get_their_turn(
+        self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between any two devices, others may do something."""
+        monkeypatch.setattr(listeners, "LONGEST_TURN", -1.0)
+        turn = 0
+        turns: dict[str, set[int]] = {}
+
+        @callback
+        def note(event: Event[Any]) -> None:
+            entry = er.async_get(hass).async_get(event.data["entity_id"])
+            assert entry
+            turns.setdefault(str(entry.device_id), set()).add(turn)
+
+        async def take_turns() -> None:
+            nonlocal turn
+            while True:
+                await asyncio.sleep(0)
+                turn += 1
+
+        hass.bus.async_listen(EVENT_STATE_CHANGED, note)
+        others = asyncio.create_task(take_turns())
+        await added.poll()
+        others.cancel()
+        assert len(turns) >= 9
+        # All that belongs to a device is written at once.
+        assert all(len(of_device) == 1 for of_device in turns.values())
+        assert len(set.union(*turns.values())) == len(turns)
