@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 import os
+import sys
 from types import SimpleNamespace
 from typing import Any, Final
 from unittest.mock import patch
@@ -26,6 +27,7 @@ from homeassistant.const import (
     EVENT_HOMEASSISTANT_FINAL_WRITE,
 )
 from homeassistant.core import HomeAssistant
+from homeassistant.helpers import entity_platform
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
@@ -148,6 +150,8 @@ class Fleet:
         hass.loop.set_debug(False)
         await hass.config.async_set_time_zone("Europe/Berlin")
         self.entry.add_to_hass(hass)
+        # Calls are spaced, so that large accounts take some minutes to be read at first.
+        at_once = patch.object(FlowControl, "wait", lambda *_, **__: 0.0)
         async with self.simulator.serve():
             hass.config_entries.async_update_entry(
                 self.entry,
@@ -157,8 +161,9 @@ class Fleet:
                     CONF_PASSWORD: self.simulator.account.system_code,
                 },
             )
-            await hass.config_entries.async_setup(self.entry.entry_id)
-            await hass.async_block_till_done(wait_background_tasks=True)
+            with at_once:
+                await hass.config_entries.async_setup(self.entry.entry_id)
+                await hass.async_block_till_done(wait_background_tasks=True)
             self.answers = Answers(self.simulator, self._clock)
 
     @property
@@ -229,8 +234,15 @@ async def fleet(
     hass: HomeAssistant,
     enable_custom_integrations: None,
     socket_enabled: None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Fleet:
-    """Return an account that has been added."""
+    """Return an account that has been added.
+
+    Home Assistant would take 10,000 enabled entities of an account.
+    """
+    monkeypatch.setattr(
+        entity_platform, "MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY", sys.maxsize
+    )
     plants, devices = map(int, size.split("/"))
     fleet = Fleet(hass, plants, devices)
     await fleet.add()
