@@ -147,7 +147,9 @@ class ItemSensor(ItemEntity, SensorEntity):
     """The sensor of a data item."""
 
     entity_description: ItemSensorDescription
-    _attr_native_value: Value = None
+    # Not Home Assistant's own attribute: what it remembers of that, and forgets with
+    # every change, costs each entity 3 kB.
+    _value: Value = None
     _unknown_state_logged = False
 
     def __init__(
@@ -166,10 +168,15 @@ class ItemSensor(ItemEntity, SensorEntity):
         value = description.value(reading)
         if value is None and description.device_class == SensorDeviceClass.ENUM:
             self._log_unknown_state(reading.items.get(description.key))
-        if value == self._attr_native_value:
+        if value == self._value:
             return description.is_rate
-        self._attr_native_value = value
+        self._value = value
         return True
+
+    @property
+    @override
+    def native_value(self) -> Value:
+        return self._value
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
@@ -199,7 +206,7 @@ class FlowSensor(ItemSensor):
 class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
 
-    _attr_last_reset: datetime | None = None
+    _start: datetime | None = None
     _guard: Counter
 
     def __init__(
@@ -232,8 +239,13 @@ class CounterSensor(ItemSensor):
 
     def _publish(self, value: float | None) -> bool:
         start = self._guard.start
-        if value == self._attr_native_value and start == self._attr_last_reset:
+        if value == self._value and start == self._start:
             return False
-        self._attr_native_value = value
-        self._attr_last_reset = start
+        self._value = value
+        self._start = start
         return True
+
+    @property
+    @override
+    def last_reset(self) -> datetime | None:
+        return self._start
