@@ -11,7 +11,7 @@ from custom_components.smartpvms.const import CONF_PLANTS, DOMAIN
 from custom_components.smartpvms.snapshot import changes
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import entity_platform, entity_registry as er
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
@@ -112,19 +112,46 @@ class TestNeighborhood:
     """Three plants with nine devices that have values."""
 
     @pytest.fixture
+    def most(self) -> int:
+        """Return how many enabled entities Home Assistant takes of an account."""
+        return entity_platform.MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY
+
+    @pytest.fixture
     def home(self) -> Home:
         """Return the plants."""
         return homes.fleet(plants=3, devices=12)
 
     @pytest.fixture
-    async def added(self, hass: HomeAssistant, account: Account, home: Home) -> Account:
+    async def added(
+        self,
+        hass: HomeAssistant,
+        account: Account,
+        home: Home,
+        most: int,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Account:
         """Return the account, added with all its plants."""
+        monkeypatch.setattr(
+            entity_platform, "MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY", most
+        )
         result = await account.add()
         await hass.config_entries.flow.async_configure(
             result["flow_id"], {CONF_PLANTS: [plant.code for plant in home.plants]}
         )
         await hass.async_block_till_done()
         return account
+
+    @pytest.mark.parametrize("most", [75])
+    async def test_more_entities_than_are_taken(
+        self, hass: HomeAssistant, added: Account, home: Home, most: int
+    ) -> None:
+        """Those of the plants come first."""
+        for plant in home.plants:
+            assert added.state(plant.code, "home_power")
+            assert added.state(plant.code, "total_power")
+        entities = er.async_get(hass).entities
+        entry_id = added.entry.entry_id
+        assert entities.get_enabled_count_for_config_entry_id(entry_id) == most
 
     async def test_others_get_their_turn(
         self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch

@@ -484,8 +484,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return self._listeners_to.add(context, update_callback)
 
     def items(self) -> Iterator[tuple[SourceId, Iterable[str]]]:
-        """Return the plants and devices with the items that are known of them."""
-        for readings in (self.data, self.flows.readings):
+        """Return the plants and devices with the items that are known of them.
+
+        Plants come first: Home Assistant takes so many entities of an account only.
+        """
+        for readings in (self.flows.readings, self.data):
             for source_id, reading in readings.items():
                 yield source_id, reading.items
 
