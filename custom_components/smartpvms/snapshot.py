@@ -237,7 +237,12 @@ class Hindrances:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the hindrances as what JSON can hold."""
-        return asdict(self)
+        # Written by another thread, while more may be met.
+        return {
+            "forbidden": {**self.forbidden},
+            "unauthorized": {**self.unauthorized},
+            "none_chosen": self.none_chosen,
+        }
 
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:

@@ -362,7 +362,9 @@ class FlowControl:
             "stops": self._stops,
             "refusals": [refusal.as_dict() for refusal in self._refusals],
             "interfaces": {
-                name: known.as_dict() for name, known in self._interfaces.items()
+                # Another thread may do this, while interfaces are added.
+                name: known.as_dict()
+                for name, known in [*self._interfaces.items()]
             },
         }
 
