@@ -1,6 +1,6 @@
 """Fixtures that all tests share."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from copy import deepcopy
 from datetime import timedelta
 from typing import Any
@@ -10,7 +10,7 @@ import pytest
 
 # Loaded here, or the custom integrations of the test framework would win.
 from custom_components.smartpvms import KNOWN_ACCOUNTS
-from custom_components.smartpvms.const import CONF_HISTORY, DOMAIN
+from custom_components.smartpvms.const import CONF_HISTORY, CONF_PLANTS, DOMAIN
 from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
 from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
 from homeassistant.const import (
@@ -25,7 +25,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.helpers.entity import Entity
 from homeassistant.util import dt as dt_util
 from tests.simulator import Clock, RealClock, Simulator, homes
-from tests.simulator.plants import Home
+from tests.simulator.plants import Home, Plant
 from tests.timeline import pass_time
 
 # A clear noon in Berlin, where the simulated family lives.
@@ -98,6 +98,14 @@ class Account:
         )
         await self._hass.async_block_till_done()
         return result
+
+    async def add_plants(self, plants: Iterable[Plant]) -> None:
+        """Add the account, which has several plants, with some of them."""
+        result = await self.add()
+        await self._hass.config_entries.flow.async_configure(
+            result["flow_id"], {CONF_PLANTS: [plant.code for plant in plants]}
+        )
+        await self._hass.async_block_till_done()
 
     async def poll(self, passed: timedelta = POLL) -> None:
         """Let time pass, and what is due then happen."""

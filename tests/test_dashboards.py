@@ -82,10 +82,8 @@ async def test_fleet(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
     """The entities are those of the simulated fleet, of all its plants."""
-    result = await account.add()
     codes = [plant.code for plant in simulator.home.plants]
-    await hass.config_entries.flow.async_configure(result["flow_id"], {"plants": codes})
-    await hass.async_block_till_done()
+    await account.add_plants(simulator.home.plants)
     await account.poll()
     named = _named("fleet.yaml")
     for code in codes:

@@ -333,18 +333,13 @@ async def test_several_plants(
 ) -> None:
     """Plants are numbered; how many of them were chosen is told, not which."""
     simulator.home.plants = homes.fleet(plants=3, devices=9).plants
-    codes = [plant.code for plant in simulator.home.plants]
-    result = await account.add()
-    await hass.config_entries.flow.async_configure(
-        result["flow_id"], {"plants": codes[1:]}
-    )
-    await hass.async_block_till_done()
+    await account.add_plants(simulator.home.plants[1:])
     diagnostics = await download()
     assert diagnostics["entry"]["chosen_plants"] == 2
     assert diagnostics["inventory"]["offered_plants"] == 3
     assert diagnostics["inventory"]["plants"] == 2
     first = diagnostics["readings"]["plant 1"]["reading"]["items"]
-    assert first == simulator.plant_items(codes[1])
+    assert first == simulator.plant_items(simulator.home.plants[1].code)
     assert "plant 2" in diagnostics["readings"]
     assert "plant 3" not in diagnostics["readings"]
 

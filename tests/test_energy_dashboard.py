@@ -350,12 +350,7 @@ class TestSeveralPlants:
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> Account:
         """Return the account, added with all its plants."""
-        result = await account.add()
-        codes = [plant.code for plant in simulator.home.plants]
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {"plants": codes}
-        )
-        await hass.async_block_till_done()
+        await account.add_plants(simulator.home.plants)
         return account
 
     async def test_apply(self, suggest: Suggestions, simulator: Simulator) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from custom_components.smartpvms import listeners
-from custom_components.smartpvms.const import CONF_PLANTS, DOMAIN
+from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.snapshot import changes
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
@@ -134,11 +134,7 @@ class TestNeighborhood:
         monkeypatch.setattr(
             entity_platform, "MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY", most
         )
-        result = await account.add()
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {CONF_PLANTS: [plant.code for plant in home.plants]}
-        )
-        await hass.async_block_till_done()
+        await account.add_plants(home.plants)
         return account
 
     @pytest.mark.parametrize("most", [75])

@@ -200,11 +200,8 @@ async def test_large_account(
 ) -> None:
     """T#106, 20015, 20017: no call names more than 100 plants or devices."""
     simulator.home.plants = homes.fleet(plants=110, devices=440).plants
-    result = await account.add()
-    codes = [plant.code for plant in simulator.home.plants]
-    await hass.config_entries.flow.async_configure(result["flow_id"], {"plants": codes})
-    await hass.async_block_till_done()
+    await account.add_plants(simulator.home.plants)
     assert account.entry.title == "110 plants"
     assert all(call.fail_code == 0 for call in simulator.calls)
-    assert account.value(codes[-1], "day_power") is not None
+    assert account.value(simulator.home.plants[-1].code, "day_power") is not None
     assert simulator.refusals == []

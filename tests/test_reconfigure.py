@@ -214,12 +214,7 @@ class TestOptions:
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> Account:
         """Return the account, added with all its plants."""
-        result = await account.add()
-        codes = [plant.code for plant in simulator.home.plants]
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {"plants": codes}
-        )
-        await hass.async_block_till_done()
+        await account.add_plants(simulator.home.plants)
         return account
 
     @staticmethod
@@ -383,12 +378,8 @@ class TestGridMeters:
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> None:
         """The meters of a plant with several are offered, and the choice is kept."""
-        result = await account.add()
         codes = [plant.code for plant in simulator.home.plants]
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {"plants": codes}
-        )
-        await hass.async_block_till_done()
+        await account.add_plants(simulator.home.plants)
         options = hass.config_entries.options
         result = await options.async_init(account.entry.entry_id)
         assert result["data_schema"] is not None

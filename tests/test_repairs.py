@@ -291,12 +291,7 @@ class TestSeveralPlants:
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> Account:
         """Return the account, added with two of its plants."""
-        result = await account.add()
-        codes = [plant.code for plant in simulator.home.plants[:2]]
-        await hass.config_entries.flow.async_configure(
-            result["flow_id"], {"plants": codes}
-        )
-        await hass.async_block_till_done()
+        await account.add_plants(simulator.home.plants[:2])
         return account
 
     async def test_owner_has_not_authorized(

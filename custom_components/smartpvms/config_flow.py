@@ -41,7 +41,6 @@ from .energy_flow import GRID_POINTS
 from .errors import explain
 from .northbound import (
     REGIONAL_HOSTS,
-    Device,
     MalformedResponse,
     NorthboundClient,
     NorthboundError,
@@ -345,19 +344,17 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
 
 def _grid_points(inventory: Inventory) -> dict[str, str]:
     """Return the meters, by id, that may be at the grid, where a plant has several."""
-    points: dict[str, list[Device]] = {}
-    for device in inventory.devices.values():
-        if device.type_id in GRID_POINTS:
-            points.setdefault(device.plant_code, []).append(device)
     several = len(inventory.plants) > 1
-    return {
-        str(meter.id): f"{inventory.plants[code].name}: {meter.name}"
-        if several
-        else meter.name
-        for code, meters in points.items()
-        if len(meters) > 1
-        for meter in meters
-    }
+    offered: dict[str, str] = {}
+    for code, plant in inventory.plants.items():
+        devices = inventory.devices_of(code)
+        meters = [device for device in devices if device.type_id in GRID_POINTS]
+        if len(meters) > 1:
+            offered |= {
+                str(meter.id): f"{plant.name}: {meter.name}" if several else meter.name
+                for meter in meters
+            }
+    return offered
 
 
 def _several(offered: Mapping[str, str]) -> SelectSelector:

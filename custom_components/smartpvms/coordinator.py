@@ -46,16 +46,7 @@ from .northbound import (
 )
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
-from .snapshot import (
-    MAX_AGE,
-    Gap,
-    Hindrances,
-    Inventory,
-    Reading,
-    SourceId,
-    changes,
-    migrations,
-)
+from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, changes, migrations
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # What the inventory is called among the readings.
@@ -504,13 +495,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _update_available(self) -> set[SourceId]:
         """Find out what may be shown, and return where that has changed."""
-        oldest = dt_util.utcnow() - MAX_AGE
         before = self.available, self.flowing
         self.available, self.flowing = (
             {
                 source_id
                 for source_id, reading in readings.items()
-                if reading.received >= oldest and not self.refused
+                if reading.fresh and not self.refused
             }
             for readings in (self.data, self.flows.readings)
         )

@@ -104,7 +104,7 @@ def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Sour
     }
     storages = [
         device
-        for device in _devices(entry, plant)
+        for device in entry.runtime_data.inventory.data.devices_of(plant.code)
         if device.type_id in (DeviceType.BATTERY, DeviceType.ESS)
     ]
     # The state of charge of one of several batteries is not that of the plant.
@@ -122,12 +122,6 @@ def _capacity(entry: SmartPvmsConfigEntry, storage: Device) -> float | None:
     if description is None or reading is None:
         return None
     return cast("float | None", description.value(reading)) or None
-
-
-def _devices(entry: SmartPvmsConfigEntry, plant: Plant) -> Iterable[Device]:
-    for device in entry.runtime_data.inventory.data.devices.values():
-        if device.plant_code == plant.code:
-            yield device
 
 
 def _validated(source: Source) -> Source | None:
@@ -185,7 +179,8 @@ def _entities_of(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> set[str]:
     """Return the entities of a plant and its devices."""
-    names = {plant.code, *(str(device.id) for device in _devices(entry, plant))}
+    devices = entry.runtime_data.inventory.data.devices_of(plant.code)
+    names = {plant.code, *(str(device.id) for device in devices)}
     return {
         registered.entity_id
         for device in dr.async_entries_for_config_entry(

@@ -95,8 +95,7 @@ class Inventory:
     @property
     def bare_plants(self) -> set[str]:
         """Return the plants without any device."""
-        with_devices = {device.plant_code for device in self.devices.values()}
-        return self.plants.keys() - with_devices
+        return self.plants.keys() - self._devices.keys()
 
     def reads_like(self, other: Self) -> bool:
         """Return whether the same plants and devices have KPIs."""

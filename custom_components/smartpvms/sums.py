@@ -44,9 +44,7 @@ def sums_of(
         and (source := inventory.source_of(registered.unique_id))
     }
     for code in plant_codes:
-        devices = [
-            device for device in inventory.devices.values() if device.plant_code == code
-        ]
+        devices = inventory.devices_of(code)
         yield from _flows(entry, code, entities)
         if not _is_exact(entry, code, devices):
             continue
@@ -82,10 +80,8 @@ def _flows(
         parts = [by_unique_id.get(name) for name in (*gains, *losses)]
         taken = [
             entities.get((device.id, "active_power"))
-            for device in inventory.devices.values()
-            if device.plant_code == code
-            and device.type_id in INVERTERS
-            and key == "home_energy"
+            for device in inventory.devices_of(code)
+            if device.type_id in INVERTERS and key == "home_energy"
         ]
         if whole is not None and None not in (*parts, *taken):
             known = tuple(filter(None, parts))
