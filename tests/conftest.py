@@ -130,11 +130,15 @@ class Account:
     async def kill(self, off: timedelta = timedelta()) -> None:
         """Kill Home Assistant, and start it again with what is in its files."""
         key = f"{DOMAIN}.{self.entry.entry_id}"
-        kept = deepcopy(self._storage[key])
+        kept = {
+            name: deepcopy(content)
+            for name, content in self._storage.items()
+            if name.startswith(key)
+        }
         entries = self._hass.config_entries
         await entries.async_unload(self.entry.entry_id)
         self._hass.data.pop(KNOWN_ACCOUNTS)
-        self._storage[key] = kept
+        self._storage |= kept
         self._freezer.tick(off)
         await entries.async_setup(self.entry.entry_id)
         await self._hass.async_block_till_done()

@@ -26,6 +26,7 @@ from typing import Any, Final, NamedTuple, Self
 
 from .counters import Counter
 from .northbound import DataItems, DeviceType, number
+from .tally import LONGEST_GAP, Tally
 
 # Powers below this, in W, and differences below this share of what flows, say nothing.
 NOISE: Final = 50.0
@@ -45,8 +46,6 @@ REMEMBERED: Final = 1000
 # Readings that have to agree before a sign is known, and how firmly it can be known.
 AGREEING: Final = 2
 FIRM: Final = 12
-# Powers that are farther apart have nothing known between them.
-LONGEST_GAP: Final = timedelta(minutes=15)
 
 INVERTERS: Final = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
 METERS: Final = (DeviceType.GRID_METER, DeviceType.POWER_SENSOR)
@@ -504,6 +503,13 @@ class Count(NamedTuple):
     """When its period began; `None` for lifetime counters."""
     sure: bool = True
     """Whether the last reading bears it out, or it is only what was true before."""
+    read: datetime | None = None
+    """When it was last read."""
+
+    @property
+    def reading(self) -> tuple[float, float | None, float | None]:
+        """Return what a tally takes of it."""
+        return self.value, _epoch(self.start), _epoch(self.read)
 
     @classmethod
     def of(cls, counter: Counter, raw: float | None) -> Self | None:
@@ -514,7 +520,7 @@ class Count(NamedTuple):
         if counter.level is None:
             return None
         sure = raw is not None and raw >= 0 and counter.candidate is None
-        return cls(counter.level.counted, counter.start, sure)
+        return cls(counter.level.counted, counter.start, sure, counter.read)
 
 
 type Counts = Mapping[tuple[int, str], Count | None]
@@ -540,7 +546,7 @@ class Balance:
         """Begin, or go on from a value."""
         self.value = value
         self._level = value or 0.0
-        self._seen: dict[str, tuple[float, datetime | None]] = {}
+        self._tallies: dict[str, Tally] = {}
 
     def update(self, gains: Terms, losses: Terms | None = None) -> float | None:
         """Take what the counters show, and return what the balance has come to."""
@@ -552,39 +558,34 @@ class Balance:
             and len(known) == len(terms)
             and all(known[key].sure for key in losses)
         )
+        tallies = {key: each for key, each in self._tallies.items() if key in terms}
+        gained = 0.0
+        for key, count in known.items():
+            counted = 0.0
+            if key in tallies:
+                tallies[key], counted = tallies[key].follow(*count.reading)
+            else:
+                tallies[key] = Tally(*count.reading)
+            gained += -counted if key in losses else counted
+        # Written by another thread, while this goes on.
+        self._tallies = tallies
         if self.value is not None:
-            for key, count in known.items():
-                gained = self._gained(key, count)
-                self._level += -gained if key in losses else gained
+            self._level += gained
         elif complete:
             self._level = 0.0 if losses else sum(each.value for each in known.values())
         else:
             return None
         self._level = round(self._level, 6)
-        seen = {key: seen for key, seen in self._seen.items() if key in terms}
-        seen |= {key: (count.value, count.start) for key, count in known.items()}
-        self._seen = seen
         if complete:
             self.value = max(self._level, self.value or 0.0)
         return self.value
-
-    def _gained(self, key: str, count: Count) -> float:
-        if key not in self._seen:
-            return 0.0
-        value, start = self._seen[key]
-        if start != count.start:
-            return count.value
-        return count.value - value
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
         return {
             "value": self.value,
             "level": self._level,
-            "seen": {
-                key: [value, start and start.isoformat()]
-                for key, (value, start) in self._seen.items()
-            },
+            "tallies": {key: [*tally] for key, tally in self._tallies.items()},
         }
 
     @classmethod
@@ -593,9 +594,8 @@ class Balance:
         value = state["value"]
         balance = cls(None if value is None else float(value))
         balance._level = float(state["level"])
-        balance._seen = {
-            key: (float(value), start and datetime.fromisoformat(start))
-            for key, (value, start) in state["seen"].items()
+        balance._tallies = {
+            key: Tally(*tally) for key, tally in state["tallies"].items()
         }
         return balance
 
@@ -821,6 +821,10 @@ def _sum(values: Iterable[float | None]) -> float | None:
             return None
         total += value
     return total
+
+
+def _epoch(moment: datetime | None) -> float | None:
+    return None if moment is None else moment.timestamp()
 
 
 def _watts(kilowatts: float | None) -> float | None:

@@ -40,7 +40,7 @@ from .northbound import (
     PermissionDenied,
     RequestRejected,
 )
-from .past import Filling, Series, fill, fill_sum
+from .past import Filling, LeftOut, Series, fill, fill_sum
 from .recording import (
     Lift,
     Recorded,
@@ -232,6 +232,8 @@ class History:
         self._jobs: list[Job] = []
         self._planned: dict[int, Planned] = {}
         self._lifts: Sequence[Lift] = ()
+        self._left_out: LeftOut = {}
+        """What is to be added to what is made of the counters of days."""
         self._unknown_types: set[int] = set()
         """The device types whose history the server does not know."""
         self._done: set[tuple[Urgency, datetime, int]] = set()
@@ -254,9 +256,14 @@ class History:
                 for device_id, each in state["planned"].items()
             }
             lifts = [Lift.from_dict(lift) for lift in state["lifts"]]
+            left_out = {
+                statistic_id: {float(hour): each for hour, each in by_hour.items()}
+                for statistic_id, by_hour in state["left_out"].items()
+            }
         except AttributeError, KeyError, TypeError, ValueError:
             return
-        self._jobs, self._planned, self._lifts = jobs, planned, lifts
+        self._jobs, self._planned = jobs, planned
+        self._lifts, self._left_out = lifts, left_out
 
     @callback
     def async_start(self) -> None:
@@ -391,7 +398,7 @@ class History:
                 await self.async_save()
             LOGGER.info("The history is imported")
             # What is planned while this is kept goes on at once.
-            self._jobs = []
+            self._jobs, self._left_out = [], {}
             await self.async_save()
         return None
 
@@ -469,6 +476,8 @@ class History:
 
     async def _write(self, filling: Filling) -> None:
         self._lifts = filling.lifts
+        for statistic_id, by_hour in filling.left_out.items():
+            self._left_out.setdefault(statistic_id, {}).update(by_hour)
         if self._lifts:
             # Home Assistant may end between the import and what has to follow.
             await self.async_save()
@@ -501,7 +510,7 @@ class History:
             there = recorded[made.statistic_id].hours
             missing = hours if job.urgency is Urgency.GAP else hours - there
             filled = await self._hass.async_add_executor_job(
-                fill_sum, made, recorded, missing
+                fill_sum, made, recorded, missing, self._left_out
             )
             if filled is None:
                 going_on = any(each.goes_on for each in recorded.values())
@@ -632,6 +641,7 @@ class History:
                 for device_id, each in self._planned.items()
             },
             "lifts": [asdict(lift) for lift in self._lifts],
+            "left_out": self._left_out,
         }
 
 

@@ -12,6 +12,7 @@ import math
 from typing import Final
 
 from .counters import JITTER, Counter, Place
+from .tally import Tally
 
 HOUR: Final = 3600.0
 # How long a value holds when nothing follows it, like one that is shown.
@@ -195,6 +196,19 @@ def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> N
         value = min(max(raw + to.offset, least), to.value)
         if points[index].start == to.start:
             points[index] = replace(points[index], value=value, offset=to.offset)
+
+
+def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
+    """Return what a counter of a day leaves out at the end of a day, and in what hour."""
+    tally: Tally | None = None
+    for point in points:
+        reading = point.value, point.start, point.at
+        if tally is None:
+            tally = Tally(*reading)
+            continue
+        last, (tally, counted) = tally, tally.follow(*reading)
+        if point.start is not None and point.start != last.start:
+            yield (point.start - 1) // HOUR * HOUR, counted - point.value
 
 
 def fill_counter(

@@ -17,6 +17,7 @@ from .hours import (
     Point,
     Row,
     Sample,
+    ends_of_days,
     fill_counter,
     fill_measurement,
     replay,
@@ -52,12 +53,17 @@ type Wanted = Mapping[Series, frozenset[float]]
 """The hours that are missing of what is recorded, in epoch seconds."""
 
 
+type LeftOut = dict[str, dict[float, float]]
+"""What the counters of a day leave out at its end, by statistic and by hour."""
+
+
 @dataclass(slots=True)
 class Filling:
     """What to write into the statistics."""
 
     counters: list[tuple[Recorded, Filled]] = field(default_factory=list)
     measurements: list[tuple[Recorded, list[Mean]]] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=dict)
 
     @property
     def lifts(self) -> list[Lift]:
@@ -85,10 +91,14 @@ class Sum:
 
 
 def fill_sum(
-    made: Sum, recorded: Mapping[str, Recorded], hours: frozenset[float]
+    made: Sum,
+    recorded: Mapping[str, Recorded],
+    hours: frozenset[float],
+    left_out: LeftOut,
 ) -> Filled | None:
     """Return the missing hours of a sum that all of its parts have.
 
+    `left_out` is what is to be added to what its parts have counted.
     `None` as long as the hour after them, or what is there of it, is not recorded of
     all.
     """
@@ -108,15 +118,20 @@ def fill_sum(
     def total(sums: Iterable[float]) -> float:
         return math.fsum(sign * sum_ for sign, sum_ in zip(signs, sums, strict=True))
 
-    def taken(hour: float) -> float:
+    def uncounted(hour: float) -> float:
         means = (recorded[power].means.get(hour, 0.0) for power in made.taken)
-        return math.fsum(max(-mean, 0.0) for mean in means)
+        taken = math.fsum(max(-mean, 0.0) for mean in means)
+        if made.period is Period.DAY:
+            # It leaves out what they do.
+            return -taken
+        ends = (left_out.get(part, {}) for part in made.gains + made.losses)
+        return total(of_part.get(hour, 0.0) for of_part in ends) - taken
 
     points: list[Point] = []
-    lost = 0.0
+    more = 0.0
     for start in common:
-        lost += taken(start)
-        sum_ = total(of_part[start].sum for of_part in rows) - lost
+        more += uncounted(start)
+        sum_ = total(of_part[start].sum for of_part in rows) + more
         # What a balance lacks for a moment is there again later.
         sum_ = max([sum_, *(point.value for point in points[-1:])])
         points.append(Point(rows[0][start].end, sum_, None, 0.0))
@@ -144,7 +159,7 @@ def fill_sum(
         for part, of_part in zip(parts, rows, strict=True)
     ]
     counted = total(of_part[common[0]].sum for of_part in rows) - total(earlier)
-    counted -= taken(common[0])
+    counted += uncounted(common[0])
     begun = replace(points[0], at=common[0], value=points[0].value - counted)
     points.insert(0, begun)
     return fill_counter(
@@ -202,11 +217,13 @@ def fill(
             if means:
                 filling.measurements.append((known, means))
         elif known.after is not None:
-            filled = _counted(
+            filled, left_out = _counted(
                 series, period, known, of_device, hours, offsets[series.unique_id]
             )
             if filled.rows:
                 filling.counters.append((known, filled))
+            if left_out:
+                filling.left_out[series.statistic_id] = left_out
     return filling
 
 
@@ -265,7 +282,8 @@ def _counted(
     readings: Sequence[Reading],
     hours: frozenset[float],
     offset: float,
-) -> Filled:
+) -> tuple[Filled, dict[float, float]]:
+    """Return the missing hours of a counter, and what it leaves out of them."""
     description = series.description
     convert = recorded.converter(description.native_unit_of_measurement)
     one = convert(1.0)
@@ -292,12 +310,18 @@ def _counted(
         for point in replay(counter, samples)
     ]
     assert recorded.after is not None
-    return fill_counter(
+    filled = fill_counter(
         points,
         hours,
         Known(recorded.rows, recorded.before, recorded.after, convert(offset)),
         resumed=before is not None,
     )
+    left_out = {
+        hour: energy
+        for hour, energy in ends_of_days(points)
+        if energy and hour in hours
+    }
+    return filled, left_out
 
 
 def _resumed(
