@@ -11,7 +11,15 @@ from tests.simulator.plants import DeviceType, Home
 
 from .conftest import Account
 
+ENERGIES = ("home_energy", "charged_energy", "discharged_energy")
 POWERS = ("pv_power", "grid_power", "battery_power", "home_power")
+
+
+def _older() -> Home:
+    """Return a home whose battery has only counters of a day."""
+    home = homes.family()
+    home.plants[0].newer_items = False
+    return home
 
 
 def _powers(account: Account, code: str) -> dict[str, float]:
@@ -24,10 +32,21 @@ def _powers(account: Account, code: str) -> dict[str, float]:
     }
 
 
+def _energies(account: Account, code: str) -> dict[str, float]:
+    values = {key: account.value(code, key) for key in ENERGIES}
+    return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _collected(simulator: Simulator) -> datetime:
+    """Return when what the server tells now was measured."""
+    collected = simulator.clock.now().timestamp() // 300 * 300
+    return datetime.fromtimestamp(collected, UTC)
+
+
 class TestHomes:
     """Homes of every kind, for a day and a half."""
 
-    @pytest.fixture(params=[homes.family, homes.emma, homes.farm])
+    @pytest.fixture(params=[homes.family, homes.emma, homes.farm, _older])
     def home(self, request: pytest.FixtureRequest) -> Home:
         """Return one of the homes."""
         build: Callable[[], Home] = request.param
@@ -43,8 +62,7 @@ class TestHomes:
         for _ in range(60):
             await added.poll(timedelta(minutes=14, seconds=30))
             powers = _powers(added, plant.code)
-            collected = simulator.clock.now().timestamp() // 300 * 300
-            true = simulator.flows(plant.code, datetime.fromtimestamp(collected, UTC))
+            true = simulator.flows(plant.code, _collected(simulator))
             assert powers["home_power"] == pytest.approx(true.load, rel=0.02, abs=60)
             grid = true.grid_import - true.grid_export
             assert powers["grid_power"] == pytest.approx(grid, rel=0.02, abs=60)
@@ -72,6 +90,22 @@ class TestHomes:
         assert after is not None
         true = simulator.energy(plant.code, began, simulator.clock.now()).load
         assert float(after) - float(before) == pytest.approx(true, rel=0.015)
+
+    async def test_energies(self, added: Account, simulator: Simulator) -> None:
+        """What was used and stored from one collection to another is true."""
+        [plant, *_] = simulator.home.plants
+        await added.poll()
+        before, began = _energies(added, plant.code), _collected(simulator)
+        # Over midnight, where the counters of days start over.
+        for _ in range(24 * 12):
+            await added.poll()
+        after = _energies(added, plant.code)
+        true = simulator.energy(plant.code, began, _collected(simulator))
+        expected = dict(
+            zip(ENERGIES, (true.load, true.charge, true.discharge), strict=True)
+        )
+        gained = {key: after[key] - before[key] for key in ENERGIES}
+        assert gained == pytest.approx(expected, rel=0.005)
 
 
 @pytest.mark.parametrize("home", [homes.apartment()])

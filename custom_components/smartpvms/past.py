@@ -98,9 +98,8 @@ def fill_sum(
 ) -> Filled | None:
     """Return the missing hours of a sum that all of its parts have.
 
-    `left_out` is what is to be added to what its parts have counted.
-    `None` as long as the hour after them, or what is there of it, is not recorded of
-    all.
+    `left_out` is to be added to what the parts have counted. `None` as long as the hour
+    after the hours, or what is there of it, is not recorded of all.
     """
     whole = recorded[made.statistic_id]
     parts = [recorded[part] for part in made.gains + made.losses]
