@@ -195,8 +195,9 @@ class Watch:
         plant = Unit(0, self.simulator.reported_items(self.plant.code))
         self._guard(self.plant.code, "day_use_energy", plant)
         self.evidence.learn(self.units)
-        self.flow = power_flow(self.units, self.evidence, self.chosen)
-        self._count()
+        point = self.evidence.grid_point(self.units, self.chosen)
+        self.flow = power_flow(self.units, self.evidence, point)
+        self._count(point)
         return self
 
     def _guard(self, name: int | str, key: str, unit: Unit) -> None:
@@ -214,13 +215,13 @@ class Watch:
             guard.update(value, at, Place(zone, most), live=unit.live)
         self.counts[name, key] = Count.of(guard, raw)
 
-    def _count(self) -> None:
+    def _count(self, point: int | None) -> None:
         counts: Counts = self.counts  # type: ignore[assignment]
         self.energy.update(
             self.units,
             counts,
             self.flow,
-            point=self.evidence.grid_point(self.units, self.chosen),
+            point=point,
             day_use=self.counts[self.plant.code, "day_use_energy"],
             at=self.clock.now(),
         )
@@ -816,7 +817,8 @@ def test_undocumented_all_in_one() -> None:
     """Where a device of unknown items generates, only the grid can be known."""
     watch = _watch("family")
     units = {**watch.units, 5: Unit(23093, {"active_power": 3.0})}
-    assert power_flow(units, watch.evidence) == PowerFlow(grid=watch.flow.grid)
+    flow = power_flow(units, watch.evidence, watch.device(47).id)
+    assert flow == PowerFlow(grid=watch.flow.grid)
 
 
 def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
@@ -907,7 +909,7 @@ def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
     for units in readings:
         evidence.learn(units)
         evidence = Evidence.from_dict(_kept(evidence.as_dict()))
-        flow = power_flow(units, evidence, chosen)
+        flow = power_flow(units, evidence, evidence.grid_point(units, chosen))
         assert flow.pv is None or flow.pv >= 0
         assert flow.home is None or flow.home >= 0
         for share in (flow.self_consumption, flow.self_sufficiency):

@@ -412,11 +412,8 @@ class Evidence:
         return evidence
 
 
-def power_flow(
-    units: Units, evidence: Evidence, chosen: int | None = None
-) -> PowerFlow:
-    """Return a plant's powers; `chosen` is the id of the meter at the grid."""
-    point = evidence.grid_point(units, chosen)
+def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow:
+    """Return a plant's powers; `point` is the device where it meets the grid."""
     grid = None if point is None else units[point].imported
     if _of(units, *_OPAQUE):
         return PowerFlow(grid=grid)

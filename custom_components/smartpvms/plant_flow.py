@@ -59,8 +59,8 @@ class PlantFlow:
         the plant itself says that was used on the day.
         """
         self.evidence.learn(units)
-        powers = power_flow(units, self.evidence, chosen)
         point = self.evidence.grid_point(units, chosen)
+        powers = power_flow(units, self.evidence, point)
         values = _powers(powers)
         self.terms = {}
         for key, terms in (

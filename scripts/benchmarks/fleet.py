@@ -209,18 +209,6 @@ async def write_files(hass: HomeAssistant) -> None:
     await hass.async_block_till_done()
 
 
-@pytest.fixture
-def hass_config_dir(hass_tmp_config_dir: str) -> str:
-    """Let Home Assistant write its files."""
-    return hass_tmp_config_dir
-
-
-@pytest.fixture
-def hass_storage() -> dict[str, Any]:
-    """Mock no storage: what it takes to write is a part of what is measured."""
-    return {}
-
-
 @pytest.fixture(params=SIZES)
 def size(request: pytest.FixtureRequest) -> str:
     """Return how many plants and devices a fleet has."""

@@ -36,6 +36,11 @@ from tests.simulator.counters import Kind, counters_of
 from tests.simulator.items import has_history
 from tests.simulator.plants import Home
 
+from . import files
+
+hass_config_dir = files.hass_config_dir
+hass_storage = files.hass_storage
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
@@ -91,18 +96,6 @@ async def url(case: Case, socket_enabled: None) -> AsyncIterator[str]:
     options = [f"--{name}={value}" for name, value in case.options.items()]
     async with simulator(case.home, "--no-history-quota", *options) as url:
         yield url
-
-
-@pytest.fixture
-def hass_config_dir(hass_tmp_config_dir: str) -> str:
-    """Let Home Assistant write its files."""
-    return hass_tmp_config_dir
-
-
-@pytest.fixture
-def hass_storage() -> dict[str, Any]:
-    """Mock no storage."""
-    return {}
 
 
 @pytest.fixture

@@ -8,12 +8,12 @@ from typing import Any
 
 from homeassistant.core import HomeAssistant
 
-from . import fleet as fleets
+from . import files, fleet as fleets
 from .fleet import Fleet, write_files
 from .textbook import EmptySensor, Textbook, add_sensors
 
-hass_config_dir = fleets.hass_config_dir
-hass_storage = fleets.hass_storage
+hass_config_dir = files.hass_config_dir
+hass_storage = files.hass_storage
 size = fleets.size
 fleet = fleets.fleet
 

@@ -15,13 +15,13 @@ from homeassistant.const import EVENT_STATE_CHANGED
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers.entity import Entity
 
-from . import fleet as fleets
+from . import files, fleet as fleets
 from .fleet import Fleet, write_files
 from .stopwatch import Work, worked
 from .textbook import EmptySensor, Textbook, add_sensors
 
-hass_config_dir = fleets.hass_config_dir
-hass_storage = fleets.hass_storage
+hass_config_dir = files.hass_config_dir
+hass_storage = files.hass_storage
 size = fleets.size
 fleet = fleets.fleet
 

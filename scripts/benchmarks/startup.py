@@ -12,13 +12,13 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 
-from . import fleet as fleets
+from . import files, fleet as fleets
 from .fleet import Fleet
 from .stopwatch import worked
 from .textbook import EmptySensor, add_sensors
 
-hass_config_dir = fleets.hass_config_dir
-hass_storage = fleets.hass_storage
+hass_config_dir = files.hass_config_dir
+hass_storage = files.hass_storage
 size = fleets.size
 fleet = fleets.fleet
 
