@@ -431,6 +431,31 @@ def test_battery_energy(name: str, start: datetime) -> None:
             assert gained == pytest.approx(energy, rel=EXACT, abs=0.011), (day, key)
 
 
+@pytest.mark.parametrize("late", [COLLECTION, 2 * COLLECTION])
+@pytest.mark.parametrize("name", ["family", "storage, + discharges"])
+def test_battery_energy_that_is_told_late(name: str, late: timedelta) -> None:
+    """Where a day ends on the server after midnight, its end is not left out either."""
+    watch = Watch(TOPOLOGIES[name]())
+    for device in watch.plant.devices:
+        for key in DAILY if device.type_id in (39, 41) else ():
+            reported = Reported(watch.plant, device, key)
+            watch.simulator.distort(device.id, key, _told_late(reported, late))
+    watch.read().run(SUMMER + late)
+    for day in range(5):
+        before = {key: watch.sums[key].value or 0.0 for key in DAILY}
+        watch.run(SUMMER + (day + 1) * DAY + late)
+        true = watch.simulator.energy(
+            watch.plant.code, SUMMER + day * DAY, SUMMER + (day + 1) * DAY
+        )
+        for key, energy in zip(DAILY, (true.charge, true.discharge), strict=True):
+            gained = (watch.sums[key].value or 0.0) - before[key]
+            assert gained == pytest.approx(energy, rel=EXACT, abs=0.011), (day, key)
+
+
+def _told_late(counter: Reported, late: timedelta) -> Change:
+    return lambda at, honest: counter.true(at - late)
+
+
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
 @pytest.mark.parametrize("name", ["apartment", "family", "storage, + charges"])
 def test_integrals(name: str, start: datetime) -> None:

@@ -1,6 +1,7 @@
 """Tests of tallies: what a counter adds up to, over the ends of its days."""
 
 from collections.abc import Iterable
+from itertools import accumulate, pairwise
 from typing import Final
 
 from hypothesis import given, strategies as st
@@ -12,7 +13,7 @@ MINUTE: Final = 60.0
 DAY: Final = 1440 * MINUTE
 GAP: Final = LONGEST_GAP.total_seconds()
 
-type Reading = tuple[float, float | None, float | None]
+type Reading = tuple[float, float | None, float | None, bool]
 
 
 def _total(readings: Iterable[Reading]) -> float:
@@ -25,40 +26,71 @@ def _total(readings: Iterable[Reading]) -> float:
     return total
 
 
-@given(st.floats(0.0, 1e-2), st.lists(st.floats(0.0, GAP), max_size=300))
-def test_steady(speed: float, steps: list[float]) -> None:
-    """What flows steadily is complete, whenever it is read."""
-    moments = [0.0, MINUTE]
-    for step in steps:
-        moments.append(moments[-1] + step)
-    days = [(at, at // DAY * DAY) for at in moments]
-    total = _total((speed * (at - start), start, at) for at, start in days)
-    assert total == pytest.approx(speed * moments[-1], abs=1e-6)
+@given(
+    st.floats(0.0, 1e-2),
+    st.lists(st.floats(MINUTE, GAP), min_size=4, max_size=300),
+    st.floats(0.0, 2 * GAP),
+)
+def test_steady(speed: float, steps: list[float], late: float) -> None:
+    """What flows steadily is complete, however late days begin, and are read."""
+    moments = [*accumulate(steps, initial=DAY - 2 * GAP)]
+    value, begun = 0.0, 0.0
+    readings: list[Reading] = [(value, begun, moments[0], True)]
+    for last, at in pairwise(moments):
+        # As a guard shows it: a day begins at midnight, and goes on when it is reset.
+        start = at // DAY * DAY
+        if start != last // DAY * DAY:
+            value = 0.0
+        if (at - late) // DAY == (last - late) // DAY:
+            value += speed * (at - last)
+        else:
+            begun = start
+            value += speed * ((at - late) % DAY)
+        readings.append((value, start, at, begun == start))
+    expected = speed * (moments[-1] - moments[0])
+    assert _total(readings) == pytest.approx(expected, abs=1e-6)
 
 
-@given(st.lists(st.tuples(st.floats(0.0, 5.0), st.floats(0.0, DAY), st.booleans())))
-def test_never_less(rises: list[tuple[float, float, bool]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.0, 5.0), st.floats(0.0, DAY), st.booleans(), st.booleans()
+        )
+    )
+)
+def test_never_less(rises: list[tuple[float, float, bool, bool]]) -> None:
     """All that was counted is there, and of what was not, no more than minutes of it."""
-    readings = [(0.0, 0.0, 0.0)]
-    counted = fastest = 0.0
-    midnights = 0
-    for rise, passed, is_midnight in rises:
-        value, start, at = readings[-1]
+    readings: list[Reading] = [(0.0, 0.0, 0.0, True)]
+    value = start = at = counted = fastest = 0.0
+    resets = 0
+    for rise, passed, is_midnight, reset_seen in rises:
         at += passed
         if is_midnight:
             value, start = 0.0, start + 1
-            midnights += 1
-        elif passed:
+        if passed:
             fastest = max(fastest, rise / passed)
         counted += rise
-        readings.append((value + rise, start, at))
+        value += rise
+        resets += reset_seen
+        readings.append((value, start, at, reset_seen))
     total = _total(readings)
-    assert counted - 1e-6 <= total <= counted + midnights * fastest * GAP + 1e-6
+    assert counted - 1e-6 <= total <= counted + resets * fastest * GAP + 1e-6
 
 
 def test_lifetime() -> None:
     """A counter that has no days counts on, and may be corrected."""
-    assert _total([(100.0, None, None), (101.5, None, None), (101.0, None, 0.0)]) == 1.0
+    readings: list[Reading] = [
+        (100.0, None, None, True),
+        (101.5, None, None, True),
+        (101.0, None, 0.0, True),
+    ]
+    assert _total(readings) == 1.0
+
+
+BEFORE: Final[list[Reading]] = [
+    (3.0, 0.0, DAY - 7 * MINUTE, True),
+    (3.5, 0.0, DAY - 2 * MINUTE, True),
+]
 
 
 @pytest.mark.parametrize(
@@ -75,12 +107,22 @@ def test_lifetime() -> None:
 )
 def test_midnight(gap: float, first: float, expected: float) -> None:
     """A counter goes on as it rose before, until the next day is read."""
-    before = [(3.0, 0.0, DAY - 7 * MINUTE), (3.5, 0.0, DAY - 2 * MINUTE)]
-    after = (first, DAY, DAY - 2 * MINUTE + gap)
-    assert _total([*before, after]) == pytest.approx(expected)
+    after = (first, DAY, DAY - 2 * MINUTE + gap, True)
+    assert _total([*BEFORE, after]) == pytest.approx(expected)
+
+
+def test_midnight_that_is_late() -> None:
+    """Where it starts over late, it is not missing before that."""
+    after: list[Reading] = [
+        (0.25, DAY, DAY + 3 * MINUTE, False),
+        (0.25, DAY, DAY + 8 * MINUTE, True),
+        (0.5, DAY, DAY + 13 * MINUTE, True),
+    ]
+    assert _total([*BEFORE, *after]) == pytest.approx(0.5 + 0.25 + 0.25 + 0.25)
 
 
 def test_read_once() -> None:
     """The same reading again counts nothing, and takes nothing away."""
-    before = [(3.0, 0.0, 0.0), (3.5, 0.0, 5 * MINUTE), (3.5, 0.0, 5 * MINUTE)]
-    assert _total([*before, (0.0, DAY, 10 * MINUTE)]) == pytest.approx(1.0)
+    again: Reading = (3.5, 0.0, DAY - 2 * MINUTE, True)
+    after: Reading = (0.0, DAY, DAY + 3 * MINUTE, True)
+    assert _total([*BEFORE, again, after]) == pytest.approx(1.0)

@@ -502,11 +502,13 @@ class Count(NamedTuple):
     """Whether the last reading bears it out, or it is only what was true before."""
     read: datetime | None = None
     """When it was last read."""
+    reset_seen: bool = True
+    """Whether it has started over in its period."""
 
     @property
-    def reading(self) -> tuple[float, float | None, float | None]:
+    def reading(self) -> tuple[float, float | None, float | None, bool]:
         """Return what a tally takes of it."""
-        return self.value, _epoch(self.start), _epoch(self.read)
+        return self.value, _epoch(self.start), _epoch(self.read), self.reset_seen
 
     @classmethod
     def of(cls, counter: Counter, raw: float | None) -> Self | None:
@@ -514,10 +516,11 @@ class Count(NamedTuple):
 
         That is less than it publishes where a rise turned out to be false.
         """
-        if counter.level is None:
+        level = counter.level
+        if level is None:
             return None
         sure = raw is not None and raw >= 0 and counter.candidate is None
-        return cls(counter.level.counted, counter.start, sure, counter.read)
+        return cls(level.counted, counter.start, sure, counter.read, level.reset_seen)
 
 
 type Counts = Mapping[tuple[int, str], Count | None]

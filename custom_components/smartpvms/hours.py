@@ -49,6 +49,8 @@ class Point:
     """When the period began; `None` for lifetime counters."""
     offset: float
     """What the guard had added to the raw value."""
+    reset_seen: bool = True
+    """Whether the counter had started over in its period."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,7 @@ def replay(counter: Counter, samples: Iterable[CounterSample]) -> list[Point]:
             counter.value,
             None if counter.start is None else counter.start.timestamp(),
             counter.level.offset,
+            counter.level.reset_seen,
         )
         if counter.candidate is not None and sample.raw is not None:
             if counter.candidate.since == sample.at:
@@ -202,13 +205,14 @@ def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
     """Return what a counter of a day leaves out at the end of a day, and in what hour."""
     tally: Tally | None = None
     for point in points:
-        reading = point.value, point.start, point.at
+        reading = point.value, point.start, point.at, point.reset_seen
         if tally is None:
             tally = Tally(*reading)
             continue
         last, (tally, counted) = tally, tally.follow(*reading)
-        if point.start is not None and point.start != last.start:
-            yield (point.start - 1) // HOUR * HOUR, counted - point.value
+        told = point.value if point.start != last.start else point.value - last.value
+        if last.read is not None and counted > told:
+            yield last.read // HOUR * HOUR, counted - told
 
 
 def fill_counter(

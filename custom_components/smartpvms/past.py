@@ -305,7 +305,7 @@ def _counted(
         samples = [sample for sample in samples if sample.at >= begin]
         counter = _resumed(period, before, one, offset, samples)
     points = [
-        Point(point.at, convert(point.value), point.start, convert(point.offset))
+        replace(point, value=convert(point.value), offset=convert(point.offset))
         for point in replay(counter, samples)
     ]
     assert recorded.after is not None
@@ -315,11 +315,7 @@ def _counted(
         Known(recorded.rows, recorded.before, recorded.after, convert(offset)),
         resumed=before is not None,
     )
-    left_out = {
-        hour: energy
-        for hour, energy in ends_of_days(points)
-        if energy and hour in hours
-    }
+    left_out = {hour: energy for hour, energy in ends_of_days(points) if hour in hours}
     return filled, left_out
 
 

@@ -1,6 +1,6 @@
 """What a counter adds up to, over the ends of its days.
 
-What flows between the last reading of a day and midnight is in no counter of a day: the
+What flows between the last reading of a day and its end is in no counter of a day: the
 next reading is of another day already. A `Tally` takes the counter to have gone on as it
 rose before. That is right on average, and in error by minutes at most, where what is
 counted stops or begins just then.
@@ -21,21 +21,28 @@ class Tally(NamedTuple):
     """When its day began; `None` for lifetime counters."""
     read: float | None
     """When it was last read."""
+    reset_seen: bool
+    """Whether it has started over on this day, which may be late."""
     speed: float = 0.0
-    """What it counted a second between the last two readings of one day."""
+    """What it counted a second between the last two readings without a reset."""
 
     def follow(
-        self, value: float, start: float | None, read: float | None
+        self,
+        value: float,
+        start: float | None,
+        read: float | None,
+        reset_seen: bool,
     ) -> tuple[Self, float]:
         """Return the tally after the next reading, and what was counted until then."""
         passed = 0.0
         if read is not None and self.read is not None:
             passed = read - self.read
-        counted, speed = value - self.value, self.speed
-        if start != self.start:
-            close = passed <= LONGEST_GAP.total_seconds()
-            # The new day may have counted some of it.
-            counted = max(value, speed * passed if close else 0.0)
+        is_new, speed = start != self.start, self.speed
+        counted = value if is_new else value - self.value
+        if reset_seen and (is_new or not self.reset_seen):
+            if passed <= LONGEST_GAP.total_seconds():
+                # The new day may have counted some of it.
+                counted = max(counted, speed * passed)
         elif passed > 0:
             speed = counted / passed
-        return type(self)(value, start, read, speed), counted
+        return type(self)(value, start, read, reset_seen, speed), counted
