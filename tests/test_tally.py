@@ -28,10 +28,10 @@ def _total(readings: Iterable[Reading]) -> float:
 
 @given(
     st.floats(0.0, 1e-2),
-    st.lists(st.floats(MINUTE, GAP), min_size=4, max_size=300),
-    st.floats(0.0, 2 * GAP),
+    st.lists(st.integers(60, 900), min_size=4, max_size=300),
+    st.integers(0, 1800),
 )
-def test_steady(speed: float, steps: list[float], late: float) -> None:
+def test_steady(speed: float, steps: list[int], late: int) -> None:
     """What flows steadily is complete, however late days begin, and are read."""
     moments = [*accumulate(steps, initial=DAY - 2 * GAP)]
     value, begun = 0.0, 0.0
@@ -54,11 +54,11 @@ def test_steady(speed: float, steps: list[float], late: float) -> None:
 @given(
     st.lists(
         st.tuples(
-            st.floats(0.0, 5.0), st.floats(0.0, DAY), st.booleans(), st.booleans()
+            st.floats(0.0, 5.0), st.integers(0, 86_400), st.booleans(), st.booleans()
         )
     )
 )
-def test_never_less(rises: list[tuple[float, float, bool, bool]]) -> None:
+def test_never_less(rises: list[tuple[float, int, bool, bool]]) -> None:
     """All that was counted is there, and of what was not, no more than minutes of it."""
     readings: list[Reading] = [(0.0, 0.0, 0.0, True)]
     value = start = at = counted = fastest = 0.0
