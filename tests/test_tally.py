@@ -21,8 +21,8 @@ def _total(readings: Iterable[Reading]) -> float:
     first, *others = readings
     tally, total = Tally(*first), 0.0
     for reading in others:
-        tally, counted = tally.follow(*reading)
-        total += counted
+        tally, counted, left_out = tally.follow(*reading)
+        total += counted + left_out
     return total
 
 

@@ -508,7 +508,10 @@ class Count(NamedTuple):
     @property
     def reading(self) -> tuple[float, float | None, float | None, bool]:
         """Return what a tally takes of it."""
-        return self.value, _epoch(self.start), _epoch(self.read), self.reset_seen
+        if self.start is None:
+            return self.value, None, None, self.reset_seen
+        read = None if self.read is None else self.read.timestamp()
+        return self.value, self.start.timestamp(), read, self.reset_seen
 
     @classmethod
     def of(cls, counter: Counter, raw: float | None) -> Self | None:
@@ -561,12 +564,11 @@ class Balance:
         tallies = {key: each for key, each in self._tallies.items() if key in terms}
         gained = 0.0
         for key, count in known.items():
-            counted = 0.0
-            if key in tallies:
-                tallies[key], counted = tallies[key].follow(*count.reading)
-            else:
+            if key not in tallies:
                 tallies[key] = Tally(*count.reading)
-            gained += -counted if key in losses else counted
+                continue
+            tallies[key], counted, left_out = tallies[key].follow(*count.reading)
+            gained += -counted - left_out if key in losses else counted + left_out
         # Written by another thread, while this goes on.
         self._tallies = tallies
         if self.value is not None:
@@ -821,10 +823,6 @@ def _sum(values: Iterable[float | None]) -> float | None:
             return None
         total += value
     return total
-
-
-def _epoch(moment: datetime | None) -> float | None:
-    return None if moment is None else moment.timestamp()
 
 
 def _watts(kilowatts: float | None) -> float | None:

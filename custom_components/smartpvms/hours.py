@@ -209,10 +209,9 @@ def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
         if tally is None:
             tally = Tally(*reading)
             continue
-        last, (tally, counted) = tally, tally.follow(*reading)
-        told = point.value if point.start != last.start else point.value - last.value
-        if last.read is not None and counted > told:
-            yield last.read // HOUR * HOUR, counted - told
+        last, (tally, _, energy) = tally, tally.follow(*reading)
+        if energy and last.read is not None:
+            yield last.read // HOUR * HOUR, energy
 
 
 def fill_counter(

@@ -20,7 +20,7 @@ class Tally(NamedTuple):
     start: float | None
     """When its day began; `None` for lifetime counters."""
     read: float | None
-    """When it was last read."""
+    """When a counter of a day was last read."""
     reset_seen: bool
     """Whether it has started over on this day, which may be late."""
     speed: float = 0.0
@@ -32,9 +32,9 @@ class Tally(NamedTuple):
         start: float | None,
         read: float | None,
         reset_seen: bool,
-    ) -> tuple[Self, float]:
-        """Return the tally after the next reading, and what was counted until then."""
-        passed = 0.0
+    ) -> tuple[Self, float, float]:
+        """Return the tally after the next reading, what was counted, and left out."""
+        passed = left_out = 0.0
         if read is not None and self.read is not None:
             passed = read - self.read
         is_new, speed = start != self.start, self.speed
@@ -42,7 +42,7 @@ class Tally(NamedTuple):
         if reset_seen and (is_new or not self.reset_seen):
             if passed <= LONGEST_GAP.total_seconds():
                 # The new day may have counted some of it.
-                counted = max(counted, speed * passed)
+                left_out = max(speed * passed - counted, 0.0)
         elif passed > 0:
             speed = counted / passed
-        return type(self)(value, start, read, reset_seen, speed), counted
+        return type(self)(value, start, read, reset_seen, speed), counted, left_out

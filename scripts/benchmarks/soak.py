@@ -46,7 +46,12 @@ from tests.simulator.plants import Home
 from tests.simulator.weather import Weather
 from tests.timeline import pass_time
 
+from . import files
+
 account = conftest.account
+hass_config_dir = files.hass_config_dir
+# The mock would keep all that was ever stored.
+hass_storage = files.hass_storage
 
 HOMES = os.environ.get("BENCHMARK_HOMES", "family farm").split()
 DAYS = float(os.environ.get("BENCHMARK_DAYS", "7"))
@@ -81,18 +86,6 @@ type Told = list[Mapping[str, Any]]
 def home(request: pytest.FixtureRequest) -> Home:
     """Return the home to live in."""
     return homes.HOMES[request.param]()
-
-
-@pytest.fixture
-def hass_config_dir(hass_tmp_config_dir: str) -> str:
-    """Let Home Assistant write its files."""
-    return hass_tmp_config_dir
-
-
-@pytest.fixture
-def hass_storage() -> dict[str, Any]:
-    """Mock no storage: the mock keeps all that was ever stored."""
-    return {}
 
 
 class RoughSimulator(DistantSimulator):
