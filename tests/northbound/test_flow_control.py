@@ -325,6 +325,19 @@ def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None
     assert restored.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
 
 
+def test_more_batches_than_the_quota_has() -> None:
+    """Halves of a batch can be more than the calls of the quota."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 1})
+    assert flow_control.wait("getDevRealKpi", 38, reserve=1) == 0
+    call(flow_control, "getDevRealKpi", 47)
+    assert flow_control.wait("getDevRealKpi", 38, reserve=1) == 0
+    call(flow_control, "getDevRealKpi", 38)
+    assert flow_control.wait("getDevRealKpi", 38, reserve=1) == pytest.approx(
+        300 + MARGIN
+    )
+
+
 def test_killed_after_a_pass() -> None:
     """A pass that was planned before Home Assistant was killed may have been made."""
     flow_control = FlowControl()

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 import json
+import time
 from typing import Literal
 
 import aiohttp
@@ -18,6 +19,7 @@ from custom_components.smartpvms.northbound import (
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
+    RateLimited,
     Session,
     SessionTaken,
 )
@@ -70,9 +72,11 @@ class Client:
             return err
         return None
 
-    def restart(self) -> None:
-        """Keep what is known in a file, and read it back."""
-        self.access = Access.from_dict(json.loads(json.dumps(self.access.as_dict())))
+    def restart(self, off: timedelta = timedelta()) -> None:
+        """Keep what is known in a file, and read it back at another time."""
+        state = json.dumps(self.access.as_dict())
+        self._freezer.tick(off)
+        self.access = Access.from_dict(json.loads(state))
 
     @property
     def logins(self) -> int:
@@ -242,3 +246,34 @@ async def test_empty_answers_and_locks_do_not_add_up(client: Client) -> None:
     errors = [type(await client.poll()) for _ in range(60)]
     assert errors[-1] is InvalidCredentials
     assert errors.index(InvalidCredentials) > 20
+
+
+@pytest.mark.parametrize(
+    "behind", [timedelta(hours=2), timedelta(days=40), timedelta(days=19000)]
+)
+async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> None:
+    """A computer without a battery starts in the past: waits are as long as before."""
+    assert await client.poll() is None
+    client.simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
+    assert isinstance(await client.poll(), RateLimited)
+    session, access = client.session, client.access
+    access.paused_until = time.monotonic() + 1000
+    waits = session.wait("getStationRealKpi"), session.wait("login"), access.pause
+    client.restart(-behind)
+    restored, pause = client.session, client.access.pause
+    assert (
+        restored.wait("getStationRealKpi"),
+        restored.wait("login"),
+        pause,
+    ) == pytest.approx(waits)
+    assert min(waits[0], pause) > 200
+
+
+async def test_start_a_day_later(client: Client) -> None:
+    """Nothing is waited for that has passed while Home Assistant was off."""
+    assert await client.poll() is None
+    client.access.paused_until = time.monotonic() + 1000
+    client.restart(timedelta(days=1))
+    assert client.access.pause == 0
+    assert not client.access.usable
+    assert client.session.wait("getStationRealKpi") == 0

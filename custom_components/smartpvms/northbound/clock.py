@@ -11,19 +11,32 @@ def epoch(moment: float) -> float:
     return time.time() - (time.monotonic() - moment)
 
 
-def past(stored: object) -> float:
-    """Return the monotonic moment of an epoch; nothing past can be yet to come.
+def lag(saved: object) -> float:
+    """Return by how many seconds the clock is behind the moment of a file.
+
+    A computer without a battery starts with an old time. Raises `TypeError` if the
+    moment is no epoch.
+    """
+    return max(_number(saved) - time.time(), 0.0)
+
+
+def past(stored: object, behind: float = 0.0) -> float:
+    """Return the monotonic moment of an epoch, at the latest now.
 
     Raises `TypeError` for what is no epoch.
     """
-    return min(coming(stored), time.monotonic())
+    return min(coming(stored, behind), time.monotonic())
 
 
-def coming(stored: object) -> float:
-    """Return the monotonic moment of an epoch.
+def coming(stored: object, behind: float = 0.0) -> float:
+    """Return the monotonic moment of an epoch, by a clock that is `behind`.
 
     Raises `TypeError` for what is no epoch.
     """
+    return time.monotonic() + (_number(stored) - time.time() - behind)
+
+
+def _number(stored: object) -> float:
     if isinstance(stored, bool) or not isinstance(stored, int | float):
         raise TypeError
-    return time.monotonic() + (stored - time.time())
+    return stored

@@ -81,9 +81,9 @@ class Refusal:
         return asdict(self) | {"at": epoch(self.at)}
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        return cls(**{**state, "at": past(state["at"])})
+    def from_dict(cls, state: Mapping[str, Any], behind: float = 0.0) -> Self:
+        """Restore what `as_dict` returned, by a clock that is `behind`."""
+        return cls(**{**state, "at": past(state["at"], behind)})
 
 
 @dataclass(slots=True)
@@ -117,14 +117,14 @@ class Interface:
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
+    def from_dict(cls, state: Mapping[str, Any], behind: float = 0.0) -> Self:
+        """Restore what `as_dict` returned, by a clock that is `behind`."""
         accepted, refused = state["accepted"], state["refused"]
         return cls(
-            calls=[(type_id, past(at)) for type_id, at in state["calls"]],
-            stopped_until=coming(state["stopped_until"]),
-            accepted=None if accepted is None else past(accepted),
-            refused=None if refused is None else past(refused),
+            calls=[(type_id, past(at, behind)) for type_id, at in state["calls"]],
+            stopped_until=coming(state["stopped_until"], behind),
+            accepted=None if accepted is None else past(accepted, behind),
+            refused=None if refused is None else past(refused, behind),
             refusals=int(state["refusals"]),
             used_up=bool(state["used_up"]),
             widening=float(state["widening"]),
@@ -235,7 +235,8 @@ class FlowControl:
         moments = [self._stopped_until, known.stopped_until]
         if (quota := self.quota(interface, type_id)) is not None:
             calls = known.counting(type_id, quota.window, now)
-            if (excess := len(calls) - (quota.calls - reserve)) >= 0:
+            # More calls than the quota has are never possible at once.
+            if (excess := len(calls) - max(quota.calls - reserve, 1)) >= 0:
                 moments.append(calls[excess] + known.span(quota.window, now))
         if known.calls and (known.minutely or interface in ONE_A_MINUTE):
             moments.append(known.calls[-1][1] + known.span(MINUTE, now))
@@ -369,16 +370,16 @@ class FlowControl:
         }
 
     @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
+    def from_dict(cls, state: Mapping[str, Any], behind: float = 0.0) -> Self:
+        """Restore what `as_dict` returned, by a clock that is `behind`."""
         flow_control = cls()
-        flow_control._stopped_until = coming(state["stopped_until"])
+        flow_control._stopped_until = coming(state["stopped_until"], behind)
         flow_control._stops = int(state["stops"])
         flow_control._refusals = [
-            Refusal.from_dict(refusal) for refusal in state["refusals"]
+            Refusal.from_dict(refusal, behind) for refusal in state["refusals"]
         ]
         flow_control._interfaces = {
-            name: Interface.from_dict(known)
+            name: Interface.from_dict(known, behind)
             for name, known in state["interfaces"].items()
         }
         return flow_control

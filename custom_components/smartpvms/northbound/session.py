@@ -13,7 +13,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from .clock import coming, epoch, past
+from .clock import coming, epoch, lag, past
 from .errors import (
     AccountLocked,
     ConnectionFailed,
@@ -127,6 +127,7 @@ class Access:
     def as_dict(self) -> dict[str, Any]:
         """Return all that is known as what JSON can hold."""
         return {
+            "saved": time.time(),
             "flow_control": self.flow_control.as_dict(),
             "token": self.token,
             "issued": epoch(self.issued),
@@ -143,19 +144,20 @@ class Access:
     @classmethod
     def from_dict(cls, state: Mapping[str, Any]) -> Self:
         """Restore what `as_dict` returned."""
+        behind = lag(state["saved"])
         expired = state["expired_in_use"]
         return cls(
-            flow_control=FlowControl.from_dict(state["flow_control"]),
+            flow_control=FlowControl.from_dict(state["flow_control"], behind),
             token=text(state["token"]),
-            issued=past(state["issued"]),
-            used=past(state["used"]),
-            expired_in_use=None if expired is None else past(expired),
-            takings=[past(at) for at in state["takings"]],
+            issued=past(state["issued"], behind),
+            used=past(state["used"], behind),
+            expired_in_use=None if expired is None else past(expired, behind),
+            takings=[past(at, behind) for at in state["takings"]],
             refused_code=integer(state["refused_code"]),
             locks=int(state["locks"]),
             silences=int(state["silences"]),
             losses=int(state["losses"]),
-            paused_until=coming(state["paused_until"]),
+            paused_until=coming(state["paused_until"], behind),
         )
 
 
