@@ -137,10 +137,16 @@ def test_text(raw: object, value: str | None) -> None:
         ("N/A", None),
         (1e300, None),
         (10**18, None),
+        (1501862400, None),
+        (253402300799000, None),
+        (946684799000, None),
+        (946684800000, datetime(2000, 1, 1, tzinfo=UTC)),
+        (4102444799000, datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)),
+        (4102444800000, None),
     ],
 )
 def test_moment(raw: object, value: datetime | None) -> None:
-    """Epoch milliseconds are a moment; 0 is not 1970."""
+    """Epoch milliseconds of this century are a moment."""
     assert moment(raw) == value
 
 
@@ -152,6 +158,7 @@ def test_plant() -> None:
             "plantName": "Lindenweg 12",
             "capacity": "9.8",
             "longitude": "13.4",
+            "latitude": 52.5,
             "gridConnectionDate": "2022-11-21T16:23:00+08:00",
         }
     )
@@ -162,10 +169,56 @@ def test_plant() -> None:
         grid_connection=datetime(
             2022, 11, 21, 16, 23, tzinfo=timezone(timedelta(hours=8))
         ),
+        latitude=52.5,
+        longitude=13.4,
     )
+    assert "13.4" not in repr(plant)
 
 
-@pytest.mark.parametrize("date", [None, "", "yesterday", "2022-11-21T16:23:00", 1])
+@pytest.mark.parametrize(
+    ("latitude", "longitude"),
+    [
+        (None, None),
+        ("", ""),
+        ("null", 8.2),
+        (49.9, None),
+        ("N/A", "8.2"),
+        (0, 0),
+        ("0.0", "0.0"),
+        (91, 8.2),
+        (49.9, "-180.5"),
+        (True, False),
+        ([], {}),
+    ],
+)
+def test_plant_without_a_place(latitude: object, longitude: object) -> None:
+    """Coordinates that cannot be are none."""
+    plant = parse_plant(
+        {"plantCode": "NE=1", "latitude": latitude, "longitude": longitude}
+    )
+    assert plant == Plant("NE=1", "Plant", None, None)
+
+
+@pytest.mark.parametrize(
+    "date",
+    [
+        None,
+        "",
+        "yesterday",
+        "2022-11-21T16:23:00",
+        1,
+        "0000-00-00T00:00:00+08:00",
+        "0001-01-01T00:00:00Z",
+        "0001-01-01T00:00:00+08:00",
+        "1899-12-30T00:00:00+01:00",
+        "1970-01-01T00:00:00+08:00",
+        "9999-12-31T23:59:59+00:00",
+        "9999-12-31T23:59:59-05:00",
+        "2022-11-21T16:23:00+00:53",
+        "2022-11-21T16:23:00+01:00:30",
+        "2022-11-21T16:23:00+23:45",
+    ],
+)
 def test_plant_without_a_usable_date(date: object) -> None:
     """A connection date without an offset says nothing about the plant's zone."""
     plant = parse_plant({"plantCode": "NE=1", "gridConnectionDate": date})

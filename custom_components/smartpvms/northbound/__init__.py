@@ -29,6 +29,7 @@ from .models import (
     number,
     text,
 )
+from .server_clock import ServerClock
 from .session import Access, Session
 
 __all__ = [
@@ -57,6 +58,7 @@ __all__ = [
     "RealTimeKpis",
     "RequestRejected",
     "ServerBusy",
+    "ServerClock",
     "Session",
     "SessionTaken",
     "base_url",

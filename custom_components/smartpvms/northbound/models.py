@@ -1,8 +1,8 @@
 """Plants, devices and KPI rows as the Northbound API describes them."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
 import math
 import re
@@ -18,6 +18,11 @@ _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
 _PLANT = "Plant"
 _DEVICE = "Device"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
+# Servers fill a missing date with the ends of a calendar.
+_YEARS = range(2000, 2100)
+# Offsets of time zones are multiples of a quarter of an hour.
+_QUARTER = timedelta(minutes=15)
+_FARTHEST_OFFSET = timedelta(hours=14)
 
 
 class DeviceType(IntEnum):
@@ -93,6 +98,10 @@ class Plant:
     grid_connection: datetime | None
     """When the plant was connected, with the plant's UTC offset on that day."""
     address: str | None = None
+    latitude: float | None = field(default=None, repr=False)
+    longitude: float | None = field(default=None, repr=False)
+    time_zone: tzinfo | None = None
+    """The zone of the plant's days, if it is not the reader's own; never sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +191,15 @@ def text(raw: object) -> str | None:
 
 
 def moment(raw: object) -> datetime | None:
-    """Return epoch milliseconds as a moment; 0 and what cannot be are unknown."""
+    """Return epoch milliseconds as a moment; dates out of this century are unknown."""
     milliseconds = number(raw)
-    if milliseconds is None or milliseconds <= 0:
+    if milliseconds is None:
         return None
     try:
-        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+        at = datetime.fromtimestamp(milliseconds / 1000, UTC)
     except OverflowError, ValueError, OSError:
         return None
+    return at if at.year in _YEARS else None
 
 
 def parse_plant(row: Mapping[str, object]) -> Plant | None:
@@ -197,12 +207,15 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
     code = text(row.get("plantCode"))
     if code is None:
         return None
+    latitude, longitude = _place(row.get("latitude"), row.get("longitude"))
     return Plant(
         code=code,
         name=text(row.get("plantName")) or _PLANT,
         capacity=number(row.get("capacity")),
         grid_connection=_iso(row.get("gridConnectionDate")),
         address=text(row.get("plantAddress")),
+        latitude=latitude,
+        longitude=longitude,
     )
 
 
@@ -243,7 +256,18 @@ def _iso(raw: object) -> datetime | None:
     if not isinstance(raw, str):
         return None
     try:
-        parsed = datetime.fromisoformat(raw)
+        parsed = datetime.fromisoformat(raw.strip())
     except ValueError:
         return None
-    return parsed if parsed.tzinfo else None
+    offset = parsed.utcoffset()
+    if offset is None or offset % _QUARTER or abs(offset) > _FARTHEST_OFFSET:
+        return None
+    return parsed if parsed.year in _YEARS else None
+
+
+def _place(latitude: object, longitude: object) -> tuple[float | None, float | None]:
+    """Return coordinates; two zeros stand for none."""
+    north, east = number(latitude), number(longitude)
+    if north is None or east is None or abs(north) > 90 or abs(east) > 180:
+        return None, None
+    return (north, east) if north or east else (None, None)

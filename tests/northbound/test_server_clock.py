@@ -1,0 +1,286 @@
+"""Tests of the server's clock: pure, with sequences of answers."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Final
+
+from hypothesis import given, strategies as st
+import pytest
+
+from custom_components.smartpvms.northbound.server_clock import (
+    FARTHEST,
+    SETTLING,
+    SLOWEST,
+    TOLERANCE,
+    ServerClock,
+)
+
+NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
+POLL: Final = timedelta(minutes=5)
+HOUR: Final = timedelta(hours=1)
+DAY: Final = timedelta(days=1)
+
+# The errors that single answers have, as differences from the truth.
+ERRORS: Final = (
+    timedelta(minutes=-9),
+    -DAY,
+    -HOUR,
+    timedelta(minutes=9),
+    HOUR,
+    DAY,
+    timedelta(days=32),
+    timedelta(days=3650),
+)
+
+type Moments = list[tuple[datetime, datetime]]
+"""Pairs of the true time of the server, and the moment of the answer."""
+
+
+@dataclass
+class World:
+    """A server and a Home Assistant, each with a clock of its own."""
+
+    now: datetime = NOON
+    """The server's clock."""
+    own: timedelta = timedelta()
+    """Home Assistant's clock less the server's."""
+    up: float = 1000.0
+
+    def __post_init__(self) -> None:
+        """Begin without a file."""
+        self.clock = ServerClock()
+        self.file: list[tuple[datetime, datetime]] = []
+
+    def answer(
+        self,
+        error: timedelta | None = timedelta(),
+        *,
+        passed: timedelta = POLL,
+    ) -> datetime:
+        """Return the moment of an answer; without an error, it has no time."""
+        self.now += passed
+        self.up += passed.total_seconds()
+        received = self.now + self.own
+        reported = None if error is None else self.now + error
+        moment = self.clock.moment(reported, received, self.up)
+        self.file = [*self.file[-5:], (received, moment)]
+        return moment
+
+    def answers(
+        self, count: int, error: timedelta | None = timedelta()
+    ) -> list[timedelta]:
+        """Return by how much the moments of some answers are ahead."""
+        return [self.answer(error) - self.now for _ in range(count)]
+
+    def restart(self, off: timedelta = timedelta()) -> None:
+        """Start again from the file."""
+        self.now += off
+        self.up = 20.0
+        self.clock = ServerClock.after(self.file)
+
+
+@pytest.fixture
+def world() -> World:
+    """Return a world whose clocks agree, after some answers."""
+    world = World()
+    world.answers(3)
+    return world
+
+
+def is_right(ahead: timedelta) -> bool:
+    """Return whether a moment is as right as clocks are."""
+    return abs(ahead.total_seconds()) <= TOLERANCE
+
+
+@pytest.mark.parametrize("error", [*ERRORS, None])
+def test_one_answer_changes_nothing(world: World, error: timedelta | None) -> None:
+    """A moment goes on from the last one, whatever a single answer says."""
+    assert world.answers(1, error) == [timedelta()]
+    assert world.answers(3) == [timedelta()] * 3
+
+
+@pytest.mark.parametrize("error", [*ERRORS, None])
+def test_three_hours_change_nothing(world: World, error: timedelta | None) -> None:
+    """A deviation that ends again is not followed."""
+    assert {*world.answers(37, error), *world.answers(3)} == {timedelta()}
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_first_answer_is_wrong(error: timedelta) -> None:
+    """The next answer, which agrees with Home Assistant's clock, ends it."""
+    world = World()
+    assert world.answers(1, error)[0] <= timedelta()
+    assert world.answers(3) == [timedelta()] * 3
+
+
+@pytest.mark.parametrize("hours", [-2, 2, 26])
+def test_constant_skew_is_followed(hours: int) -> None:
+    """The clocks of server and Home Assistant may differ for good."""
+    world = World(own=-hours * HOUR)
+    ahead = world.answers(round(SETTLING / POLL.total_seconds()) + 3)
+    assert ahead[-1] == timedelta()
+    assert world.answers(5) == [timedelta()] * 5
+    world.restart(off=HOUR)
+    assert world.answers(5) == [timedelta()] * 5
+
+
+@pytest.mark.parametrize("hours", [-26, -2, 2, 26])
+def test_skew_begins_at_a_restart(world: World, hours: int) -> None:
+    """Home Assistant's clock is another after a restart, and stays that."""
+    world.own = hours * HOUR
+    world.restart(off=HOUR)
+    assert world.answers(100) == [timedelta()] * 100
+
+
+@pytest.mark.parametrize("hours", [-2, 2, 26])
+def test_skew_ends_at_a_restart(hours: int) -> None:
+    """A clock that is set right is followed, and no moment goes back."""
+    world = World(own=-hours * HOUR)
+    world.answers(100)
+    before = world.file[-1][1]
+    world.now -= hours * HOUR
+    world.own = timedelta()
+    world.restart()
+    moments = [before, *(world.answer() for _ in range(20))]
+    assert all(early <= late for early, late in pairwise(moments))
+    assert moments[-1] - before >= 19 * SLOWEST * POLL
+    if hours < 0:
+        assert moments[-1] == world.now
+
+
+@pytest.mark.parametrize("step", [-40 * DAY, -2 * HOUR, 2 * HOUR, 40 * DAY])
+def test_host_clock_is_set(world: World, step: timedelta) -> None:
+    """NTP sets the clock of the computer; the server's time goes on."""
+    world.own = step
+    assert world.answers(100) == [timedelta()] * 100
+    world.own = timedelta()
+    assert world.answers(5) == [timedelta()] * 5
+
+
+@pytest.mark.parametrize("behind", [HOUR, 2 * DAY, timedelta(days=9000)])
+def test_start_with_an_old_clock(world: World, behind: timedelta) -> None:
+    """A computer without a battery starts in the past, until NTP sets its clock."""
+    world.restart(off=HOUR / 2)
+    world.own = -behind
+    assert world.answers(3) == [timedelta()] * 3
+    world.own = timedelta()
+    assert world.answers(3) == [timedelta()] * 3
+
+
+def test_start_with_a_clock_of_the_future(world: World) -> None:
+    """The server's earlier time is taken: time can be moved ahead later."""
+    world.restart(off=HOUR)
+    world.own = 300 * DAY
+    assert world.answers(3) == [timedelta()] * 3
+
+
+def test_host_was_suspended(world: World) -> None:
+    """Monotonic time stands still while a virtual machine is paused."""
+    world.now += 8 * HOUR
+    assert world.answers(3) == [timedelta()] * 3
+
+
+def test_server_without_a_clock() -> None:
+    """Home Assistant's clock serves, also after it was set."""
+    world = World()
+    assert world.answers(3, None) == [timedelta()] * 3
+    world.own = 2 * HOUR
+    ahead = world.answers(100, None)
+    assert ahead[0] == timedelta()
+    assert ahead[-1] == 2 * HOUR
+
+
+def test_farthest(world: World) -> None:
+    """A clock that differs by more is broken, and not followed."""
+    error = timedelta(seconds=FARTHEST) + HOUR
+    assert {*world.answers(500, error)} == {timedelta()}
+
+
+def test_clock_that_is_given_up(world: World) -> None:
+    """A later clock is given up slowly, so that no moment goes back."""
+    world.answers(80, HOUR)
+    ahead = world.answers(1, HOUR)[0]
+    assert ahead == HOUR
+    falling = world.answers(130)
+    steps = {early - late for early, late in pairwise([ahead, *falling])}
+    assert max(steps) == POLL * (1 - SLOWEST)
+    assert falling[-1] == timedelta()
+
+
+# Any sequence of answers, restarts, and clocks that are set.
+
+_ERROR = st.one_of(
+    st.none(), st.timedeltas(-800 * DAY, 800 * DAY), st.sampled_from(ERRORS)
+)
+
+
+@st.composite
+def _lies(draw: st.DrawFn) -> Iterator[timedelta | None]:
+    """Draw the errors of answers: honest ones between lies of up to three hours."""
+    errors: list[timedelta | None] = [timedelta()]
+    for _ in range(draw(st.integers(1, 5))):
+        errors += [draw(_ERROR)] * draw(st.integers(1, 36))
+        errors += [timedelta()] * draw(st.integers(1, 5))
+    return iter(errors)
+
+
+@given(
+    errors=_lies(),
+    own=st.timedeltas(-26 * HOUR, 26 * HOUR),
+    steps=st.dictionaries(st.integers(1, 100), st.timedeltas(-DAY, DAY), max_size=3),
+)
+def test_lies_change_nothing(
+    errors: Iterator[timedelta | None],
+    own: timedelta,
+    steps: dict[int, timedelta],
+) -> None:
+    """No lie is followed, however the clock of the computer is set meanwhile."""
+    world = World(own=own)
+    world.clock = ServerClock((-own).total_seconds(), NOON.timestamp())
+    for n, error in enumerate(errors):
+        world.own = steps.get(n, world.own)
+        ahead = world.answer(error) - world.now
+        # A lie may happen to be the time of the other clock.
+        lie = world.now + error if error is not None else world.now
+        if abs(lie - world.now - world.own) <= timedelta(seconds=3 * TOLERANCE):
+            return
+        assert abs(ahead) <= timedelta(seconds=3 * TOLERANCE)
+
+
+@given(
+    answers=st.lists(
+        st.tuples(
+            _ERROR,
+            st.timedeltas(timedelta(), HOUR),
+            st.one_of(st.none(), st.timedeltas(-3 * DAY, 3 * DAY)),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
+)
+def test_time_never_goes_back(
+    answers: list[tuple[timedelta | None, timedelta, timedelta | None, bool]],
+) -> None:
+    """Moments rise, and at least by nine tenths of the time that passes."""
+    world = World()
+    last = world.answer()
+    for error, passed, own, restart in answers:
+        if restart:
+            world.restart()
+        if own is not None:
+            world.own = own
+        moment = world.answer(error, passed=passed)
+        least = timedelta() if restart else SLOWEST * passed
+        assert moment - last >= least - timedelta(microseconds=10)
+        last = moment
+
+
+@given(lies=st.lists(_ERROR, max_size=40), own=st.timedeltas(-26 * HOUR, timedelta()))
+def test_honest_answers_heal(lies: list[timedelta | None], own: timedelta) -> None:
+    """After any answers, also the first ones, honest answers are followed in hours."""
+    world = World(own=own)
+    for lie in lies:
+        world.answer(lie)
+    assert is_right(world.answers(400)[-1])
