@@ -342,6 +342,58 @@ async def test_deleting_while_nothing_is_known(
     assert await _delete(hass, hass_ws_client, added, BATTERY) == REFUSED
 
 
+async def test_another_type(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A device that is listed as another type is read and shown as that."""
+    await added.pass_time(timedelta(minutes=11))
+    [plant] = simulator.home.plants
+    meter = next(each for each in plant.devices if each.type_id == 47)
+    assert added.registered(meter.id, "grid_frequency") is not None
+    registered = added.registered(meter.id, "reverse_active_cap")
+    imported = float(added.value(meter.id, "reverse_active_cap") or 0)
+    meter.type_id = 17
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(minutes=16))
+    assert float(added.value(meter.id, "reverse_active_cap") or 0) >= imported
+    assert added.registered(meter.id, "reverse_active_cap") == registered
+    assert added.entry.runtime_data.inventory.data.type_of(meter.id) == 17
+    # Only a grid meter has it.
+    assert added.registered(meter.id, "total_apparent_power") is not None
+    assert added.value(meter.id, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert [each for each in caplog.records if each.exc_info] == []
+
+
+async def test_wrong_type(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A list with a wrong type costs the values of that type, until the next list."""
+    await added.pass_time(timedelta(minutes=11))
+
+    def confuse(payload: faults.Payload) -> faults.Payload:
+        for row in payload["data"]:
+            if row["devTypeId"] == 38:
+                row["devTypeId"] = 39
+        return payload
+
+    fault = simulator.faults.add(faults.Rewrite(confuse), "getDevList")
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(minutes=26))
+    assert added.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
+    assert added.value(INVERTER, "active_power") in (None, STATE_UNAVAILABLE)
+    fault.remove()
+    await _refresh(hass, added)
+    await added.pass_time(timedelta(minutes=11))
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert [each for each in caplog.records if each.exc_info] == []
+
+
 class TestMigratedCode:
     """A plant whose code of 32 hexadecimal digits the server replaces."""
 

@@ -29,6 +29,7 @@ from .coordinator import (
     RealTimeCoordinator,
     SmartPvmsConfigEntry,
     SmartPvmsData,
+    async_with_time_zones,
     source_name,
 )
 from .history import History, history_store
@@ -86,6 +87,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     known = _restored(Inventory.from_dict, stored, "inventory")
     if known is not None:
         known = known.restricted_to(entry.options.get(CONF_PLANTS))
+    if known is not None:
+        known = await async_with_time_zones(hass, entry, known)
     hindrances = _restored(Hindrances.from_dict, stored, "hindrances") or Hindrances()
     inventory = InventoryCoordinator(hass, entry, client, listed, known, hindrances)
     if known is None:

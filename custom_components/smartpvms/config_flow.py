@@ -33,9 +33,17 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
+from homeassistant.util import dt as dt_util
 
 from . import KNOWN_ACCOUNTS, KnownAccount
-from .const import CONF_GRID_METERS, CONF_HISTORY, CONF_PLANTS, DOMAIN, LOGGER
+from .const import (
+    CONF_GRID_METERS,
+    CONF_HISTORY,
+    CONF_PLANTS,
+    CONF_TIME_ZONES,
+    DOMAIN,
+    LOGGER,
+)
 from .coordinator import SmartPvmsConfigEntry
 from .energy_flow import GRID_POINTS
 from .errors import explain
@@ -50,6 +58,7 @@ from .northbound import (
     northbound_host,
 )
 from .snapshot import Inventory
+from .time_zones import doubtful
 
 _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
@@ -306,6 +315,13 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         offered = entry.runtime_data.inventory.data.offered
         chosen = entry.options.get(CONF_PLANTS, list(offered))
         still_offered = [code for code in chosen if code in offered]
+        zones = await self._zones(entry.runtime_data.inventory.data)
+        chosen_zones = entry.options.get(CONF_TIME_ZONES, {})
+        hidden_zones = {
+            code: zone
+            for code, zone in chosen_zones.items()
+            if f"{code} {zone}" not in zones
+        }
         errors: dict[str, str] = {}
         if user_input is not None:
             options = {**entry.options, **user_input}
@@ -320,6 +336,12 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
                 # Where all are shown, plants that are added later are shown as well.
                 if len(picked) == len(offered):
                     del options[CONF_PLANTS]
+            if CONF_TIME_ZONES in user_input:
+                pairs = [zone.rsplit(" ", 1) for zone in user_input[CONF_TIME_ZONES]]
+                picked_zones = dict(pairs)
+                if len(pairs) > len(picked_zones):
+                    errors[CONF_TIME_ZONES] = "several_time_zones"
+                options[CONF_TIME_ZONES] = {**hidden_zones, **picked_zones}
             if not errors:
                 return self.async_create_entry(data=options)
         schema: dict[vol.Marker, Selector[Any]] = {}
@@ -331,6 +353,10 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             at_grid = entry.options.get(CONF_GRID_METERS, [])
             known = [meter for meter in at_grid if meter in meters]
             schema[vol.Optional(CONF_GRID_METERS, default=known)] = _several(meters)
+        if zones:
+            values = [" ".join(each) for each in chosen_zones.items()]
+            known = [value for value in values if value in zones]
+            schema[vol.Optional(CONF_TIME_ZONES, default=known)] = _several(zones)
         history = entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
         schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
         return self.async_show_form(
@@ -340,6 +366,23 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             ),
             errors=errors,
         )
+
+    async def _zones(self, inventory: Inventory) -> dict[str, str]:
+        """Return the names of possible zones, by code and zone of a plant in doubt."""
+        zones = await self.hass.async_add_executor_job(
+            doubtful,
+            [*inventory.plants.values()],
+            self.hass.config.time_zone,
+            dt_util.utcnow(),
+        )
+        several = len(inventory.plants) > 1
+        return {
+            f"{code} {zone}": f"{inventory.plants[code].name}: {zone}"
+            if several
+            else zone
+            for code, offered in zones.items()
+            for zone in offered
+        }
 
 
 def _grid_points(inventory: Inventory) -> dict[str, str]:

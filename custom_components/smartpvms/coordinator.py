@@ -18,7 +18,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, Upda
 from homeassistant.util import dt as dt_util
 
 from .batches import Batch, Batches
-from .const import CONF_GRID_METERS, CONF_PLANTS, DOMAIN, LOGGER
+from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
 from .counters import Counter, Period
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
@@ -39,6 +39,7 @@ from .northbound import (
     Plant,
     RealTimeKpis,
     RequestRejected,
+    ServerClock,
     SessionTaken,
     base_url,
     epoch,
@@ -47,6 +48,7 @@ from .northbound import (
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
 from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, changes, migrations
+from .time_zones import with_time_zones
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
 # What the inventory is called among the readings.
@@ -174,16 +176,23 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._hindrances.overcome(
             INVENTORY, {device.plant_code for device in devices.values()}
         )
-        self._migrate(replaced)
-        return self._adopt(
+        inventory = await async_with_time_zones(
+            self.hass,
+            self.config_entry,
             Inventory(
                 plants,
                 devices,
                 dt_util.utcnow(),
                 offered,
                 {} if known is None else known.missing,
-            )
+            ),
         )
+        # Nothing is awaited from here on: a reload has to keep the new inventory.
+        self._migrate(replaced)
+        if known is not None and known.differs_in_types(devices):
+            # Entities have the description of the type with which they were added.
+            self._reload()
+        return self._adopt(inventory)
 
     def _chosen(self, replaced: Mapping[str, str]) -> list[str] | None:
         """Return the plants to include, by the codes that they have now."""
@@ -306,9 +315,37 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             self.hass.config_entries.async_update_entry(
                 entry, options={**entry.options, CONF_PLANTS: chosen}
             )
+        if zones := entry.options.get(CONF_TIME_ZONES):
+            self.hass.config_entries.async_update_entry(
+                entry,
+                options={
+                    **entry.options,
+                    CONF_TIME_ZONES: {
+                        replaced.get(code, code): zone for code, zone in zones.items()
+                    },
+                },
+            )
+        self._reload()
+
+    @callback
+    def _reload(self) -> None:
+        """Reload the account once the new inventory is kept."""
         self.hass.loop.call_soon(
-            self.hass.config_entries.async_schedule_reload, entry.entry_id
+            self.hass.config_entries.async_schedule_reload, self.config_entry.entry_id
         )
+
+
+async def async_with_time_zones(
+    hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
+) -> Inventory:
+    """Return the inventory with the zones of its plants."""
+    return await hass.async_add_executor_job(
+        with_time_zones,
+        inventory,
+        hass.config.time_zone,
+        entry.options.get(CONF_TIME_ZONES, {}),
+        dt_util.utcnow(),
+    )
 
 
 def source_name(device: dr.DeviceEntry) -> str:
@@ -351,6 +388,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._confirming = False
         self._read: dict[Batch, int] = {}
         self._passes = 0
+        self._server_clock = ServerClock.after(
+            (each.received, each.server_time) for each in readings.values()
+        )
         self._failing: set[str] = set()
         self._hindrances = hindrances
         self.last_errors: dict[str, tuple[datetime, str]] = {}
@@ -442,7 +482,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._failure = None
             self._succeed(batch, kpis.unauthorized)
             received = dt_util.utcnow()
-            server_time = kpis.server_time or received
+            server_time = self._server_clock.moment(
+                kpis.server_time, received, time.monotonic()
+            )
             descriptions = sensors(batch.type_id)
             for source_id, items in kpis.rows.items():
                 if inventory.names(source_id):

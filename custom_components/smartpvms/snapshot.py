@@ -103,6 +103,14 @@ class Inventory:
             device.id: device.type_id for device in self.devices.values()
         } == {device.id: device.type_id for device in other.devices.values()}
 
+    def differs_in_types(self, devices: Mapping[int, Device]) -> bool:
+        """Return whether a device has another type among these devices."""
+        return any(
+            device.id in self.devices
+            and device.type_id != self.devices[device.id].type_id
+            for device in devices.values()
+        )
+
     def restricted_to(self, chosen: Collection[str] | None) -> Self | None:
         """Return the part of the inventory that is chosen, if there is any."""
         plants = {
@@ -128,10 +136,15 @@ class Inventory:
         """Return the inventory as what JSON can hold."""
         return {
             "plants": [
-                asdict(plant)
-                | {
+                {
+                    "code": plant.code,
+                    "name": plant.name,
+                    "capacity": plant.capacity,
                     "grid_connection": plant.grid_connection
-                    and plant.grid_connection.isoformat()
+                    and plant.grid_connection.isoformat(),
+                    "address": plant.address,
+                    "latitude": plant.latitude,
+                    "longitude": plant.longitude,
                 }
                 for plant in self.plants.values()
             ],
@@ -320,18 +333,8 @@ class Gap:
 
 
 def zone_of(plant: Plant) -> tzinfo:
-    """Return the zone whose midnights a plant keeps.
-
-    It is Home Assistant's, unless the plant was connected with another offset than that
-    zone had on that day.
-    """
-    zone = dt_util.get_default_time_zone()
-    connected = plant.grid_connection
-    if connected is None or connected.tzinfo is None:
-        return zone
-    if connected.astimezone(zone).utcoffset() == connected.utcoffset():
-        return zone
-    return connected.tzinfo
+    """Return the zone whose midnights a plant keeps: its own, or Home Assistant's."""
+    return plant.time_zone or dt_util.get_default_time_zone()
 
 
 def readings_from(rows: Iterable[Mapping[str, Any]]) -> dict[SourceId, Reading]:

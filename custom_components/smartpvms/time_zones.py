@@ -1,0 +1,177 @@
+"""The time zones of plants, from tzdata and the rows of `stations`.
+
+A plant is in Home Assistant's zone unless it was connected to the grid with an offset
+that this zone never has. The server writes the standard offset also in summer.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
+from functools import cache, lru_cache
+from importlib.resources import files
+import math
+import re
+from typing import Final, NamedTuple
+from zoneinfo import ZoneInfo
+
+from .northbound import Plant
+from .snapshot import Inventory
+
+# Years of which an offset of Home Assistant's zone counts.
+_RECENT: Final = 10
+# A zone this much farther away than the nearest one may still be the plant's.
+_FARTHER: Final = 1.5
+# Borders of zones run this many kilometers from their cities, or farther.
+_BORDERLAND: Final = 1000.0
+# Offsets that servers write if they have none of the plant: those of UTC and China.
+_SERVERS: Final = (timedelta(), timedelta(hours=8))
+_EARTH_RADIUS: Final = 6371.0
+
+_COORDINATE: Final = re.compile(r"([+-])(\d{2,3}?)(\d\d)(\d\d)?(?=[+-]|$)")
+
+
+class City(NamedTuple):
+    """The place of a zone in tzdata."""
+
+    zone: str
+    latitude: float
+    longitude: float
+
+
+class TimeZone(NamedTuple):
+    """The zone of a plant."""
+
+    zone: tzinfo | None
+    """`None` for Home Assistant's."""
+    offered: tuple[str, ...] = ()
+    """Zones to choose from, if it is in doubt."""
+
+
+def with_time_zones(
+    inventory: Inventory, home: str, chosen: Mapping[str, str], now: datetime
+) -> Inventory:
+    """Return the inventory with the zones of its plants; reads files.
+
+    `home` is Home Assistant's zone, `chosen` the zones that the user has chosen.
+    """
+    plants: dict[str, Plant] = {}
+    for code, plant in inventory.plants.items():
+        found = find(plant, home, now)
+        zone, choice = found.zone, chosen.get(code)
+        if choice is not None and choice in found.offered:
+            zone = None if choice == home else ZoneInfo(choice)
+        plants[code] = replace(plant, time_zone=zone)
+    return replace(inventory, plants=plants)
+
+
+def doubtful(
+    plants: Iterable[Plant], home: str, now: datetime
+) -> dict[str, tuple[str, ...]]:
+    """Return the zones to choose from, by the codes of plants whose zone is in doubt.
+
+    Reads files.
+    """
+    found = {plant.code: find(plant, home, now).offered for plant in plants}
+    return {code: offered for code, offered in found.items() if offered}
+
+
+def find(plant: Plant, home: str, now: datetime) -> TimeZone:
+    """Return the zone of a plant; reads files."""
+    connected = plant.grid_connection
+    if connected is None or (offset := connected.utcoffset()) is None:
+        return TimeZone(None)
+    years = {connected.year, *range(now.year - _RECENT, now.year + 1)}
+    if any(offset in _offsets(home, year) for year in years):
+        return TimeZone(None)
+    if plant.latitude is None or plant.longitude is None:
+        zones = [each.zone for each in _cities() if _had(each.zone, connected, now)]
+        match _distinct(zones, now):
+            case []:
+                return TimeZone(None)
+            case [zone]:
+                return TimeZone(ZoneInfo(zone))
+            case _:
+                return TimeZone(connected.tzinfo, (home, *zones))
+    return _nearest(plant.latitude, plant.longitude, connected, home, now)
+
+
+def _nearest(
+    latitude: float, longitude: float, connected: datetime, home: str, now: datetime
+) -> TimeZone:
+    """Return the zone of the nearest city that has the offset."""
+    distances = sorted(
+        (_distance(latitude, longitude, city), city.zone) for city in _cities()
+    )
+    [(closest, around), *_] = distances
+    fitting = [each for each in distances if _had(each[1], connected, now)]
+    if not fitting:
+        return TimeZone(None)
+    far, zone = fitting[0]
+    is_near = far <= closest * _FARTHER
+    is_home = _rules(around, now.year) == _rules(home, now.year)
+    if is_home and not is_near and connected.utcoffset() in _SERVERS:
+        return TimeZone(None, (home, zone))
+    reach = max(far * _FARTHER, _BORDERLAND)
+    rivals = [name for distance, name in fitting if distance <= reach]
+    if not is_near:
+        rivals.append(around)
+    rules = _distinct(rivals, now)
+    return TimeZone(ZoneInfo(zone), tuple(rules) if len(rules) > 1 else ())
+
+
+def _distinct(zones: Iterable[str], now: datetime) -> list[str]:
+    """Return the first zone of each set of rules."""
+    first: dict[tuple[timedelta | None, ...], str] = {}
+    for zone in zones:
+        first.setdefault(_rules(zone, now.year), zone)
+    return [*first.values()]
+
+
+def _had(zone: str, connected: datetime, now: datetime) -> bool:
+    """Return whether a plant of a zone can have been connected with an offset."""
+    offsets = {
+        connected.astimezone(ZoneInfo(zone)).utcoffset(),
+        min(_offsets(zone, connected.year)),
+        min(_offsets(zone, now.year)),
+    }
+    return connected.utcoffset() in offsets
+
+
+@lru_cache(maxsize=4096)
+def _offsets(zone: str, year: int) -> frozenset[timedelta]:
+    """Return the offsets that a zone has in a year."""
+    return frozenset(each for each in _rules(zone, year) if each is not None)
+
+
+@lru_cache(maxsize=4096)
+def _rules(zone: str, year: int) -> tuple[timedelta | None, ...]:
+    """Return the offset of each day of a year."""
+    info = ZoneInfo(zone)
+    begin = datetime(year, 1, 1, 12, tzinfo=info)
+    return tuple((begin + timedelta(days=day)).utcoffset() for day in range(365))
+
+
+@cache
+def _cities() -> tuple[City, ...]:
+    table = (files("tzdata") / "zoneinfo" / "zone1970.tab").read_text("utf-8")
+    rows = [row.split("\t") for row in table.splitlines() if not row.startswith("#")]
+    return tuple(City(row[2], *_degrees(row[1])) for row in rows)
+
+
+def _degrees(coordinates: str) -> tuple[float, float]:
+    """Return latitude and longitude of `±DDMM±DDDMM` or `±DDMMSS±DDDMMSS`."""
+    latitude, longitude = (
+        float(f"{sign}1")
+        * (int(degrees) + int(minutes) / 60 + int(seconds or 0) / 3600)
+        for sign, degrees, minutes, seconds in _COORDINATE.findall(coordinates)
+    )
+    return latitude, longitude
+
+
+def _distance(latitude: float, longitude: float, city: City) -> float:
+    """Return the kilometers between a plant and a city."""
+    north, south = math.radians(latitude), math.radians(city.latitude)
+    across = math.sin(math.radians(longitude - city.longitude) / 2) ** 2
+    along = math.sin((north - south) / 2) ** 2
+    share = along + math.cos(north) * math.cos(south) * across
+    return 2 * _EARTH_RADIUS * math.asin(math.sqrt(min(share, 1.0)))

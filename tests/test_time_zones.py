@@ -1,0 +1,240 @@
+"""Tests of the time zones of plants."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from freezegun.api import FrozenDateTimeFactory
+import pytest
+
+from custom_components.smartpvms.northbound.models import Plant, parse_plant
+from custom_components.smartpvms.snapshot import zone_of
+from custom_components.smartpvms.time_zones import find
+from homeassistant.core import HomeAssistant
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+NOW: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
+
+type Place = tuple[float, float]
+
+ATHENS: Final = 37.98, 23.73
+BRISBANE_BORDER: Final = -28.64, 153.61
+COLOGNE: Final = 50.94, 6.96
+DENVER: Final = 39.74, -104.99
+EL_PASO: Final = 31.76, -106.49
+FLAGSTAFF: Final = 35.2, -111.65
+KOLKATA: Final = 22.57, 88.36
+LONDON: Final = 51.51, -0.13
+MAINZ: Final = 49.9, 8.2
+AMSTERDAM: Final = 52.37, 4.9
+SHANGHAI: Final = 31.23, 121.47
+URUMQI: Final = 43.8, 87.6
+
+
+def plant(date: str | None, place: Place | None = None, **more: Any) -> Plant:
+    """Return a plant with a connection date and coordinates."""
+    row = {"plantCode": "NE=1", "gridConnectionDate": date}
+    if place is not None:
+        row |= {"latitude": str(place[0]), "longitude": str(place[1])}
+    parsed = parse_plant(row | more)
+    assert parsed is not None
+    return parsed
+
+
+@pytest.mark.parametrize(
+    ("home", "date", "place"),
+    [
+        # Summer and winter, with the offset of the day and with the standard one.
+        ("Europe/Berlin", "2023-03-31T09:56:55+02:00", None),
+        ("Europe/Berlin", "2023-03-31T09:56:55+01:00", None),
+        ("Europe/Berlin", "2023-01-31T09:56:55+02:00", MAINZ),
+        ("Australia/Lord_Howe", "2023-06-30T09:56:55+11:00", None),
+        # Turkey had daylight saving time until 2016.
+        ("Europe/Istanbul", "2014-01-31T09:56:55+02:00", None),
+        ("Europe/Istanbul", "2024-01-31T09:56:55+03:00", None),
+        # An offset that the server writes if it has none of the plant.
+        ("Europe/Berlin", "2023-07-01T08:00:00+08:00", MAINZ),
+        ("Europe/Berlin", "2023-07-01T00:00:00Z", MAINZ),
+        ("Europe/Berlin", "2023-07-01T00:00:00+00:00", COLOGNE),
+        ("Europe/Amsterdam", "2023-01-01T00:00:00Z", AMSTERDAM),
+        ("America/New_York", "2023-07-01T08:00:00+08:00", (40.0, -75.0)),
+        # No date, or one that is none.
+        ("Europe/Berlin", None, KOLKATA),
+        ("Europe/Berlin", "0001-01-01T00:00:00+08:00", None),
+        ("Europe/Berlin", "9999-12-31T23:59:59-05:00", None),
+        ("Europe/Berlin", "1899-12-30T00:00:00+00:53", None),
+        # An offset that no zone has.
+        ("Europe/Berlin", "2023-07-01T00:00:00-13:45", None),
+        ("Europe/Berlin", "2023-07-01T00:00:00-13:45", MAINZ),
+    ],
+)
+def test_home_assistants_zone(home: str, date: str | None, place: Place | None) -> None:
+    """The offset is one of Home Assistant's zone, or says nothing about the plant."""
+    assert find(plant(date, place), home, NOW).zone is None
+
+
+@pytest.mark.parametrize(
+    ("home", "date", "place", "zone"),
+    [
+        ("Europe/Berlin", "2023-07-01T08:00:00Z", LONDON, "Europe/London"),
+        ("America/New_York", "2023-07-01T08:00:00+02:00", ATHENS, "Europe/Athens"),
+        ("America/New_York", "2023-07-01T08:00:00+03:00", ATHENS, "Europe/Athens"),
+        ("America/New_York", "2023-01-01T08:00:00+02:00", ATHENS, "Europe/Athens"),
+        ("America/New_York", "2023-07-01T08:00:00-07:00", DENVER, "America/Denver"),
+        ("America/New_York", "2023-07-01T08:00:00-07:00", FLAGSTAFF, "America/Phoenix"),
+        ("America/New_York", "2023-01-01T08:00:00-07:00", EL_PASO, "America/Denver"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+08:00", SHANGHAI, "Asia/Shanghai"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+08:00", URUMQI, "Asia/Shanghai"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:30", KOLKATA, "Asia/Kolkata"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:30", MAINZ, "Asia/Kolkata"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:30", None, "Asia/Kolkata"),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:45", None, "Asia/Kathmandu"),
+        ("Europe/Berlin", "2023-07-01T08:00:00-03:30", None, "America/St_Johns"),
+        ("UTC", "2023-03-31T09:56:55+01:00", COLOGNE, "Europe/Berlin"),
+    ],
+)
+def test_zone_of_its_own(home: str, date: str, place: Place | None, zone: str) -> None:
+    """The days of a plant elsewhere begin when those of its zone do, all year."""
+    found = find(plant(date, place), home, NOW).zone
+    assert found is not None
+    for year in 2026, 2027:
+        for month in range(1, 13):
+            at = datetime(year, month, 15, 12, tzinfo=UTC)
+            assert at.astimezone(found).utcoffset() == (
+                at.astimezone(ZoneInfo(zone)).utcoffset()
+            )
+
+
+@pytest.mark.parametrize(
+    ("home", "date", "place", "offered"),
+    [
+        # Queensland has no daylight saving time, New South Wales has.
+        (
+            "Europe/Berlin",
+            "2023-07-01T08:00:00+10:00",
+            BRISBANE_BORDER,
+            {"Australia/Brisbane", "Australia/Sydney"},
+        ),
+        # The place contradicts the offset.
+        (
+            "Europe/Berlin",
+            "2023-07-01T08:00:00+05:30",
+            MAINZ,
+            {"Asia/Kolkata", "Europe/Zurich"},
+        ),
+        (
+            "Europe/Berlin",
+            "2023-07-01T08:00:00Z",
+            MAINZ,
+            {"Europe/Berlin", "Europe/London"},
+        ),
+        ("Europe/Berlin", "2023-07-01T08:00:00+01:00", None, set()),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:30", KOLKATA, set()),
+        ("Europe/Berlin", "2023-07-01T08:00:00+05:45", None, set()),
+        ("Europe/Berlin", "2023-07-01T08:00:00Z", LONDON, set()),
+        ("Europe/Berlin", "2023-07-01T08:00:00+08:00", SHANGHAI, set()),
+    ],
+)
+def test_in_doubt(home: str, date: str, place: Place | None, offered: set[str]) -> None:
+    """Zones with other rules that may be the plant's are offered."""
+    assert {*find(plant(date, place), home, NOW).offered} == offered
+
+
+def test_without_a_place() -> None:
+    """Every zone with the offset may be the plant's; until then, it has no rules."""
+    found = find(plant("2023-01-01T08:00:00-07:00"), "Europe/Berlin", NOW)
+    assert {"Europe/Berlin", "America/Denver", "America/Phoenix"} <= {*found.offered}
+    assert not {"America/New_York", "Asia/Kolkata"} & {*found.offered}
+    assert found.zone == timezone(timedelta(hours=-7))
+
+
+class TestOption:
+    """The zone of a plant near the border of two zones."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return two plants, one of them in Australia."""
+        return Home([*homes.family().plants, *homes.emma().plants])
+
+    @pytest.fixture
+    async def account(self, account: Account, simulator: Simulator) -> Account:
+        """Place the second plant near the border."""
+        code = simulator.home.plants[1].code
+        latitude, longitude = BRISBANE_BORDER
+
+        def move(payload: faults.Payload) -> faults.Payload:
+            for row in payload["data"]["list"]:
+                if row["plantCode"] == code:
+                    row["gridConnectionDate"] = "2023-07-01T08:00:00+10:00"
+                    row |= {"latitude": str(latitude), "longitude": longitude}
+            return payload
+
+        simulator.faults.add(faults.Rewrite(move), "stations")
+        await account.add_plants(simulator.home.plants)
+        return account
+
+    @staticmethod
+    def _zones(account: Account) -> list[str]:
+        plants = account.entry.runtime_data.inventory.data.plants
+        return [str(zone_of(each)) for each in plants.values()]
+
+    async def test_choice(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> None:
+        """The zones are offered, at most one is chosen, and it survives a restart."""
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Brisbane"]
+        codes = [each.code for each in simulator.home.plants]
+        options = hass.config_entries.options
+        result = await options.async_init(account.entry.entry_id)
+        assert result["data_schema"] is not None
+        [selector] = [
+            selector
+            for marker, selector in result["data_schema"].schema.items()
+            if marker.schema == "time_zones"
+        ]
+        offered = {each["label"]: each["value"] for each in selector.config["options"]}
+        name = simulator.home.plants[1].name
+        assert {*offered} == {
+            f"{name}: Australia/Brisbane",
+            f"{name}: Australia/Sydney",
+        }
+        given = {"plants": codes, "currency": "EUR", "history": 0}
+        result = await options.async_configure(
+            result["flow_id"], given | {"time_zones": [*offered.values()]}
+        )
+        assert result["errors"] == {"time_zones": "several_time_zones"}
+        chosen = offered[f"{name}: Australia/Sydney"]
+        await options.async_configure(
+            result["flow_id"], given | {"time_zones": [chosen]}
+        )
+        await hass.async_block_till_done()
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
+        await account.restart()
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
+        await hass.services.async_call(
+            "smartpvms",
+            "refresh_inventory",
+            {"config_entry_id": account.entry.entry_id},
+            blocking=True,
+        )
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
+        # Without the choice, the nearest zone counts again.
+        result = await options.async_init(account.entry.entry_id)
+        await options.async_configure(result["flow_id"], given | {"time_zones": []})
+        await hass.async_block_till_done()
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Brisbane"]
+
+    async def test_days(
+        self,
+        account: Account,
+        simulator: Simulator,
+        freezer: FrozenDateTimeFactory,
+    ) -> None:
+        """The day of the plant begins at its midnight."""
+        plant = simulator.home.plants[1]
+        state = account.state(plant.code, "day_power")
+        assert state is not None
+        assert state.attributes["last_reset"] == "2026-06-21T00:00:00+10:00"
