@@ -4,7 +4,6 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.northbound.models import Plant, parse_plant
@@ -227,12 +226,18 @@ class TestOption:
         await hass.async_block_till_done()
         assert self._zones(account) == ["Europe/Berlin", "Australia/Brisbane"]
 
-    async def test_days(
-        self,
-        account: Account,
-        simulator: Simulator,
-        freezer: FrozenDateTimeFactory,
+    async def test_home_assistant_moves(
+        self, hass: HomeAssistant, account: Account
     ) -> None:
+        """Plants follow Home Assistant's zone if their offset is one of it."""
+        await hass.config.async_set_time_zone("Europe/Madrid")
+        await account.poll()
+        assert self._zones(account) == ["Europe/Madrid", "Australia/Brisbane"]
+        await hass.config.async_set_time_zone("Australia/Sydney")
+        await account.poll()
+        assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
+
+    async def test_days(self, account: Account, simulator: Simulator) -> None:
         """The day of the plant begins at its midnight."""
         plant = simulator.home.plants[1]
         state = account.state(plant.code, "day_power")

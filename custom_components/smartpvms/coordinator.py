@@ -194,6 +194,14 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             self._reload()
         return self._adopt(inventory)
 
+    async def async_follow_time_zone(self) -> None:
+        """Find the zones of the plants again if Home Assistant's has changed."""
+        known = self.data
+        if known.home != self.hass.config.time_zone:
+            inventory = await async_with_time_zones(self.hass, self.config_entry, known)
+            if self.data is known:
+                self.data = inventory
+
     def _chosen(self, replaced: Mapping[str, str]) -> list[str] | None:
         """Return the plants to include, by the codes that they have now."""
         chosen = self.config_entry.options.get(CONF_PLANTS)
@@ -448,6 +456,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
+        await self._inventory.async_follow_time_zone()
         inventory = self._inventory.data
         self._follow(inventory)
         readings = {

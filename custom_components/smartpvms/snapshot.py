@@ -41,6 +41,8 @@ class Inventory:
     """The names of all plants of the account, by code."""
     missing: Mapping[str, datetime] = field(default_factory=dict)
     """Since when registered plants and devices are not listed any more."""
+    home: str | None = field(default=None, compare=False)
+    """Home Assistant's time zone when the zones of the plants were found."""
     _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
     """All plants and devices, by the names with which unique ids begin."""
 

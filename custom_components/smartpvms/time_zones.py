@@ -61,7 +61,7 @@ def with_time_zones(
         if choice is not None and choice in found.offered:
             zone = None if choice == home else ZoneInfo(choice)
         plants[code] = replace(plant, time_zone=zone)
-    return replace(inventory, plants=plants)
+    return replace(inventory, plants=plants, home=home)
 
 
 def doubtful(
