@@ -351,6 +351,7 @@ async def test_another_type(
     """A device that is listed as another type is read and shown as that."""
     await added.pass_time(timedelta(minutes=11))
     [plant] = simulator.home.plants
+    plant.firmware = "kw"
     meter = next(each for each in plant.devices if each.type_id == 47)
     assert added.registered(meter.id, "grid_frequency") is not None
     registered = added.registered(meter.id, "reverse_active_cap")
@@ -363,7 +364,11 @@ async def test_another_type(
     assert added.entry.runtime_data.inventory.data.type_of(meter.id) == 17
     # Only a grid meter has it.
     assert added.registered(meter.id, "total_apparent_power") is not None
-    assert added.value(meter.id, "active_power") not in (None, STATE_UNAVAILABLE)
+    # It reports kW, which a power sensor never does.
+    kilowatts = float(simulator.device_items(meter.id)["active_power"])
+    assert abs(kilowatts) > 1
+    watts = float(added.value(meter.id, "active_power") or 0)
+    assert watts == pytest.approx(1000 * kilowatts, rel=0.1)
     assert [each for each in caplog.records if each.exc_info] == []
 
 
