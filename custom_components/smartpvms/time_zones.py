@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from functools import cache, lru_cache
 from importlib.resources import files
+from itertools import takewhile
 import math
 import re
 from typing import Final, NamedTuple
@@ -103,16 +104,19 @@ def _nearest(
         (_distance(latitude, longitude, city), city.zone) for city in _cities()
     )
     [(closest, around), *_] = distances
-    fitting = [each for each in distances if _had(each[1], connected, now)]
-    if not fitting:
+    fitting = (each for each in distances if _had(each[1], connected, now))
+    far, zone = next(fitting, (math.inf, None))
+    if zone is None:
         return TimeZone(None)
-    far, zone = fitting[0]
     is_near = far <= closest * _FARTHER
     is_home = _rules(around, now.year) == _rules(home, now.year)
     if is_home and not is_near and connected.utcoffset() in _SERVERS:
         return TimeZone(None, (home, zone))
     reach = max(far * _FARTHER, _BORDERLAND)
-    rivals = [name for distance, name in fitting if distance <= reach]
+    rivals = [
+        zone,
+        *(name for _, name in takewhile(lambda it: it[0] <= reach, fitting)),
+    ]
     if not is_near:
         rivals.append(around)
     rules = _distinct(rivals, now)
