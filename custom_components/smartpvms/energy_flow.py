@@ -328,37 +328,43 @@ class SignEvidence:
 
 @dataclass(slots=True)
 class Activity:
-    """How far a counter has counted, and the energy that flowed until it did, in kWh."""
+    """How far a counter has counted, and the energy that flowed until it did, in kWh.
+
+    A counter that begins to count is recognized with the reading after, so that the
+    rise by which it caught up is nobody's.
+    """
 
     last: float
+    before: float | None = None
+    """The value of the reading before the last."""
     counted: float = 0.0
     flowed: float = 0.0
     power: float = 0.0
-    """The power of its last reading in W."""
-
-    @property
-    def counts(self) -> bool:
-        """Whether it has counted since it is followed."""
-        return self.counted > STILL
+    """The power of the last reading in W."""
+    counts: bool = False
+    """Whether it had counted before the last reading."""
+    is_dead: bool = False
+    """Whether energy flows and is not counted."""
 
     @property
     def is_zero(self) -> bool:
         """Whether it has never counted anything."""
-        return not (self.last or self.counts)
-
-    @property
-    def is_dead(self) -> bool:
-        """Whether energy flows and is not counted."""
-        return not self.counts and self.flowed > UNCOUNTED
+        return not (self.before or self.counts)
 
     def follow(self, value: float, power: float, passed: timedelta) -> None:
         """Take the next reading of a counter that does not count yet."""
+        self.before = self.last
+        self.counts = self.counted > STILL
         self.counted += value - self.last if value >= self.last else value
         self.last = value
         if passed <= LONGEST_GAP:
             # A single power may be false.
             self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
         self.power = power
+        if self.counts:
+            self.is_dead = False
+        elif self.counted <= STILL:
+            self.is_dead = self.flowed > UNCOUNTED
 
 
 class Evidence:
@@ -406,6 +412,7 @@ class Evidence:
 
         `home` is the home's power; a counter of the plant has no device id.
         """
+        is_first = self._weighed is None
         passed = at - (self._weighed or at)
         self._weighed = at
         powers = self._counted_powers(units)
@@ -414,13 +421,15 @@ class Evidence:
             activity = self._activities.get(name)
             if count is None or (activity and activity.counts):
                 continue
-            if activity is None:
-                self._activities[name] = Activity(count.value)
-                continue
             unit = units.get(key[0] or 0)
             power = max(powers.get(key) or 0.0, 0.0)
             if key == DAY_USE:
                 power = home or 0.0
+            if activity is None:
+                # Of a new counter no rise is known yet.
+                before = count.value if is_first else None
+                self._activities[name] = Activity(count.value, before, power=power)
+                continue
             # A row that is repeated says nothing, nor does a value that is in doubt.
             if not count.sure or (unit is not None and not unit.live):
                 power = 0.0
@@ -466,17 +475,24 @@ class Evidence:
         the same energy, and those that are new, of which no rise is known yet.
         """
         usable = dict(counts)
-        for (device_id, key), count in counts.items():
+        for device_id, key in counts:
             activity = self._activities.get(_name(device_id, key))
-            if activity is None and count is not None and self._weighed is None:
-                activity = Activity(count.value)
             substitute = device_id, _SUBSTITUTES.get(key, "")
             if (
                 activity is None
+                or activity.before is None
                 or activity.is_dead
                 or (activity.is_zero and counts.get(substitute) is not None)
             ):
                 usable[device_id, key] = None
+        for device_id in {device_id for device_id, key in counts if key in _MPPTS}:
+            # A tracker that has counted is missing in the sum of the others.
+            trackers = [(device_id, key) for key in _MPPTS]
+            if any(
+                (count := counts.get(key)) and count.value and usable[key] is None
+                for key in trackers
+            ):
+                usable |= dict.fromkeys(trackers)
         return usable
 
     def storage_discharge(self, units: Units) -> float | None:

@@ -61,6 +61,7 @@ class PlantFlow:
         point = self.evidence.grid_point(units, chosen)
         powers = power_flow(units, self.evidence, point)
         values = _powers(powers)
+        self.evidence.weigh_counters(units, counts, powers.home, at)
         usable = self.evidence.usable(counts)
         values["home_energy"] = self.home.update(
             units, counts, usable, powers, point=point, at=at
@@ -79,7 +80,6 @@ class PlantFlow:
                 if losses:
                     losses = {**losses, **taken}
                 values[key] = balance.update(gains, losses, spare)
-        self.evidence.weigh_counters(units, counts, powers.home, at)
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 

@@ -139,21 +139,21 @@ async def async_last_value(
 
 
 def _last_value(hass: HomeAssistant, entity_id: str, unit: str | None) -> float | None:
-    recorded: list[tuple[str | None, float]] = []
-    for state in get_last_state_changes(hass, 1, entity_id).get(entity_id, ()):
-        if (value := number(state.state)) is not None:
-            recorded.append((state.attributes.get(ATTR_UNIT_OF_MEASUREMENT), value))
+    recorded: list[tuple[str | None, float | None]] = [
+        (state.attributes.get(ATTR_UNIT_OF_MEASUREMENT), number(state.state))
+        for state in get_last_state_changes(hass, 1, entity_id).get(entity_id, ())
+    ]
     found = get_metadata(hass, statistic_ids={entity_id})
     for last in (get_last_statistics, get_last_short_term_statistics):
-        for row in last(hass, 1, entity_id, False, {"state"}).get(entity_id, ()):
-            if (value := row.get("state")) is not None:
-                _, metadata = found[entity_id]
-                recorded.append((metadata["unit_of_measurement"], value))
+        recorded += [
+            (found[entity_id][1]["unit_of_measurement"], row.get("state"))
+            for row in last(hass, 1, entity_id, False, {"state"}).get(entity_id, ())
+        ]
     return max(
         (
             EnergyConverter.convert(value, recorded_unit, unit)
             for recorded_unit, value in recorded
-            if recorded_unit in EnergyConverter.VALID_UNITS
+            if value is not None and recorded_unit in EnergyConverter.VALID_UNITS
         ),
         default=None,
     )
