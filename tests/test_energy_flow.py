@@ -1234,6 +1234,53 @@ def test_lifetime_counter_of_a_battery(
     assert values[-1] == pytest.approx(9, abs=0.001)
 
 
+def test_lifetime_counter_that_appears() -> None:
+    """A counter that the server reports from now on takes over with its first rise."""
+    flow = PlantFlow()
+    for minute in range(0, 181, 5):
+        counters = {"charge_cap": 2 + 3 * minute / 60}
+        if minute >= 60:
+            counters["total_charged_energy"] = 900 + 3 * minute / 60
+        units, counts = _battery(minute, **counters)
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        reading = flow.update(units, counts, chosen=None, at=at)
+    assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
+
+
+def test_meter_counters_that_appear() -> None:
+    """Until the first rise of a new counter, the plant's own consumption is added up."""
+    flow = PlantFlow()
+    for minute in range(0, 121, 5):
+        used = 2.4 * minute / 60
+        counts: dict[CounterId, Count | None] = {
+            (1, "total_cap"): Count(4000 + 5 * minute / 60),
+            DAY_USE: Count(3 + used, SUMMER),
+            (2, "active_cap"): None,
+            (2, "reverse_active_cap"): Count(700.0),
+        }
+        if minute >= 60:
+            counts[2, "active_cap"] = Count(900 + 2.6 * minute / 60)
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        reading = flow.update(_metered(2600.0 + minute), counts, chosen=None, at=at)
+        assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("sure", [True, False])
+def test_counter_that_is_repeated(live: bool, sure: bool) -> None:
+    """A row that is repeated, or a value that is in doubt, makes no counter dead."""
+    evidence = Evidence()
+    items = {"active_power": -5000.0}
+    units = {1: Unit(DeviceType.POWER_SENSOR, items, live=live)}
+    counts: dict[CounterId, Count | None] = {
+        (1, "reverse_active_cap"): Count(700.0, sure=sure)
+    }
+    for minute in range(0, 61, 5):
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        evidence.weigh_counters(units, counts, None, at)
+    assert (evidence.usable(counts) == counts) is not (live and sure)
+
+
 @pytest.mark.parametrize("how", STANDING)
 @pytest.mark.parametrize("newer", [True, False])
 @pytest.mark.parametrize(
