@@ -247,8 +247,19 @@ async def test_unit_of_the_user(run: Run, hass: HomeAssistant, store: Store) -> 
     assert before <= after <= before + 0.01
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        OperationalError("", {}, Exception()),
+        RuntimeError("cannot schedule new futures after shutdown"),
+    ],
+)
 async def test_recorder_that_fails(
-    run: Run, hass: HomeAssistant, store: Store, monkeypatch: pytest.MonkeyPatch
+    run: Run,
+    hass: HomeAssistant,
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    error: Exception,
 ) -> None:
     """Where the recorder cannot be read, energies go on from the file."""
     [plant] = run.simulator.home.plants
@@ -256,7 +267,7 @@ async def test_recorder_that_fails(
     before = float(run.account.value(plant.code, "pv_energy") or 0)
 
     def fail(*args: object) -> None:
-        raise OperationalError("", {}, Exception())
+        raise error
 
     monkeypatch.setattr(recording, "_last_value", fail)
     await _start_with(run, hass, store, store.copy())

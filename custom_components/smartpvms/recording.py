@@ -133,7 +133,8 @@ async def async_last_value(
         return await get_instance(hass).async_add_executor_job(
             _last_value, hass, entity_id, unit
         )
-    except SQLAlchemyError as err:
+    except (RuntimeError, SQLAlchemyError) as err:
+        # The recorder has stopped, or its database fails.
         LOGGER.warning("Reading recorded energies failed: %s", type(err).__name__)
         return None
 
