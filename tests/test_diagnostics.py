@@ -209,10 +209,10 @@ async def test_values_by_allow_list(
     shown: object,
 ) -> None:
     """A documented item is a number or a known placeholder, or it is not shown."""
-    _send(simulator, inverter, {"active_power": raw})
+    _send(simulator, inverter, {"temperature": raw})
     await added.poll()
     items = (await download())["readings"][INVERTER]["reading"]["items"]
-    assert items["active_power"] == shown
+    assert items["temperature"] == shown
 
 
 async def test_moments(

@@ -1,6 +1,6 @@
 """Tests of a plant's power balance and energies, by the truth of the simulator."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -16,18 +16,22 @@ from custom_components.smartpvms.counters import Counter, Place
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
 from custom_components.smartpvms.energy_flow import (
     COUNTERS,
+    DAY_USE,
     Balance,
     Count,
+    CounterId,
     Counts,
     Evidence,
     HomeEnergy,
     Integral,
     PowerFlow,
     Unit,
+    as_terms,
     power_flow,
     pv_terms,
 )
 from custom_components.smartpvms.northbound import DeviceType
+from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
 from custom_components.smartpvms.tally import LONGEST_GAP
 from tests.simulator import Device, Home, SetClock, Simulator, homes
@@ -174,8 +178,8 @@ class Watch:
         self.simulator = Simulator(self.home, self.clock)
         [self.plant] = self.home.plants
         self.units: dict[int, Unit] = {}
-        self.counts: dict[tuple[int | str, str], Count | None] = {}
-        self._guards: dict[tuple[int | str, str], Counter] = {}
+        self.counts: dict[CounterId, Count | None] = {}
+        self._guards: dict[CounterId, Counter] = {}
         self._meters: dict[int, MeterPowers] = {}
         self._last: dict[int, Any] = {}
 
@@ -193,14 +197,14 @@ class Watch:
             for key in COUNTERS.get(device.type_id, ()):
                 self._guard(device.id, key, unit)
         plant = Unit(0, self.simulator.reported_items(self.plant.code))
-        self._guard(self.plant.code, "day_use_energy", plant)
+        self._guard(*DAY_USE, plant)
         self.evidence.learn(self.units)
         point = self.evidence.grid_point(self.units, self.chosen)
         self.flow = power_flow(self.units, self.evidence, point)
         self._count(point)
         return self
 
-    def _guard(self, name: int | str, key: str, unit: Unit) -> None:
+    def _guard(self, name: int | None, key: str, unit: Unit) -> None:
         items = unit.items or {}
         table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
         description = table[key]
@@ -216,17 +220,16 @@ class Watch:
         self.counts[name, key] = Count.of(guard, raw)
 
     def _count(self, point: int | None) -> None:
-        counts: Counts = self.counts  # type: ignore[assignment]
-        self.energy.update(
-            self.units,
-            counts,
-            self.flow,
-            point=point,
-            day_use=self.counts[self.plant.code, "day_use_energy"],
-            at=self.clock.now(),
-        )
-        for terms in filter(None, [pv_terms(self.units, counts)]):
-            self._sum("pv").update(*terms)
+        counts, at = self.counts, self.clock.now()
+        self.evidence.weigh_counters(self.units, counts, self.flow.home, at)
+        usable = self.evidence.usable(counts)
+        self.energy.update(self.units, counts, usable, self.flow, point=point, at=at)
+        if terms := pv_terms(self.units, usable):
+            gains, losses = terms
+            if losses:
+                losses = {**losses, **self.energy.taken}
+            spare = {**as_terms(counts), **self.energy.taken}
+            self._sum("pv").update(gains, losses, spare)
         for key in ("charge_cap", "discharge_cap"):
             named = {
                 str(name): count
@@ -390,9 +393,9 @@ def test_pv_energy_of_a_whole_inverter() -> None:
     watch.items(1, **{f"mppt_{n}_cap": None for n in range(1, 11)})
     watch.run(SUMMER + COLLECTION)
     before = watch.sums["pv"].value
-    assert before
+    assert before == 0
     watch.run(SUMMER + DAY)
-    gained = (watch.sums["pv"].value or 0.0) - before
+    gained = watch.sums["pv"].value
     assert gained == pytest.approx(watch.true_energy(SUMMER).pv, rel=EXACT)
 
 
@@ -671,21 +674,34 @@ def test_lone_generation_meter() -> None:
     """A meter that mirrors the inverter is not the grid, not even if it is alone."""
     home = homes.apartment(meter=True)
     home.plants[0].devices[-1].measures = "inverters"
-    watch = Watch(home)
-    for _ in watch.until(SUMMER + 2 * DAY):
+    watch = Watch(home, NOON).read()
+    for _ in watch.until(NOON + 2 * DAY):
         assert watch.flow.grid is watch.flow.home is None
     assert watch.energy.value is None
 
 
-def test_meter_the_wrong_way_round() -> None:
-    """A meter by which the home generates at night is not believed."""
-    watch = Watch(homes.apartment(meter=True), MIDNIGHT - HOURS)
+def test_other_generators() -> None:
+    """A lone meter tells the grid power even where others feed in behind it."""
+    watch = Watch(homes.apartment(meter=True), NOON)
     meter = watch.device(47)
-    watch.simulator.distort(meter.id, "active_power", lambda at, watts: -watts)
-    watch.run(MIDNIGHT + HOURS)
-    assert watch.truth.grid_import > 100
-    assert watch.flow.grid is None
-    assert watch.flow.home is None
+    watch.simulator.distort(meter.id, "active_power", lambda at, watts: watts + 9000)
+    for _ in watch.until(NOON + HOURS):
+        grid = watch.truth.grid_import - watch.truth.grid_export
+        assert watch.flow.grid == pytest.approx(grid - 9000, abs=2)
+        assert watch.flow.home is None
+
+
+def test_meter_that_is_late() -> None:
+    """A lone meter that is always five minutes behind tells the grid power."""
+    watch = Watch(homes.apartment(meter=True), NOON - 4 * HOURS)
+    meter = watch.device(47)
+    for _ in watch.until(NOON + 4 * HOURS):
+        late = watch.simulator.device_items(meter.id)["active_power"]
+        change = watch.simulator.distort(meter.id, "active_power", _always(late))
+        watch.clock.tick(COLLECTION)
+        watch.read()
+        assert watch.flow.grid == -late
+        change.remove()
 
 
 def _metered(export: float) -> dict[int, Unit]:
@@ -695,17 +711,16 @@ def _metered(export: float) -> dict[int, Unit]:
     }
 
 
-@pytest.mark.parametrize("misleading", [5000.0, 7000.0], ids=["mirror", "absurd"])
-def test_meter_that_was_moved(misleading: float) -> None:
+def test_meter_that_was_moved() -> None:
     """What was learned of a meter is forgotten little by little."""
     evidence = Evidence()
     grid_points = []
-    for export, times in ((4000.0, 30), (misleading, 1500), (3500.0, 6000)):
+    for export, times in ((4000.0, 30), (5000.0, 1500), (3500.0, 6000)):
         for _ in range(times):
             evidence.learn(_metered(export))
             evidence = Evidence.from_dict(_kept(evidence.as_dict()))
         grid_points.append(evidence.grid_point(_metered(export)))
-    assert grid_points == [None, None, 2]
+    assert grid_points == [2, None, 2]
 
 
 @pytest.mark.parametrize("measures", ["inverters", "load"])
@@ -979,14 +994,14 @@ def test_loss_that_is_not_sure() -> None:
 
 
 def test_sum_of_days() -> None:
-    """A sum begins with what has been counted, and a new day adds all it has."""
+    """A sum begins with 0, and a new day adds all it has."""
     days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.25), (MIDNIGHT, 1.25)]
     balance = Balance()
     values = []
     for start, value in days:
         values.append(balance.update({"charged": Count(value, start)}))
         balance = Balance.from_dict(_kept(balance.as_dict()))
-    assert values == [2.0, 5.5, 5.75, 6.75]
+    assert values == [0.0, 3.5, 3.75, 4.75]
 
 
 def test_counter_that_is_new() -> None:
@@ -1052,14 +1067,14 @@ def test_battery_charged_from_the_grid() -> None:
     energy, evidence = HomeEnergy(), Evidence()
     units = _hybrid(-2000, 0, 1940, -2600)
     for minute in range(0, 181, 5):
-        counts = {
+        counts: dict[CounterId, Count | None] = {
             (1, "total_cap"): Count(4000.0),
             (3, "active_cap"): Count(900.0),
             (3, "reverse_active_cap"): Count(700 + 2.6 * minute / 60),
         }
         flow = power_flow(units, evidence, 3)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        energy.update(units, counts, flow, point=3, day_use=None, at=at)
+        energy.update(units, counts, counts, flow, point=3, at=at)
     assert energy.value == pytest.approx(1.8)
 
 
@@ -1104,6 +1119,323 @@ def test_counters_that_appear_later() -> None:
     watch.run(SUMMER + 2 * DAY)
     true = watch.true_energy(SUMMER).load
     assert watch.energy.value == pytest.approx(true, rel=EXACT)
+
+
+DC: Final = tuple(f"mppt_{n}_cap" for n in range(1, 5))
+STANDING: Final = ["zero", "stuck"]
+
+
+def _stand_still(watch: Watch, type_id: int, keys: Iterable[str], how: str) -> Any:
+    """Let counters of a device stand still, at 0 or where they were."""
+    device = watch.device(type_id)
+    items = watch.simulator.device_items(device.id)
+    return [
+        watch.simulator.distort(
+            device.id, key, _always(0.0 if how == "zero" else items[key])
+        )
+        for key in keys
+    ]
+
+
+def _gained(watch: Watch, end: datetime) -> dict[str, float]:
+    """Return what the sums gain until a moment."""
+    before = {key: each.value or 0.0 for key, each in watch.sums.items()}
+    watch.run(end)
+    return {key: (each.value or 0.0) - before[key] for key, each in watch.sums.items()}
+
+
+@pytest.mark.parametrize("start", [SUMMER, WINTER, NOON])
+@pytest.mark.parametrize("how", STANDING)
+def test_dc_counters_that_do_not_count(how: str, start: datetime) -> None:
+    """PV energy does without DC counters that stand still."""
+    watch = Watch(homes.family(), start)
+    _stand_still(watch, 38, DC, how)
+    watch.read()
+    gained = _gained(watch, start + DAY)["pv"]
+    true = watch.true_energy(start)
+    yielded = true.load + true.grid_export - true.grid_import
+    expected = yielded + true.charge - true.discharge
+    # Until the counters are recognized, little is left out.
+    assert gained == pytest.approx(expected, rel=EXACT, abs=0.4)
+
+
+@pytest.mark.parametrize("how", STANDING)
+def test_dc_counters_that_come_to_life(how: str) -> None:
+    """Nothing is added or lost when counters begin to count."""
+    watch = Watch(homes.family())
+    changes = _stand_still(watch, 38, DC, how)
+    watch.read().run(NOON)
+    before = watch.sums["pv"].value or 0.0
+    for change in changes:
+        change.remove()
+    # What they show is more than what the sum holds.
+    watch.run(NOON + DAY)
+    watch.restart()
+    since = watch.simulator.energy(watch.plant.code, NOON, NOON + DAY)
+    gained = (watch.sums["pv"].value or 0.0) - before
+    # Without them, losses of the inverter are missing.
+    assert since.pv - since.losses <= gained <= since.pv * (1 + EXACT)
+
+
+def test_battery_charged_from_the_grid_without_dc_counters() -> None:
+    """What a battery takes from the grid is no PV energy."""
+    flow = PlantFlow()
+    begin = MIDNIGHT.astimezone(UTC)
+    reading = None
+    for minute in range(0, 181, 5):
+        units = _hybrid(-2000, 0, 1940, -2600 - minute)
+        counts: dict[CounterId, Count | None] = {
+            (1, "total_cap"): Count(4000.0),
+            (1, "mppt_1_cap"): Count(0.0),
+            (2, "charge_cap"): Count(2 * minute / 60, MIDNIGHT),
+            (2, "discharge_cap"): Count(0.0, MIDNIGHT),
+        }
+        at = begin + timedelta(minutes=minute)
+        reading = flow.update(units, counts, chosen=None, at=at)
+    assert reading is not None
+    assert reading.items["charged_energy"] == pytest.approx(6, abs=0.001)
+    assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
+
+
+def _battery(minute: int, **counters: float) -> tuple[Any, Counts]:
+    """Return a battery that is charged with 3 kW, and its counters."""
+    items = {"ch_discharge_power": 3000.0, "battery_soc": float(minute)}
+    counts: dict[CounterId, Count | None] = {
+        (1, key): Count(value, None if key.startswith("total") else SUMMER)
+        for key, value in counters.items()
+    }
+    return {1: Unit(DeviceType.BATTERY, items)}, counts
+
+
+@pytest.mark.parametrize("total", [0.0, 900.0])
+@pytest.mark.parametrize("alive", [None, 60, 65])
+@pytest.mark.parametrize("leap", [0.0, 500.0])
+def test_lifetime_counter_of_a_battery(
+    total: float, alive: int | None, leap: float
+) -> None:
+    """The counter of the day is added up while that of the lifetime stands still."""
+    flow = PlantFlow()
+    begin = NOON.astimezone(UTC)
+    values = []
+    for minute in range(0, 181, 5):
+        charged = 3 * minute / 60
+        shown = total
+        if alive is not None and minute >= alive:
+            shown += leap + 3 * (minute - alive) / 60
+        units, counts = _battery(
+            minute, charge_cap=2 + charged, total_charged_energy=shown
+        )
+        at = begin + timedelta(minutes=minute)
+        reading = flow.update(units, counts, chosen=None, at=at)
+        values.append(reading.items["charged_energy"])
+        flow = PlantFlow.from_dict(_kept(flow.as_dict()))
+    assert values[0] == 0
+    # The rise with which a counter comes to life is not counted twice.
+    assert values[-1] == pytest.approx(9, abs=0.001)
+
+
+def test_lifetime_counter_that_appears() -> None:
+    """A counter that the server reports from now on takes over with its first rise."""
+    flow = PlantFlow()
+    for minute in range(0, 181, 5):
+        counters = {"charge_cap": 2 + 3 * minute / 60}
+        if minute >= 60:
+            counters["total_charged_energy"] = 900 + 3 * minute / 60
+        units, counts = _battery(minute, **counters)
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        reading = flow.update(units, counts, chosen=None, at=at)
+    assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
+
+
+def test_meter_counters_that_appear() -> None:
+    """Until the first rise of a new counter, the plant's own consumption is added up."""
+    flow = PlantFlow()
+    for minute in range(0, 121, 5):
+        used = 2.4 * minute / 60
+        counts: dict[CounterId, Count | None] = {
+            (1, "total_cap"): Count(4000 + 5 * minute / 60),
+            DAY_USE: Count(3 + used, SUMMER),
+            (2, "active_cap"): None,
+            (2, "reverse_active_cap"): Count(700.0),
+        }
+        if minute >= 60:
+            counts[2, "active_cap"] = Count(900 + 2.6 * minute / 60)
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        reading = flow.update(_metered(2600.0 + minute), counts, chosen=None, at=at)
+        assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
+
+
+@pytest.mark.parametrize("live", [True, False])
+@pytest.mark.parametrize("sure", [True, False])
+def test_counter_that_is_repeated(live: bool, sure: bool) -> None:
+    """A row that is repeated, or a value that is in doubt, makes no counter dead."""
+    evidence = Evidence()
+    items = {"active_power": -5000.0}
+    units = {1: Unit(DeviceType.POWER_SENSOR, items, live=live)}
+    counts: dict[CounterId, Count | None] = {
+        (1, "reverse_active_cap"): Count(700.0, sure=sure)
+    }
+    for minute in range(0, 61, 5):
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        evidence.weigh_counters(units, counts, None, at)
+    assert (evidence.usable(counts) == counts) is not (live and sure)
+
+
+@pytest.mark.parametrize("how", STANDING)
+@pytest.mark.parametrize("newer", [True, False])
+@pytest.mark.parametrize(
+    "keys",
+    [["active_cap"], ["reverse_active_cap"], ["active_cap", "reverse_active_cap"]],
+)
+def test_meter_that_does_not_count(keys: list[str], newer: bool, how: str) -> None:
+    """Home energy does without the counters of a meter that stand still."""
+    home = homes.family()
+    home.plants[0].newer_items = newer
+    watch = Watch(home)
+    _stand_still(watch, 47, keys, how)
+    watch.read()
+    before = watch.energy.value
+    assert before == 0
+    watch.run(SUMMER + DAY)
+    watch.restart()
+    watch.run(SUMMER + 2 * DAY)
+    true = watch.true_energy(SUMMER).load
+    # Until the counter is recognized, its energy is left out or taken for used.
+    tolerance = 0.4 if newer else 0.4 + 0.01 * true
+    assert watch.energy.value == pytest.approx(true, abs=tolerance)
+
+
+def test_meter_that_comes_to_life() -> None:
+    """Nothing is added or lost when a meter begins to count."""
+    watch = Watch(homes.family())
+    changes = _stand_still(watch, 47, ["active_cap", "reverse_active_cap"], "zero")
+    watch.read().run(NOON)
+    before = watch.energy.value or 0.0
+    for change in changes:
+        change.remove()
+    watch.run(NOON + DAY)
+    true = watch.simulator.energy(watch.plant.code, NOON, NOON + DAY).load
+    assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=EXACT)
+
+
+def test_yield_that_is_not_counted() -> None:
+    """The yield of the day is added up while that of the lifetime stands still."""
+    watch = Watch(homes.apartment(meter=True))
+    _stand_still(watch, 38, ["total_cap"], "zero")
+    watch.read()
+    gained = _gained(watch, SUMMER + 2 * DAY)["pv"]
+    true = watch.true_energy(SUMMER)
+    assert gained == pytest.approx(true.pv - true.losses, rel=0.01)
+    assert watch.energy.value == pytest.approx(true.load, rel=0.01)
+
+
+def test_one_hybrid_without_dc_counters() -> None:
+    """Where one of two hybrids counts no DC energy, neither counter is taken."""
+    watch = Watch(_two_hybrids())
+    _stand_still(watch, 38, DC, "zero")
+    watch.read()
+    gained = _gained(watch, SUMMER + DAY)["pv"]
+    true = watch.true_energy(SUMMER)
+    yielded = true.load + true.grid_export - true.grid_import
+    expected = yielded + true.charge - true.discharge
+    assert gained == pytest.approx(expected, rel=0.01)
+
+
+def test_counter_of_an_idle_meter() -> None:
+    """An export counter at 0 is a counter as long as nothing is exported."""
+    evidence = Evidence()
+    units = {1: Unit(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
+    for minute in range(0, 181, 5):
+        counts: dict[CounterId, Count | None] = {
+            (1, "active_cap"): Count(0.0),
+            (1, "reverse_active_cap"): Count(700 + minute / 120),
+        }
+        at = NOON.astimezone(UTC) + timedelta(minutes=minute)
+        evidence.weigh_counters(units, counts, None, at)
+        assert evidence.usable(counts) == counts
+
+
+@pytest.mark.parametrize("items", [None, {}, {"active_power": None}])
+def test_energy_manager_that_reports_nothing(items: Any) -> None:
+    """A grid point that has never reported anything is passed over."""
+    evidence = Evidence()
+    units = {**_metered(3000.0), 3: Unit(DeviceType.EMMA, items)}
+    evidence.learn(units)
+    evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+    assert evidence.grid_point(units) == 2
+    assert evidence.grid_point(units, chosen=3) == 3
+    evidence.learn({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
+    # It may be out of reach now.
+    assert evidence.grid_point(units) == 3
+
+
+def test_counter_that_arrives_later() -> None:
+    """A sum does not wait for a counter, and a difference waits for its losses."""
+    balance = Balance()
+    assert balance.update({"1": Count(900.0), "2": None}) == 0
+    assert balance.update({"1": Count(901.0), "2": None}) == 1
+    assert balance.update({"1": Count(902.0), "2": Count(34_000.0)}) == 2
+    assert balance.update({"1": Count(903.0), "2": Count(34_001.0)}) == 4
+    difference = Balance()
+    assert difference.update({"1": Count(900.0)}, {"2": None}) is None
+    assert difference.update({"1": Count(905.0)}, {"2": Count(70.0, sure=False)}) == 0
+    assert difference.update({"1": Count(907.0)}, {"2": Count(71.0)}) == 1
+    # Nothing is known of what a new one has lost meanwhile.
+    new = {"2": Count(72.0), "3": Count(5.0)}
+    assert difference.update({"1": Count(910.0)}, new) == 1
+    new = {"2": Count(73.0), "3": Count(6.0)}
+    assert difference.update({"1": Count(915.0)}, new) == 4
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1))
+def test_any_source(steps: list[tuple[int, bool]]) -> None:
+    """Switching between two counters of the same energy adds and loses nothing."""
+    balance = Balance()
+    terms = {"1": Count(100.0), "2": Count(7000.0)}
+    balance.update({"1": terms["1"]}, spare=terms)
+    total = 0
+    for energy, first in steps:
+        total += energy
+        terms = {"1": Count(100.0 + total), "2": Count(7000.0 + total)}
+        key = "1" if first else "2"
+        assert balance.update({key: terms[key]}, spare=terms) == total
+        balance = Balance.from_dict(_kept(balance.as_dict()))
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.parametrize(
+    ("stored", "recorded", "expected"),
+    [
+        # The file is older than the recorder; a counter of the day has started over.
+        (Count(6.0, SUMMER), 30.0, [30.0, 31.0]),
+        # Some readings older; a counter of the lifetime tells all.
+        (Count(6.0), 12.0, [14.0, 15.0]),
+        # The recorder has missed the last reading.
+        (Count(6.0), 9.0, [14.0, 15.0]),
+        (None, 30.0, [30.0, 31.0]),
+    ],
+)
+def test_what_was_recorded(
+    stored: Count | None, recorded: float, expected: list[float], read_before: bool
+) -> None:
+    """An energy goes on from what was recorded, if that is more."""
+    balance = Balance()
+    start = None
+    if stored is not None:
+        balance = Balance(10.0)
+        balance.update({"charged": stored})
+        balance = Balance.from_dict(_kept(balance.as_dict()))
+        start = stored.start and MIDNIGHT
+    if not read_before:
+        balance.resume(recorded)
+        assert balance.value == max(recorded, 10.0)
+        balance = Balance.from_dict(_kept(balance.as_dict()))
+    value = 10.0 if start is None else 4.0
+    balance.update({"charged": Count(value, start)})
+    if read_before:
+        balance.resume(recorded)
+    assert balance.value == expected[0]
+    assert balance.update({"charged": Count(value + 1, start)}) == expected[1]
 
 
 def test_restarts_change_nothing() -> None:

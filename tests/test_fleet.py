@@ -69,14 +69,14 @@ async def test_device_that_says_nothing(added: Account, simulator: Simulator) ->
 
 async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -> None:
     """What is shown or needed is guarded; what nobody wants to know is not."""
-    for key in ("day_cap", "total_cap"):
-        registered = added.registered(INVERTER, key)
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    for source_id, key in ((plant, "month_power"), (INVERTER, "total_cap")):
+        registered = added.registered(source_id, key)
         assert registered
         er.async_get(hass).async_update_entity(
             registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
         )
     await added.restart(timedelta(minutes=5))
-    [plant] = added.entry.runtime_data.inventory.data.plants
     energy, guards = (
         added.value(plant, "home_energy"),
         added.entry.runtime_data.as_dict()["counters"],
@@ -89,9 +89,9 @@ async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -
     assert energy
     assert new_energy
     assert float(new_energy) > float(energy)
-    total, day = f"{INVERTER}_total_cap", f"{INVERTER}_day_cap"
+    total, month = f"{INVERTER}_total_cap", f"{plant}_month_power"
     assert new_guards[total]["read"] > guards[total]["read"]
-    assert new_guards[day] == guards[day]
+    assert new_guards[month] == guards[month]
 
 
 async def test_guards_that_flows_once_had(

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from homeassistant.const import STATE_UNAVAILABLE, STATE_UNKNOWN
 from tests.simulator import Simulator, faults, homes
+from tests.simulator.cloud import Change
 from tests.simulator.plants import DeviceType, Home
 
 from .conftest import Account
@@ -35,6 +37,10 @@ def _powers(account: Account, code: str) -> dict[str, float]:
 def _energies(account: Account, code: str) -> dict[str, float]:
     values = {key: account.value(code, key) for key in ENERGIES}
     return {key: float(value) for key, value in values.items() if value is not None}
+
+
+def _always(value: Any) -> Change:
+    return lambda at, honest: value
 
 
 def _collected(simulator: Simulator) -> datetime:
@@ -144,3 +150,137 @@ async def test_group_that_fails(added: Account, simulator: Simulator) -> None:
     simulator.faults.clear()
     await added.poll(timedelta(minutes=6))
     assert set(_powers(added, plant.code)) == set(POWERS)
+
+
+class TestFirstReadings:
+    """What is read first counts."""
+
+    @pytest.fixture(params=[homes.family, homes.emma, homes.farm])
+    def home(self, request: pytest.FixtureRequest) -> Home:
+        """Return one of the homes."""
+        build: Callable[[], Home] = request.param
+        return build()
+
+    async def test_first_minutes(self, added: Account, simulator: Simulator) -> None:
+        """The energies of the first five minutes are those of the second reading."""
+        [plant] = simulator.home.plants
+        assert _energies(added, plant.code) == dict.fromkeys(ENERGIES, 0)
+        began = _collected(simulator)
+        await added.poll()
+        true = simulator.energy(plant.code, began, _collected(simulator)).load
+        used = _energies(added, plant.code)["home_energy"]
+        # Each of the counters is rounded to 10 Wh.
+        assert used == pytest.approx(true, abs=0.04)
+
+    @pytest.mark.parametrize("way", ["restart", "kill"])
+    async def test_over_restarts(
+        self, added: Account, simulator: Simulator, way: str
+    ) -> None:
+        """What flows between the last reading before and the first after counts."""
+        [plant] = simulator.home.plants
+        began = _collected(simulator)
+        for _ in range(6):
+            await added.poll()
+            await added.pass_time(timedelta(seconds=30))
+            await getattr(added, way)(off=timedelta(minutes=8))
+            await added.pass_time(timedelta(minutes=6))
+        used = _energies(added, plant.code)["home_energy"]
+        end = _collected(simulator)
+        # The last reading may be ten minutes old. Each restart would cost as much.
+        least, most = (
+            simulator.energy(plant.code, began, moment).load
+            for moment in (end - timedelta(minutes=10), end)
+        )
+        assert 0.99 * least - 0.04 <= used <= 1.01 * most + 0.04
+
+
+async def test_restarts_where_nothing_counts(
+    account: Account, simulator: Simulator
+) -> None:
+    """The home's power is added up over restarts as well."""
+    [plant] = simulator.home.plants
+    [meter] = [each for each in plant.devices if each.type_id == 47]
+    simulator.distort(plant.code, "day_use_energy", _always(None))
+    simulator.distort(meter.id, "active_cap", _always(None))
+    await account.add()
+    began = _collected(simulator)
+    for _ in range(6):
+        await account.poll()
+        await account.pass_time(timedelta(seconds=30))
+        await account.restart(off=timedelta(minutes=8))
+        await account.pass_time(timedelta(minutes=6))
+    true = simulator.energy(plant.code, began, _collected(simulator)).load
+    used = _energies(account, plant.code)["home_energy"]
+    assert used == pytest.approx(true, rel=0.1)
+
+
+async def test_false_power(added: Account, simulator: Simulator) -> None:
+    """A power that cannot be is shown nowhere, and no energy is made of it."""
+    [plant] = simulator.home.plants
+    [meter] = [each for each in plant.devices if each.type_id == 47]
+    await added.poll()
+    for key, value in (("active_cap", None), ("active_power", -65_230_000.0)):
+        simulator.distort(meter.id, key, _always(value))
+    await added.poll()
+    assert added.value(meter.id, "active_power") == STATE_UNKNOWN
+    assert set(_powers(added, plant.code)) == {"pv_power", "battery_power"}
+    await added.poll()
+    assert _energies(added, plant.code)["home_energy"] < 2
+
+
+@pytest.mark.parametrize("home", [homes.emma()])
+async def test_unsupported_type(added: Account, simulator: Simulator) -> None:
+    """A type that answers 20013 is asked for again hourly, until it is supported."""
+    [plant] = simulator.home.plants
+    [emma] = [each for each in plant.devices if each.type_id == DeviceType.EMMA]
+
+    def asked() -> int:
+        calls = simulator.calls_to("getDevRealKpi")
+        return sum(call.body["devTypeId"] == DeviceType.EMMA for call in calls)
+
+    fault = simulator.faults.add(
+        faults.FailCode(20013),
+        "getDevRealKpi",
+        when=lambda body: body.get("devTypeId") == DeviceType.EMMA,
+    )
+    before = asked()
+    for _ in range(24 * 12):
+        await added.pass_time(timedelta(minutes=5))
+    assert 22 <= asked() - before <= 25
+    assert added.value(emma.id, "active_power") == STATE_UNAVAILABLE
+    assert "pv_power" in _powers(added, plant.code)
+    fault.remove()
+    for _ in range(13):
+        await added.pass_time(timedelta(minutes=5))
+    assert "grid_power" in _powers(added, plant.code)
+
+
+async def test_unsupported_plants(added: Account, simulator: Simulator) -> None:
+    """So is the interface of the plants."""
+    simulator.faults.add(faults.FailCode(20013), "getStationRealKpi")
+    before = len(simulator.calls_to("getStationRealKpi"))
+    for _ in range(24):
+        await added.pass_time(timedelta(minutes=5))
+    assert len(simulator.calls_to("getStationRealKpi")) - before <= 3
+
+
+@pytest.mark.parametrize(
+    ("soh", "units", "shown"),
+    [
+        (0, {"unit1": [{"soh": "95.0%"}, {"soh": "94.0%"}], "unit2": []}, "94.5"),
+        (None, {"unit1": [{"soh": "95.0%"}], "unit2": [{"soh": 97}]}, "96.0"),
+        (99.0, {"unit1": [{"soh": "95.0%"}]}, "99.0"),
+        (0, {"unit1": [{"soh": "0.0%"}, {"soh": None}, "x", {}], "unit2": "x"}, None),
+        (0, [], None),
+    ],
+)
+async def test_health_of_modules(
+    account: Account, simulator: Simulator, soh: Any, units: Any, shown: str | None
+) -> None:
+    """The health of a battery is that of its modules where it reports none itself."""
+    [plant] = simulator.home.plants
+    [battery] = [each for each in plant.devices if each.type_id == 39]
+    for key, value in (("battery_soh", soh), ("battery_unit_info", units)):
+        simulator.distort(battery.id, key, _always(value))
+    await account.add()
+    assert account.value(battery.id, "battery_soh") == shown

@@ -72,6 +72,17 @@ def test_without_voltages_the_unit_is_watts(power: float) -> None:
     assert meter.in_watts({"active_power": power})["active_power"] == power
 
 
+@pytest.mark.parametrize("unit", [1, 1000])
+@pytest.mark.parametrize("false", [-65_230_000.0, 4_294_967_295.0])
+def test_power_that_cannot_be(unit: float, false: float) -> None:
+    """A false power tells nothing about the unit."""
+    meter = MeterPowers(DeviceType.GRID_METER)
+    items = _items(DeviceType.GRID_METER, READINGS[0], unit)
+    before = meter.in_watts(items)
+    meter.in_watts({**items, "active_power": false, "active_power_a": false})
+    assert meter.in_watts(items) == before
+
+
 def test_single_phase_meter() -> None:
     """The phases that a meter does not have stay what they are."""
     items: dict[str, Any] = {"meter_u": 230.0, "meter_i": 8.0, "active_power_a": 1.79}

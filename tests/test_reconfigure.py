@@ -306,6 +306,7 @@ class TestOptions:
             "plants": codes[:2],
             "currency": "PLN",
             "history": 0,
+            "grid_meters": [],
         }
         simulator.home.plants = plants[1:]
         await added.pass_time(timedelta(days=1, minutes=1))
@@ -354,17 +355,18 @@ class TestOptions:
 
 
 async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> None:
-    """Where there is one plant, only the currency is asked for."""
+    """Where there is one plant, it is not asked for."""
     result = await hass.config_entries.options.async_init(added.entry.entry_id)
     assert result["data_schema"] is not None
     assert [marker.schema for marker in result["data_schema"].schema] == [
         "currency",
+        "grid_meters",
         "history",
     ]
 
 
 class TestGridMeters:
-    """Which of several meters is at the grid."""
+    """Which meter is at the grid."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -377,7 +379,7 @@ class TestGridMeters:
     async def test_choice(
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> None:
-        """The meters of a plant with several are offered, and the choice is kept."""
+        """All meters are offered, also a single one, and the choice is kept."""
         codes = [plant.code for plant in simulator.home.plants]
         await account.add_plants(simulator.home.plants)
         options = hass.config_entries.options
@@ -391,6 +393,7 @@ class TestGridMeters:
         assert [each["label"] for each in offered] == [
             "Lindenweg 12: Meter-1",
             "Lindenweg 12: Meter-2",
+            "Ahornallee 3: EMMA-1",
         ]
         chosen = [offered[1]["value"]]
         await options.async_configure(

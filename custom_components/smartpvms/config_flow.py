@@ -386,17 +386,16 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
 
 
 def _grid_points(inventory: Inventory) -> dict[str, str]:
-    """Return the meters, by id, that may be at the grid, where a plant has several."""
+    """Return the meters, by id, that may be at the grid."""
     several = len(inventory.plants) > 1
     offered: dict[str, str] = {}
     for code, plant in inventory.plants.items():
         devices = inventory.devices_of(code)
         meters = [device for device in devices if device.type_id in GRID_POINTS]
-        if len(meters) > 1:
-            offered |= {
-                str(meter.id): f"{plant.name}: {meter.name}" if several else meter.name
-                for meter in meters
-            }
+        offered |= {
+            str(meter.id): f"{plant.name}: {meter.name}" if several else meter.name
+            for meter in meters
+        }
     return offered
 
 

@@ -9,8 +9,9 @@ import math
 import time
 from typing import Any, Final, cast, override
 
+from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_HOST
+from homeassistant.const import CONF_HOST, UnitOfPower
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.helpers.storage import Store
@@ -18,7 +19,9 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, Upda
 from homeassistant.util import dt as dt_util
 
 from .batches import Batch, Batches
+from .battery_health import with_module_health
 from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
+from .counters import Counter, Period
 from .counters import Counter, Period
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
@@ -46,6 +49,7 @@ from .northbound import (
     number,
 )
 from .plant_flow import PlantFlows
+from .plausibility import DevicePowers
 from .power_units import MeterPowers
 from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, changes, migrations
 from .time_zones import with_time_zones
@@ -63,6 +67,8 @@ REAL_TIME_RETRY: Final = timedelta(minutes=1)
 ASKING: Final = timedelta(hours=2)
 # How long a device that the server does not know is left out.
 DOUBTING: Final = timedelta(hours=1)
+# How long a group is left out after the server has answered that it does not support it.
+UNSUPPORTED_RETRY: Final = timedelta(hours=1)
 # Where nothing may be read, readings still grow too old to be shown.
 LONGEST_WAIT: Final = timedelta(minutes=6)
 # How long nothing has to be heard of a device until that is made up for.
@@ -81,6 +87,13 @@ _ACCOUNT_ERRORS: Final = (
 )
 # The server does not know a device, or knows it as another type.
 _UNKNOWN_DEVICE: Final = (20006, 20008)
+# The server does not support the device type, or the interface.
+_UNSUPPORTED: Final = 20013
+
+_WATTS: Final[Mapping[str | None, float]] = {
+    UnitOfPower.WATT: 1.0,
+    UnitOfPower.KILO_WATT: 1000.0,
+}
 
 type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
 
@@ -400,6 +413,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             (each.received, each.server_time) for each in readings.values()
         )
         self._failing: set[str] = set()
+        self._unsupported: dict[int | None, float] = {}
+        """When types may be read again that the server does not support."""
         self._hindrances = hindrances
         self.last_errors: dict[str, tuple[datetime, str]] = {}
         """The last error of each group, and when it was."""
@@ -410,6 +425,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """The guards of the counters that are shown or that flows are made of."""
         self._stored_meters = stored_meters
         self._meters: dict[SourceId, MeterPowers] = {}
+        self._powers: dict[int, DevicePowers] = {}
         self.flows = flows
         """What follows from the readings of a plant's devices."""
         flows.expect(inventory.data, self.guards)
@@ -470,7 +486,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         wanted = self._wanted()
         self._forget_unwanted(wanted)
         for batch in sorted(wanted, key=lambda batch: self._read.get(batch, 0)):
-            if self._client.real_time_wait(batch.type_id):
+            if self._client.real_time_wait(batch.type_id) or self._is_paused(batch):
                 continue
             self._read[batch] = self._passes
             try:
@@ -648,7 +664,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
         What may be read soon after is waited for, so that values are of one moment.
         """
-        batches = collections.Counter(batch.type_id for batch in self._wanted())
+        batches = collections.Counter(
+            batch.type_id for batch in self._wanted() if not self._is_paused(batch)
+        )
         waits = sorted(
             self._client.real_time_wait(type_id, calls)
             for type_id, most in batches.items()
@@ -665,13 +683,22 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self.update_interval = timedelta(seconds=interval)
         return interval
 
+    def _is_paused(self, batch: Batch) -> bool:
+        """Return whether a batch is left out because its type is not supported."""
+        return self._unsupported.get(batch.type_id, -math.inf) > time.monotonic()
+
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""
         self._hindrances.meet(batch.group, err, self._plants_of(batch))
         if batch.group not in self._failing:
             self._failing.add(batch.group)
             LOGGER.warning("Reading %s failed: %s", batch.group, err)
-        if not (isinstance(err, RequestRejected) and err.code in _UNKNOWN_DEVICE):
+        if not isinstance(err, RequestRejected):
+            return
+        if err.code == _UNSUPPORTED:
+            retry = time.monotonic() + UNSUPPORTED_RETRY.total_seconds()
+            self._unsupported[batch.type_id] = retry
+        if err.code not in _UNKNOWN_DEVICE:
             return
         now = time.monotonic()
         if not self._batches.in_doubt:
@@ -724,8 +751,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         descriptions: Mapping[str, ItemSensorDescription],
     ) -> tuple[Reading, set[str]]:
         """Take a row, and return the reading and what shows something new in it."""
-        items = self._in_watts(source_id, items)
         last = self.data.get(source_id)
+        items = with_module_health(self._in_watts(source_id, items))
+        if isinstance(source_id, int):
+            items = self._without_false_powers(source_id, items, last, descriptions)
         changed = changes(last.items if last else {}, items)
         # Some measurement of a device always changes. A plant has only counters.
         live = isinstance(source_id, int) and last is not None and bool(changed)
@@ -792,6 +821,24 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             except KeyError, TypeError:
                 self._meters[source_id] = MeterPowers(type_id)
         return self._meters[source_id].in_watts(items)
+
+    def _without_false_powers(
+        self,
+        device_id: int,
+        items: DataItems,
+        last: Reading | None,
+        descriptions: Mapping[str, ItemSensorDescription],
+    ) -> DataItems:
+        if device_id not in self._powers:
+            watts = {
+                key: _WATTS[description.native_unit_of_measurement]
+                for key, description in descriptions.items()
+                if description.device_class == SensorDeviceClass.POWER
+                and description.entity_category is None
+            }
+            self._powers[device_id] = DevicePowers(watts, last.items if last else {})
+        capacity = self._batched.plant_of(device_id).capacity
+        return self._powers[device_id].without_false(items, capacity)
 
     def past_meter(self, device: Device) -> MeterPowers | None:
         """Return what was learned of a meter, for the past of which no more is known."""

@@ -18,7 +18,7 @@ exact balance of counters beats the integral of powers that are minutes apart; `
 is for what nothing counts.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -44,13 +44,24 @@ OUTWEIGHED: Final = 10
 # How many readings are remembered: about three days of one kind.
 REMEMBERED: Final = 1000
 # Readings that have to agree before a sign is known, and how firmly it can be known.
+_HOUR: Final = timedelta(hours=1)
 AGREEING: Final = 2
 FIRM: Final = 12
+# A counter that has counted no more than the first of these while more than the second
+# flowed, in kWh, is none.
+STILL: Final = 0.05
+UNCOUNTED: Final = 0.2
 
 INVERTERS: Final = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
 METERS: Final = (DeviceType.GRID_METER, DeviceType.POWER_SENSOR)
 GRID_POINTS: Final = (*METERS, DeviceType.EMMA, DeviceType.MAINS)
 """The device types that can be where a plant meets the grid."""
+_GRID_ITEMS: Final = (
+    "active_power",
+    "active_cap",
+    "reverse_active_cap",
+    "total_energy_consumption",
+)
 _POWER_M: Final = frozenset(
     {
         DeviceType.MAINS,
@@ -80,10 +91,19 @@ GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
 _MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
 _DC_COUNTERS: Final = ("mppt_total_cap", *_MPPTS)
 _STORED: Final = ("charge_cap", "discharge_cap")
+# What counts the same, the best first.
+_YIELDS: Final = ("total_cap", "day_cap")
+_CHARGED: Final = ("total_charged_energy", "charge_cap")
+_DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
+# The counter of a device that counts instead of one that stays 0.
+_SUBSTITUTES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(_DC_COUNTERS, _YIELDS[0]),
+    **dict((_YIELDS, _CHARGED, _DISCHARGED)),
+}
 COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
-    DeviceType.STRING_INVERTER: ("total_cap", *_DC_COUNTERS),
-    DeviceType.RESIDENTIAL_INVERTER: ("total_cap", *_MPPTS[:4]),
-    DeviceType.BATTERY: (*_STORED, "total_charged_energy", "total_discharged_energy"),
+    DeviceType.STRING_INVERTER: (*_YIELDS, *_DC_COUNTERS),
+    DeviceType.RESIDENTIAL_INVERTER: (*_YIELDS, *_MPPTS[:4]),
+    DeviceType.BATTERY: (*_CHARGED, *_DISCHARGED),
     DeviceType.ESS: _STORED,
     DeviceType.GRID_METER: ("active_cap", "reverse_active_cap"),
     DeviceType.POWER_SENSOR: ("active_cap", "reverse_active_cap"),
@@ -220,26 +240,18 @@ class MeterEvidence:
     """Readings that showed just what an inverter yielded."""
     apart: int = 0
     """Readings that showed something else."""
-    absurd: int = 0
-    """Readings by which the home would have generated, if it were the grid."""
-    sound: int = 0
-    """Readings by which it would not."""
     both_ways: int = 0
     """Positive where it has counted import and export, by its last readings."""
 
     @property
     def may_be_grid(self) -> bool:
-        """Whether it is no inverter's meter, and nothing else speaks against it."""
-        independent = self.both_ways > 0 or self.apart * OUTWEIGHED > self.mirrored
-        return independent and (
-            self.absurd < AGREEING or self.absurd * OUTWEIGHED <= self.sound
-        )
+        """Whether it does not repeat an inverter."""
+        return self.both_ways > 0 or self.mirrored <= self.apart * OUTWEIGHED
 
-    def weigh(self, unit: Unit, outputs: Iterable[float], others: float | None) -> None:
+    def weigh(self, unit: Unit, outputs: Iterable[float]) -> None:
         """Take the evidence of the powers of one reading.
 
-        `outputs` are the powers of the inverters and of all of them, and `others` is
-        what the home has from elsewhere than the grid, if that is known.
+        `outputs` are the powers of the inverters and of all of them.
         """
         imported = unit.imported
         if imported is None:
@@ -255,17 +267,9 @@ class MeterEvidence:
             self.mirrored += 1
         elif min(differences, default=0.0) > APART or most < NOISE < abs(imported) / 2:
             self.apart += 1
-        if others is not None and abs(imported) > NOISE:
-            if others + imported < -_noise(others, imported):
-                self.absurd += 1
-            else:
-                self.sound += 1
         if max(self.mirrored, self.apart) > REMEMBERED:
             self.mirrored //= 2
             self.apart //= 2
-        if max(self.absurd, self.sound) > REMEMBERED:
-            self.absurd //= 2
-            self.sound //= 2
 
     def weigh_counters(self, unit: Unit) -> None:
         """Take the evidence of what a meter has counted."""
@@ -322,20 +326,71 @@ class SignEvidence:
             self.votes = _voted(self.votes, (gained > 0) == (power > 0))
 
 
-class Evidence:
-    """What is learned of a plant: which meter is the grid, and the signs of storages.
+@dataclass(slots=True)
+class Activity:
+    """How far a counter has counted, and the energy that flowed until it did, in kWh.
 
-    Both take a few readings at most where the counters or the powers tell; where they
-    do not, it stays unknown.
+    A counter that begins to count is recognized with the reading after, so that the
+    rise by which it caught up is nobody's.
+    """
+
+    last: float
+    before: float | None = None
+    """The value of the reading before the last."""
+    counted: float = 0.0
+    flowed: float = 0.0
+    power: float = 0.0
+    """The power of the last reading in W."""
+    counts: bool = False
+    """Whether it had counted before the last reading."""
+    is_dead: bool = False
+    """Whether energy flows and is not counted."""
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether it has never counted anything."""
+        return not (self.before or self.counts)
+
+    def follow(self, value: float, power: float, passed: timedelta) -> None:
+        """Take the next reading of a counter that does not count yet."""
+        self.before = self.last
+        self.counts = self.counted > STILL
+        self.counted += value - self.last if value >= self.last else value
+        self.last = value
+        if passed <= LONGEST_GAP:
+            # A single power may be false.
+            self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
+        self.power = power
+        if self.counts:
+            self.is_dead = False
+        elif self.counted <= STILL:
+            self.is_dead = self.flowed > UNCOUNTED
+
+
+class Evidence:
+    """What readings have shown of a plant: its grid point, signs, and dead counters.
+
+    The first two take a few readings at most where the counters or the powers tell;
+    where they do not, it stays unknown.
     """
 
     def __init__(self) -> None:
         """Know nothing yet."""
         self._meters: dict[int, MeterEvidence] = {}
         self._storages: dict[int, SignEvidence] = {}
+        self._reported: set[int] = set()
+        """The possible grid points that have reported a power or a counter."""
+        self._activities: dict[str, Activity] = {}
+        self._weighed: datetime | None = None
+        """When the counters were last weighed."""
 
     def learn(self, units: Units) -> None:
         """Take the evidence of new readings, once."""
+        self._reported |= {
+            device_id
+            for device_id, unit in _of(units, *GRID_POINTS).items()
+            if any(unit.read(key) is not None for key in _GRID_ITEMS)
+        }
         for device_id, unit in _of(units, DeviceType.ESS).items():
             self._storages.setdefault(device_id, SignEvidence()).weigh(unit)
         meters = _of(units, *METERS)
@@ -347,35 +402,128 @@ class Evidence:
         # An inverter that is silent may be asleep, or yield without saying so.
         if len(known) < len(inverters) or _of(units, *_OPAQUE):
             return
-        total, stored = sum(known), self.storage_discharge(units)
-        others = None if stored is None else total + stored
         for device_id, unit in meters.items():
-            self._meters[device_id].weigh(unit, [total, *known], others)
+            self._meters[device_id].weigh(unit, [sum(known), *known])
+
+    def weigh_counters(
+        self, units: Units, counts: Counts, home: float | None, at: datetime
+    ) -> None:
+        """Take how far counters have counted, and the powers that they should count.
+
+        `home` is the home's power; a counter of the plant has no device id.
+        """
+        is_first = self._weighed is None
+        passed = at - (self._weighed or at)
+        self._weighed = at
+        powers = self._counted_powers(units)
+        for key, count in counts.items():
+            name = _name(*key)
+            activity = self._activities.get(name)
+            if count is None or (activity and activity.counts):
+                continue
+            unit = units.get(key[0] or 0)
+            power = max(powers.get(key) or 0.0, 0.0)
+            if key == DAY_USE:
+                power = home or 0.0
+            if activity is None:
+                # Of a new counter no rise is known yet.
+                before = count.value if is_first else None
+                self._activities[name] = Activity(count.value, before, power=power)
+                continue
+            # A row that is repeated says nothing, nor does a value that is in doubt.
+            if not count.sure or (unit is not None and not unit.live):
+                power = 0.0
+            activity.follow(count.value, power, passed)
+
+    def _counted_powers(self, units: Units) -> dict[CounterId, float]:
+        """Return the power in W that each counter should count, where it is known."""
+        powers: dict[CounterId, float | None] = {}
+        batteries = _of(units, DeviceType.BATTERY)
+        charges = {
+            device_id: unit.read("ch_discharge_power")
+            for device_id, unit in batteries.items()
+        }
+        discharged = sum(max(-(charge or 0.0), 0.0) for charge in charges.values())
+        for device_id, unit in _of(units, *INVERTERS).items():
+            output = unit.output
+            panels = max(unit.panels or 0.0, (output or 0.0) - discharged)
+            powers |= {(device_id, key): output for key in _YIELDS}
+            powers |= {(device_id, key): panels for key in _DC_COUNTERS}
+        for device_id, unit in _of(units, DeviceType.ESS).items():
+            power = self._discharge_of(device_id, unit)
+            charges[device_id] = None if power is None else -power
+        for device_id, charge in charges.items():
+            given = None if charge is None else -charge
+            powers |= {(device_id, key): charge for key in _CHARGED}
+            powers |= {(device_id, key): given for key in _DISCHARGED}
+        for device_id, unit in _of(units, *GRID_COUNTERS).items():
+            imported, exported = GRID_COUNTERS[unit.type_id]
+            power = unit.imported
+            powers[device_id, imported] = power
+            powers[device_id, exported] = None if power is None else -power
+        return {key: power for key, power in powers.items() if power is not None}
+
+    def is_dead(self, key: CounterId) -> bool:
+        """Return whether a counter stands still while energy flows."""
+        activity = self._activities.get(_name(*key))
+        return activity is not None and activity.is_dead
+
+    def usable(self, counts: Counts) -> Counts:
+        """Return the counts without those of counters that do not count.
+
+        These are dead counters, those that are still 0 while there is another one for
+        the same energy, and those that are new, of which no rise is known yet.
+        """
+        usable = dict(counts)
+        for device_id, key in counts:
+            activity = self._activities.get(_name(device_id, key))
+            substitute = device_id, _SUBSTITUTES.get(key, "")
+            if (
+                activity is None
+                or activity.before is None
+                or activity.is_dead
+                or (activity.is_zero and counts.get(substitute) is not None)
+            ):
+                usable[device_id, key] = None
+        for device_id in {device_id for device_id, key in counts if key in _MPPTS}:
+            # A tracker that has counted is missing in the sum of the others.
+            trackers = [(device_id, key) for key in _MPPTS]
+            if any(
+                (count := counts.get(key)) and count.value and usable[key] is None
+                for key in trackers
+            ):
+                usable |= dict.fromkeys(trackers)
+        return usable
 
     def storage_discharge(self, units: Units) -> float | None:
         """Return what the storages on the AC side deliver, in W."""
-        powers: list[float | None] = []
-        for device_id, unit in _of(units, DeviceType.ESS).items():
-            power = unit.read("ch_discharge_power")
-            sign = self._storages.get(device_id, SignEvidence()).charging
-            if power and sign is None:
-                power = None
-            powers.append(power and -power * (sign or 1.0))
-        return _sum(powers)
+        return _sum(
+            self._discharge_of(device_id, unit)
+            for device_id, unit in _of(units, DeviceType.ESS).items()
+        )
+
+    def _discharge_of(self, device_id: int, unit: Unit) -> float | None:
+        power = unit.read("ch_discharge_power")
+        sign = self._storages.get(device_id, SignEvidence()).charging
+        if power and sign is None:
+            return None
+        return power and -power * (sign or 1.0)
 
     def grid_point(self, units: Units, chosen: int | None = None) -> int | None:
         """Return the device where the plant meets the grid, if that is sure.
 
-        It is the chosen one, if the plant has it; or the EMMA; or the only meter, once
-        it has shown that it does not just mirror an inverter; or, of several meters,
-        the only one that has counted both ways.
+        It is the chosen one, if the plant has it; or the EMMA; or the only meter,
+        unless it repeats an inverter; or, of several meters, the only one that has
+        counted both ways. Devices that have never reported anything are passed over.
         """
         points = _of(units, *GRID_POINTS)
         if chosen in points:
             return chosen
-        if energy_managers := _of(units, DeviceType.EMMA):
+        if reported := self._reported & points.keys():
+            points = {device_id: points[device_id] for device_id in reported}
+        if energy_managers := _of(points, DeviceType.EMMA):
             return _only(energy_managers)
-        if _of(units, DeviceType.MAINS):
+        if _of(points, DeviceType.MAINS):
             return _only(points)
         evidence = {
             device_id: self._meters.get(device_id, MeterEvidence())
@@ -396,6 +544,11 @@ class Evidence:
         return {
             "meters": {str(key): asdict(told) for key, told in meters},
             "storages": {str(key): told.votes for key, told in storages},
+            "reported": sorted(self._reported),
+            "activities": {
+                name: asdict(activity) for name, activity in [*self._activities.items()]
+            },
+            "weighed": self._weighed and self._weighed.isoformat(),
         }
 
     @classmethod
@@ -409,6 +562,12 @@ class Evidence:
             int(key): SignEvidence(int(votes))
             for key, votes in state["storages"].items()
         }
+        evidence._reported = {*state["reported"]}
+        evidence._activities = {
+            name: Activity(**activity) for name, activity in state["activities"].items()
+        }
+        weighed = state["weighed"]
+        evidence._weighed = weighed and datetime.fromisoformat(weighed)
         return evidence
 
 
@@ -526,8 +685,14 @@ class Count(NamedTuple):
         return cls(level.counted, counter.start, sure, counter.read, level.reset_seen)
 
 
-type Counts = Mapping[tuple[int, str], Count | None]
-"""What the counters of a plant's devices show, by device id and data item."""
+type CounterId = tuple[int | None, str]
+"""The device and the data item of a counter; one of the plant has no device."""
+
+type Counts = Mapping[CounterId, Count | None]
+"""What the counters of a plant and its devices show."""
+
+DAY_USE: Final = (None, "day_use_energy")
+"""The plant's own counter of what was used on the day."""
 
 type Terms = Mapping[str, Count | None]
 
@@ -537,12 +702,11 @@ class Balance:
 
     It never falls. Readings of different moments may make the balance dip: then it
     stays where it was until the balance is there again. It stays, too, while a loss is
-    not sure, since it would be too high without; gains may be old. What was missed
-    arrives later.
+    not sure, since it would be too high without; gains may be old or missing. What was
+    missed arrives later.
 
-    A sum begins with what its counters show. A difference begins with 0, since they
-    need not have begun together. Nothing is gained by the first value of a counter
-    that is new, and all of it by the first value of a new day.
+    It begins with 0: what was counted before is not its own. Nothing is gained by the
+    first value of a counter that is new, and all of it by the first value of a new day.
     """
 
     def __init__(self, value: float | None = None) -> None:
@@ -550,36 +714,59 @@ class Balance:
         self.value = value
         self._level = value or 0.0
         self._tallies: dict[str, Tally] = {}
+        self._is_restored = False
+        """Whether nothing was read since the state was restored."""
+        self._is_ahead = False
+        """Whether the value is of a later moment than the state."""
 
-    def update(self, gains: Terms, losses: Terms | None = None) -> float | None:
-        """Take what the counters show, and return what the balance has come to."""
+    def resume(self, recorded: float) -> None:
+        """Go on from a value that was recorded later than this state."""
+        if self.value is not None and recorded <= self.value:
+            return
+        self.value = recorded
+        if self._is_restored:
+            # The counters may have counted that, or even more.
+            self._is_ahead = True
+        else:
+            self._level = max(self._level, recorded)
+
+    def update(
+        self, gains: Terms, losses: Terms | None = None, spare: Terms | None = None
+    ) -> float | None:
+        """Take what the counters show, and return what the balance has come to.
+
+        `spare` are counters that may take the place of others later. They are followed,
+        so that nothing is lost or added then.
+        """
         losses = losses or {}
-        terms = {**gains, **losses}
+        terms = {**(spare or {}), **gains, **losses}
         known = {key: count for key, count in terms.items() if count is not None}
-        complete = (
-            bool(terms)
-            and len(known) == len(terms)
-            and all(known[key].sure for key in losses)
-        )
         tallies = {key: each for key, each in self._tallies.items() if key in terms}
+        is_followed = losses.keys() <= tallies.keys()
         gained = 0.0
         for key, count in known.items():
             if key not in tallies:
                 tallies[key] = Tally(*count.reading)
                 continue
             tallies[key], counted, left_out = tallies[key].follow(*count.reading)
-            gained += -counted - left_out if key in losses else counted + left_out
+            if key in losses:
+                gained -= counted + left_out
+            elif key in gains:
+                gained += counted + left_out
         # Written by another thread, while this goes on.
         self._tallies = tallies
-        if self.value is not None:
-            self._level += gained
-        elif complete:
-            self._level = 0.0 if losses else sum(each.value for each in known.values())
-        else:
-            return None
-        self._level = round(self._level, 6)
-        if complete:
-            self.value = max(self._level, self.value or 0.0)
+        self._is_restored = False
+        if known.keys().isdisjoint(gains):
+            return self.value
+        if self.value is None:
+            self.value = 0.0 if losses.keys() <= known.keys() else None
+        elif is_followed:
+            self._level = round(self._level + gained, 6)
+            if self._is_ahead:
+                self._is_ahead = False
+                self._level = max(self._level, self.value)
+            if all(key in known and known[key].sure for key in losses):
+                self.value = max(self._level, self.value)
         return self.value
 
     def as_dict(self) -> dict[str, Any]:
@@ -587,6 +774,7 @@ class Balance:
         return {
             "value": self.value,
             "level": self._level,
+            "ahead": self._is_ahead,
             "tallies": {key: [*tally] for key, tally in self._tallies.items()},
         }
 
@@ -596,6 +784,8 @@ class Balance:
         value = state["value"]
         balance = cls(None if value is None else float(value))
         balance._level = float(state["level"])
+        balance._is_ahead = bool(state["ahead"])
+        balance._is_restored = True
         balance._tallies = {
             key: Tally(*tally) for key, tally in state["tallies"].items()
         }
@@ -658,7 +848,6 @@ class HomeEnergy:
         self._balance = Balance()
         self._taken = Integral()
         self._used = Integral()
-        self._counted = False
         self.terms: tuple[Terms, Terms] | None = None
         """What it gains and loses with, if it can be counted."""
 
@@ -667,36 +856,44 @@ class HomeEnergy:
         """Return what has been used so far."""
         return self._balance.value
 
+    @property
+    def taken(self) -> Terms:
+        """Return what the inverters have taken."""
+        return {"taken": Count(self._taken.value)}
+
+    def resume(self, recorded: float) -> None:
+        """Go on from a value that was recorded later than this state."""
+        self._balance.resume(recorded)
+
     def update(
         self,
         units: Units,
         counts: Counts,
+        usable: Counts,
         flow: PowerFlow,
         *,
         point: int | None,
-        day_use: Count | None,
         at: datetime,
     ) -> float | None:
         """Take new readings, and return what has been used so far.
 
-        `point` is the grid point of the evidence, and `day_use` the plant's counter
-        of that name.
+        `usable` are the counts of counters that count, and `point` is the grid point.
         """
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
-        taken = self._taken.update(None if outputs is None else -outputs, at)
-        used = self._used.update(flow.home, at)
-        self.terms = terms = home_terms(units, counts, point)
-        complete = terms is not None and None not in {**terms[0], **terms[1]}.values()
-        if terms is not None and (self._counted or complete):
-            self._counted = True
-            gains, losses = terms
-            return self._balance.update(gains, {**losses, "taken": Count(taken)})
+        self._taken.update(None if outputs is None else -outputs, at)
+        taken = self.taken
+        used = Count(self._used.update(flow.home, at))
+        self.terms = terms = home_terms(units, usable, point)
+        spare = {**as_terms(counts), **taken, "used": used}
         # Without a meter at the grid, nobody can know what a home uses.
         if point is None or units[point].type_id not in GRID_COUNTERS:
-            return self._balance.value
-        if day_use is not None:
-            return self._balance.update({"day_use_energy": day_use})
-        return self._balance.update({"used": Count(used)})
+            return self._balance.update({}, spare=spare)
+        if terms is not None and None not in {**terms[0], **terms[1]}.values():
+            gains, losses = terms
+            return self._balance.update(gains, {**losses, **taken}, spare)
+        if usable.get(DAY_USE) is not None:
+            return self._balance.update(_terms(usable, [DAY_USE]), spare=spare)
+        return self._balance.update({"used": used}, spare=spare)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
@@ -704,7 +901,6 @@ class HomeEnergy:
             "balance": self._balance.as_dict(),
             "taken": self._taken.as_dict(),
             "used": self._used.as_dict(),
-            "counted": self._counted,
         }
 
     @classmethod
@@ -714,7 +910,6 @@ class HomeEnergy:
         energy._balance = Balance.from_dict(state["balance"])
         energy._taken = Integral.from_dict(state["taken"])
         energy._used = Integral.from_dict(state["used"])
-        energy._counted = bool(state["counted"])
         return energy
 
 
@@ -727,7 +922,7 @@ def home_terms(
         return None
     imported, exported = GRID_COUNTERS[units[point].type_id]
     storages = _of(units, DeviceType.ESS)
-    gains = [(device_id, "total_cap") for device_id in inverters]
+    gains = [_counting(device_id, counts, _YIELDS) for device_id in inverters]
     gains += [(point, imported)]
     gains += [(device_id, "discharge_cap") for device_id in storages]
     losses = [(point, exported)]
@@ -738,8 +933,11 @@ def home_terms(
         for device_id, unit in {point: units[point], **storages}.items()
         if not unit.live and (device_id == point or unit.read("ch_discharge_power"))
     }
-    sure = {key: count for key, count in counts.items() if key[0] not in repeated}
-    return _terms(counts, gains), _terms(sure, losses)
+    lost = {
+        key: count._replace(sure=False) if count and key[0] in repeated else count
+        for key, count in counts.items()
+    }
+    return _terms(counts, gains), _terms(lost, losses)
 
 
 def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
@@ -747,17 +945,17 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
 
     That is what the inverters have yielded, unless a battery behind them hides it. Then
     it is their DC energy, where they count that. Otherwise it is what they have yielded
-    and what went into the battery, less what came out of it, which is lower by the
-    inverters' losses.
+    and what went into the battery, less what came out of it and what the inverters took,
+    which is lower by their losses.
     """
     inverters = _of(units, *INVERTERS)
     batteries = _of(units, DeviceType.BATTERY)
     if not inverters or _of(units, *_OPAQUE):
         return None
-    yields = [(device_id, "total_cap") for device_id in inverters]
+    yields = [_counting(device_id, counts, _YIELDS) for device_id in inverters]
     if not batteries:
         return _terms(counts, yields), {}
-    gains: list[tuple[int, str]] = []
+    gains: list[CounterId] = []
     for device_id in inverters:
         total = device_id, "mppt_total_cap"
         trackers = [(device_id, key) for key in _MPPTS]
@@ -770,10 +968,10 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
     else:
         return _terms(counts, gains), {}
     gains = yields
-    losses: list[tuple[int, str]] = []
+    losses: list[CounterId] = []
     for device_id in batteries:
-        gains.append(_stored(device_id, counts, charged=True))
-        losses.append(_stored(device_id, counts, charged=False))
+        gains.append(_counting(device_id, counts, _CHARGED))
+        losses.append(_counting(device_id, counts, _DISCHARGED))
     return _terms(counts, gains), _terms(counts, losses)
 
 
@@ -784,26 +982,28 @@ def storage_terms(
     storages = _of(units, DeviceType.BATTERY, DeviceType.ESS)
     if not storages:
         return None
-    keys = [_stored(device_id, counts, charged=charged) for device_id in storages]
+    candidates = _CHARGED if charged else _DISCHARGED
+    keys = [_counting(device_id, counts, candidates) for device_id in storages]
     return _terms(counts, keys), {}
 
 
-def _stored(device_id: int, counts: Counts, *, charged: bool) -> tuple[int, str]:
-    """Return the counter of a storage: that of its lifetime, if it has one."""
-    total, daily = (
-        ("total_charged_energy", _STORED[0])
-        if charged
-        else ("total_discharged_energy", _STORED[1])
-    )
-    return (device_id, total if counts.get((device_id, total)) else daily)
+def _counting(device_id: int, counts: Counts, candidates: Sequence[str]) -> CounterId:
+    """Return the first counter of a device that counts, or else the last."""
+    keys = [(device_id, key) for key in candidates]
+    return next((key for key in keys if counts.get(key) is not None), keys[-1])
 
 
-def _terms(counts: Counts, keys: Iterable[tuple[int, str]]) -> dict[str, Count | None]:
+def as_terms(counts: Counts) -> dict[str, Count | None]:
+    """Return counts as terms."""
+    return _terms(counts, counts)
+
+
+def _terms(counts: Counts, keys: Iterable[CounterId]) -> dict[str, Count | None]:
     return {_name(*key): counts.get(key) for key in keys}
 
 
-def _name(device_id: int, key: str) -> str:
-    return f"{device_id}_{key}"
+def _name(device_id: int | None, key: str) -> str:
+    return key if device_id is None else f"{device_id}_{key}"
 
 
 def _of(units: Units, *type_ids: int) -> dict[int, Unit]:

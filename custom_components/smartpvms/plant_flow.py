@@ -1,17 +1,19 @@
 """What flows at the plants of an account, from the readings of their devices."""
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Final, Self
+from typing import Any, Self
 
 from homeassistant.util import dt as dt_util
 
 from .counters import Counter
 from .energy_flow import (
     COUNTERS,
+    DAY_USE,
     Balance,
     Count,
+    CounterId,
     Counts,
     Evidence,
     HomeEnergy,
@@ -19,6 +21,7 @@ from .energy_flow import (
     Terms,
     Unit,
     Units,
+    as_terms,
     counters_of,
     power_flow,
     pv_terms,
@@ -27,8 +30,6 @@ from .energy_flow import (
 from .guards import Guards
 from .northbound import Device, number
 from .snapshot import Inventory, Reading, SourceId, changes
-
-_DAY_USE: Final = "day_use_energy"
 
 
 @dataclass(slots=True)
@@ -50,34 +51,48 @@ class PlantFlow:
         counts: Counts,
         *,
         chosen: int | None,
-        day_use: Count | None,
         at: datetime,
     ) -> Reading:
         """Take new readings, and return what follows.
 
-        `chosen` is the meter at the grid, where the user has said so; `day_use` is what
-        the plant itself says that was used on the day.
+        `chosen` is the meter at the grid, where the user has said so.
         """
         self.evidence.learn(units)
         point = self.evidence.grid_point(units, chosen)
         powers = power_flow(units, self.evidence, point)
         values = _powers(powers)
-        self.terms = {}
+        self.evidence.weigh_counters(units, counts, powers.home, at)
+        usable = self.evidence.usable(counts)
+        values["home_energy"] = self.home.update(
+            units, counts, usable, powers, point=point, at=at
+        )
+        self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
+        taken = self.home.taken
+        spare = {**as_terms(counts), **taken}
         for key, terms in (
-            ("pv_energy", pv_terms(units, counts)),
-            ("charged_energy", storage_terms(units, counts, charged=True)),
-            ("discharged_energy", storage_terms(units, counts, charged=False)),
+            ("pv_energy", pv_terms(units, usable)),
+            ("charged_energy", storage_terms(units, usable, charged=True)),
+            ("discharged_energy", storage_terms(units, usable, charged=False)),
         ):
             if terms is not None:
-                values[key] = self.balances.setdefault(key, Balance()).update(*terms)
-                self.terms[key] = terms
-        values["home_energy"] = self.home.update(
-            units, counts, powers, point=point, day_use=day_use, at=at
-        )
-        if self.home.terms is not None:
-            self.terms["home_energy"] = self.home.terms
+                gains, losses = self.terms[key] = terms
+                balance = self.balances.setdefault(key, Balance())
+                if losses:
+                    losses = {**losses, **taken}
+                values[key] = balance.update(gains, losses, spare)
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
+
+    def resume(self, key: str, recorded: float) -> None:
+        """Let an energy go on from what was recorded, if that is more."""
+        if key == "home_energy":
+            energy: HomeEnergy | Balance = self.home
+        else:
+            energy = self.balances.setdefault(key, Balance())
+        energy.resume(recorded)
+        if self.reading is not None and key in self.reading.items:
+            items = {**self.reading.items, key: energy.value}
+            self.reading = replace(self.reading, items=items)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
@@ -140,6 +155,13 @@ class PlantFlows:
         flow = self._plants.get(code)
         return flow.terms if flow else {}
 
+    def resume(self, code: str, key: str, recorded: float) -> None:
+        """Let an energy of a plant go on from what was recorded, if that is more."""
+        flow = self._plants.setdefault(code, PlantFlow())
+        flow.resume(key, recorded)
+        if flow.reading is not None:
+            self.readings[code] = flow.reading
+
     def grid_point(
         self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
     ) -> int | None:
@@ -161,7 +183,7 @@ class PlantFlows:
             devices = inventory.devices_of(code)
             types = {device.type_id for device in devices}
             if devices:
-                guards.expect(code, (_DAY_USE,))
+                guards.expect(code, (DAY_USE[1],))
             for device in devices:
                 guards.expect(device.id, counters_of(device.type_id, types))
 
@@ -195,11 +217,8 @@ class PlantFlows:
                 }
                 reading = flow.update(
                     units,
-                    _counts(devices, readings, guards),
+                    _counts(code, devices, readings, guards),
                     chosen=_chosen(units, grid_meters),
-                    day_use=_count(
-                        guards.of(code).get(_DAY_USE), _DAY_USE, readings.get(code)
-                    ),
                     at=max(moments),
                 )
                 last = self.readings.get(code)
@@ -221,10 +240,17 @@ def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
 
 
 def _counts(
-    devices: Iterable[Device], readings: Mapping[SourceId, Reading], guards: Guards
+    code: str,
+    devices: Iterable[Device],
+    readings: Mapping[SourceId, Reading],
+    guards: Guards,
 ) -> Counts:
-    """Return what the counters of devices have come to."""
-    return {
+    """Return what the counters of a plant and its devices have come to."""
+    day_use = DAY_USE[1]
+    counts: dict[CounterId, Count | None] = {
+        DAY_USE: _count(guards.of(code).get(day_use), day_use, readings.get(code))
+    }
+    return counts | {
         (device.id, key): _count(guard, key, readings.get(device.id))
         for device in devices
         for key, guard in guards.of(device.id).items()

@@ -19,6 +19,8 @@ LEAST_APPARENT: Final = 100.0
 # As shares of the apparent power. A power above the first cannot be in kW; one between
 # the others is hardly ever in W.
 IN_WATTS: Final = 0.002
+# A power above this share of the apparent power is false in either unit.
+IMPOSSIBLE: Final = 10.0
 IN_KILOWATTS: Final = (0.0002, 0.0012)
 # Around 0 a power in W looks like one in kW for a moment.
 DOUBTS: Final = 3
@@ -36,7 +38,7 @@ class PowerUnit:
         shares = [
             abs(power) / apparent
             for power, apparent in measured
-            if apparent >= LEAST_APPARENT
+            if apparent >= LEAST_APPARENT and abs(power) <= IMPOSSIBLE * apparent
         ]
         low, high = IN_KILOWATTS
         if any(share > IN_WATTS for share in shares):

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Self
 
-from homeassistant.components.recorder import get_instance
+from sqlalchemy.exc import SQLAlchemyError
+
+from homeassistant.components.recorder import DOMAIN, get_instance
+from homeassistant.components.recorder.history import get_last_state_changes
 from homeassistant.components.recorder.models import (
     StatisticData,
     StatisticMeanType,
@@ -17,13 +20,18 @@ from homeassistant.components.recorder.statistics import (
     UNIT_CLASS_TO_UNIT_CONVERTER,
     StatisticsRow,
     async_import_statistics,
+    get_last_short_term_statistics,
     get_last_statistics,
     get_metadata,
     statistics_during_period,
 )
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.util.unit_conversion import EnergyConverter
 
+from .const import LOGGER
 from .hours import Filled, Mean, Row
+from .northbound import number
 
 # How long the recorder may take for what it has been given before.
 PATIENCE: Final = 20.0
@@ -113,6 +121,43 @@ async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -
     """
     async with asyncio.timeout(patience):
         await get_instance(hass).async_block_till_done()
+
+
+async def async_last_value(
+    hass: HomeAssistant, entity_id: str, unit: str | None
+) -> float | None:
+    """Return the highest of the last state and the last statistics of a counter."""
+    if DOMAIN not in hass.config.components:
+        return None
+    try:
+        return await get_instance(hass).async_add_executor_job(
+            _last_value, hass, entity_id, unit
+        )
+    except (RuntimeError, SQLAlchemyError) as err:
+        # The recorder has stopped, or its database fails.
+        LOGGER.warning("Reading recorded energies failed: %s", type(err).__name__)
+        return None
+
+
+def _last_value(hass: HomeAssistant, entity_id: str, unit: str | None) -> float | None:
+    recorded: list[tuple[str | None, float | None]] = [
+        (state.attributes.get(ATTR_UNIT_OF_MEASUREMENT), number(state.state))
+        for state in get_last_state_changes(hass, 1, entity_id).get(entity_id, ())
+    ]
+    found = get_metadata(hass, statistic_ids={entity_id})
+    for last in (get_last_statistics, get_last_short_term_statistics):
+        recorded += [
+            (found[entity_id][1]["unit_of_measurement"], row.get("state"))
+            for row in last(hass, 1, entity_id, False, {"state"}).get(entity_id, ())
+        ]
+    return max(
+        (
+            EnergyConverter.convert(value, recorded_unit, unit)
+            for recorded_unit, value in recorded
+            if value is not None and recorded_unit in EnergyConverter.VALID_UNITS
+        ),
+        default=None,
+    )
 
 
 async def async_read(

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final, override
 
 from homeassistant.components.sensor import (
+    RestoreSensor,
     SensorDeviceClass,
     SensorEntity,
     SensorEntityDescription,
@@ -35,6 +36,7 @@ from .descriptions import (
 from .entity import ItemEntity, async_add_reported_items
 from .history import Activity, History
 from .northbound import number
+from .recording import async_last_value
 from .snapshot import Reading, SourceId
 
 PARALLEL_UPDATES = 0
@@ -98,7 +100,9 @@ async def async_setup_entry(
             if value is None or (value == 0 and not description.appears_with_zero):
                 return None
         if flow is not None:
-            return FlowSensor(coordinator, source_id, flow)
+            is_energy = flow.device_class == SensorDeviceClass.ENERGY
+            flow_sensor = EnergySensor if is_energy else FlowSensor
+            return flow_sensor(coordinator, source_id, flow)
         if description.period is None:
             return ItemSensor(coordinator, source_id, description)
         return CounterSensor(coordinator, source_id, description)
@@ -201,6 +205,28 @@ class FlowSensor(ItemSensor):
     @override
     def _is_available(self) -> bool:
         return self._source_id in self.coordinator.flowing
+
+
+class EnergySensor(FlowSensor, RestoreSensor):
+    """The sensor of an energy that is added up."""
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        # The file of the account may be lost, or older than the recorder.
+        if (recorded := await self._async_recorded()) is not None:
+            self.coordinator.flows.resume(
+                str(self._source_id), self.entity_description.key, recorded
+            )
+        await super().async_added_to_hass()
+
+    async def _async_recorded(self) -> float | None:
+        """Return the highest value that was shown or recorded last."""
+        unit = self.entity_description.native_unit_of_measurement
+        values = [await async_last_value(self.hass, self.entity_id, unit)]
+        last = await self.async_get_last_sensor_data()
+        if last is not None and last.native_unit_of_measurement == unit:
+            values.append(number(last.native_value))
+        return max((value for value in values if value is not None), default=None)
 
 
 class CounterSensor(ItemSensor):

@@ -81,7 +81,7 @@ def _flows(
         taken = [
             entities.get((device.id, "active_power"))
             for device in inventory.devices_of(code)
-            if device.type_id in INVERTERS and key == "home_energy"
+            if device.type_id in INVERTERS and losses
         ]
         if whole is not None and None not in (*parts, *taken):
             known = tuple(filter(None, parts))
