@@ -22,7 +22,6 @@ from .batches import Batch, Batches
 from .battery_health import with_module_health
 from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
 from .counters import Counter, Period
-from .counters import Counter, Period
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
 from .guards import Guards
