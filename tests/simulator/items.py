@@ -7,7 +7,6 @@ import as positive and reports kW.
 
 from collections.abc import Callable
 import math
-import re
 from typing import Any
 
 from .energy import Battery, Row, State
@@ -136,8 +135,7 @@ def _current(power_w: float, voltage: float) -> float:
 
 def _inverter(moment: Moment, device: Device) -> Items:
     plant = moment.plant
-    charging = moment.power(Row.STANDBY) > plant.site.standby_w * plant.size
-    running = charging or moment.power(Row.OUTPUT) > 0
+    running = moment.power(Row.OUTPUT) > 0
     dice = moment.dice(device.id)
     awake = running or plant.site.standby_w > 0
     single = plant.phases == 1
@@ -189,8 +187,6 @@ def _inverter(moment: Moment, device: Device) -> Items:
     for number, roof in enumerate(device.mppts, start=1):
         share = device.share / device.mppts.count(roof)
         items[f"mppt_{number}_cap"] = round(moment.lifetime(Row.PV + roof) * share, 2)
-    if not device.counts_dc:
-        items |= {key: None for key in items if re.fullmatch(r"mppt_\w+_cap", key)}
     items |= _strings(moment, device)
     return items
 
