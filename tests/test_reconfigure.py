@@ -365,6 +365,22 @@ async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> No
     ]
 
 
+class TestWithoutMeter:
+    """A flat whose plant has no device at the grid."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a flat without a meter."""
+        return homes.apartment()
+
+    async def test_no_choice(self, hass: HomeAssistant, added: Account) -> None:
+        """The options offer no grid meter."""
+        result = await hass.config_entries.options.async_init(added.entry.entry_id)
+        assert result["data_schema"] is not None
+        fields = [marker.schema for marker in result["data_schema"].schema]
+        assert fields == ["currency", "history"]
+
+
 class TestGridMeters:
     """Which meter is at the grid."""
 
