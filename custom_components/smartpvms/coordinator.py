@@ -66,7 +66,7 @@ REAL_TIME_RETRY: Final = timedelta(minutes=1)
 ASKING: Final = timedelta(hours=2)
 # How long a device that the server does not know is left out.
 DOUBTING: Final = timedelta(hours=1)
-# How long a group is left out after the server has answered that it does not support it.
+# Pause of a group that the server does not support.
 UNSUPPORTED_RETRY: Final = timedelta(hours=1)
 # Where nothing may be read, readings still grow too old to be shown.
 LONGEST_WAIT: Final = timedelta(minutes=6)

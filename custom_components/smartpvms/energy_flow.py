@@ -91,7 +91,7 @@ GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
 _MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
 _DC_COUNTERS: Final = ("mppt_total_cap", *_MPPTS)
 _STORED: Final = ("charge_cap", "discharge_cap")
-# What counts the same, the best first.
+# Counters of the same energy, the best first.
 _YIELDS: Final = ("total_cap", "day_cap")
 _CHARGED: Final = ("total_charged_energy", "charge_cap")
 _DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
@@ -328,10 +328,10 @@ class SignEvidence:
 
 @dataclass(slots=True)
 class Activity:
-    """How far a counter has counted, and the energy that flowed until it did, in kWh.
+    """Energy of a counter, and energy that flowed before it counted, in kWh.
 
     A counter that begins to count is recognized with the reading after, so that the
-    rise by which it caught up is nobody's.
+    rise by which it caught up is not counted.
     """
 
     last: float
@@ -368,7 +368,7 @@ class Activity:
 
 
 class Evidence:
-    """What readings have shown of a plant: its grid point, signs, and dead counters.
+    """Evidence from the readings of a plant: grid point, signs and dead counters.
 
     The first two take a few readings at most where the counters or the powers tell;
     where they do not, it stays unknown.
@@ -689,7 +689,7 @@ type CounterId = tuple[int | None, str]
 """The device and the data item of a counter; one of the plant has no device."""
 
 type Counts = Mapping[CounterId, Count | None]
-"""What the counters of a plant and its devices show."""
+"""Values of the counters of a plant and its devices."""
 
 DAY_USE: Final = (None, "day_use_energy")
 """The plant's own counter of what was used on the day."""

@@ -237,7 +237,7 @@ def test_lies_change_nothing(
     own: timedelta,
     steps: dict[int, timedelta],
 ) -> None:
-    """No lie is followed, however the clock of the computer is set meanwhile."""
+    """A false time changes nothing, also while the clock of the computer is set."""
     world = World(own=own)
     world.clock = ServerClock((-own).total_seconds(), NOON.timestamp())
     for n, error in enumerate(errors):
