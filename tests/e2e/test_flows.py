@@ -389,6 +389,11 @@ async def test_appearance(
             await page.get_by_text(text).first.wait_for()
             await look(page, f"{name}-{number + 1}")
             assert await cut_texts(page) == []
+            # The frontend sets the mode when it has loaded the themes.
+            await page.wait_for_function(
+                """() => document.querySelector("home-assistant")
+                    .hass?.themes?.darkMode !== undefined"""
+            )
             too_wide, is_dark = await page.evaluate(
                 """() => [
                     document.scrollingElement.scrollWidth > window.innerWidth,
