@@ -1,11 +1,12 @@
 """Compares the long-term statistics of the real recorder with what was true."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 import logging
 import math
+import re
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -18,6 +19,9 @@ from tests.conftest import POLL, Account
 from tests.simulator import Simulator
 from tests.simulator.counter_faults import JITTER
 from tests.simulator.counters import Counter, Kind, counters_of
+from tests.simulator.energy import Row
+from tests.simulator.moment import Moment, last_collection
+from tests.simulator.plants import DeviceType, Plant
 
 _PERIOD = timedelta(minutes=5)
 _HOUR = timedelta(hours=1)
@@ -32,57 +36,187 @@ def _start_of_period(at: datetime) -> datetime:
     return at.replace(minute=at.minute // 5 * 5, second=0, microsecond=0)
 
 
+@dataclass(frozen=True)
+class Energy:
+    """An energy of a plant that is made of counters of its devices."""
+
+    plant: Plant
+    key: str
+    gains: tuple[int, ...]
+    """The rows of the site that add to it."""
+    losses: tuple[int, ...]
+    added: tuple[Counter, ...]
+    """The counters that add to it."""
+    subtracted: tuple[Counter, ...] = ()
+    integrals: tuple[int, ...] = ()
+    """The rows that no counter holds."""
+    device: None = None
+    kind: Kind = Kind.LIFETIME
+    is_money: bool = False
+
+    @property
+    def name(self) -> str:
+        """Return the code of the plant."""
+        return self.plant.code
+
+    def true(self, at: datetime) -> float:
+        """Return the energy at the last collection."""
+        return self._sum(at, self.gains) - self._sum(at, self.losses)
+
+    @property
+    def parts(self) -> tuple[Counter, ...]:
+        """Return the counters that hold it."""
+        return self.added + self.subtracted
+
+    def integrated(self, at: datetime) -> float:
+        """Return the energy at the last collection that no counter holds."""
+        return self._sum(at, self.integrals)
+
+    def _sum(self, at: datetime, rows: Iterable[int]) -> float:
+        moment = Moment(self.plant, last_collection(at.timestamp()))
+        return math.fsum(moment.lifetime(row) for row in rows)
+
+
+def energies_of(plant: Plant, counters: Collection[Counter]) -> list[Energy]:
+    """Return the energies of a plant, by the counters that it has."""
+
+    def parts(*alternatives: str) -> tuple[Counter, ...]:
+        return next(
+            found
+            for key in alternatives
+            if (
+                found := tuple(
+                    each
+                    for each in counters
+                    if each.plant is plant
+                    and each.key == key
+                    and (each.device is None or each.device.measures == "grid")
+                )
+            )
+            or key == alternatives[-1]
+        )
+
+    yields = parts("total_cap")
+    charged = parts("total_charged_energy", "charge_cap")
+    discharged = parts("total_discharged_energy", "discharge_cap")
+    dc = tuple(
+        each
+        for each in counters
+        if each.plant is plant and re.fullmatch(r"mppt_\d+_cap", each.key)
+    )
+    battery = plant.site.battery
+    outside = battery is not None and battery.side == "ac"
+    panels = tuple(Row.PV + roof for roof in range(len(plant.site.roofs)))
+    if battery is None or battery.side == "ac":
+        pv = Energy(plant, "pv_energy", (Row.OUTPUT,), (), yields)
+    elif dc:
+        pv = Energy(plant, "pv_energy", panels, (), dc)
+    else:
+        pv = Energy(
+            plant,
+            "pv_energy",
+            (Row.OUTPUT, Row.CHARGE),
+            (Row.DISCHARGE, Row.STANDBY),
+            yields + charged,
+            discharged,
+            (Row.STANDBY,),
+        )
+    imported, exported = parts("reverse_active_cap"), parts("active_cap")
+    if any(each.device and each.device.type_id == DeviceType.EMMA for each in exported):
+        imported, exported = exported, imported
+    return [
+        pv,
+        Energy(
+            plant,
+            "home_energy",
+            (Row.LOAD,),
+            (),
+            yields + imported + (discharged if outside else ()),
+            exported + (charged if outside else ()),
+            (Row.STANDBY,),
+        ),
+        Energy(plant, "charged_energy", (Row.CHARGE,), (), charged),
+        Energy(plant, "discharged_energy", (Row.DISCHARGE,), (), discharged),
+    ]
+
+
 @dataclass(slots=True)
 class Told:
-    """What a counter told until now that was true, added up over all its periods.
+    """The energy of a counter by hour: when it was counted, and when it was reported.
 
-    No client can know more: while the server tells nothing true, nothing is added, and
-    what was not told by the end of a period is lost.
+    Energy that was not reported by the end of a period is lost, unless history has it,
+    and so is the energy between the last reading of a device that is replaced and its
+    end.
     """
 
-    counter: Counter
+    counter: Counter | Energy
     hours: dict[datetime, float] = field(default_factory=lambda: defaultdict(float))
+    """Energy by the hour in which it was reported."""
+    counted: dict[datetime, float] = field(default_factory=lambda: defaultdict(float))
+    """Energy by the hour in which it was counted."""
     # The largest step that the true value made in an hour: one reading.
     steps: dict[datetime, float] = field(default_factory=lambda: defaultdict(float))
     lies: int = 0
     shifted: bool = False
     """Whether the counter starts over at another moment, and tells all it counts."""
+    has_history: bool = False
+    """Whether history may have the energy that was not reported."""
+    is_honest: bool = True
+    """Whether the last reading was true."""
+    added: tuple[Told, ...] = ()
+    """The counters that add to an energy."""
     _base: float = 0.0
-    _doubted: tuple[datetime, datetime] = (_NEVER, _NEVER)
+    _again: datetime = _NEVER
     _last: float | None = None
     _seen: datetime | None = None
     _before: float | None = None
+    _integrated: float = 0.0
+    _unreported: dict[datetime, float] = field(
+        default_factory=lambda: defaultdict(float)
+    )
 
-    def start_again(self, at: datetime, proved: datetime, base: float = 0.0) -> None:
-        """Start again at 0, which nobody has to believe before it is proved."""
-        self._base = base
-        self._doubted = at, proved
+    def start_again(self, at: datetime, base: float = 0.0) -> None:
+        """Start again at 0, as the counter of a new device does."""
+        self._base, self._again = base, at
 
     def hear(self, reported: object, true: float, at: datetime) -> None:
-        """Take what was reported at a moment, and what would have been true."""
-        hour = at.replace(minute=0, second=0, microsecond=0)
-        again, proved = self._doubted
-        if self._starts_over(at):
-            self._last = self._before = 0.0
-            self._base *= at < again
-        elif self._base and self._seen and self._seen < again <= at:
-            # What was counted before, after the last reading, is not told any more.
-            self._last = self._base
-        self._seen = at
-        if self._before is not None:
-            self.steps[hour] = max(self.steps[hour], true - self._before)
-        self._before = true
-        base = self._base if at >= again else 0.0
+        """Take a reported value, and the true one."""
+        base = self._base if at >= self._again else 0.0
         honest = isinstance(reported, int | float) and math.isclose(
             reported, true - base, abs_tol=JITTER + 0.011
         )
-        doubted = again <= at < proved
-        self.lies += doubted or not honest
-        if doubted or not (honest or self.shifted):
+        self.take(true, at, honest=honest)
+
+    def take(
+        self, true: float, at: datetime, *, honest: bool, integrated: float = 0.0
+    ) -> None:
+        """Take a true value, whether it was reported, and the part of integrals."""
+        hour = at.replace(minute=0, second=0, microsecond=0)
+        self.is_honest = honest
+        if self._starts_over(at):
+            self._last = self._before = 0.0
+            self._base *= at < self._again
+            if not self.has_history:
+                for late, energy in self._unreported.items():
+                    self.counted[late] -= energy
+            self._unreported.clear()
+        elif self._base and self._seen and self._seen < self._again <= at:
+            # The energy between the last reading and this moment is in no counter.
+            self._last = self._before = self._base
+        self._seen = at
+        if self._before is not None:
+            step = true - self._before + integrated - self._integrated
+            self.steps[hour] = max(self.steps[hour], step)
+            self.counted[hour] += true - self._before
+            self._unreported[hour] += true - self._before
+        self._before, self._integrated = true, integrated
+        self.lies += not honest
+        if not (honest or self.shifted):
             return
         if self._last is not None:
             self.hours[hour] += true - self._last
         self._last = true
+        self._unreported.clear()
 
     def _starts_over(self, at: datetime) -> bool:
         if self._seen is None or self.counter.kind is Kind.LIFETIME:
@@ -95,13 +229,18 @@ class Told:
 
     @property
     def total(self) -> float:
-        """Return all that was told."""
+        """Return the energy that was reported."""
         return math.fsum(self.hours.values())
+
+    def backlog(self, hour: datetime) -> float:
+        """Return the energy of earlier hours that was reported in an hour."""
+        late = self.hours.get(hour, 0.0) - self.counted.get(hour, 0.0)
+        return max(late, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What the statistics hold of a counter, and what was told, in its unit."""
+    """The statistics of a counter, and its true energy, in its unit."""
 
     told: Told
     hours: dict[datetime, float]
@@ -109,40 +248,77 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Return how much the statistics' sum exceeds the truth."""
-        return math.fsum(self.hours.values()) - self.told.total
+        """Return by how much the statistics' sum exceeds the truth.
+
+        Energy that is counted and not reported yet may be in it.
+        """
+        total = math.fsum(self.hours.values())
+        reported, counted = self.told.total, math.fsum(self.told.counted.values())
+        return _outside(total, min(reported, counted), max(reported, counted))
 
     def error(self, hour: datetime) -> float:
-        """Return how much an hour of the statistics exceeds the truth."""
-        return self.hours.get(hour, 0.0) - self.told.hours.get(hour, 0.0)
+        """Return by how much an hour of the statistics exceeds the truth.
 
-    def excess(self, hour: datetime) -> float:
-        """Return by how much an hour is wrong beyond what one reading holds.
+        While nothing true is reported, energy may be in the hour in which it was
+        counted, or in the one in which it was reported. The counters of an energy are
+        reported one by one.
+        """
+        told = self.told
+        reported, counted = told.hours.get(hour, 0.0), told.counted.get(hour, 0.0)
+        late = math.fsum(each.backlog(hour) for each in told.added)
+        return _outside(
+            self.hours.get(hour, 0.0),
+            min(reported, counted),
+            max(reported, counted + late),
+        )
+
+    def reading(self, hour: datetime) -> float:
+        """Return the energy of one reading.
 
         A reading of the end of an hour may arrive in the next.
         """
         around = (hour - _HOUR, hour, hour + _HOUR)
-        reading = max(self.told.steps.get(near, 0.0) for near in around)
-        return abs(self.error(hour)) - reading
+        return max(self.told.steps.get(near, 0.0) for near in around)
+
+    def excess(self, hour: datetime) -> float:
+        """Return by how much an hour is wrong beyond one reading."""
+        return abs(self.error(hour)) - self.reading(hour)
 
     @property
     def worst(self) -> datetime:
-        """Return the hour that is wrong most."""
-        return max(self.hours | self.told.hours, key=lambda hour: abs(self.error(hour)))
+        """Return the hour that is wrong most, beyond one reading."""
+        hours = self.hours | self.told.hours
+        return max(hours, key=lambda hour: (self.excess(hour), abs(self.error(hour))))
+
+    @property
+    def worst_error(self) -> float:
+        """Return the largest error of an hour."""
+        errors = [self.error(hour) for hour in self.hours | self.told.hours]
+        return max(errors, key=abs)
 
     @property
     def worst_excess(self) -> float:
-        """Return by how much an hour is wrong at most, beyond what one reading holds."""
-        return max(self.excess(hour) for hour in self.hours | self.told.hours)
+        """Return by how much an hour is wrong at most, beyond one reading."""
+        return self.excess(self.worst)
+
+
+def _outside(value: float, least: float, most: float) -> float:
+    """Return by how much a value exceeds a range."""
+    return value - min(max(value, least), most)
+
+
+def quieten() -> None:
+    """Log no statements of the recorder, and no warnings of the event loop."""
+    # Logging every statement, as the test framework does, takes half of the time.
+    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
+    # Every callback seems slow in frozen time.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
 @pytest.fixture
 def recorder_config() -> dict[str, int]:
-    """Commit when statistics are compiled, and not after every state."""
-    # Logging every statement, as the test framework does, takes half of the time.
-    logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
-    # Frozen time makes asyncio believe that everything is slow.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    """Return a configuration that writes each state at once."""
+    quieten()
     return {"commit_interval": 0}
 
 
@@ -168,6 +344,11 @@ class Run:
             counter: Told(counter)
             for counter in counters_of(simulator.home, self.begin)
         }
+        self.energies = {
+            energy: Told(energy, added=tuple(self.told[part] for part in energy.added))
+            for plant in simulator.home.plants
+            for energy in energies_of(plant, self.told)
+        }
 
     @property
     def now(self) -> datetime:
@@ -191,8 +372,8 @@ class Run:
         await self._hass.config.async_set_time_zone(str(zone))
         await self.account.add()
         # As if the person had excluded everything else: compiling takes most time.
-        counters = self._counters()
-        get_instance(self._hass).entity_filter = counters.__contains__
+        recorded = self._recorded()
+        get_instance(self._hass).entity_filter = recorded.__contains__
         self._hear()
 
     async def poll(self, passed: timedelta = POLL) -> None:
@@ -231,6 +412,14 @@ class Run:
                 true[name][counter.key],
                 self.now,
             )
+        for energy, told in self.energies.items():
+            honest = all(self.told[part].is_honest for part in energy.parts)
+            told.take(
+                energy.true(self.now),
+                self.now,
+                honest=honest,
+                integrated=energy.integrated(self.now),
+            )
 
     def _compile(self) -> None:
         """Compile what is over, as the recorder does every five minutes.
@@ -245,22 +434,29 @@ class Run:
             self._open += _PERIOD
         self._polled = {_start_of_period(self.now)}
 
-    def _counters(self) -> dict[str, Told]:
-        """Return the counters that have an entity, by its id."""
+    def _recorded(self) -> dict[str, Told]:
+        """Return the counters and energies that have an entity, by its id."""
         return {
             state.entity_id: told
-            for counter, told in self.told.items()
-            if (state := self.account.state(counter.name, counter.key))
+            for told in (*self.told.values(), *self.energies.values())
+            if (state := self.account.state(told.counter.name, told.counter.key))
         }
 
-    async def compare(self) -> list[Comparison]:
-        """Wait for the full hour, and compare all counters that have an entity."""
+    async def compare(self, *, energies: bool = False) -> list[Comparison]:
+        """Wait for the full hour, and compare all counters that have an entity.
+
+        The energies that are made of counters follow, if they are wanted.
+        """
         hour = self.now.replace(minute=0, second=0, microsecond=0)
         self._freezer.move_to(hour + _HOUR)
         self._compile()
         recorder = get_instance(self._hass)
         await recorder.async_block_till_done()
-        counters = self._counters()
+        counters = {
+            entity_id: told
+            for entity_id, told in self._recorded().items()
+            if energies or isinstance(told.counter, Counter)
+        }
         rows = await recorder.async_add_executor_job(
             statistics_during_period,
             self._hass,
@@ -300,7 +496,10 @@ async def run(
 def assert_true(
     comparisons: Iterable[Comparison], sum_tolerance: float = SUM_TOLERANCE
 ) -> None:
-    """Check that the statistics are the truth, hour by hour and as a whole."""
+    """Check that the statistics are the truth, hour by hour and as a whole.
+
+    Revenue may fall, so its jitter is in its hours.
+    """
     problems = []
     for comparison in comparisons:
         told = comparison.told
@@ -308,9 +507,11 @@ def assert_true(
         last = max(told.steps.values(), default=0.0)
         if abs(comparison.difference) > sum_tolerance + last:
             problems.append(f"{name}: {comparison.difference:+.2f} in all")
+        is_money = told.counter.is_money
+        tolerance = max(HOUR_TOLERANCE, sum_tolerance) if is_money else HOUR_TOLERANCE
         for hour in sorted(comparison.hours | told.hours):
-            if comparison.excess(hour) > HOUR_TOLERANCE:
+            if comparison.excess(hour) > tolerance:
                 problems.append(f"{name}: {comparison.error(hour):+.2f} in {hour}")
-            if comparison.hours.get(hour, 0.0) < -1e-6:
+            if comparison.hours.get(hour, 0.0) < -(tolerance if is_money else 1e-6):
                 problems.append(f"{name}: {comparison.hours[hour]:.2f} kWh in {hour}")
     assert not problems, "\n".join(problems)

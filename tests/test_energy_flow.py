@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.smartpvms.counters import Counter, Place
+from custom_components.smartpvms.counter_filter import CounterFilter
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
 from custom_components.smartpvms.energy_flow import (
     COUNTERS,
@@ -30,7 +30,7 @@ from custom_components.smartpvms.energy_flow import (
     power_flow,
     pv_terms,
 )
-from custom_components.smartpvms.northbound import DeviceType
+from custom_components.smartpvms.northbound import DeviceType, Plant
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
 from custom_components.smartpvms.tally import LONGEST_GAP
@@ -179,7 +179,7 @@ class Watch:
         [self.plant] = self.home.plants
         self.units: dict[int, Unit] = {}
         self.counts: dict[CounterId, Count | None] = {}
-        self._guards: dict[CounterId, Counter] = {}
+        self._guards: dict[CounterId, CounterFilter] = {}
         self._meters: dict[int, MeterPowers] = {}
         self._last: dict[int, Any] = {}
 
@@ -209,14 +209,23 @@ class Watch:
         table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
         description = table[key]
         assert description.period
-        guard = self._guards.setdefault((name, key), Counter(description.period))
+        guard = self._guards.setdefault((name, key), CounterFilter(description.period))
         zone = self.plant.time_zone
         at = self.clock.now()
         raw = unit.read(key)
         guard.pass_time(at, zone)
+        powers = items
+        if name is None:
+            flow = self.flow
+            powers = {
+                "pv_power": flow.pv,
+                "grid_power": flow.grid,
+                "home_power": flow.home,
+            }
+        plant = Plant("NE=1", "Plant", self.plant.capacity_kwp, None)
+        place = description.place(plant, zone, powers)
         for value in [] if raw is None else [raw]:
-            most = description.most_per_hour(self.plant.capacity_kwp, items)
-            guard.update(value, at, Place(zone, most), live=unit.live)
+            guard.update(value, at, place, live=unit.live or name is None)
         self.counts[name, key] = Count.of(guard, raw)
 
     def _count(self, point: int | None) -> None:
@@ -255,7 +264,7 @@ class Watch:
             for name, each in self.sums.items()
         }
         self._guards = {
-            key: Counter.from_dict(each.period, _kept(each.as_dict()))
+            key: CounterFilter.from_dict(each.period, _kept(each.as_dict()))
             for key, each in self._guards.items()
         }
 

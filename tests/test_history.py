@@ -15,7 +15,8 @@ from homeassistant.components.recorder.statistics import async_import_statistics
 from homeassistant.core import HomeAssistant
 from tests.simulator import Energies, Simulator, faults, homes
 from tests.simulator.cloud import Change
-from tests.simulator.counters import COLLECTION, Counter, counters_of
+from tests.simulator.counter_faults import during
+from tests.simulator.counters import COLLECTION, Counter, Kind, counters_of
 from tests.simulator.plants import Home, Silence
 
 from . import history, statistics
@@ -271,6 +272,144 @@ async def test_thirty_days_and_a_night_off(past: Past) -> None:
     await past.until("2026-06-24 09:40", POLL)
     after = await past.rows()
     assert {key: after[key] for key in before} == before
+
+
+def without_rows(begin: datetime, end: datetime) -> faults.Rewrite:
+    """Leave out what was collected from one moment until another."""
+
+    def rewrite(payload: faults.Payload) -> faults.Payload:
+        rows = [
+            row
+            for row in payload["data"] or ()
+            if not begin.timestamp() <= row["collectTime"] / 1000 < end.timestamp()
+        ]
+        return payload | {"data": rows}
+
+    return faults.Rewrite(rewrite)
+
+
+def lifetime(past: Past) -> None:
+    """Compare counters whose energy is not lost with the end of a day."""
+    past.truths = [
+        truth for truth in past.truths if truth.counter.kind is Kind.LIFETIME
+    ]
+
+
+async def states_are_true(
+    past: Past, end: datetime, untold: tuple[datetime, datetime]
+) -> None:
+    """Check that the state of every hour is that of its end."""
+    rows = await past.rows()
+    compared = 0
+    for truth in past.truths:
+        counter = truth.counter
+        state = past.run.account.state(counter.name, counter.key)
+        if state is None or counter.device is None:
+            continue
+        hour = past.begin
+        while hour < end:
+            if not full_hour(untold[0]) <= hour < untold[1]:
+                row: Any = rows[state.entity_id, hour.timestamp()]
+                true = counter.true(hour + HOUR)
+                if counter.kind is Kind.LIFETIME:
+                    assert row["state"] == pytest.approx(true, abs=0.011), counter.key
+                    compared += 1
+            hour += HOUR
+    assert compared > 100
+
+
+# Where the second of the windows of a week begins, and the first ends.
+BORDER: Final = datetime.fromisoformat("2026-06-18 12:00:00+02:00")
+
+
+class TestBorder:
+    """What the server does not tell where one window ends and the next begins."""
+
+    @pytest.mark.parametrize(
+        ("begins", "ends"),
+        [(-1.0, 2.0), (-20.0, 10.0), (-30.0, 69.0), (1.5, 2.5), (-3.0, -0.5)],
+    )
+    async def test_outage(self, past: Past, begins: float, ends: float) -> None:
+        """The energy between both ends is counted."""
+        untold = BORDER + begins * HOUR, BORDER + ends * HOUR
+        past.run.simulator.faults.add(without_rows(*untold), "getDevHistoryKpi")
+        lifetime(past)
+        await past.until("2026-06-21 13:00:30", POLL)
+        end = past.run.at("2026-06-21 13:00")
+        untold = untold[0] - COLLECTION, untold[1]
+        assert await past.problems(past.begin, end, untold=untold) == []
+        await states_are_true(past, full_hour(past.run.begin), untold)
+        assert past.run.simulator.refusals == []
+
+    @pytest.mark.parametrize(
+        ("fault", "begins", "ends"),
+        [
+            ("zeros", 0.0, 1.1),
+            ("zeros", -3.0, 5.2),
+            ("all ones", 0.0, 1.1),
+            ("yesterday", -3.0, 5.2),
+            ("another device", 0.0, 1.1),
+            ("another device", -3.0, 5.2),
+        ],
+    )
+    async def test_fault(
+        self, past: Past, fault: str, begins: float, ends: float
+    ) -> None:
+        """The first level of a window is not taken for true at once."""
+        untold = BORDER + begins * HOUR, BORDER + ends * HOUR
+        for truth in past.truths:
+            counter = truth.counter
+            yesterday = counter.true(BORDER - timedelta(hours=26))
+            changes: dict[str, Change] = {
+                "zeros": lambda at, value: 0.0,
+                "all ones": lambda at, value: 21474836.47,
+                "yesterday": lambda at, value, kept=yesterday: kept,  # type: ignore[misc]
+                "another device": lambda at, value: round(0.4 * value + 17.3, 2),
+            }
+            change = during(untold[0], untold[1] - untold[0], changes[fault])
+            if counter.device is not None:
+                past.run.simulator.distort(
+                    counter.name, counter.key, change, history=True
+                )
+        await past.until("2026-06-21 13:00:30", POLL)
+        end = past.run.at("2026-06-21 13:00")
+        untold = untold[0] - COLLECTION, untold[1] + COLLECTION
+        assert await past.problems(past.begin, end, untold=untold) == []
+        await states_are_true(past, full_hour(past.run.begin), untold)
+
+    @pytest.mark.parametrize("days", [0])
+    @pytest.mark.parametrize(("begins", "ends"), [(0.0, 0.0), (-30.0, 20.0)])
+    async def test_long_gap(self, past: Past, begins: float, ends: float) -> None:
+        """A gap of several windows is counted once, with an outage and without."""
+        await past.until("2026-06-21 13:20", POLL)
+        border = past.run.at("2026-06-24 16:00")
+        untold = border + begins * HOUR, border + ends * HOUR
+        past.run.simulator.faults.add(without_rows(*untold), "getDevHistoryKpi")
+        lifetime(past)
+        past.begin = past.run.at("2026-06-21 11:00")
+        await past.off("2026-06-27 14:10")
+        await past.until("2026-06-27 23:00:30", POLL)
+        end = past.run.at("2026-06-27 16:00")
+        untold = untold[0] - COLLECTION, untold[1]
+        problems = await past.problems(past.begin, end, untold=untold)
+        # The first hour is not a whole one, so the totals are compared without it.
+        assert [
+            each
+            for each in problems
+            if not each.endswith("in all") and "1 hours before" not in each
+        ] == []
+        changes = await past.changes()
+        for truth in past.truths:
+            state = past.run.account.state(truth.counter.name, truth.counter.key)
+            if state is not None and truth.counter.device is not None:
+                counted = sum(
+                    change
+                    for hour, change in changes[state.entity_id].items()
+                    if hour >= past.begin
+                )
+                true = truth.between(past.begin, full_hour(past.run.now))
+                assert counted == pytest.approx(true, abs=0.02), truth.counter.key
+        assert past.history_state == "idle"
 
 
 class TestKilled:

@@ -103,15 +103,31 @@ def shown(past: Past, key: str) -> str | None:
     return account.value(account.entry.entry_id, key)
 
 
+def is_importing(past: Past) -> bool:
+    """Return whether something is left to import that is authorized."""
+    if past.history_state == "waiting" and "not_authorized" in issues(past.hass):
+        return False
+    # The state follows a job that was just planned with a delay.
+    history = past.run.account.entry.runtime_data.history
+    return past.history_state != "idle" or bool(history.days_left)
+
+
 async def until_idle(past: Past, passed: timedelta = POLL) -> None:
-    """Let time pass until nothing is left to import."""
+    """Let time pass until nothing is left to import that is authorized."""
     end = past.run.now + DAY
     await past.poll(passed)
-    entry = past.run.account.entry
-    # The state follows a job that was just planned with a delay.
-    while past.history_state != "idle" or entry.runtime_data.history.days_left:
+    while is_importing(past):
         await past.poll(passed)
         assert past.run.now < end
+
+
+def issues(hass: HomeAssistant) -> list[str | None]:
+    """Return what repairs tell the user."""
+    return [
+        issue.translation_key
+        for issue in ir.async_get(hass).issues.values()
+        if issue.domain == DOMAIN
+    ]
 
 
 async def true_until_now(past: Past) -> list[str]:
@@ -390,6 +406,36 @@ class TestAnswers:
         assert not third["joined"]
         assert recorded.run.simulator.refusals == []
 
+    @pytest.mark.parametrize("wait", [timedelta(0), timedelta(seconds=1), MINUTE])
+    async def test_joining_with_a_later_end(
+        self, recorded: Past, wait: timedelta
+    ) -> None:
+        """A window of which a batch is done is done again for all of its new time."""
+        hass, account = recorded.hass, recorded.run.account
+        begin = "2026-06-19 08:00"
+        await request(hass, account, start=begin, end="2026-06-19 12:00")
+        if wait:
+            await recorded.poll(wait)
+        plan = await request(hass, account, start=begin)
+        assert plan["joined"]
+        await until_idle(recorded)
+        rows = await recorded.rows()
+        first = recorded.run.at(begin)
+        hours = {(first + n * HOUR).timestamp() for n in range(52)}
+        for device, key in (
+            (INVERTER, "total_cap"),
+            (BATTERY, "total_charged_energy"),
+            (METER, "active_cap"),
+        ):
+            entity = account.registered(device, key)
+            assert entity
+            there = {at for entity_id, at in rows if entity_id == entity.entity_id}
+            assert hours <= there
+        recorded.begin = first
+        recorded.truths = [history.Truth(each.counter) for each in recorded.truths]
+        recorded.learn_past(first, full_hour(recorded.run.now))
+        assert await true_until_now(recorded) == []
+
     async def test_far_ago(self, past: Past) -> None:
         """Hours long ago leave the present as it is."""
         hass, account, recorded = past.hass, past.run.account, past
@@ -544,7 +590,7 @@ class TestRun:
         assert simulator.refusals == []
 
     @pytest.mark.parametrize(
-        ("code", "calls"), [(20013, 1), (20008, 3), (20006, 3), (20009, 3), (20056, 1)]
+        ("code", "calls"), [(20013, 1), (20008, 3), (20006, 3), (20009, 3)]
     )
     async def test_devices_whose_history_is_refused(
         self, past: Past, code: int, calls: int, log: pytest.LogCaptureFixture
@@ -583,24 +629,156 @@ class TestRun:
         """A permission that is missing is a repair, until it is given."""
         simulator = past.run.simulator
         simulator.withdraw_permission(INTERFACE)
-        while past.history_state != "failed":
+        while past.history_state != "waiting":
             await past.poll(POLL)
-        [issue] = [
-            issue
-            for issue in ir.async_get(hass).issues.values()
-            if issue.domain == DOMAIN
-        ]
-        assert issue.translation_key == "no_permission_device_history"
-        await past.poll(POLL)
+        assert issues(hass) == ["no_permission_device_history"]
+        await past.until(past.run.now + 6 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        assert len(asked(simulator)) <= 10
         assert past.run.account.value(INVERTER, "run_state") == "on"
         simulator.grant_permission(INTERFACE)
         await until_idle(past)
-        assert [
-            issue
-            for issue in ir.async_get(hass).issues.values()
-            if issue.domain == DOMAIN
-        ] == []
+        assert issues(hass) == []
         assert await true_until_now(past) == []
+
+
+class TestNotAllowed:
+    """A history that is not allowed yet is waited for, and the rest goes on."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return a little history."""
+        return 1
+
+    @pytest.mark.parametrize("way", ["none", "restart", "kill"])
+    async def test_plant(self, past: Past, hass: HomeAssistant, way: str) -> None:
+        """A plant that is authorized later gets its history then."""
+        simulator, account = past.run.simulator, past.run.account
+        [plant] = simulator.home.plants
+        simulator.unauthorize(plant.code)
+        await until_idle(past)
+        await past.until(past.run.now + 6 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        assert shown(past, "history_left") == "3.0"
+        assert len(asked(simulator)) <= 6
+        if way != "none":
+            await (account.restart() if way == "restart" else account.kill())
+            await past.poll(POLL)
+            assert past.history_state == "waiting"
+        simulator.authorize(plant.code)
+        back = past.run.now
+        await until_idle(past)
+        assert past.run.now < back + 2 * HOUR
+        assert len(await self.hours_before(past, INVERTER, "total_cap")) == 24
+        assert len(await self.hours_before(past, METER, "active_cap")) == 24
+        assert simulator.refusals == []
+
+    @staticmethod
+    async def hours_before(past: Past, device: int, key: str) -> set[float]:
+        """Return the hours of an entity before the account was added."""
+        entity = past.run.account.registered(device, key)
+        assert entity
+        return {
+            at
+            for entity_id, at in await past.rows()
+            if entity_id == entity.entity_id
+            and at < full_hour(past.run.begin).timestamp()
+        }
+
+    @pytest.mark.parametrize("code", [20056, 20621, 20007, 30029])
+    async def test_history_alone(self, past: Past, code: int) -> None:
+        """Devices whose history alone is not allowed are asked for again in hours."""
+        simulator = past.run.simulator
+        fault = simulator.faults.add(
+            faults.FailCode(code), INTERFACE, when=lambda body: body["devTypeId"] == 39
+        )
+        await past.until(past.run.now + 12 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        types = [type_id for type_id, _, _ in asked(simulator)]
+        assert types.count(38) == types.count(47) == 1
+        assert 2 <= types.count(39) <= 4
+        assert len(await self.hours_before(past, INVERTER, "total_cap")) == 24
+        key = "total_charged_energy"
+        assert await self.hours_before(past, BATTERY, key) == set()
+        fault.remove()
+        await past.until(past.run.now + 4 * HOUR + 2 * POLL, POLL)
+        assert past.history_state == "idle"
+        assert len(await self.hours_before(past, BATTERY, key)) == 24
+
+    async def test_every_type(self, past: Past, hass: HomeAssistant) -> None:
+        """Some servers reject every type where the permission is missing."""
+        simulator = past.run.simulator
+        fault = simulator.faults.add(faults.FailCode(20013), INTERFACE)
+        await past.until(past.run.now + 12 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        assert len(asked(simulator)) <= 12
+        await past.run.account.kill()
+        fault.remove()
+        await past.until(past.run.now + 4 * HOUR + 2 * POLL, POLL)
+        assert past.history_state == "idle"
+        assert len(await self.hours_before(past, BATTERY, "charge_cap")) == 24
+
+    async def test_a_request_asks_at_once(
+        self, past: Past, hass: HomeAssistant
+    ) -> None:
+        """What a user asks for does not wait for hours."""
+        simulator = past.run.simulator
+        fault = simulator.faults.add(faults.FailCode(20056), INTERFACE)
+        await past.until(past.run.now + 2 * HOUR, POLL)
+        assert past.history_state == "waiting"
+        fault.remove()
+        simulator.calls.clear()
+        await request(hass, past.run.account, start="2026-06-20 12:00")
+        await past.until(past.run.now + 4 * POLL, POLL)
+        assert {type_id for type_id, _, _ in asked(simulator)} == {38, 39, 47}
+
+
+class TestGivenUp:
+    """What is rejected again and again is given up once, and holds nothing up."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return more than one window."""
+        return 8
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a plant of four inverters."""
+        return homes.farm()
+
+    async def test_rejected(self, past: Past, caplog: pytest.LogCaptureFixture) -> None:
+        """A type is asked for three times in all windows together."""
+        simulator = past.run.simulator
+        simulator.faults.add(
+            faults.FailCode(20009), INTERFACE, when=lambda body: body["devTypeId"] == 1
+        )
+        await until_idle(past)
+        types = [type_id for type_id, _, _ in asked(simulator)]
+        assert types.count(1) == 3
+        assert types.count(17) == 3
+        assert caplog.text.count("No history of devices of type 1") == 1
+
+    async def test_unknown_device(
+        self, past: Past, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """One device that the server does not know keeps nothing from the others."""
+        simulator = past.run.simulator
+        [plant] = simulator.home.plants
+        first, *others = [each for each in plant.devices if each.type_id == 1]
+        simulator.faults.add(
+            faults.FailCode(20008),
+            INTERFACE,
+            when=lambda body: str(first.id) in body["devIds"].split(","),
+        )
+        await until_idle(past)
+        begin = full_hour(past.run.begin).timestamp()
+        rows = await past.rows()
+        for device in (first, *others):
+            entity = past.run.account.registered(device.id, "total_cap")
+            assert entity
+            early = [at for name, at in rows if name == entity.entity_id and at < begin]
+            assert len(early) == (0 if device is first else 8 * 24)
+        assert caplog.text.count("No history of devices of type 1") == 1
 
 
 class TestLife:

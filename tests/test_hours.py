@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings, strategies as st
 import pytest
 
-from custom_components.smartpvms.counters import Counter, Period, Place
+from custom_components.smartpvms.counter_evidence import Place
+from custom_components.smartpvms.counter_filter import CounterFilter, Period
 from custom_components.smartpvms.hours import (
     CounterSample,
     Known,
@@ -21,6 +22,7 @@ from custom_components.smartpvms.hours import (
     Sample,
     fill_counter,
     fill_measurement,
+    first_level,
     replay,
 )
 
@@ -34,7 +36,9 @@ LOOK_AHEAD: Final = 2
 
 MORNING: Final = datetime(2026, 6, 21, 6, tzinfo=UTC)
 BEGIN: Final = MORNING.timestamp()
-PLACE: Final = Place(ZoneInfo("Europe/Berlin"), most_per_hour=11.0)
+INTERVAL: Final = 0.2
+"""The energy of the power between two collections."""
+PLACE: Final = Place(ZoneInfo("Europe/Berlin"), capacity=11.0, power=2.4)
 
 
 @dataclass
@@ -474,7 +478,7 @@ class TestRows:
 def samples(
     raws: Iterable[float | None], begin: datetime = MORNING, *, gone: bool = False
 ) -> list[CounterSample]:
-    """Return what a counter reports every five minutes."""
+    """Return the reports of a counter every five minutes."""
     return [
         CounterSample(begin + n * timedelta(seconds=STEP), raw, PLACE, True, gone)
         for n, raw in enumerate(raws)
@@ -492,7 +496,7 @@ class TestReplay:
     def test_an_honest_counter(self) -> None:
         """It is shown as it is; a raw value that is missing is no point."""
         points = replay(
-            Counter(Period.LIFETIME), samples([100.0, 100.2, None, 100.2, 100.9])
+            CounterFilter(Period.LIFETIME), samples([100.0, 100.2, None, 100.2, 100.9])
         )
         assert values(points) == [100.0, 100.2, 100.2, 100.9]
         assert [(point.at - BEGIN) / STEP for point in points] == [0, 1, 3, 4]
@@ -501,21 +505,27 @@ class TestReplay:
     def test_a_lie(self) -> None:
         """What was held back and never proved itself has never been."""
         raws = [100.0, 100.2, 0.0, 0.0, 50_000.0, 100.4, 100.6]
-        points = replay(Counter(Period.LIFETIME), samples(raws))
+        points = replay(CounterFilter(Period.LIFETIME), samples(raws))
         assert values(points) == [100.0, 100.2, 100.2, 100.2, 100.2, 100.4, 100.6]
 
     def test_a_replaced_device(self) -> None:
-        """What was held back and accepted later was true from the start."""
+        """A level that is accepted later counts from its first reading on.
+
+        The power tells what was counted between the last reading of the old device and
+        the first of the new one.
+        """
         new = [round(0.1 * n, 6) for n in range(40)]
-        points = replay(Counter(Period.LIFETIME), samples([100.0, 100.2, *new]))
-        assert values(points) == [100.0, 100.2, *(round(100.2 + raw, 6) for raw in new)]
-        assert {round(point.offset, 6) for point in points[2:]} == {100.2}
+        points = replay(CounterFilter(Period.LIFETIME), samples([100.0, 100.2, *new]))
+        # The power tells the energy between the last reading and the first.
+        level = 100.2 + INTERVAL
+        assert values(points) == [100.0, 100.2, *(round(level + raw, 6) for raw in new)]
+        assert {round(point.offset, 6) for point in points[2:]} == {level}
 
     def test_a_lie_before_a_replaced_device(self) -> None:
         """Only what led to the level that was accepted belongs to it."""
         new = [round(1.0 + 0.1 * n, 6) for n in range(40)]
         raws = [100.0, 100.2, 7000.0, 7000.0, *new]
-        points = values(replay(Counter(Period.LIFETIME), samples(raws)))
+        points = values(replay(CounterFilter(Period.LIFETIME), samples(raws)))
         assert points[:4] == [100.0, 100.2, 100.2, 100.2]
         assert points[-1] - points[4] == pytest.approx(new[-1] - new[0])
         assert all(before <= after for before, after in pairwise(points))
@@ -524,15 +534,16 @@ class TestReplay:
         """What is shown does not fall, whatever the new level does."""
         new = [round(0.1 * n - 0.04 * (n % 2), 6) for n in range(40)]
         new[3:5] = new[2], new[2] - 0.04
-        shown = values(replay(Counter(Period.LIFETIME), samples([100.0, *new])))
+        shown = values(replay(CounterFilter(Period.LIFETIME), samples([100.0, *new])))
         assert all(before <= after for before, after in pairwise(shown))
-        assert shown[-1] == pytest.approx(100.0 + max(new))
+        assert shown[-1] == pytest.approx(100.0 + INTERVAL + max(new))
 
     def test_midnight(self) -> None:
         """A day begins at the plant's midnight, whoever tells."""
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
         points = replay(
-            Counter(Period.DAY), samples([30.0, 30.1, 30.1, 30.1, 0.0, 0.2], evening)
+            CounterFilter(Period.DAY),
+            samples([30.0, 30.1, 30.1, 30.1, 0.0, 0.2], evening),
         )
         midnight = datetime(2026, 6, 20, 22, tzinfo=UTC).timestamp()
         assert values(points) == [30.0, 30.1, 0.0, 0.0, 0.0, 0.2]
@@ -542,7 +553,7 @@ class TestReplay:
     def test_a_device_that_is_gone_over_midnight(self) -> None:
         """Its day begins at 0, and it has no value of its own."""
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
-        counter = Counter(Period.DAY)
+        counter = CounterFilter(Period.DAY)
         replay(counter, samples([30.0], evening - timedelta(minutes=5)))
         points = replay(counter, samples([30.5, 31.0, 31.0], evening, gone=True))
         assert values(points) == [30.0, 30.0, 0.0]
@@ -555,9 +566,82 @@ class TestReplay:
         replaced = min(replaced, len(raws))
         base = raws[replaced - 1]
         told = raws[:replaced] + [round(raw - base, 2) for raw in raws[replaced:]]
-        shown = values(replay(Counter(Period.LIFETIME), samples(told)))
+        shown = values(replay(CounterFilter(Period.LIFETIME), samples(told)))
         assert all(before <= after for before, after in pairwise(shown))
-        assert shown[-1] <= raws[-1] + 1e-6
+        assert shown[-1] <= raws[-1] + INTERVAL + 1e-6
+
+    def test_a_level_that_was_false(self) -> None:
+        """What it has counted is not counted, once the true level is back."""
+        new = [round(40.0 + 0.1 * n, 6) for n in range(12)]
+        raws = [100.0, 100.2, 100.4, *new, 102.8, 103.0]
+        points = replay(CounterFilter(Period.LIFETIME), samples(raws))
+        assert values(points)[:3] == [100.0, 100.2, 100.4]
+        assert set(values(points)[3:15]) == {100.4}
+        assert values(points)[15:] == [102.8, 103.0]
+        assert {point.offset for point in points} == {0.0}
+
+    def test_energy_that_is_in_doubt_at_the_end(self) -> None:
+        """Nothing that follows contradicts it."""
+        raws = [100.0, 100.2, 100.4, 100.6]
+        outage = MORNING + timedelta(hours=6)
+        later = samples([106.0, 106.0], outage)
+        points = replay(CounterFilter(Period.LIFETIME), [*samples(raws), *later])
+        assert values(points) == [*raws, 106.0, 106.0]
+
+
+TRUE: Final = [round(6000.0 + 0.2 * n, 6) for n in range(40)]
+
+
+class TestFirstLevel:
+    """A history that begins amid a fault."""
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            [0.0] * 13,
+            [5990.0] * 13,
+            [round(300.0 + 0.1 * n, 6) for n in range(13)],
+            [0.0, *[5990.0] * 12],
+            [21474836.47] * 13,
+            [9000.0],
+            [0.0, 9000.0, 0.0, 0.0, 5990.0],
+        ],
+    )
+    def test_faults(self, fault: list[float]) -> None:
+        """The samples begin with the level that lasts."""
+        reported = samples([*fault, *TRUE])
+        first = first_level(Period.LIFETIME, reported)
+        points = replay(CounterFilter(Period.LIFETIME), reported[first:])
+        assert values(points) == TRUE
+
+    def test_a_level_that_does_not_rise_yet(self) -> None:
+        """The longer one of two levels is true."""
+        reported = samples([0.0] * 12 + [6000.0] * 30)
+        reported = [replace(each, live=n % 5 == 0) for n, each in enumerate(reported)]
+        assert reported[first_level(Period.LIFETIME, reported)].raw == 6000.0
+        reported = samples([6000.0] * 30 + [0.0] * 12)
+        assert first_level(Period.LIFETIME, reported) == 0
+
+    def test_a_small_value_of_a_day(self) -> None:
+        """A jump that power may explain is far larger than what follows it."""
+        raws = [0.0] * 12 + [round(2.5 + 0.01 * n, 6) for n in range(30)]
+        reported = samples(raws, MORNING + timedelta(hours=2))
+        assert first_level(Period.DAY, reported) == 12
+
+    def test_a_value_of_yesterday(self) -> None:
+        """The day that starts over after it is not a new one."""
+        raws = [40.0] * 8 + [round(3.0 + 0.2 * n, 6) for n in range(30)]
+        assert first_level(Period.DAY, samples(raws)) == 8
+
+    @pytest.mark.parametrize("raws", [[], [None], [0.0] * 30, [6000.0] * 30, TRUE])
+    def test_no_fault(self, raws: list[float | None]) -> None:
+        """Zeros are true where nothing else follows."""
+        assert first_level(Period.LIFETIME, samples(raws)) == 0
+
+    def test_a_device_that_is_replaced_later(self) -> None:
+        """Both levels are true."""
+        day = [round(6000.0 + 0.2 * n, 6) for n in range(100)]
+        assert first_level(Period.LIFETIME, samples([*day, *TRUE])) == 0
 
 
 FIFTEEN: Final = 15

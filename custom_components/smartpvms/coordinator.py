@@ -21,7 +21,7 @@ from homeassistant.util import dt as dt_util
 from .batches import Batch, Batches
 from .battery_health import with_module_health
 from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
-from .counters import Counter, Period
+from .counter_filter import CounterFilter, Period
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
 from .guards import Guards
@@ -755,8 +755,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if isinstance(source_id, int):
             items = self._without_false_powers(source_id, items, last, descriptions)
         changed = changes(last.items if last else {}, items)
-        # Some measurement of a device always changes. A plant has only counters.
-        live = isinstance(source_id, int) and last is not None and bool(changed)
+        # Some measurement of a device always changes.
+        live = last is not None and bool(changed)
+        if isinstance(source_id, str):
+            # A plant rests at night, but some of its devices report on.
+            devices = self._batched.devices_of(source_id)
+            live |= any(
+                (each := self.data.get(device.id)) and each.live for device in devices
+            )
         reading = Reading(items, received, server_time, live, heard=received)
         if reading.disconnected:
             reading = replace(reading, heard=last.heard if last else None)
@@ -765,7 +771,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if last is None or reading.disconnected is not last.disconnected:
             changed = {*items, *changed}
         plant = self._batched.plant_of(source_id)
-        changed |= self.guards.take(source_id, reading, plant, descriptions)
+        powers = self._powers_behind(source_id, reading)
+        changed |= self.guards.take(source_id, reading, plant, descriptions, powers)
         return reading, changed
 
     def _look_for_gap(
@@ -792,12 +799,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             raw = number(items.get(key))
             if (
                 guard.period is Period.LIFETIME
-                and guard.level is not None
+                and guard.current is not None
                 # Others have no entity that is enabled.
                 and guard.read is not None
                 and heard - guard.read < LEAST_GAP
                 and raw is not None
-                and raw - guard.level.raw > MISSED
+                and raw - guard.current.raw > MISSED
             ):
                 return True
         return False
@@ -857,11 +864,22 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def counter(
         self, source_id: SourceId, description: ItemSensorDescription
-    ) -> Counter:
-        """Return the guard of an entity."""
+    ) -> CounterFilter:
+        """Return the filter of an entity."""
         plant = self._inventory.data.plant_of(source_id)
         reading = self.data.get(source_id)
-        return self.guards.guard(source_id, description, reading, plant)
+        powers = self._powers_behind(source_id, reading) if reading else {}
+        return self.guards.guard(source_id, description, reading, plant, powers)
+
+    def _powers_behind(self, source_id: SourceId, reading: Reading) -> DataItems:
+        """Return the items with the powers behind the counters of a reading.
+
+        A plant has no powers of its own: they follow from its devices.
+        """
+        if isinstance(source_id, int):
+            return reading.items
+        flow = self.flows.readings.get(source_id)
+        return flow.items if flow and flow.fresh else {}
 
     def counted(self, unique_id: str) -> float | None:
         """Return what the guard of an entity shows."""
@@ -871,8 +889,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def offset(self, unique_id: str) -> float:
         """Return what the guard of an entity adds to the raw value."""
         guard = self._guard(unique_id)
-        return guard.level.offset if guard and guard.level else 0.0
+        return guard.offset if guard else 0.0
 
-    def _guard(self, unique_id: str) -> Counter | None:
+    def _guard(self, unique_id: str) -> CounterFilter | None:
         source = self._inventory.data.source_of(unique_id)
         return self.guards.of(source[0]).get(source[1]) if source else None

@@ -34,7 +34,8 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
-from .counters import Period, Place
+from .counter_evidence import Place
+from .counter_filter import Period
 from .northbound import DataItems, DeviceType, Plant, moment, number
 from .snapshot import Reading
 
@@ -53,12 +54,11 @@ RATES: Final = frozenset(
     }
 )
 
-# What a kilowatt-hour costs at the most, in the smallest of the world's currencies.
-DEAREST: Final = 1000.0
-
-# Where a plant's capacity says nothing of its counters, in kW.
+# Capacity in kW of plants whose capacity is missing, and the least of the others.
 LEAST_CAPACITY: Final = 5.0
 ANY_CAPACITY: Final = 1000.0
+# Share by which PV modules exceed their rating.
+EXCESS: Final = 1.1
 
 type Value = float | str | datetime | None
 
@@ -73,9 +73,11 @@ class ItemSensorDescription(SensorEntityDescription):
     """Whether 0 shows that the item exists, or only that it is not used."""
     period: Period | None = None
     """How often it starts over, if it is a counter."""
-    most_per_hour: Callable[[float, DataItems], float] = lambda capacity, _: capacity
-    """The most that a counter can count in an hour, by the plant's capacity in kWp and
-    what else was read."""
+    power: Callable[[DataItems], float | None] = lambda items: None
+    """Returns the power in kW whose energy a counter counts, from the same row; of
+    plants, from the plant's powers."""
+    bound: float | None = None
+    """Fixed maximum per hour of a counter of something else than energy."""
     past_key: str | None = None
     """The key that the item has in history, where it is another."""
 
@@ -97,12 +99,18 @@ class ItemSensorDescription(SensorEntityDescription):
             return None
         return self.read(reading.items.get(self.key))
 
-    def place(self, plant: Plant, zone: tzinfo, items: DataItems) -> Place:
-        """Return where a counter of a plant counts."""
+    def place(self, plant: Plant, zone: tzinfo, powers: DataItems) -> Place:
+        """Return the surroundings of a counter of a plant."""
         # Installers leave the capacity out, or type it in a unit of their own.
         capacity = plant.capacity or 0.0
         capacity = max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
-        return Place(zone, self.most_per_hour(capacity, items))
+        return Place(
+            zone=zone,
+            capacity=EXCESS * capacity,
+            power=self.power(powers),
+            bound=self.bound,
+            falls=self.device_class == SensorDeviceClass.MONETARY,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,30 +151,37 @@ def _measured(
     )
 
 
-def _generated(capacity: float, items: DataItems) -> float:
-    """PV modules hardly ever yield more than their rating."""
-    return 1.1 * capacity
+def _power(key: str, *others: str, kilowatts: float = 1.0) -> Callable[..., Any]:
+    """Return a reader of the first known power, in units of `kilowatts`.
+
+    A power of the other direction is 0.
+    """
+
+    def read(items: DataItems) -> float | None:
+        for name in (key, *others):
+            if (power := number(items.get(name))) is not None:
+                return max(power * kilowatts, 0.0)
+        return None
+
+    return read
 
 
-def _exchanged(capacity: float, items: DataItems) -> float:
-    """Loads, batteries and the grid have no rating that the API tells."""
-    return max(2 * capacity, 25.0)
+def _either(key: str, kilowatts: float = 1.0) -> Callable[..., Any]:
+    """Return a reader of a power whose sign is not the same everywhere."""
 
+    def read(items: DataItems) -> float | None:
+        power = number(items.get(key))
+        return None if power is None else abs(power) * kilowatts
 
-def _earned(capacity: float, items: DataItems) -> float:
-    """A yield may be worth several times what it was worth on average."""
-    revenue = number(items.get("total_income"))
-    energy = number(items.get("total_power"))
-    price = revenue / energy if revenue and energy else DEAREST
-    return 5 * price * capacity
+    return read
 
 
 def _counted(
     device_class: SensorDeviceClass | None,
     unit: str | None,
     precision: int,
-    most_per_hour: Callable[[float, DataItems], float],
     period: Period = Period.LIFETIME,
+    **fields: Any,
 ) -> Callable[..., ItemSensorDescription]:
     # A total that starts over says when it did; one that never falls needs not. Money
     # may only be a total.
@@ -182,7 +197,7 @@ def _counted(
         else SensorStateClass.TOTAL,
         suggested_display_precision=precision,
         period=period,
-        most_per_hour=most_per_hour,
+        **fields,
     )
 
 
@@ -216,11 +231,9 @@ _duration = _measured(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
 _kilowatt_hours = partial(
     _counted, SensorDeviceClass.ENERGY, UnitOfEnergy.KILO_WATT_HOUR, 2
 )
-_yield = _kilowatt_hours(_generated)
-_yield_today = _kilowatt_hours(_generated, Period.DAY)
-_yield_this_month = _kilowatt_hours(_generated, Period.MONTH)
-_energy = _kilowatt_hours(_exchanged)
-_energy_today = _kilowatt_hours(_exchanged, Period.DAY)
+_energy = _kilowatt_hours()
+_energy_today = _kilowatt_hours(Period.DAY)
+_energy_this_month = _kilowatt_hours(Period.MONTH)
 _accumulated = partial(
     _item,
     device_class=SensorDeviceClass.ENERGY,
@@ -233,10 +246,10 @@ _irradiance = _measured(
     SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
 )
 # Home Assistant has no device class for irradiation.
-_irradiation_today = _counted(None, "MJ/m²", 2, lambda *_: 6.0, Period.DAY)
+_irradiation_today = _counted(None, "MJ/m²", 2, Period.DAY, bound=6.0)
 _kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
-_revenue = _counted(SensorDeviceClass.MONETARY, None, 2, _earned)
-_revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, _earned, Period.DAY)
+_revenue = _counted(SensorDeviceClass.MONETARY, None, 2)
+_revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, Period.DAY)
 _moment = partial(_item, device_class=SensorDeviceClass.TIMESTAMP, read=moment)
 _power_factor = _measured(SensorDeviceClass.POWER_FACTOR, None, 3)
 _ratio = _measured(None, UnitOfRatio.PERCENTAGE, 1)
@@ -244,7 +257,7 @@ _reactive_energy = _counted(
     SensorDeviceClass.REACTIVE_ENERGY,
     UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
     2,
-    _exchanged,
+    bound=ANY_CAPACITY,
 )
 _reactive_kilovars = _measured(
     SensorDeviceClass.REACTIVE_POWER,
@@ -254,9 +267,9 @@ _reactive_kilovars = _measured(
 _reactive_vars = _measured(
     SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
 )
-_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, lambda *_: 1.1)
+_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, bound=1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
-_times = _counted(None, None, 0, lambda *_: 60.0)
+_times = _counted(None, None, 0, bound=60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
 _watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
 
@@ -358,11 +371,16 @@ def _strings(count: int) -> Iterator[ItemSensorDescription]:
         yield _current(f"pv{n}_i", "pv_current", **fields)
 
 
+_AC_POWER: Final = _power("active_power")
+_DC_POWER: Final = _power("mppt_power", "active_power")
+
+
 def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
-        yield _yield(
+        yield _energy(
             f"mppt_{n}_cap",
             "mppt_yield",
+            power=_DC_POWER,
             enabled=enabled,
             appears_with_zero=False,
             translation_placeholders={"number": str(n)},
@@ -396,18 +414,20 @@ _INVERTER: Final = (
     _frequency("elec_freq", "grid_frequency"),
     _kilowatts("active_power"),
     _reactive_kilovars("reactive_power", enabled=False),
-    _yield_today("day_cap", "day_yield"),
+    _energy_today("day_cap", "day_yield", power=_AC_POWER),
     _kilowatts("mppt_power"),
-    _yield("total_cap", "total_yield"),
+    _energy("total_cap", "total_yield", power=_AC_POWER),
     _moment("open_time", diagnostic=True),
     _moment("close_time", diagnostic=True),
 )
 
 # The positive direction of a grid meter and of a power sensor is feed-in.
+_export = partial(_energy, power=_power("active_power", kilowatts=0.001))
+_import = partial(_energy, power=_power("active_power", kilowatts=-0.001))
 _GRID_METERING: Final = (
     _power_factor("power_factor", enabled=False),
-    _energy("active_cap", "exported_energy"),
-    _energy("reverse_active_cap", "imported_energy"),
+    _export("active_cap", "exported_energy"),
+    _import("reverse_active_cap", "imported_energy"),
     *_LINE_VOLTAGES,
     *_PHASES_B_AND_C,
     _watts("active_power", "export_power"),
@@ -421,14 +441,14 @@ _GRID_METERING: Final = (
     _reactive_kilovars("reactive_power_c", enabled=False),
     _apparent_power("total_apparent_power", "apparent_power", enabled=False),
     _frequency("grid_frequency"),
-    _energy("reverse_active_peak", "imported_energy_peak", enabled=False),
-    _energy("reverse_active_power", "imported_energy_shoulder", enabled=False),
-    _energy("reverse_active_valley", "imported_energy_off_peak", enabled=False),
-    _energy("reverse_active_top", "imported_energy_sharp", enabled=False),
-    _energy("positive_active_peak", "exported_energy_peak", enabled=False),
-    _energy("positive_active_power", "exported_energy_shoulder", enabled=False),
-    _energy("positive_active_valley", "exported_energy_off_peak", enabled=False),
-    _energy("positive_active_top", "exported_energy_sharp", enabled=False),
+    _import("reverse_active_peak", "imported_energy_peak", enabled=False),
+    _import("reverse_active_power", "imported_energy_shoulder", enabled=False),
+    _import("reverse_active_valley", "imported_energy_off_peak", enabled=False),
+    _import("reverse_active_top", "imported_energy_sharp", enabled=False),
+    _export("positive_active_peak", "exported_energy_peak", enabled=False),
+    _export("positive_active_power", "exported_energy_shoulder", enabled=False),
+    _export("positive_active_valley", "exported_energy_off_peak", enabled=False),
+    _export("positive_active_top", "exported_energy_sharp", enabled=False),
     _reactive_energy("reverse_reactive_peak", enabled=False),
     _reactive_energy(
         "reverse_reactive_power", "reverse_reactive_shoulder", enabled=False
@@ -450,15 +470,17 @@ def _table(
     return {description.key: description for description in descriptions}
 
 
+_PV_POWER: Final = _power("pv_power", kilowatts=0.001)
+
 PLANT_SENSORS: Final = _table(
-    _yield_today("day_power", "day_yield"),
-    _yield_this_month("month_power", "month_yield"),
-    _yield("total_power", "total_yield"),
+    _energy_today("day_power", "day_yield", power=_PV_POWER),
+    _energy_this_month("month_power", "month_yield", power=_PV_POWER),
+    _energy("total_power", "total_yield", power=_PV_POWER),
     _revenue_today("day_income"),
     _revenue("total_income"),
     _state("real_health_state", HEALTH_STATES),
-    _energy_today("day_on_grid_energy"),
-    _energy_today("day_use_energy"),
+    _energy_today("day_on_grid_energy", power=_power("grid_power", kilowatts=-0.001)),
+    _energy_today("day_use_energy", power=_power("home_power", kilowatts=0.001)),
 )
 
 # What follows from the devices of a plant; the names of the powers follow Home
@@ -476,11 +498,16 @@ FLOW_SENSORS: Final = _table(
     _accumulated("home_energy"),
 )
 
+_CHARGING: Final = _power("ch_discharge_power", kilowatts=0.001)
+_DISCHARGING: Final = _power("ch_discharge_power", kilowatts=-0.001)
+# Some storages report charging as positive, and some as negative.
+_EXCHANGED: Final = _either("ch_discharge_power", kilowatts=0.001)
+
 DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.STRING_INVERTER: _table(
         *_INVERTER,
         *_strings(36),
-        _yield("mppt_total_cap"),
+        _energy("mppt_total_cap", power=_DC_POWER),
         *_mppts(10, enabled=False),
     ),
     # Nothing else counts what the panels have yielded: with a battery, what the
@@ -525,13 +552,19 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power_a", "import_power_a", enabled=False),
         _kilowatts("active_power_b", "import_power_b", enabled=False),
         _kilowatts("active_power_c", "import_power_c", enabled=False),
-        _energy("active_cap", "imported_energy"),
-        _energy("reverse_active_cap", "exported_energy"),
+        _energy("active_cap", "imported_energy", power=_AC_POWER),
+        _energy(
+            "reverse_active_cap",
+            "exported_energy",
+            power=_power("active_power", kilowatts=-1.0),
+        ),
         _reactive_kilovars("reactive_power", enabled=False),
         _power_factor("power_factor", enabled=False),
         _kilowatts("ex_active_power"),
-        _energy("ex_active_cap"),
-        _energy("ex_reverse_active_cap"),
+        _energy("ex_active_cap", power=_power("ex_active_power")),
+        _energy(
+            "ex_reverse_active_cap", power=_power("ex_active_power", kilowatts=-1.0)
+        ),
     ),
     DeviceType.BATTERY: _table(
         _state("battery_status", BATTERY_STATUSES),
@@ -542,18 +575,18 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
-        _energy_today("charge_cap", "day_charged_energy"),
-        _energy_today("discharge_cap", "day_discharged_energy"),
-        _energy("total_charged_energy", "charged_energy"),
-        _energy("total_discharged_energy", "discharged_energy"),
+        _energy_today("charge_cap", "day_charged_energy", power=_CHARGING),
+        _energy_today("discharge_cap", "day_discharged_energy", power=_DISCHARGING),
+        _energy("total_charged_energy", "charged_energy", power=_CHARGING),
+        _energy("total_discharged_energy", "discharged_energy", power=_DISCHARGING),
         _capacity("rated_capacity", diagnostic=True),
     ),
     DeviceType.ESS: _table(
         _watts("ch_discharge_power"),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
-        _energy_today("charge_cap", "day_charged_energy"),
-        _energy_today("discharge_cap", "day_discharged_energy"),
+        _energy_today("charge_cap", "day_charged_energy", power=_EXCHANGED),
+        _energy_today("discharge_cap", "day_discharged_energy", power=_EXCHANGED),
     ),
     DeviceType.MAINS: _table(
         _voltage("ac_voltage"),
@@ -561,7 +594,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power"),
         _frequency("ac_frequency"),
         _state("grid_quality_grade", GRID_QUALITY_GRADES),
-        _energy("total_energy_consumption"),
+        _energy("total_energy_consumption", power=_either("active_power")),
         _run_time("supply_duration_per_total"),
     ),
     DeviceType.GENSET: _table(
@@ -594,7 +627,11 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _state("battery_state", BATTERY_RACK_STATES),
         _battery_level("soc", "battery_soc"),
         _kilowatts("charge_discharge_power", "ch_discharge_power"),
-        _energy("total_discharge", "discharged_energy"),
+        _energy(
+            "total_discharge",
+            "discharged_energy",
+            power=_either("charge_discharge_power"),
+        ),
         _voltage("voltage"),
         _current("current"),
         _duration("remaining_backup_time"),

@@ -23,7 +23,7 @@ from homeassistant.util import dt as dt_util
 from . import KNOWN_ACCOUNTS
 from .const import CONF_PLANTS, DOMAIN
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry, source_name
-from .counters import Decision
+from .counter_filter import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
 from .northbound import DEVICE_TYPE_NAMES, Access, number, text
 from .northbound.flow_control import FlowControl, Interface
@@ -304,16 +304,16 @@ def _kind(raw: object) -> str:
 
 def _decision(decision: Decision) -> dict[str, Any]:
     return {
-        "verdict": decision.verdict.value,
+        "verdict": decision.verdict,
         "raw": _shown(decision.raw),
-        "first": decision.first.isoformat(),
-        "last": decision.last.isoformat(),
+        "first": dt_util.utc_from_timestamp(decision.first).isoformat(),
+        "last": dt_util.utc_from_timestamp(decision.last).isoformat(),
         "readings": decision.readings,
     }
 
 
 def _is_recent(decision: Decision) -> bool:
-    return dt_util.utcnow() - decision.last < _LATELY
+    return dt_util.utcnow().timestamp() - decision.last < _LATELY.total_seconds()
 
 
 def _age(at: datetime) -> float:

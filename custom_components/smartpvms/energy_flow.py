@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any, Final, NamedTuple, Self
 
-from .counters import Counter
+from .counter_filter import CounterFilter
 from .northbound import DataItems, DeviceType, number
 from .tally import LONGEST_GAP, Tally
 
@@ -673,16 +673,17 @@ class Count(NamedTuple):
         return self.value, self.start.timestamp(), read, self.reset_seen
 
     @classmethod
-    def of(cls, counter: Counter, raw: float | None) -> Self | None:
-        """Return what a guard takes for true after a reading; `None` is nothing yet.
+    def of(cls, counter: CounterFilter, raw: float | None) -> Self | None:
+        """Return the energy of a filter after a reading; `None` is nothing yet.
 
         That is less than it publishes where a rise turned out to be false.
         """
-        level = counter.level
-        if level is None:
+        if counter.counted is None:
             return None
-        sure = raw is not None and raw >= 0 and counter.candidate is None
-        return cls(level.counted, counter.start, sure, counter.read, level.reset_seen)
+        sure = raw is not None and raw >= 0 and not counter.is_pending
+        return cls(
+            counter.counted, counter.start, sure, counter.read, counter.reset_seen
+        )
 
 
 type CounterId = tuple[int | None, str]

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any
 
-from .counters import Counter, Period
+from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
-from .northbound import Plant, number
+from .northbound import DataItems, Plant, number
 from .snapshot import Reading, SourceId, zone_of
 
 
@@ -15,7 +15,7 @@ from .snapshot import Reading, SourceId, zone_of
 class _Counters:
     """The counters of a plant or device that somebody wants to know."""
 
-    guards: dict[str, Counter] = field(default_factory=dict)
+    guards: dict[str, CounterFilter] = field(default_factory=dict)
     """By data item."""
     expected: set[str] = field(default_factory=set)
     """The data items that get a guard once they are a number."""
@@ -29,14 +29,14 @@ class Guards:
         self._stored = stored
         self._counters: dict[SourceId, _Counters] = {}
 
-    def __iter__(self) -> Iterator[tuple[str, Counter]]:
+    def __iter__(self) -> Iterator[tuple[str, CounterFilter]]:
         """Return the guards by unique id."""
         # Written by another thread, while guards may be added.
         for source_id, counters in [*self._counters.items()]:
             for key, guard in [*counters.guards.items()]:
                 yield f"{source_id}_{key}", guard
 
-    def of(self, source_id: SourceId) -> Mapping[str, Counter]:
+    def of(self, source_id: SourceId) -> Mapping[str, CounterFilter]:
         """Return the guards of a plant or device, by data item."""
         counters = self._counters.get(source_id)
         return counters.guards if counters else {}
@@ -52,16 +52,17 @@ class Guards:
         description: ItemSensorDescription,
         reading: Reading | None,
         plant: Plant,
-    ) -> Counter:
-        """Return the guard of a counter, which has seen what was read last."""
+        powers: DataItems,
+    ) -> CounterFilter:
+        """Return the filter of a counter, which has the last reading."""
         guard = self._begin(source_id, description)
         if reading and (guard.read is None or guard.read < reading.server_time):
-            _feed(guard, reading, plant, zone_of(plant), description)
+            _feed(guard, reading, powers, plant, zone_of(plant), description)
         return guard
 
     def _begin(
         self, source_id: SourceId, description: ItemSensorDescription
-    ) -> Counter:
+    ) -> CounterFilter:
         """Let a guard go on from where it was."""
         counters = self._counters.setdefault(source_id, _Counters())
         key, period = description.key, description.period or Period.LIFETIME
@@ -69,9 +70,9 @@ class Guards:
         if key not in counters.guards:
             try:
                 state = self._stored.pop(f"{source_id}_{key}")
-                guard = Counter.from_dict(period, state)
+                guard = CounterFilter.from_dict(period, state)
             except KeyError, TypeError, ValueError:
-                guard = Counter(period)
+                guard = CounterFilter(period)
             counters.guards[key] = guard
         return counters.guards[key]
 
@@ -81,8 +82,12 @@ class Guards:
         reading: Reading,
         plant: Plant,
         descriptions: Mapping[str, ItemSensorDescription],
+        powers: DataItems,
     ) -> set[str]:
-        """Take a new reading, and return of which counters something else is shown."""
+        """Take a new reading, and return the keys of the counters that changed.
+
+        `powers` are the items that hold the powers behind the counters.
+        """
         counters = self._counters.get(source_id)
         if counters is None:
             return set()
@@ -95,7 +100,7 @@ class Guards:
             for key, guard in counters.guards.items()
             # The server may come to know a device as another type.
             if (description := descriptions.get(key))
-            and _feed(guard, reading, plant, zone, description)
+            and _feed(guard, reading, powers, plant, zone, description)
         }
 
     def as_dict(self) -> dict[str, Any]:
@@ -117,8 +122,9 @@ class Guards:
 
 
 def _feed(
-    guard: Counter,
+    guard: CounterFilter,
     reading: Reading,
+    powers: DataItems,
     plant: Plant,
     zone: tzinfo,
     description: ItemSensorDescription,
@@ -129,7 +135,6 @@ def _feed(
     raw = None if reading.disconnected else number(items.get(description.key))
     if raw is None:
         guard.pass_time(at, zone)
-    elif not guard.repeats(raw, at, zone, live=reading.live):
-        place = description.place(plant, zone, items)
-        guard.update(raw, at, place, live=reading.live)
+    else:
+        guard.update(raw, at, description.place(plant, zone, powers), live=reading.live)
     return guard.value != shown or guard.start is not start

@@ -7,10 +7,11 @@ there, and hours that are recorded already are left alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import batched
+from functools import partial
+from itertools import batched, groupby
 import math
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -27,6 +28,7 @@ from homeassistant.util import dt as dt_util
 
 from .const import CONF_HISTORY, DOMAIN, LOGGER
 from .descriptions import sensors
+from .hours import HOUR as _HOUR
 from .northbound import (
     HISTORY_BATCH,
     HISTORY_REACH,
@@ -35,12 +37,13 @@ from .northbound import (
     Device,
     HistoryRow,
     InvalidCredentials,
+    MalformedResponse,
     NorthboundClient,
     NorthboundError,
     PermissionDenied,
     RequestRejected,
 )
-from .past import Filling, LeftOut, Series, fill, fill_sum
+from .past import Filling, LeftOut, Series, Wanted, fill, fill_sum
 from .recording import (
     Lift,
     Recorded,
@@ -71,9 +74,15 @@ SETTLED: Final = timedelta(minutes=10)
 FIRST_RECORDED: Final = timedelta(hours=1)
 RETRY: Final = timedelta(minutes=5)
 LONGEST_RETRY: Final = timedelta(hours=1)
-# After how many refusals in a row some devices are left out of a window.
+# The wait between two calls for a history that is not allowed yet.
+NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
+# The wait for counters that are in doubt after a gap.
+LONGEST_DOUBT: Final = timedelta(days=1)
+# Refusals in a row after which devices are given up.
 REFUSALS_BELIEVED: Final = 3
 _NO_HISTORY_OF_TYPE: Final = 20013
+# One unknown device makes the server reject the whole batch.
+_UNKNOWN_DEVICE: Final = (20006, 20008)
 # Waiting for less than this is no news.
 SHORT: Final = timedelta(minutes=2)
 
@@ -95,7 +104,7 @@ class Activity(StrEnum):
     FAILED = "failed"
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """The hours that are to be filled for some devices."""
 
@@ -109,6 +118,16 @@ class Job:
     """Up to when what is recorded says nothing, within the hour after the end."""
     sums: bool = False
     """Whether what is made of the devices' energies is done, too."""
+    filled: list[int] = field(default_factory=list)
+    """The devices whose newest window is filled."""
+    refusals: int = 0
+    """The calls for one batch that failed in a row."""
+    due: datetime | None = None
+    """The time of the next call for a history that is not allowed yet."""
+    doubted: bool = False
+    """Whether a counter was in doubt when the gap was over."""
+    behind: dict[str, float] = field(default_factory=dict)
+    """The first filled hour of counters whose first filled window begins later."""
 
     @classmethod
     def of(
@@ -162,6 +181,7 @@ class Job:
             "end": self.end.isoformat(),
             "left": self.left.isoformat(),
             "until": self.until.isoformat(),
+            "due": self.due and self.due.isoformat(),
         }
 
     @classmethod
@@ -175,6 +195,11 @@ class Job:
             datetime.fromisoformat(state["left"]),
             datetime.fromisoformat(state["until"]),
             state["sums"],
+            list(state["filled"]),
+            state["refusals"],
+            state["due"] and datetime.fromisoformat(state["due"]),
+            state["doubted"],
+            dict(state["behind"]),
         )
 
 
@@ -234,13 +259,22 @@ class History:
         self._lifts: Sequence[Lift] = ()
         self._left_out: LeftOut = {}
         """What is to be added to what is made of the counters of days."""
+        self._answered: set[int] = set()
+        """The device types whose history the server has answered."""
         self._unknown_types: set[int] = set()
         """The device types whose history the server does not know."""
-        self._done: set[tuple[Urgency, datetime, int]] = set()
-        """What was asked for of windows that are not done yet, by their first device."""
+        self._given_up: set[int] = set()
+        """The device types of devices that were given up."""
+        self._closed: set[str] = set()
+        """The plants that were not authorized at the last reading."""
+        self._begun = dt_util.utcnow()
+        self._answers: dict[
+            tuple[tuple[int, ...], datetime, datetime],
+            Mapping[int, Sequence[HistoryRow]],
+        ] = {}
+        """The answers for a window that takes more than one call."""
         self._failures = 0
         """Calls that failed, since the last that did not."""
-        self._refusals = 0
         self._is_running = False
         self._resume: CALLBACK_TYPE | None = None
         self._listeners: list[CALLBACK_TYPE] = []
@@ -260,10 +294,12 @@ class History:
                 statistic_id: {float(hour): each for hour, each in by_hour.items()}
                 for statistic_id, by_hour in state["left_out"].items()
             }
+            answered = set(state["answered"])
         except AttributeError, KeyError, TypeError, ValueError:
             return
         self._jobs, self._planned = jobs, planned
         self._lifts, self._left_out = lifts, left_out
+        self._answered = answered
 
     @callback
     def async_start(self) -> None:
@@ -312,6 +348,7 @@ class History:
         gaps = data.real_time.take_gaps()
         if RECORDER_DOMAIN not in self._hass.config.components:
             return
+        self._follow_authorizations()
         now = dt_util.utcnow()
         days = timedelta(days=self._entry.options.get(CONF_HISTORY, 0))
         spans: dict[tuple[Urgency, datetime, datetime], list[int]] = {}
@@ -334,6 +371,21 @@ class History:
             job = Job.of(urgency, devices, start, end)
             if job.start < job.end:
                 self._add(job)
+
+    def _follow_authorizations(self) -> None:
+        """Go on with plants that have been authorized since the last reading."""
+        data = self._entry.runtime_data
+        closed, self._closed = self._closed, {*data.hindrances.unauthorized}
+        if not (opened := closed - self._closed):
+            return
+        devices = data.inventory.data.devices
+        for job in self._jobs:
+            codes = {
+                devices[each].plant_code for each in job.devices if each in devices
+            }
+            if job.due is not None and not opened.isdisjoint(codes):
+                job.due = dt_util.utcnow()
+        self._go_on()
 
     @callback
     def async_request(
@@ -396,17 +448,31 @@ class History:
                 if pause := await self._fill(job):
                     return pause
                 await self.async_save()
-            LOGGER.info("The history is imported")
-            # What is planned while this is kept goes on at once.
-            self._jobs, self._left_out = [], {}
+            self._jobs = [job for job in self._jobs if not job.done]
+            if not self._jobs:
+                LOGGER.info("The history is imported")
+                self._left_out = {}
             await self.async_save()
+            # What is planned while this is kept goes on at once.
+            if self._jobs and not self._next():
+                due = min(job.due for job in self._jobs if job.due is not None)
+                return Pause(due - dt_util.utcnow())
         return None
 
     def _next(self) -> Job | None:
-        """Return the most urgent job that is not done."""
-        jobs = [job for job in self._jobs if not job.done]
+        """Return the most urgent job that is not done and may be asked for."""
+        now = dt_util.utcnow()
+        jobs = [
+            job
+            for job in self._jobs
+            if not job.done and (job.due is None or job.due <= now)
+        ]
         order = list(Urgency)
-        return min(jobs, key=lambda job: order.index(job.urgency), default=None)
+        return min(
+            jobs,
+            key=lambda job: (job.due is not None, order.index(job.urgency)),
+            default=None,
+        )
 
     async def _fill(self, job: Job) -> Pause | None:
         """Fill the newest window of a job; return why that has to wait."""
@@ -418,17 +484,58 @@ class History:
         start, end = job.window
         # The job may have waited for long.
         start = max(start, _hour(now - HISTORY_REACH) + timedelta(hours=1))
-        for batch in self._batches(job.devices) if start < end else ():
-            window = job.urgency, start, batch[0].id
-            if window in self._done:
-                continue
-            if pause := await self._fill_batch(job, batch, start, end):
+        if start >= end:
+            job.left = job.start
+            return None
+        if job.due is None and (closed := self._unauthorized(job)):
+            self._postpone(job, closed)
+        if job.due is not None and job.due > now:
+            return None
+        while batches := self._batches(
+            each for each in job.devices if each not in job.filled
+        ):
+            if pause := await self._fill_batch(job, batches[0], start, end):
                 return pause
-            self._done.add(window)
-        self._done.clear()
-        job.left = start if start < end else job.start
+            # The job may be postponed, given up or joined to another by now.
+            if job is not self._next() or job.left <= job.start:
+                return None
+        job.left = start
+        job.filled.clear()
         self._tell(Activity.RUNNING)
         return None
+
+    def _unauthorized(self, job: Job) -> list[Device]:
+        """Return the devices of a job whose plant is not authorized."""
+        data = self._entry.runtime_data
+        devices = map(data.inventory.data.devices.get, job.devices)
+        return [
+            device
+            for device in devices
+            if device and device.plant_code in data.hindrances.unauthorized
+        ]
+
+    def _part(self, job: Job, devices: Collection[Device]) -> Job:
+        """Give some devices of a job one of their own."""
+        ids = {device.id for device in devices}
+        if ids.issuperset(job.devices):
+            return job
+        part = replace(
+            job,
+            devices=tuple(each for each in job.devices if each in ids),
+            filled=[each for each in job.filled if each in ids],
+            refusals=0,
+        )
+        job.devices = tuple(each for each in job.devices if each not in ids)
+        self._jobs.append(part)
+        return part
+
+    def _postpone(self, job: Job, devices: Iterable[Device]) -> None:
+        """Ask for devices again in some hours, each plant by itself."""
+        plant_of = attrgetter("plant_code")
+        for _, of_plant in groupby(sorted(devices, key=plant_of), plant_of):
+            part = self._part(job, [*of_plant])
+            part.due = dt_util.utcnow() + NOT_ALLOWED_RETRY
+            part.refusals = 0
 
     async def _fill_batch(
         self, job: Job, batch: Collection[Device], start: datetime, end: datetime
@@ -438,41 +545,161 @@ class History:
         except TimeoutError:
             return Pause(RETRY)
         series = self._series(batch)
-        until = job.until if end == job.end else end
-        recorded = await async_read(
-            self._hass, [each.statistic_id for each in series], start, end, until
-        )
+        ends = {
+            each.statistic_id: job.behind.get(each.statistic_id, end.timestamp())
+            for each in series
+        }
+        recorded: dict[str, Recorded] = {}
+        for last in {*ends.values()}:
+            until = dt_util.utc_from_timestamp(last)
+            recorded |= await async_read(
+                self._hass,
+                [statistic_id for statistic_id in ends if ends[statistic_id] == last],
+                start,
+                until,
+                job.until if until == job.end else until,
+            )
         ready = [each for each in series if _is_recorded(each, recorded)]
         late = [
             each for each in series if each not in ready and each.has_value(self._hass)
         ]
-        if late and dt_util.utcnow() < job.until + FIRST_RECORDED:
+        # Entities of a plant that was not authorized appear when it is.
+        begun = max(job.until, job.due or job.until)
+        if late and dt_util.utcnow() < begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
-        hours = frozenset(_hours(start, end))
+        if job.urgency is Urgency.GAP and end == job.end and self._wait(job, batch):
+            return None
         wanted: dict[Series, frozenset[float]] = {}
         for each in ready:
+            hours = frozenset(_hours(start, ends[each.statistic_id]))
             there = recorded[each.statistic_id].hours
             if missing := hours if job.urgency is Urgency.GAP else hours - there:
                 wanted[each] = missing
-        if not wanted:
-            return None
-        rows = await self._ask(
-            job, batch, start, min(end + LOOK_AHEAD, dt_util.utcnow())
-        )
-        if isinstance(rows, Pause):
-            return rows
-        real_time = self._entry.runtime_data.real_time
-        offsets = {each.unique_id: real_time.offset(each.unique_id) for each in wanted}
-        meters = {
-            device.id: meter
-            for device in batch
-            if (meter := real_time.past_meter(device))
-        }
-        filling = await self._hass.async_add_executor_job(
-            fill, wanted, recorded, rows, offsets, meters
-        )
-        await self._write(filling)
+        if wanted:
+            rows = await self._ask_around(job, batch, start, end, wanted, ends)
+            if not isinstance(rows, Mapping):
+                return rows
+            filling = await self._filling(job, wanted, recorded, rows, start)
+            self._note_beginnings(job, wanted, recorded, filling, start)
+            await self._write(filling)
+        job.filled += [device.id for device in batch]
+        if wanted:
+            await self.async_save()
         return None
+
+    def _wait(self, job: Job, batch: Collection[Device]) -> bool:
+        """Let a gap end when no counter is in doubt any more; return whether it waits.
+
+        A filter may still hold back the energy of the gap, and count it later.
+        """
+        now = dt_util.utcnow()
+        guards = self._entry.runtime_data.real_time.guards
+        if now < job.until + LONGEST_DOUBT and any(
+            counter.is_pending
+            for device in batch
+            for counter in guards.of(device.id).values()
+        ):
+            part = self._part(job, batch)
+            part.doubted, part.due = True, now + RETRY
+            return True
+        if job.doubted:
+            job.end = job.left = _hour(now)
+            job.until, job.doubted, job.due = now, False, None
+            return True
+        return False
+
+    async def _ask_around(
+        self,
+        job: Job,
+        batch: Collection[Device],
+        start: datetime,
+        end: datetime,
+        wanted: Wanted,
+        ends: Mapping[str, float],
+    ) -> Mapping[int, Sequence[HistoryRow]] | Pause | None:
+        """Ask for a window, and for the first readings after an outage at its end."""
+        look_ahead = end + LOOK_AHEAD
+        answer = await self._ask(job, batch, start, min(look_ahead, dt_util.utcnow()))
+        if not isinstance(answer, Mapping):
+            return answer
+        rows = {device_id: [*of_device] for device_id, of_device in answer.items()}
+        outages: dict[float, set[int]] = {}
+        for each in wanted:
+            last = ends[each.statistic_id]
+            goes_on = rows.get(each.device.id) or start == job.start
+            if last >= look_ahead.timestamp() and goes_on:
+                outages.setdefault(last, set()).add(each.device.id)
+        for last, device_ids in outages.items():
+            # As much of the outage as one call may be.
+            begin = dt_util.utc_from_timestamp(last) + LOOK_AHEAD - HISTORY_SPAN
+            begin = max(begin, look_ahead)
+            answer = await self._ask(
+                job,
+                [device for device in batch if device.id in device_ids],
+                begin,
+                min(begin + HISTORY_SPAN, dt_util.utcnow()),
+            )
+            if not isinstance(answer, Mapping):
+                return answer
+            for device_id, of_device in answer.items():
+                rows.setdefault(device_id, []).extend(of_device)
+        self._answers.clear()
+        return rows
+
+    async def _filling(
+        self,
+        job: Job,
+        wanted: Wanted,
+        recorded: Mapping[str, Recorded],
+        rows: Mapping[int, Sequence[HistoryRow]],
+        start: datetime,
+    ) -> Filling:
+        """Return the missing hours of a window."""
+        real_time = self._entry.runtime_data.real_time
+        devices = {each.device.id: each.device for each in wanted}
+        return await self._hass.async_add_executor_job(
+            partial(
+                fill,
+                wanted,
+                recorded,
+                rows,
+                {each.unique_id: real_time.offset(each.unique_id) for each in wanted},
+                {
+                    device.id: meter
+                    for device in devices.values()
+                    if (meter := real_time.past_meter(device))
+                },
+                # Within a gap, only repeated values are recorded.
+                resumes=job.urgency is not Urgency.GAP or start == job.start,
+            )
+        )
+
+    def _note_beginnings(
+        self,
+        job: Job,
+        wanted: Wanted,
+        recorded: Mapping[str, Recorded],
+        filling: Filling,
+        start: datetime,
+    ) -> None:
+        """Note the counters that a window has nothing of at its begin."""
+        written = {
+            known.metadata["statistic_id"]: min(row.start for row in filled.rows)
+            for known, filled in filling.counters
+        }
+        for each, hours in wanted.items():
+            if not each.is_counter:
+                continue
+            statistic_id = each.statistic_id
+            there = recorded[statistic_id].hours - hours
+            firsts = {hour for hour in there if hour >= start.timestamp()}
+            if statistic_id in written:
+                firsts.add(written[statistic_id])
+            first = min(firsts, default=max(hours) + _HOUR)
+            if first > start.timestamp():
+                job.behind[statistic_id] = first
+            else:
+                job.behind.pop(statistic_id, None)
 
     async def _write(self, filling: Filling) -> None:
         self._lifts = filling.lifts
@@ -492,10 +719,12 @@ class History:
         """
         now = due = dt_util.utcnow()
         full = timedelta(hours=1) + SETTLED
-        hours = frozenset(_hours(job.start, job.end))
+        hours = frozenset(_hours(job.start, job.end.timestamp()))
         data = self._entry.runtime_data
         devices = data.inventory.data.devices
         codes = {devices[each].plant_code for each in job.devices if each in devices}
+        if not self._is_followed(codes) and now < self._begun + FIRST_RECORDED:
+            return Pause(RETRY, Activity.RUNNING)
         for made in sums_of(self._hass, self._entry, codes):
             recorded = await async_read(
                 self._hass,
@@ -524,13 +753,24 @@ class History:
         job.sums = True
         return None
 
+    def _is_followed(self, plant_codes: Collection[str]) -> bool:
+        """Return whether the flows of plants follow from readings since the start."""
+        flows = self._entry.runtime_data.real_time.flows.readings
+        return all(
+            flows[code].received >= self._begun for code in plant_codes if code in flows
+        )
+
     async def _ask(
         self, job: Job, batch: Collection[Device], start: datetime, end: datetime
-    ) -> Mapping[int, Sequence[HistoryRow]] | Pause:
-        """Ask the server, if that is possible now."""
+    ) -> Mapping[int, Sequence[HistoryRow]] | Pause | None:
+        """Ask the server, if that is possible now; `None` means without this batch."""
+        ids = tuple(device.id for device in batch)
+        question = ids, start, end
+        if question in self._answers:
+            return self._answers[question]
         # What is urgent can always have a window of everything.
         reserve = 0
-        if job.urgency is Urgency.PAST:
+        if job.urgency is Urgency.PAST or job.due is not None:
             reserve = len(
                 self._batches(self._entry.runtime_data.inventory.data.devices)
             )
@@ -539,39 +779,89 @@ class History:
         self._tell(Activity.RUNNING)
         type_id = next(iter(batch)).type_id
         try:
-            rows = await self._client.device_history(
-                type_id, [device.id for device in batch], start, end
-            )
+            rows = await self._client.device_history(type_id, ids, start, end)
         except NorthboundError as err:
-            return self._failed(type_id, err)
-        self._entry.runtime_data.hindrances.overcome(HISTORY, ())
-        self._failures = self._refusals = 0
+            LOGGER.debug(
+                "Reading the history of devices of type %s failed: %s", type_id, err
+            )
+            if job in self._jobs and self._is_set_aside(job, batch, err):
+                self._failures = 0
+                self._answers.clear()
+                return None
+            return self._failed(err)
+        self._entry.runtime_data.hindrances.overcome(
+            HISTORY, {device.plant_code for device in batch if rows.get(device.id)}
+        )
+        self._answered.add(type_id)
+        self._failures = job.refusals = 0
+        job.due = None
+        self._answers[question] = rows
         return rows
 
-    def _failed(self, type_id: int, err: NorthboundError) -> Pause | dict[int, Any]:
-        """Return how long to wait after an error, or nothing where waiting is useless."""
+    def _is_set_aside(
+        self, job: Job, batch: Collection[Device], err: NorthboundError
+    ) -> bool:
+        """Return whether other devices go on without a batch after an error.
+
+        A history that is not allowed yet is asked for again later; a batch that is
+        rejected again and again is given up.
+        """
+        type_id = next(iter(batch)).type_id
+        plants = {device.plant_code for device in batch}
+        match err:
+            case PermissionDenied(code=401):
+                return False
+            case PermissionDenied() if len(plants) > 1:
+                # One of the plants makes the server refuse all of them.
+                self._halve(job, batch)
+                return True
+            case PermissionDenied():
+                self._postpone(job, batch)
+                return True
+            case RequestRejected(code=code) if code == _NO_HISTORY_OF_TYPE:
+                # Without the permission, some servers reject every type.
+                if type_id in self._answered or not self._answered:
+                    self._postpone(job, batch)
+                else:
+                    self._unknown_types.add(type_id)
+                    self._warn(type_id, err)
+                return True
+            case RequestRejected() | MalformedResponse():
+                job.refusals += 1
+                if job.refusals < REFUSALS_BELIEVED:
+                    return False
+            case _:
+                return False
+        if isinstance(err, MalformedResponse):
+            self._postpone(job, batch)
+        elif err.code in _UNKNOWN_DEVICE and len(batch) > 1:
+            self._halve(job, batch)
+        else:
+            part = self._part(job, batch)
+            part.left = part.start
+            self._warn(type_id, err)
+        return True
+
+    def _halve(self, job: Job, batch: Collection[Device]) -> None:
+        """Ask for both halves of a batch by themselves."""
+        for half in batched(batch, (len(batch) + 1) // 2, strict=False):
+            self._part(job, half).refusals = REFUSALS_BELIEVED - 1
+
+    def _warn(self, type_id: int, err: NorthboundError) -> None:
+        """Log once that some devices of a type have no history."""
+        if type_id not in self._given_up:
+            self._given_up.add(type_id)
+            LOGGER.warning("No history of devices of type %s: %s", type_id, err)
+
+    def _failed(self, err: NorthboundError) -> Pause:
+        """Return how long to wait after an error that every batch would meet."""
         self._failures += 1
         activity = Activity.WAITING
         match err:
-            case RequestRejected():
-                self._refusals += 1
-                unknown = err.code == _NO_HISTORY_OF_TYPE
-                if unknown:
-                    self._unknown_types.add(type_id)
-                if unknown or self._refusals == REFUSALS_BELIEVED:
-                    self._refusals = 0
-                    LOGGER.warning("No history of devices of type %s: %s", type_id, err)
-                    return {}
-            case PermissionDenied(unauthorized=True):
-                return {}
             case PermissionDenied():
                 self._entry.runtime_data.hindrances.meet(HISTORY, err, ())
-                activity = Activity.FAILED
             case InvalidCredentials():
                 activity = Activity.FAILED
-        LOGGER.debug(
-            "Reading the history of devices of type %s failed: %s", type_id, err
-        )
         patience = min(RETRY * 2 ** min(self._failures - 1, 8), LONGEST_RETRY)
         return Pause(max(patience, timedelta(seconds=err.retry_after or 0.0)), activity)
 
@@ -642,6 +932,7 @@ class History:
             },
             "lifts": [asdict(lift) for lift in self._lifts],
             "left_out": self._left_out,
+            "answered": sorted(self._answered),
         }
 
 
@@ -654,11 +945,11 @@ def _hour(moment: datetime) -> datetime:
     return dt_util.as_utc(moment).replace(minute=0, second=0, microsecond=0)
 
 
-def _hours(start: datetime, end: datetime) -> Iterable[float]:
-    hour = start
+def _hours(start: datetime, end: float) -> Iterable[float]:
+    hour = start.timestamp()
     while hour < end:
-        yield hour.timestamp()
-        hour += timedelta(hours=1)
+        yield hour
+        hour += _HOUR
 
 
 def _is_recorded(series: Series, recorded: Mapping[str, Recorded]) -> bool:

@@ -6,12 +6,13 @@ there already, before and after.
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import pairwise
 import math
 from typing import Final
 
-from .counters import JITTER, Counter, Place
+from .counter_evidence import JITTER, Level, Place
+from .counter_filter import CounterFilter, Period, Verdict
 from .tally import Tally
 
 HOUR: Final = 3600.0
@@ -22,6 +23,13 @@ TOLD_LATE: Final = 900.0
 
 # Below this, in the counter's unit, sums agree.
 AGREES: Final = 0.0005
+
+# How long a fault at the begin of a window may count like another device.
+LONGEST_FAULT: Final = timedelta(hours=6)
+# Factor by which a jump exceeds the rises after it if it is no energy.
+LARGEST_JUMP: Final = 3.0
+
+_ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
 
 type Sample = tuple[float, float | None]
 """When a value was measured, in epoch seconds, and the value, if it is known."""
@@ -106,15 +114,18 @@ class Filled:
         sum_: float,
         walk: _Walk,
         offset: float,
+        *,
         adjacent: bool,
+        known: bool = False,
     ) -> float:
         """Let a row go on from the missing hours before it; return its sum.
 
         What its own sum holds beyond them was counted before them, if not even the
-        hour before the first of them is known.
+        hour before the first of them is known. Without any row of the missing hours,
+        it keeps its change, unless the value before them is `known`.
         """
         change = walk.to_row(row, offset)
-        if not block:
+        if not block and not known:
             return row.sum + self.lift
         excess = row.sum + self.lift - sum_ - change
         if excess < -AGREES:
@@ -150,45 +161,119 @@ class Filled:
         self.rows += block
 
 
-def replay(counter: Counter, samples: Iterable[CounterSample]) -> list[Point]:
-    """Return what a guard shows of samples, and what it should have shown.
+def first_level(period: Period, samples: Sequence[CounterSample]) -> int:
+    """Return the index of the first sample that is not a fault.
 
-    What it held back and accepted later was true from the start.
+    The history may begin with zeros or with values of another day or device, which the
+    filter cannot doubt. The first level is a fault if another one soon replaces it, or
+    if its first rise is a jump. The samples do not have the energy between an earlier
+    reading and the level after the fault.
+    """
+    counter = CounterFilter(period)
+    begun: int | None = None
+    last = since = 0
+    pending: Level | None = None
+    has_risen = False
+    for index, sample in enumerate(samples):
+        start, counted, reset_seen = counter.start, counter.counted, counter.reset_seen
+        _take(counter, sample)
+        if counter.counted is None or sample.raw is None:
+            continue
+        if begun is None or counted is None:
+            begun = last = index
+            continue
+        if counter.start != start:
+            break
+        before, pending = pending, counter.pending
+        if pending is not None:
+            since = since if pending is before else index
+            last = index
+            continue
+        since = since if before else index
+        is_soon = samples[since].at - samples[begun].at <= LONGEST_FAULT
+        if counter.reset_seen is not reset_seen:
+            return 0 if has_risen else index
+        is_replaced = counter.verdict(sample.at) == Verdict.REPLACED
+        if is_replaced and (is_soon or not has_risen):
+            return since
+        if not has_risen and counter.counted > counted:
+            if _is_jump(samples, since):
+                return since
+            has_risen = True
+        if has_risen and not is_soon:
+            return 0
+        last = index
+    if (
+        pending
+        and begun is not None
+        and not has_risen
+        and last - since >= since - begun
+    ):
+        # The level after the fault has not risen yet.
+        return since
+    return 0
+
+
+def _is_jump(samples: Sequence[CounterSample], index: int) -> bool:
+    """Return whether a rise is far larger than those that follow it."""
+    earlier = [each.raw for each in samples[:index] if each.raw is not None]
+    hour = timedelta(hours=1)
+    raws = [
+        each.raw
+        for each in samples[index:]
+        if each.raw is not None and each.at <= samples[index].at + hour
+    ]
+    rises = [after - before for before, after in pairwise(raws)]
+    return raws[0] - earlier[-1] > JITTER + LARGEST_JUMP * max(rises, default=0.0)
+
+
+def _take(counter: CounterFilter, sample: CounterSample) -> None:
+    """Let a filter take a sample."""
+    if sample.disconnected:
+        counter.pass_time(sample.at, sample.place.zone)
+    elif sample.raw is not None:
+        counter.update(sample.raw, sample.at, sample.place, live=sample.live)
+
+
+def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Point]:
+    """Return the values of a filter at samples.
+
+    Energy that the filter holds back and counts later is in the value of the sample
+    that reported it.
     """
     points: list[Point] = []
     held: list[tuple[int, float]] = []
     for sample in samples:
-        level, candidate = counter.level, counter.candidate
-        if sample.disconnected:
-            counter.pass_time(sample.at, sample.place.zone)
-        elif sample.raw is None:
-            continue
-        else:
-            counter.update(sample.raw, sample.at, sample.place, live=sample.live)
-        if counter.value is None or counter.level is None:
+        pending = counter.pending
+        _take(counter, sample)
+        if counter.value is None or (sample.raw is None and not sample.disconnected):
             continue
         point = Point(
             sample.at.timestamp(),
-            counter.value,
+            counter.counted or 0.0,
             None if counter.start is None else counter.start.timestamp(),
-            counter.level.offset,
-            counter.level.reset_seen,
+            counter.offset,
+            counter.reset_seen,
         )
-        if counter.candidate is not None and sample.raw is not None:
-            if counter.candidate.since == sample.at:
+        if counter.pending is not None and sample.raw is not None:
+            if counter.pending is not pending:
                 held = []
             held.append((len(points), sample.raw))
-        elif candidate is not None and counter.candidate is None:
-            accepted = (
-                level is not None
-                and sample.raw is not None
-                and candidate.level.leads_to(sample.raw, sample.at, sample.place)
-                and not level.leads_to(sample.raw, sample.at, sample.place)
-            )
-            if accepted:
+        elif counter.pending is None:
+            verdict = counter.verdict(sample.at)
+            if verdict in _ACCEPTED:
                 _correct(points, held, point)
+            elif verdict == Verdict.RESTORED:
+                _restore(points, point)
             held = []
         points.append(point)
+    pending = counter.pending
+    if pending and pending.is_plausible:
+        # Nothing that follows contradicts the energy.
+        last = points[-1]
+        offset = counter.offset
+        to = replace(last, value=round(pending.raw + offset, 6), offset=offset)
+        _correct(points, held, to)
     return points
 
 
@@ -199,6 +284,22 @@ def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> N
         value = min(max(raw + to.offset, least), to.value)
         if points[index].start == to.start:
             points[index] = replace(points[index], value=value, offset=to.offset)
+
+
+def _restore(points: list[Point], to: Point) -> None:
+    """Let points of a false level stay where the level was that follows it."""
+    index = len(points)
+    while index and points[index - 1].start == to.start:
+        point = points[index - 1]
+        if point.offset == to.offset and point.value <= to.value:
+            break
+        index -= 1
+    before = points[index - 1] if index else to
+    value = before.value if before.start == to.start else 0.0
+    points[index:] = [
+        replace(point, value=min(value, to.value), offset=to.offset)
+        for point in points[index:]
+    ]
 
 
 def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
@@ -242,28 +343,47 @@ def fill_counter(
     else:
         walk.to(first)
     # Where nothing is before, all that was counted before is counted elsewhere.
-    adjacent = previous is not None or known.before is None
+    adjacent = resumed or (previous is None and known.before is None)
     after = known.after
     far = after.start > max(hours) + HOUR and after.start >= points[-1].at
     base = None if resumed or far else _offset_of(points, after, known.offset)
     block: list[Row] = []
+    is_missing = False
     begin = sum_
     for hour in sorted({*hours, *rows}):
         if hour in rows:
-            sum_ = filled.join(block, rows[hour], sum_, walk, known.offset, adjacent)
+            sum_ = filled.join(
+                block,
+                rows[hour],
+                sum_,
+                walk,
+                known.offset,
+                adjacent=adjacent,
+                known=resumed and is_missing,
+            )
             if filled.lift:
                 filled.rows.append(replace(rows[hour], sum=sum_))
             block = []
+            is_missing = False
             adjacent = True
             begin = sum_
         else:
+            is_missing = True
             sum_ += walk.to(hour + HOUR)
             if walk.reached(hour):
                 block.append(_row(hour, walk.at, sum_, base))
     if far:
         filled.leap(block, after, sum_, sum_ - begin, walk.at, adjacent)
     else:
-        filled.join(block, after, sum_, walk, known.offset, adjacent)
+        filled.join(
+            block,
+            after,
+            sum_,
+            walk,
+            known.offset,
+            adjacent=adjacent,
+            known=resumed and is_missing,
+        )
     return filled
 
 

@@ -7,7 +7,8 @@ import math
 
 from homeassistant.core import HomeAssistant
 
-from .counters import Counter, Level, Period
+from .counter_evidence import JITTER, CounterEvidence, Level
+from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
 from .hours import (
     CounterSample,
@@ -20,6 +21,7 @@ from .hours import (
     ends_of_days,
     fill_counter,
     fill_measurement,
+    first_level,
     replay,
 )
 from .northbound import Device, HistoryRow, Plant, number
@@ -196,11 +198,14 @@ def fill(
     rows: Mapping[int, Sequence[HistoryRow]],
     offsets: Mapping[str, float],
     meters: Mapping[int, MeterPowers],
+    *,
+    resumes: bool,
 ) -> Filling:
     """Return the missing hours of devices.
 
     `offsets` are what the guards of counters add to their raw values now, `meters` what
-    was learned of the units of powers.
+    was learned of the units of powers. `resumes` is whether the row before the hours
+    is one that counters go on from.
     """
     filling = Filling()
     readings = {
@@ -217,7 +222,13 @@ def fill(
                 filling.measurements.append((known, means))
         elif known.after is not None:
             filled, left_out = _counted(
-                series, period, known, of_device, hours, offsets[series.unique_id]
+                series,
+                period,
+                known,
+                of_device,
+                hours,
+                offsets[series.unique_id],
+                resumes=resumes,
             )
             if filled.rows:
                 filling.counters.append((known, filled))
@@ -281,6 +292,8 @@ def _counted(
     readings: Sequence[Reading],
     hours: frozenset[float],
     offset: float,
+    *,
+    resumes: bool,
 ) -> tuple[Filled, dict[float, float]]:
     """Return the missing hours of a counter, and what it leaves out of them."""
     description = series.description
@@ -299,11 +312,16 @@ def _counted(
     ]
     first = min(hours)
     before = next((row for row in recorded.rows if row.end == first), None)
-    counter = Counter(period)
-    if before is not None:
+    counter = CounterFilter(period)
+    if before is not None and resumes:
         begin = datetime.fromtimestamp(first, UTC)
         samples = [sample for sample in samples if sample.at >= begin]
-        counter = _resumed(period, before, one, offset, samples)
+        counter = _resumed(
+            period, before, one, offset, samples[first_level(period, samples) :]
+        )
+    else:
+        before = None
+        samples = samples[first_level(period, samples) :]
     points = [
         replace(point, value=convert(point.value), offset=convert(point.offset))
         for point in replay(counter, samples)
@@ -325,26 +343,25 @@ def _resumed(
     unit: float,
     offset: float,
     samples: Sequence[CounterSample],
-) -> Counter:
+) -> CounterFilter:
     """Return a guard that goes on from a row of the statistics."""
     value = row.state / unit
     at = datetime.fromtimestamp(row.start, UTC)
     first = next((each for each in samples if each.raw), None)
     added = 0.0
     if period is Period.LIFETIME and first is not None and first.raw is not None:
-        # The row has what the guard had added by then, which may be what it adds now.
-        fitting = [
-            candidate
-            for candidate in (0.0, offset)
-            if Level(value - candidate, candidate, at, at, True).leads_to(
-                first.raw, first.at, first.place
-            )
+        # The row has the offset of its time, which may be the present one.
+        rises = [
+            (first.raw - value + candidate, candidate) for candidate in (0.0, offset)
         ]
-        added = fitting[0] if fitting else value - first.raw
-    return Counter(
+        fitting = min((each for each in rises if each[0] >= -JITTER), default=None)
+        added = fitting[1] if fitting else value - first.raw
+    now = at.timestamp()
+    return CounterFilter(
         period=period,
         value=value,
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
-        level=Level(value - added, added, at, at, reset_seen=True),
+        current=Level(value - added, value, now, now, 0.0, 0.0),
         read=at,
+        evidence=CounterEvidence(seen=now, power=first.place.power if first else None),
     )

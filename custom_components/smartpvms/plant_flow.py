@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from homeassistant.util import dt as dt_util
 
-from .counters import Counter
+from .counter_filter import CounterFilter
 from .energy_flow import (
     COUNTERS,
     DAY_USE,
@@ -217,7 +217,7 @@ class PlantFlows:
                 }
                 reading = flow.update(
                     units,
-                    _counts(code, devices, readings, guards),
+                    _counts(code, devices, readings, guards, read),
                     chosen=_chosen(units, grid_meters),
                     at=max(moments),
                 )
@@ -244,23 +244,37 @@ def _counts(
     devices: Iterable[Device],
     readings: Mapping[SourceId, Reading],
     guards: Guards,
+    read: Collection[SourceId],
 ) -> Counts:
-    """Return what the counters of a plant and its devices have come to."""
+    """Return what the counters of a plant and its devices have come to.
+
+    A counter of a device that was not read is not sure.
+    """
     day_use = DAY_USE[1]
     counts: dict[CounterId, Count | None] = {
         DAY_USE: _count(guards.of(code).get(day_use), day_use, readings.get(code))
     }
     return counts | {
-        (device.id, key): _count(guard, key, readings.get(device.id))
+        (device.id, key): _count(
+            guard, key, readings.get(device.id), was_read=device.id in read
+        )
         for device in devices
         for key, guard in guards.of(device.id).items()
         if key in COUNTERS.get(device.type_id, ())
     }
 
 
-def _count(guard: Counter | None, key: str, reading: Reading | None) -> Count | None:
-    """Return what the guard of a counter takes for true."""
+def _count(
+    guard: CounterFilter | None,
+    key: str,
+    reading: Reading | None,
+    *,
+    was_read: bool = True,
+) -> Count | None:
+    """Return the energy of a counter, which is sure if it was just read."""
     if guard is None or reading is None:
         return None
-    raw = None if reading.disconnected else number(reading.items.get(key))
+    raw = None
+    if was_read and not reading.disconnected:
+        raw = number(reading.items.get(key))
     return Count.of(guard, raw)

@@ -24,7 +24,7 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
-from .counters import Counter
+from .counter_filter import CounterFilter
 from .descriptions import (
     BINARY_SENSORS,
     FLOW_SENSORS,
@@ -233,7 +233,7 @@ class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
 
     _start: datetime | None = None
-    _guard: Counter
+    _guard: CounterFilter
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 
-from .counters import Period
+from .counter_filter import Period
 from .energy_flow import INVERTERS
 from .northbound import Device, DeviceType
 from .past import Sum

@@ -166,6 +166,9 @@ class Chaos:
             return None
         lasting = dice.randrange(20, 61) * _MINUTE
         if counter.kind is not Kind.DAILY:
+            if counter.is_money:
+                # No client can tell a dip of revenue from a fall.
+                return None
             start = midnight + dice.randrange(80) * _MINUTE
             return without_yesterday(counter, start, lasting)
         if dice.random() < 0.5:

@@ -91,6 +91,11 @@ class Counter:
         """Return when the counter starts over."""
         return _KINDS[self.key]
 
+    @property
+    def is_money(self) -> bool:
+        """Return whether it counts revenue, which may fall."""
+        return self.key.endswith("_income")
+
     def true(self, at: datetime) -> float:
         """Return what an honest server reports at a moment."""
         return self._at(Moment(self.plant, last_collection(at.timestamp())))

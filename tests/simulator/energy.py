@@ -1,14 +1,14 @@
 """The energy of a site: powers on a minute grid, and their exact integrals.
 
-A simulated day lasts 24 hours from 03:00 local standard time. By then the battery is
-empty: that makes every day independent of the day before, so that any moment can be
-asked for without playing everything that came earlier. Powers are constant within a
-minute, which makes their integral exact at any moment.
+A simulated day lasts 24 hours from 03:00 local standard time, or from another hour of the
+site. By then the battery is empty: that makes every day independent of the day before,
+so that any moment can be asked for without playing everything that came earlier. Powers
+are constant within a minute, which makes their integral exact at any moment.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from enum import IntEnum
 from functools import cached_property, lru_cache
 from zoneinfo import ZoneInfo
@@ -19,7 +19,7 @@ from .load import Load, load_power
 from .sun import MINUTES, Array, Place, Roof, panel_power, sky_over
 
 _DAY = 86400
-_FIRST_HOUR = 3 * 3600
+_FIRST_HOUR = 3
 # Days that are summed in one go: large enough to be quick, small enough for a cache.
 _BLOCK = 128
 _DAYS_KEPT = 32
@@ -56,14 +56,24 @@ class State(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Schedule:
+    """Local hours in which a battery keeps the grid at a power, + for import."""
+
+    start: float
+    end: float
+    grid_w: float
+
+
+@dataclass(frozen=True, slots=True)
 class Battery:
-    """A battery that follows self-consumption, on the DC or the AC side."""
+    """A battery on the DC or the AC side; unscheduled, it follows self-consumption."""
 
     capacity_wh: float
     power_w: float
     side: str = "dc"
     floor: float = 0.05
     efficiency: float = 0.97
+    schedules: tuple[Schedule, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +116,7 @@ class Site:
     standby_w: float = 0.0
     seed: int = 1
     commissioned: date = date(2025, 1, 1)
+    first_hour: int = _FIRST_HOUR
 
     @cached_property
     def _kept(self) -> _Played:
@@ -116,7 +127,7 @@ class Site:
         """Return the fixed offset that the simulated days keep to."""
         january = datetime(2025, 1, 15, tzinfo=self.time_zone)
         standard = (january.utcoffset() or timedelta()) - (january.dst() or timedelta())
-        return int(standard.total_seconds()) - _FIRST_HOUR
+        return int(standard.total_seconds()) - self.first_hour * 3600
 
     @cached_property
     def _first(self) -> int:
@@ -214,11 +225,12 @@ class Site:
         ]
         available: Array = np.sum(panels, axis=0)
         load = load_power(self.load, self.time_zone, starts, (self.seed, 2))
+        hours = _local_hours(self.time_zone, starts)
         if self.battery and self.battery.side == "dc":
-            shares = self._share_dc(self.battery, available, load)
+            shares = self._share_dc(self.battery, available, load, hours)
         else:
-            shares = self._share_ac(available, load)
-        standby = np.where(shares.output > 0, 0.0, self.standby_w)
+            shares = self._share_ac(available, load, hours)
+        standby = np.where(shares.output > 0, 0.0, self.standby_w) + shares.taken
         grid = load + standby - shares.output - shares.battery_ac
         imported, exported = np.maximum(grid, 0.0), np.maximum(-grid, 0.0)
         genset = np.zeros_like(grid)
@@ -264,27 +276,35 @@ class Site:
             [states[state] for state in State],
         )
 
-    def _share_dc(self, battery: Battery, available: Array, load: Array) -> _Shares:
+    def _share_dc(
+        self, battery: Battery, available: Array, load: Array, hours: Array
+    ) -> _Shares:
         """Share the power out where the battery sits behind the inverter."""
         # Where nothing may be fed in, the inverter follows the load.
         limit = np.minimum(self.ac_limit_w, np.inf if self.export else load)
-        want = available - load / self.efficiency
+        wanted = _wanted(battery, load, hours)
+        losses = np.where(wanted < 0, self.efficiency, 1 / self.efficiency)
+        want = available - wanted * losses
         headroom = np.maximum(limit / self.efficiency - available, 0.0)
         charge, discharge, soc = _run(battery, want, headroom)
-        output = np.minimum((available - charge + discharge) * self.efficiency, limit)
-        # What the inverter cannot pass on is never taken from the panels.
+        passed_on = available - charge + discharge
+        output = np.minimum(np.maximum(passed_on, 0.0) * self.efficiency, limit)
+        # The panels deliver only the power that the inverter can pass on.
         pv = np.maximum(output / self.efficiency + charge - discharge, 0.0)
+        taken = np.maximum(-passed_on, 0.0)
+        pv = np.where(taken > 0, available, pv)
         return _Shares(
             pv=pv,
             yielded=pv * self.efficiency,
             output=output,
+            taken=taken / self.efficiency,
             charge=charge,
             discharge=discharge,
             battery_ac=np.zeros_like(pv),
             soc=soc,
         )
 
-    def _share_ac(self, available: Array, load: Array) -> _Shares:
+    def _share_ac(self, available: Array, load: Array, hours: Array) -> _Shares:
         """Share the power out where the battery, if any, has its own inverter."""
         pv = np.minimum(available, self.ac_limit_w / self.efficiency)
         ratio = pv / self.ac_limit_w
@@ -293,13 +313,14 @@ class Site:
         )
         charge = discharge = soc = np.zeros_like(pv)
         if self.battery:
-            surplus = output - load
+            surplus = output - _wanted(self.battery, load, hours)
             unlimited = np.full_like(surplus, np.inf)
             charge, discharge, soc = _run(self.battery, surplus, unlimited)
         return _Shares(
             pv=pv,
             yielded=output,
             output=output,
+            taken=np.zeros_like(pv),
             charge=charge,
             discharge=discharge,
             battery_ac=discharge - charge,
@@ -314,10 +335,30 @@ class _Shares:
     pv: Array
     yielded: Array
     output: Array
+    taken: Array
     charge: Array
     discharge: Array
     battery_ac: Array
     soc: Array
+
+
+def _local_hours(time_zone: ZoneInfo, starts: Array) -> Array:
+    """Return the hour of the local day, with fractions, [day, minute]."""
+    hours = np.empty((len(starts), MINUTES))
+    for row, start in enumerate(starts):
+        noon = datetime.fromtimestamp(start, UTC) + timedelta(hours=9)
+        offset = (noon.astimezone(time_zone).utcoffset() or timedelta()).total_seconds()
+        hours[row] = (start + offset + np.arange(MINUTES) * 60) % _DAY / 3600
+    return hours
+
+
+def _wanted(battery: Battery, load: Array, hours: Array) -> Array:
+    """Return the AC power that panels and battery are to deliver."""
+    wanted = load
+    for each in battery.schedules:
+        active = (hours >= each.start) & (hours < each.end)
+        wanted = np.where(active, load - each.grid_w, wanted)
+    return wanted
 
 
 def _run(battery: Battery, want: Array, headroom: Array) -> tuple[Array, Array, Array]:

@@ -1,10 +1,11 @@
 """Ready-made homes: the accounts that tests and the demo look at."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from zoneinfo import ZoneInfo
 
-from .energy import Battery, Site
+from .energy import Battery, Schedule, Site
 from .load import Load
 from .plants import Device, DeviceType, Home, Plant
 from .sun import Place, Roof
@@ -219,6 +220,143 @@ def farm(seed: int = 1, time_zone: str = "Europe/Berlin", inverters: int = 4) ->
     return Home([plant])
 
 
+def business(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a workshop that uses ten times the power of its panels."""
+    numbers = _Numbers(41_200_001)
+    site = Site(
+        place=_BERLIN,
+        time_zone=ZoneInfo(time_zone),
+        roofs=(Roof(15.0, 15.0, 120.0), Roof(15.0, 15.0, 240.0)),
+        ac_limit_w=30_000.0,
+        load=Load(98_000.0, "business"),
+        efficiency=0.985,
+        seed=seed,
+    )
+    plant = Plant(
+        code=numbers.code(),
+        name="Metallbau Nord",
+        site=site,
+        address="Werkstr. 8, Berlin",
+        earlier_yield_kwh=22_918.4,
+        price_per_kwh=0.08,
+        instantaneous=True,
+        devices=[
+            numbers.device(DeviceType.SMART_LOGGER, "SmartLogger-1", "SmartLogger3000"),
+            numbers.device(
+                DeviceType.STRING_INVERTER,
+                "Inverter-1",
+                "SUN2000-30KTL-M3",
+                mppts=(0, 1),
+                strings_per_mppt=2,
+                modules_per_string=18,
+            ),
+            numbers.device(DeviceType.GRID_METER, "Grid meter-1", "DTSD1352"),
+        ],
+    )
+    return Home([plant])
+
+
+def storage(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a storage of 1 MW at a plant of 100 kWp, which trades with the grid."""
+    numbers = _Numbers(44_600_001)
+    site = Site(
+        place=_BERLIN,
+        time_zone=ZoneInfo(time_zone),
+        roofs=(Roof(50.0, 15.0, 120.0), Roof(50.0, 15.0, 240.0)),
+        ac_limit_w=100_000.0,
+        load=Load(20_000.0, "farm"),
+        battery=Battery(
+            capacity_wh=2_000_000.0,
+            power_w=1_000_000.0,
+            side="ac",
+            schedules=(
+                Schedule(5.0, 7.0, 500_000.0),
+                Schedule(7.0, 8.5, -900_000.0),
+                Schedule(11.0, 14.5, 600_000.0),
+                Schedule(18.0, 20.5, -990_000.0),
+            ),
+        ),
+        efficiency=0.985,
+        seed=seed,
+    )
+    plant = Plant(
+        code=numbers.code(),
+        name="Umspannwerk Ost",
+        site=site,
+        earlier_yield_kwh=96_400.2,
+        price_per_kwh=0.08,
+        devices=[
+            numbers.device(DeviceType.SMART_LOGGER, "SmartLogger-1", "SmartLogger3000"),
+            numbers.device(
+                DeviceType.STRING_INVERTER,
+                "Inverter-1",
+                "SUN2000-100KTL-M2",
+                mppts=(0, 0, 1, 1),
+                strings_per_mppt=2,
+                modules_per_string=18,
+            ),
+            numbers.device(DeviceType.GRID_METER, "Grid meter-1", "DTSD1352"),
+            numbers.device(DeviceType.ESS, "ESS-1", "LUNA2000-2.0MWH-1H1"),
+        ],
+    )
+    return Home([plant])
+
+
+def _family_with(site: Site, typed_capacity_kwp: float | None = None) -> Home:
+    """Return the family with another site, or a capacity that is typed wrong."""
+    home = family()
+    plant = home.plants[0]
+    plant.site, plant.typed_capacity_kwp = site, typed_capacity_kwp
+    return home
+
+
+def low_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a house with 12 kWp, of which the installer has typed 5."""
+    site = replace(
+        _hybrid_site(seed, time_zone),
+        roofs=(Roof(6.0, 38.0, 135.0), Roof(6.0, 38.0, 225.0)),
+        ac_limit_w=12_000.0,
+    )
+    return _family_with(site, 5.0)
+
+
+def high_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a house with 5 kWp, of which the installer has typed 12."""
+    site = replace(
+        _hybrid_site(seed, time_zone),
+        roofs=(Roof(2.5, 38.0, 135.0), Roof(2.5, 38.0, 225.0)),
+        ac_limit_w=5_000.0,
+    )
+    return _family_with(site, 12.0)
+
+
+def midnight_discharge(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a house whose battery is discharged over midnight."""
+    battery = Battery(capacity_wh=15_000.0, power_w=5000.0)
+    return _family_with(replace(_hybrid_site(seed, time_zone), battery=battery))
+
+
+def midnight_charge(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a house whose battery is charged from the grid from 00:00."""
+    battery = Battery(
+        capacity_wh=10_000.0,
+        power_w=5000.0,
+        schedules=(Schedule(0.0, 3.0, 4000.0),),
+    )
+    site = replace(_hybrid_site(seed, time_zone), battery=battery, first_hour=22)
+    return _family_with(site)
+
+
+def without_dc(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
+    """Return a house on an older server, whose inverter counts no DC energy."""
+    home = family(seed, time_zone)
+    plant = home.plants[0]
+    plant.newer_items = False
+    for device in plant.devices:
+        device.counts_dc = False
+    return home
+
+
 def telecom(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
     """Return a radio site with every Power-M device type."""
     numbers = _Numbers(52_428_801)
@@ -332,9 +470,16 @@ def _commercial_devices(numbers: _Numbers, wanted: int) -> list[Device]:
 
 HOMES: dict[str, Callable[..., Home]] = {
     "apartment": apartment,
+    "business": business,
     "emma": emma,
     "family": family,
     "farm": farm,
     "fleet": fleet,
+    "high_capacity": high_capacity,
+    "low_capacity": low_capacity,
+    "midnight_charge": midnight_charge,
+    "midnight_discharge": midnight_discharge,
+    "storage": storage,
     "telecom": telecom,
+    "without_dc": without_dc,
 }

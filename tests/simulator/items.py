@@ -7,6 +7,7 @@ import as positive and reports kW.
 
 from collections.abc import Callable
 import math
+import re
 from typing import Any
 
 from .energy import Battery, Row, State
@@ -135,7 +136,8 @@ def _current(power_w: float, voltage: float) -> float:
 
 def _inverter(moment: Moment, device: Device) -> Items:
     plant = moment.plant
-    running = moment.power(Row.OUTPUT) > 0
+    charging = moment.power(Row.STANDBY) > plant.site.standby_w * plant.size
+    running = charging or moment.power(Row.OUTPUT) > 0
     dice = moment.dice(device.id)
     awake = running or plant.site.standby_w > 0
     single = plant.phases == 1
@@ -187,6 +189,8 @@ def _inverter(moment: Moment, device: Device) -> Items:
     for number, roof in enumerate(device.mppts, start=1):
         share = device.share / device.mppts.count(roof)
         items[f"mppt_{number}_cap"] = round(moment.lifetime(Row.PV + roof) * share, 2)
+    if not device.counts_dc:
+        items |= {key: None for key in items if re.fullmatch(r"mppt_\w+_cap", key)}
     items |= _strings(moment, device)
     return items
 

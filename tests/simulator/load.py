@@ -33,10 +33,26 @@ _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
         (21.0, 0.9),
         (24.0, 0.8),
     ),
+    "business": (
+        (0.0, 0.12),
+        (5.0, 0.15),
+        (6.5, 1.5),
+        (9.0, 1.9),
+        (11.5, 1.95),
+        (12.5, 1.3),
+        (14.0, 1.9),
+        (16.5, 1.6),
+        (18.0, 0.4),
+        (20.0, 0.15),
+        (24.0, 0.12),
+    ),
     "site": ((0.0, 0.92), (6.0, 0.94), (12.0, 1.05), (20.0, 1.1), (24.0, 0.92)),
 }
-# Kettle, oven, washing machine: minutes and multiple of the mean power.
-_APPLIANCES = ((6, 3.0), (35, 2.2), (90, 1.2))
+# Kettle, oven, washing machine, or furnaces: minutes and multiple of the mean power.
+_APPLIANCES: dict[str, tuple[tuple[int, float], ...]] = {
+    "house": ((6, 3.0), (35, 2.2), (90, 1.2)),
+    "business": ((7, 0.55), (25, 0.45), (50, 0.3)),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +77,7 @@ def load_power(
         random = np.random.default_rng((*seed, int(start // 86400)))
         flicker = np.repeat(random.uniform(0.94, 1.06, MINUTES // 3), 3)
         result[row] = np.roll(shape, -first) * random.uniform(0.9, 1.15) * flicker
-        if load.shape == "house":
-            for minutes, extra in _APPLIANCES:
-                begin = int(random.integers(180, 1100))
-                result[row, begin : begin + minutes] += extra
+        for minutes, extra in _APPLIANCES.get(load.shape, ()):
+            begin = int(random.integers(180, 1100))
+            result[row, begin : begin + minutes] += extra
     return np.round(result * load.mean_w, 1)

@@ -23,6 +23,9 @@ _EARLIER = {
     Row.DISCHARGE: 0.235,
 }
 _EARLIER_PV = 1.03
+# Factors by which powers of an instant differ from the mean of their minute.
+_INSTANT_LIGHT = 0.8, 1.1
+_INSTANT_LOAD = 0.6, 1.4
 
 
 def last_collection(epoch: float) -> int:
@@ -51,6 +54,8 @@ class Moment:
         self.epoch = epoch
         self._site = plant.site
         self._power = self._site.power(epoch) * plant.size
+        if plant.instantaneous:
+            self._power = self._instant(self._power)
         self._state = self._site.state(epoch)
 
     def power(self, row: int) -> float:
@@ -84,6 +89,22 @@ class Moment:
         ratio = _EARLIER_PV / roofs if row >= Row.PV else _EARLIER.get(Row(row), 0.0)
         grown = float(self._energy[row]) * self.plant.size / 1000
         return grown + ratio * self.plant.earlier_yield_kwh
+
+    def _instant(self, mean: Array) -> Array:
+        """Return powers of an instant: loads and clouds change within a minute."""
+        dice = self.dice("instant")
+        power = mean.copy()
+        light = dice.uniform(*_INSTANT_LIGHT)
+        for row in (Row.YIELD, Row.OUTPUT, Row.IRRADIATION):
+            power[row] *= light
+        power[Row.PV :] *= light
+        power[Row.LOAD] *= dice.uniform(*_INSTANT_LOAD)
+        # The grid delivers the difference, not the battery.
+        changes = power - mean
+        grid = power[Row.IMPORT] - power[Row.EXPORT]
+        grid += changes[Row.LOAD] - changes[Row.OUTPUT]
+        power[Row.IMPORT], power[Row.EXPORT] = max(grid, 0.0), max(-grid, 0.0)
+        return power
 
     @property
     def pv(self) -> float:

@@ -53,6 +53,8 @@ class Device:
     # The roof of each MPPT.
     mppts: tuple[int, ...] = ()
     strings_per_mppt: int = 1
+    # Whether an inverter counts the DC energy of its MPPTs.
+    counts_dc: bool = True
     modules_per_string: int = 14
     # Where a meter is: at the grid, at the inverters, or at a part of the load.
     measures: Measured = "grid"
@@ -80,6 +82,10 @@ class Plant:
     # Items that newer servers send beyond the document.
     newer_items: bool = True
     pv_inputs: int = 28
+    # The capacity that the installer has typed, if it is wrong.
+    typed_capacity_kwp: float | None = None
+    # Powers are those of an instant instead of means of the minute.
+    instantaneous: bool = False
     # The sign of the C&I storage's power is disputed among clients.
     ess_positive: Literal["charge", "discharge"] = "discharge"
 
@@ -92,6 +98,11 @@ class Plant:
     def capacity_kwp(self) -> float:
         """Return the power of all panels."""
         return round(sum(roof.kwp for roof in self.site.roofs) * self.size, 3)
+
+    @property
+    def reported_capacity_kwp(self) -> float:
+        """Return the capacity that the server reports."""
+        return self.typed_capacity_kwp or self.capacity_kwp
 
     @property
     def connected_to_grid(self) -> datetime:

@@ -1,0 +1,274 @@
+"""Evidence for the energy of a counter: the power behind it, and its own rates.
+
+Energy follows power. Between two readings, a counter rises by at most the energy of the
+larger of the two powers, with a margin. Where the power is unknown, dead or wrong by a
+factor, the rates of the last rises are the evidence. Times are epoch seconds.
+"""
+
+from dataclasses import dataclass, field
+from datetime import tzinfo
+import math
+from typing import Final, NamedTuple
+
+# Difference between two copies of one value, in the counter's unit.
+JITTER: Final = 0.05
+# Margin of a power or a rate.
+MARGIN: Final = 1.25
+# Margin of the rate of a counter without a power.
+RATE_MARGIN: Final = 2.0
+# Factor by which a counter exceeds a power that is not its own.
+DISTRUST: Final = 1.2
+# Factor by which a power exceeds a counter that it is not the power of.
+UNRELATED: Final = 20.0
+# Energy in kWh that decides nothing about a power.
+LEAST_ENERGY: Final = 0.5
+# Factor by which a power exceeds capacity and highest power if it is a fault.
+ABSURD: Final = 10.0
+# Number of rises that make a rate.
+RISES: Final = 3
+# Range of the steps of a counter's resolution.
+COARSEST: Final = 100.0
+FINEST: Final = 0.01
+
+HOUR: Final = 3600.0
+DAY: Final = 24 * HOUR
+# Time between two collections of the server.
+COLLECTION: Final = 300.0
+# Time without a reading that makes an outage.
+OUTAGE: Final = 1200.0
+# Time in which the first rise of a counter can have happened.
+FIRST: Final = 4 * HOUR
+
+
+class Place(NamedTuple):
+    """Surroundings of a counter at a reading."""
+
+    zone: tzinfo
+    """The plant's time zone."""
+    capacity: float
+    """The plant's capacity in kW, which explains outages and first rises."""
+    power: float | None = None
+    """The power in kW whose energy the counter counts, `None` if unknown."""
+    bound: float | None = None
+    """The fixed maximum per hour of a counter of something else than energy."""
+    falls: bool = False
+    """Whether the counter may fall, as money does with negative prices."""
+
+
+@dataclass(slots=True)
+class Level:
+    """A raw value that readings go on from."""
+
+    raw: float
+    counted: float
+    """Energy of the period up to the raw value."""
+    at: float
+    """Time of the last reading of this level."""
+    rose: float
+    """Time of the last rise."""
+    most: float
+    least: float
+    """Energies of the power up to the last rise."""
+    carry: float = 0.0
+    """Energy that the power explains beyond the last rise."""
+    reset_seen: bool = True
+    """Whether the counter has started over in its period."""
+
+
+@dataclass(slots=True)
+class CounterEvidence:
+    """Evidence of one counter up to its last reading."""
+
+    seen: float = 0.0
+    """Time of the last reading."""
+    span: float = 0.0
+    """Time since the reading before."""
+    power: float | None = None
+    most: float = 0.0
+    """Energy of the larger powers at the ends of all intervals."""
+    least: float = 0.0
+    """Energy of the smaller ones."""
+    last: float = 0.0
+    """Larger energy of the last interval."""
+    unpowered: float = 0.0
+    """Time of the last interval without a usable power."""
+    since_rise: float = 0.0
+    """Energy of the power since the last rise."""
+    told: float = 0.0
+    """Energy of the power up to the last rise, halved every day."""
+    gained: float = 0.0
+    """Energy of the counter, halved every day."""
+    highest_power: float = 0.0
+    highest_rate: float = 0.0
+    """Highest rate of three rises in a row."""
+    rises: list[list[float]] = field(default_factory=list)
+    """The last rises, with the time since the rise before."""
+    step: float = COARSEST
+    """Largest step that all raw values are multiples of."""
+
+    def begin(self, now: float, place: Place) -> None:
+        """Take the first reading."""
+        self.seen, self.power = now, place.power
+
+    def add(self, now: float, place: Place) -> None:
+        """Add the energy of the power since the last reading."""
+        self.span, self.seen = now - self.seen, now
+        halved = 0.5 ** (self.span / DAY)
+        self.told, self.gained = self.told * halved, self.gained * halved
+        powers = [each for each in (self.power, place.power) if each is not None]
+        self.power, self.last = place.power, 0.0
+        if not powers:
+            self.unpowered = now
+            return
+        smaller, larger = min(powers), max(powers)
+        if larger > ABSURD * max(self.highest_power, place.capacity):
+            # Such a power is taken once it lasts.
+            self.unpowered, larger = now, smaller
+        else:
+            self.last = larger * self.span / HOUR
+        self.most += self.last
+        self.least += smaller * self.span / HOUR
+        self.since_rise += self.last
+        self.highest_power = max(self.highest_power, larger)
+
+    def add_rise(self, rise: float, seconds: float) -> None:
+        """Add a rise that was counted as energy."""
+        self.rises = [*self.rises[1 - RISES :], [rise, seconds]]
+        if len(self.rises) == RISES:
+            self.highest_rate = max(self.highest_rate, self.rate * HOUR)
+
+    def refine(self, raw: float) -> None:
+        """Narrow the step to one that a raw value is a multiple of."""
+        while self.step > FINEST and abs(math.remainder(raw, self.step)) > 1e-6:
+            self.step = round(self.step / 10, 2)
+
+    @property
+    def is_trusted(self) -> bool:
+        """Return whether the power is that of the counter."""
+        if self.power is None or self.gained > DISTRUST * self.told + LEAST_ENERGY:
+            return False
+        return not self.is_unrelated
+
+    @property
+    def is_unrelated(self) -> bool:
+        """Return whether the power is far more than that of the counter."""
+        most = UNRELATED * (self.gained + LEAST_ENERGY)
+        return bool(self.rises) and self.told > most
+
+    @property
+    def usual_share(self) -> float:
+        """Return the counted share of the power's energy, such as that of one string."""
+        if self.told <= LEAST_ENERGY:
+            return 1.0
+        return min(self.gained / self.told, 1.0)
+
+    def covers(self, since: float) -> bool:
+        """Return whether the power has been known and trusted since a time."""
+        return self.is_trusted and self.unpowered <= since
+
+    @property
+    def rate(self) -> float:
+        """Return the rate of the last rises per second."""
+        seconds = math.fsum(seconds for _, seconds in self.rises)
+        return math.fsum(rise for rise, _ in self.rises) / seconds if seconds else 0.0
+
+    @property
+    def fastest(self) -> float:
+        """Return the highest rate of one of the last rises per second."""
+        return max((rise / seconds for rise, seconds in self.rises), default=0.0)
+
+    @property
+    def collected(self) -> float:
+        """Return the shortest time between the last rises."""
+        return min((seconds for _, seconds in self.rises), default=0.0)
+
+    @property
+    def is_outage(self) -> bool:
+        """Return whether readings are missing before the last one."""
+        collected = self.collected if len(self.rises) == RISES else 0.0
+        return self.span > max(OUTAGE, 1.5 * collected)
+
+    @property
+    def interval(self) -> float:
+        """Return the time in which the rise of one reading can have happened."""
+        return (
+            self.span
+            if self.is_trusted
+            else max(self.span + COLLECTION, self.collected)
+        )
+
+    @property
+    def tolerance(self) -> float:
+        """Return the rise that needs no evidence, of a counter that has risen before."""
+        return JITTER + (self.step if self.rises else FINEST)
+
+    @property
+    def one_reading(self) -> float:
+        """Return the largest rise of one reading."""
+        if self.is_trusted:
+            return self.tolerance + MARGIN * self.last
+        return self.tolerance + RATE_MARGIN * self.fastest * self.interval
+
+    def explained(self, level: Level, place: Place) -> float:
+        """Return the energy that a level can have counted since its last rise."""
+        if place.bound is not None:
+            return place.bound * (self.seen - level.at + COLLECTION) / HOUR
+        energy = 0.0
+        if self.unpowered <= level.rose and not self.is_unrelated:
+            energy = MARGIN * (self.most - level.most) + level.carry
+        if self.covers(level.rose):
+            return max(energy, self.fastest * min(self.span, 2 * COLLECTION))
+        # The rate says nothing about an outage.
+        seconds = self.seen - level.at - max(self.span - OUTAGE, 0.0)
+        return max(energy, RATE_MARGIN * self.fastest * max(seconds, self.collected))
+
+    def has_outage(self, level: Level) -> bool:
+        """Return whether an outage is between a level's last reading and this one."""
+        return self.span > OUTAGE and self.seen - level.at <= self.span
+
+    def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
+        """Return the most that the counter has ever counted in such a time."""
+        highest = self.highest_rate
+        if self.is_trusted:
+            highest = max(highest, self.highest_power)
+        elif len(self.rises) < RISES:
+            outage = True
+        if outage:
+            highest = max(highest, place.capacity)
+        return MARGIN * highest * max(seconds, COLLECTION) / HOUR
+
+    def possible_jump(self, level: Level, place: Place) -> float:
+        """Return the most that the counter can have counted since a level's reading."""
+        outage = self.has_outage(level)
+        if not self.is_trusted:
+            seconds = self.interval if self.rises else self.seen - level.rose
+            known = RATE_MARGIN * self.fastest * (self.seen - level.rose)
+            return max(self.possible(seconds, place, outage=outage), known)
+        # The interval of the first rise has begun before the first reading.
+        seconds = max(self.span, self.collected if self.rises else FIRST)
+        earlier = MARGIN * (self.most - level.most - self.last) + level.carry
+        return self.possible(seconds, place, outage=outage) + earlier
+
+    def share(self, level: Level) -> float:
+        """Return the energy of the power since a level's last rise."""
+        if not self.is_trusted:
+            return 0.0
+        energy = self.most - level.most if self.rises else self.last
+        return energy * self.usual_share
+
+    def raise_level(self, level: Level, raw: float) -> None:
+        """Let a level go on to a raw value."""
+        rise = raw - level.raw
+        left = MARGIN * (self.most - level.most) + level.carry - rise
+        level.carry = min(max(left, 0.0), MARGIN * self.last)
+        # The energy of the first rise has begun before the first reading, and that of
+        # a rise soon after an outage within the outage.
+        is_whole = self.collected / 2 <= self.seen - level.rose
+        if self.rises and is_whole and not self.is_outage:
+            self.gained += rise
+            self.told += self.since_rise
+        self.since_rise = 0.0
+        level.most, level.least = self.most, self.least
+        level.raw, level.rose = raw, self.seen
+        level.counted += rise
+        self.refine(raw)

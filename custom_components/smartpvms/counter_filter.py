@@ -1,0 +1,490 @@
+"""Filter of a counter: publishes the energy that was counted, and no fault of the API.
+
+A counter is a raw value that rises and, if it counts a day or a month, starts over once
+in its period. The API breaks that with zeros, values of yesterday, dips, jumps and
+values of other devices. The filter follows up to three levels of the counter:
+
+- the current level, whose energy is published,
+- a pending level, which begins with a reading that the current level cannot reach,
+- an abandoned level, which was current before the last change of level or reset.
+
+A reading belongs to the nearest level that can reach it: the rise is small, or the
+evidence explains it. The time that a level waits is no evidence. A pending level
+replaces the current one after some readings. If its jump can have been energy, the jump
+is counted, otherwise only its growth. Readings that go on from the abandoned level
+restore it, and replace the energy that was counted since.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, tzinfo
+from enum import Enum, StrEnum
+from functools import lru_cache
+import math
+from typing import Any, Final, Self
+
+from .counter_evidence import (
+    COLLECTION,
+    DAY,
+    HOUR,
+    JITTER,
+    LEAST_ENERGY,
+    MARGIN,
+    OUTAGE,
+    CounterEvidence,
+    Level,
+    Place,
+)
+from .plausibility import is_sentinel
+
+# Readings, or rises, that confirm a pending level.
+CONFIRMATIONS: Final = 3
+# Least share of the power that a pending level counts.
+SHARE: Final = 0.5
+# Growth, in the counter's unit, of a pending level without evidence.
+LEAST_GROWTH: Final = 0.2
+# Seconds without a reading in which a reset can go unseen.
+PAUSE: Final = 1800.0
+# Seconds that decide a doubt, and after which an abandoned level cannot return.
+DOUBT: Final = 2 * HOUR
+RETURN: Final = DAY
+# Number of the last decisions that are kept.
+REMEMBERED: Final = 5
+
+
+class Period(Enum):
+    """How often a counter starts over."""
+
+    LIFETIME = "lifetime"
+    DAY = "day"
+    MONTH = "month"
+
+    def start(self, at: datetime, zone: tzinfo) -> datetime | None:
+        """Return when the period of a moment began in the plant's time zone."""
+        if self is Period.LIFETIME:
+            return None
+        midnight = _midnight(at, zone)
+        return midnight if self is Period.DAY else midnight.replace(day=1)
+
+
+@dataclass(slots=True)
+class Pending(Level):
+    """A level that is a fault, or replaces the current level."""
+
+    first: float = 0.0
+    """The first raw value."""
+    since: float = 0.0
+    """Time of the first reading."""
+    first_most: float = 0.0
+    first_least: float = 0.0
+    """Energies of the power up to the first reading."""
+    is_plausible: bool = False
+    """Whether the jump from the current level can be energy."""
+    share: float = 0.0
+    """Energy of the jump that the evidence explains."""
+    readings: int = 0
+    rises: int = 0
+    """Number of readings after the first, and of all rises."""
+
+
+class Verdict(StrEnum):
+    """Decision on a reading that is not published as it is."""
+
+    HELD_BACK = "held back"
+    RESTORED = "the last rise or reset was false"
+    COUNTED = "late energy counted"
+    REPLACED = "new level accepted"
+
+
+@dataclass(slots=True)
+class Decision:
+    """The same decision on one or more readings in a row; times are epoch seconds."""
+
+    verdict: str
+    raw: float
+    """The last of the readings."""
+    first: float
+    last: float
+    readings: int = 1
+
+
+@dataclass(slots=True)
+class CounterFilter:
+    """Filter of one counter, whose fields are its stored state."""
+
+    period: Period
+    value: float | None = None
+    """Published value, `None` before the first usable reading."""
+    start: datetime | None = None
+    """Start of the period, `None` for lifetime counters."""
+    read: datetime | None = None
+    """Time of the last reading."""
+    current: Level | None = None
+    pending: Pending | None = None
+    abandoned: Level | None = None
+    abandoned_until: float = 0.0
+    disputed: float = 0.0
+    """Energy of a jump that is counted if its level lasts."""
+    disputed_until: float = 0.0
+    missed_midnight: bool = False
+    """Whether there was no reading near the start of the period."""
+    evidence: CounterEvidence = field(default_factory=CounterEvidence)
+    decisions: list[Decision] = field(default_factory=list)
+
+    @classmethod
+    def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
+        """Restore what `as_dict` returned."""
+        kinds: dict[str, Callable[[Any], Any]] = {
+            "start": datetime.fromisoformat,
+            "read": datetime.fromisoformat,
+            "current": lambda level: Level(**level),
+            "pending": lambda level: Pending(**level),
+            "abandoned": lambda level: Level(**level),
+            "evidence": lambda evidence: CounterEvidence(**evidence),
+            "decisions": lambda decisions: [Decision(**each) for each in decisions],
+        }
+        restored: dict[str, Any] = {
+            name: kinds[name](value) if name in kinds and value is not None else value
+            for name, value in state.items()
+        }
+        return cls(**{**restored, "period": period})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the state as what JSON can hold."""
+        return asdict(self) | {
+            "period": self.period.value,
+            "start": self.start and self.start.isoformat(),
+            "read": self.read and self.read.isoformat(),
+        }
+
+    @property
+    def counted(self) -> float | None:
+        """Return the energy of the period, which may be less than the value."""
+        return None if self.current is None else round(self.current.counted, 6)
+
+    @property
+    def offset(self) -> float:
+        """Return the difference between the counted and the raw value."""
+        level = self.current
+        return 0.0 if level is None else round(level.counted - level.raw, 6)
+
+    @property
+    def is_pending(self) -> bool:
+        """Return whether the last reading is in doubt."""
+        return self.pending is not None
+
+    @property
+    def reset_seen(self) -> bool:
+        """Return whether the counter has started over in its period."""
+        return self.current is None or self.current.reset_seen
+
+    def verdict(self, at: datetime) -> str | None:
+        """Return the decision on the reading of a time, if there was one."""
+        last = self.decisions[-1] if self.decisions else None
+        return last.verdict if last and last.last == at.timestamp() else None
+
+    def update(
+        self, raw: float, at: datetime, place: Place, *, live: bool
+    ) -> float | None:
+        """Take a reading, and return the value to publish.
+
+        `live` says that the row differs from the one before it.
+        """
+        self.pass_time(at, place.zone)
+        now = at.timestamp()
+        if self.current is None:
+            self._begin(raw, at, place)
+        elif live and now > self.evidence.seen:
+            before = self.evidence.seen
+            self.evidence.add(now, place)
+            if self.disputed and now > self.disputed_until:
+                self.current.counted += self.disputed
+                self.disputed = 0.0
+            if verdict := self._take(raw, place, self.current):
+                self._remember(verdict, raw, before)
+        elif (pending := self.pending) and pending.is_plausible:
+            # A device that rests repeats its row.
+            pending.readings += 1
+            lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
+            if lasts and pending.readings >= CONFIRMATIONS:
+                self._accept(pending, place, self.current, is_energy=True)
+        self.read = at
+        return self.value
+
+    def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
+        """Begin a new period at 0, wherever the raw value still is."""
+        start = self.period.start(at, zone)
+        level = self.current
+        if start and level and self.start and start > self.start:
+            late = 0.0
+            if self.pending is not None and self.pending.is_plausible:
+                # The energy of the last readings is not decided yet.
+                late = self.pending.raw - level.raw
+                level.raw = self.pending.raw
+            level.counted = self.value = late
+            self.pending = self.abandoned = None
+            self.disputed = 0.0
+            self.start, level.reset_seen = start, False
+            self.missed_midnight = at.timestamp() - self.evidence.seen >= PAUSE
+        return self.value
+
+    @property
+    def _elapsed(self) -> float:
+        """Return the seconds of the period before the last reading."""
+        return self.evidence.seen - (self.start.timestamp() if self.start else 0.0)
+
+    def _begin(self, raw: float, at: datetime, place: Place) -> None:
+        """Take the first reading; of a lifetime counter, not the first zero."""
+        is_first_zero = raw == 0 and self.period is Period.LIFETIME and not self.read
+        if raw < 0 or is_sentinel(raw) or is_first_zero:
+            return
+        now = at.timestamp()
+        self.start = self.period.start(at, place.zone)
+        self.evidence.begin(now, place)
+        self.evidence.refine(raw)
+        carry = MARGIN * (place.power or 0.0) * COLLECTION / HOUR
+        self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
+        highest = max(place.capacity, place.power or 0.0)
+        possible = MARGIN * highest * (self._elapsed + COLLECTION) / HOUR
+        if self.start and place.bound is None and raw > JITTER + possible:
+            # The counter has not started over yet.
+            self.current.reset_seen = False
+            self.current.counted = 0.0
+        self.value = self.current.counted
+
+    def _take(self, raw: float, place: Place, current: Level) -> Verdict | None:
+        """Let a reading go on from the nearest level that can reach it."""
+        evidence = self.evidence
+        if raw < 0 and not place.falls:
+            return Verdict.HELD_BACK
+        levels = [each for each in (current, self.pending) if each]
+        reached = [each for each in levels if self._reaches(each, raw, place)]
+        level = min(reached, key=lambda each: abs(raw - each.raw), default=None)
+        if self._is_reset(raw, place, current, level):
+            self._reset(raw, place, current)
+            return None
+        if isinstance(level, Pending):
+            return self._confirm(level, raw, place, current)
+        possible = evidence.possible_jump(current, place)
+        if (
+            level is None
+            and evidence.has_outage(current)
+            and (JITTER < raw - current.raw <= evidence.tolerance + possible)
+        ):
+            # A fault may end soon after the outage.
+            level = current
+            self.abandoned = replace(current)
+            self.abandoned_until = evidence.seen + DOUBT
+        if level is not None:
+            self.pending = None
+            self._follow(level, raw, place)
+            return None
+        tolerance = JITTER + evidence.step
+        is_plausible = 0 < raw - current.raw <= tolerance + possible
+        if (
+            not is_plausible
+            and (abandoned := self.abandoned)
+            and evidence.seen <= self.abandoned_until
+            and self._reaches(abandoned, raw, place)
+        ):
+            evidence.gained -= max(current.counted - abandoned.counted, 0.0)
+            self.current, self.pending, self.abandoned = abandoned, None, current
+            self.disputed = 0.0
+            self._follow(abandoned, raw, place)
+            return Verdict.RESTORED
+        now, most, least = evidence.seen, evidence.most, evidence.least
+        self.pending = Pending(
+            raw=raw,
+            counted=0.0,
+            at=now,
+            rose=now,
+            most=most,
+            least=least,
+            reset_seen=current.reset_seen,
+            first=raw,
+            since=now,
+            first_most=most,
+            first_least=least,
+            is_plausible=is_plausible,
+            share=evidence.share(current),
+            rises=int(raw > current.raw),
+        )
+        return Verdict.HELD_BACK
+
+    def _reaches(self, level: Level, raw: float, place: Place) -> bool:
+        """Return whether a level can rise to a raw value by now."""
+        evidence, rise = self.evidence, raw - level.raw
+        if place.falls:
+            # A zero and the value of yesterday are faults even of money.
+            old = self.abandoned
+            repeated = old is not None and not old.reset_seen and raw == old.raw
+            return rise == 0 or (raw != 0 and not repeated)
+        if rise <= evidence.tolerance:
+            return rise >= -JITTER
+        energy = evidence.explained(level, place)
+        if isinstance(level, Pending) and self.current:
+            seconds = evidence.interval
+            if len(evidence.rises) < CONFIRMATIONS:
+                seconds = max(seconds, evidence.seen - level.rose)
+            span = level.rose - self.current.at
+            own = 2 * max(level.raw - self.current.raw, 0.0) / span * seconds
+            energy = max(energy, own, evidence.possible(seconds, place))
+        return rise <= evidence.tolerance + energy
+
+    def _is_reset(
+        self, raw: float, place: Place, current: Level, level: Level | None
+    ) -> bool:
+        """Return whether a reading is the first one after the period's reset."""
+        if current.reset_seen or (level is not None and level is not current):
+            return False
+        rise = raw - current.raw
+        if rise >= -JITTER and not (
+            self.evidence.seen - current.rose > self._elapsed
+            and (level is None or self._is_leap(raw, rise, current))
+        ):
+            return False
+        # A value of yesterday can be read soon after midnight.
+        outage = self.missed_midnight or self.evidence.span > OUTAGE
+        outage = outage and self._elapsed > PAUSE
+        possible = self.evidence.possible(self._elapsed, place, outage=outage)
+        return raw <= self.evidence.tolerance + possible
+
+    def _is_leap(self, raw: float, rise: float, current: Level) -> bool:
+        """Return whether a counter has more likely started over than risen."""
+        if self.missed_midnight:
+            # A device that is awake does not repeat a value of yesterday all day.
+            return rise > JITTER or self._elapsed >= DAY / 2
+        energy = self.evidence.share(current)
+        nearer = abs(raw - energy) < abs(rise - energy)
+        return self.evidence.is_trusted and rise > JITTER and nearer
+
+    def _reset(self, raw: float, place: Place, current: Level) -> None:
+        """Count from 0 on; energy of the new day that is not in the reading stays."""
+        evidence = self.evidence
+        counted = current.counted + raw
+        if current.rose - evidence.seen + self._elapsed > 2 * COLLECTION:
+            # The counter has started over within the period.
+            counted += max(evidence.share(current) - raw, 0.0)
+        elif min(raw, current.counted) > evidence.one_reading:
+            counted = max(raw, current.counted)
+        self.abandoned, self.abandoned_until = current, evidence.seen + DOUBT
+        self.pending = None
+        evidence.since_rise = 0.0
+        now, carry = evidence.seen, MARGIN * evidence.last
+        self.current = Level(
+            raw, counted, now, now, evidence.most, evidence.least, carry
+        )
+        self._publish(self.current, place)
+
+    def _confirm(
+        self, level: Pending, raw: float, place: Place, current: Level
+    ) -> Verdict:
+        """Let a reading confirm the pending level, and accept the level if it can be."""
+        evidence = self.evidence
+        level.readings += 1
+        level.rises += raw > level.raw
+        level.at = evidence.seen
+        if raw > level.raw or place.falls:
+            evidence.raise_level(level, raw)
+        jump, growth = level.first - current.raw, level.raw - level.first
+        seconds, span = evidence.seen - level.since, level.since - current.at
+        tolerance = JITTER + evidence.step
+        interval = max(span, seconds / max(level.rises - 1, 1))
+        rate_explains = growth / seconds * interval * MARGIN
+        fits = 0 < jump <= evidence.tolerance + rate_explains
+        least = most = evidence.rate * seconds
+        if evidence.covers(level.since):
+            least = evidence.least - level.first_least
+            most = evidence.most - level.first_most
+        agrees = growth > 2 * JITTER and (
+            SHARE * least * evidence.usual_share - evidence.step
+            <= growth
+            <= MARGIN * most + evidence.tolerance
+        )
+        is_energy = level.is_plausible and growth <= (
+            tolerance + evidence.possible(seconds + COLLECTION, place)
+        )
+        enough = level.rises >= CONFIRMATIONS
+        if is_energy:
+            if evidence.is_trusted:
+                enough = level.readings >= CONFIRMATIONS
+            if enough:
+                return self._accept(level, place, current, is_energy=True)
+            return Verdict.HELD_BACK
+        if enough and agrees:
+            return self._accept(level, place, current, is_energy=False)
+        is_proven = evidence.is_trusted and evidence.told > LEAST_ENERGY
+        if enough and fits and not is_proven:
+            return self._accept(level, place, current, is_energy=True)
+        if seconds >= DOUBT and (place.falls or (enough and growth >= LEAST_GROWTH)):
+            return self._accept(level, place, current, is_energy=fits or place.falls)
+        return Verdict.HELD_BACK
+
+    def _accept(
+        self, level: Pending, place: Place, current: Level, *, is_energy: bool
+    ) -> Verdict:
+        """Replace the current level by the pending one."""
+        evidence, now = self.evidence, self.evidence.seen
+        jump, growth = level.first - current.raw, level.raw - level.first
+        if not is_energy:
+            span = level.since - current.at
+            share = level.share if jump < 0 else min(level.share, jump)
+            possible = evidence.possible(span + COLLECTION, place, outage=True)
+            if evidence.is_trusted and jump <= JITTER + possible:
+                # A load that no power has shown yet.
+                self.disputed = max(jump - share, 0.0)
+                self.disputed_until = now + DOUBT
+            jump = share
+        if not is_energy or self.abandoned is None or now > self.abandoned_until:
+            self.abandoned = current
+            self.abandoned_until = now + (DOUBT if is_energy else RETURN)
+        # The growth is in the evidence already, and an outage has no power.
+        if evidence.rises and level.since - current.at <= OUTAGE:
+            evidence.gained += jump
+        if jump + growth > 0:
+            evidence.add_rise(jump + growth, now - current.rose)
+            evidence.refine(level.raw)
+        self.pending = None
+        self.current = Level(
+            raw=level.raw,
+            counted=current.counted + jump + growth,
+            at=now,
+            rose=level.rose,
+            most=level.most,
+            least=level.least,
+            carry=level.carry,
+            reset_seen=level.reset_seen,
+        )
+        self._publish(self.current, place)
+        return Verdict.COUNTED if is_energy else Verdict.REPLACED
+
+    def _follow(self, level: Level, raw: float, place: Place) -> None:
+        """Let a level go on to a raw value; jitter does not lower it."""
+        evidence = self.evidence
+        level.at = evidence.seen
+        rise, rose = raw - level.raw, level.rose
+        if rise > 0 or place.falls:
+            evidence.raise_level(level, raw)
+            evidence.add_rise(rise, evidence.seen - rose)
+        self._publish(level, place)
+
+    def _publish(self, level: Level, place: Place) -> None:
+        least = -math.inf if place.falls else self.value or 0.0
+        self.value = max(least, round(level.counted, 6))
+
+    def _remember(self, verdict: Verdict, raw: float, before: float) -> None:
+        """Keep a decision; the same on the reading before is one with it."""
+        now = self.evidence.seen
+        last = self.decisions[-1] if self.decisions else None
+        if last and last.verdict == verdict and last.last == before:
+            last.raw, last.last = raw, now
+            last.readings += 1
+            return
+        decision = Decision(verdict.value, raw, now, now)
+        self.decisions = [*self.decisions[1 - REMEMBERED :], decision]
+
+
+@lru_cache(maxsize=128)
+def _midnight(at: datetime, zone: tzinfo) -> datetime:
+    """Return when a day began; a moment is that of many readings."""
+    return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
