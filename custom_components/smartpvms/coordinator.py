@@ -481,6 +481,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         }
         self._passes += 1
         news: dict[SourceId, set[str]] = {}
+        rows: dict[str, tuple[DataItems, datetime, datetime]] = {}
         failed = False
         wanted = self._wanted()
         self._forget_unwanted(wanted)
@@ -509,18 +510,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             server_time = self._server_clock.moment(
                 kpis.server_time, received, time.monotonic()
             )
-            descriptions = sensors(batch.type_id)
             for source_id, items in kpis.rows.items():
-                if inventory.names(source_id):
+                if isinstance(source_id, str):
+                    # The counters of a plant follow the powers of its devices.
+                    rows[source_id] = items, received, server_time
+                elif inventory.names(source_id):
                     readings[source_id], news[source_id] = self._take(
-                        source_id, items, received, server_time, descriptions
+                        source_id, items, received, server_time, readings
                     )
-        for code, keys in self.flows.follow(
-            inventory, readings, news.keys(), self.guards, self._grid_meters
-        ):
-            news[code] = news.get(code, set()) | keys
-            # Many plants must not hold up everything else.
-            await asyncio.sleep(0)
+        await self._follow_flows(inventory, readings, rows, news)
         wait = self._plan(failed=failed)
         self.data = readings
         await self._tell(news)
@@ -529,6 +527,36 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self.async_update_listeners()
             raise as_update_error(self._failure, wait) from self._failure
         return readings
+
+    async def _follow_flows(
+        self,
+        inventory: Inventory,
+        readings: dict[SourceId, Reading],
+        rows: Mapping[str, tuple[DataItems, datetime, datetime]],
+        news: dict[SourceId, set[str]],
+    ) -> None:
+        """Follow the flows of all plants, and take the rows of the plants themselves."""
+        self.flows.keep(inventory.plants)
+        for code in inventory.plants:
+            devices = inventory.devices_of(code)
+            is_read = any(each.id in news for each in devices)
+            if is_read:
+                powers = self.flows.update_powers(
+                    code, devices, readings, self._grid_meters
+                )
+            else:
+                powers = self._powers_of_plant(code)
+            if code in rows:
+                readings[code], news[code] = self._take(
+                    code, *rows[code], readings, powers
+                )
+            if is_read:
+                keys = self.flows.update_energies(
+                    code, devices, readings, news, self.guards
+                )
+                news[code] = news.get(code, set()) | keys
+            # Many plants must not hold up everything else.
+            await asyncio.sleep(0)
 
     @callback
     @override
@@ -747,10 +775,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         items: DataItems,
         received: datetime,
         server_time: datetime,
-        descriptions: Mapping[str, ItemSensorDescription],
+        readings: Mapping[SourceId, Reading],
+        powers: DataItems | None = None,
     ) -> tuple[Reading, set[str]]:
-        """Take a row, and return the reading and what shows something new in it."""
+        """Take a row, and return the reading and what shows something new in it.
+
+        `powers` are those of a plant, which has none of its own.
+        """
         last = self.data.get(source_id)
+        descriptions = sensors(self._batched.type_of(source_id))
         items = with_module_health(self._in_watts(source_id, items))
         if isinstance(source_id, int):
             items = self._without_false_powers(source_id, items, last, descriptions)
@@ -761,7 +794,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             # A plant rests at night, but some of its devices report on.
             devices = self._batched.devices_of(source_id)
             live |= any(
-                (each := self.data.get(device.id)) and each.live for device in devices
+                (each := readings.get(device.id)) and each.live for device in devices
             )
         reading = Reading(items, received, server_time, live, heard=received)
         if reading.disconnected:
@@ -771,8 +804,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if last is None or reading.disconnected is not last.disconnected:
             changed = {*items, *changed}
         plant = self._batched.plant_of(source_id)
-        powers = self._powers_behind(source_id, reading)
-        changed |= self.guards.take(source_id, reading, plant, descriptions, powers)
+        changed |= self.guards.take(
+            source_id, reading, plant, descriptions, items if powers is None else powers
+        )
         return reading, changed
 
     def _look_for_gap(
@@ -868,17 +902,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return the filter of an entity."""
         plant = self._inventory.data.plant_of(source_id)
         reading = self.data.get(source_id)
-        powers = self._powers_behind(source_id, reading) if reading else {}
+        if isinstance(source_id, str):
+            powers = self._powers_of_plant(source_id)
+        else:
+            powers = reading.items if reading else {}
         return self.guards.guard(source_id, description, reading, plant, powers)
 
-    def _powers_behind(self, source_id: SourceId, reading: Reading) -> DataItems:
-        """Return the items with the powers behind the counters of a reading.
-
-        A plant has no powers of its own: they follow from its devices.
-        """
-        if isinstance(source_id, int):
-            return reading.items
-        flow = self.flows.readings.get(source_id)
+    def _powers_of_plant(self, code: str) -> DataItems:
+        """Return the last powers of a plant, unless they are too old."""
+        flow = self.flows.readings.get(code)
         return flow.items if flow and flow.fresh else {}
 
     def counted(self, unique_id: str) -> float | None:

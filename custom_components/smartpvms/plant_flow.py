@@ -1,6 +1,6 @@
 """What flows at the plants of an account, from the readings of their devices."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Self
@@ -28,7 +28,7 @@ from .energy_flow import (
     storage_terms,
 )
 from .guards import Guards
-from .northbound import Device, number
+from .northbound import DataItems, Device, number
 from .snapshot import Inventory, Reading, SourceId, changes
 
 
@@ -44,27 +44,30 @@ class PlantFlow:
     """What the energies gain and lose with, by key."""
     reading: Reading | None = None
     """What followed last."""
+    units: Units = field(default_factory=dict)
+    point: int | None = None
+    powers: PowerFlow | None = None
+    """What is at work in the present pass."""
 
-    def update(
-        self,
-        units: Units,
-        counts: Counts,
-        *,
-        chosen: int | None,
-        at: datetime,
-    ) -> Reading:
-        """Take new readings, and return what follows.
+    def update_powers(self, units: Units, *, chosen: int | None) -> DataItems:
+        """Take new readings, and return the powers.
 
         `chosen` is the meter at the grid, where the user has said so.
         """
         self.evidence.learn(units)
-        point = self.evidence.grid_point(units, chosen)
-        powers = power_flow(units, self.evidence, point)
+        self.units, self.point = units, self.evidence.grid_point(units, chosen)
+        self.powers = power_flow(units, self.evidence, self.point)
+        return _powers(self.powers)
+
+    def update_energies(self, counts: Counts, *, at: datetime) -> Reading:
+        """Take the counters of the readings, and return the powers and energies."""
+        units, powers = self.units, self.powers
+        assert powers is not None
         values = _powers(powers)
         self.evidence.weigh_counters(units, counts, powers.home, at)
         usable = self.evidence.usable(counts)
         values["home_energy"] = self.home.update(
-            units, counts, usable, powers, point=point, at=at
+            units, counts, usable, powers, point=self.point, at=at
         )
         self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
         taken = self.home.taken
@@ -187,43 +190,43 @@ class PlantFlows:
             for device in devices:
                 guards.expect(device.id, counters_of(device.type_id, types))
 
-    def follow(
+    def keep(self, plants: Collection[str]) -> None:
+        """Forget plants that are not there any more."""
+        for code in self._plants.keys() - plants:
+            del self._plants[code]
+            self.readings.pop(code, None)
+
+    def update_powers(
         self,
-        inventory: Inventory,
+        code: str,
+        devices: Iterable[Device],
+        readings: Mapping[SourceId, Reading],
+        grid_meters: Collection[int],
+    ) -> DataItems:
+        """Take new readings of the devices of a plant, and return its powers."""
+        flow = self._plants.setdefault(code, PlantFlow())
+        units = {each.id: _unit(each, readings.get(each.id)) for each in devices}
+        return flow.update_powers(units, chosen=_chosen(units, grid_meters))
+
+    def update_energies(
+        self,
+        code: str,
+        devices: Sequence[Device],
         readings: Mapping[SourceId, Reading],
         read: Collection[SourceId],
         guards: Guards,
-        grid_meters: Collection[int],
-    ) -> Iterable[tuple[str, set[str]]]:
-        """Take new readings of devices, plant by plant, as far as there are any.
+    ) -> set[str]:
+        """Take the counters of a plant, and return the keys of what changed.
 
         `read` are the plants and devices that were just read, whose counters the guards
-        have seen. Return what is new of which plant.
+        have seen.
         """
-        for code in self._plants.keys() - inventory.plants.keys():
-            del self._plants[code]
-            self.readings.pop(code, None)
-        for code in inventory.plants:
-            devices = inventory.devices_of(code)
-            moments = [
-                readings[device.id].server_time
-                for device in devices
-                if device.id in read
-            ]
-            if moments:
-                flow = self._plants.setdefault(code, PlantFlow())
-                units = {
-                    each.id: _unit(each, readings.get(each.id)) for each in devices
-                }
-                reading = flow.update(
-                    units,
-                    _counts(code, devices, readings, guards, read),
-                    chosen=_chosen(units, grid_meters),
-                    at=max(moments),
-                )
-                last = self.readings.get(code)
-                self.readings[code] = reading
-                yield code, changes(last.items if last else {}, reading.items)
+        at = max(readings[each.id].server_time for each in devices if each.id in read)
+        counts = _counts(code, devices, readings, guards, read)
+        reading = self._plants[code].update_energies(counts, at=at)
+        last = self.readings.get(code)
+        self.readings[code] = reading
+        return changes(last.items if last else {}, reading.items)
 
 
 def _unit(device: Device, reading: Reading | None) -> Unit:
