@@ -81,8 +81,12 @@ class CounterEvidence:
 
     seen: float = 0.0
     """Time of the last reading."""
+    heard: float = 0.0
+    """Time of the last row, which may have repeated the reading before it."""
     span: float = 0.0
-    """Time since the reading before."""
+    """Time between the last two readings."""
+    silence: float = 0.0
+    """Time between the last reading and the row before it."""
     power: float | None = None
     most: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
@@ -108,11 +112,22 @@ class CounterEvidence:
 
     def begin(self, now: float, place: Place) -> None:
         """Take the first reading."""
-        self.seen, self.power = now, place.power
+        self.seen = self.heard = now
+        self.power = place.power
+
+    def repeat(self, now: float) -> None:
+        """Let the power go on through a row that repeats the last reading."""
+        if self.power is not None:
+            energy = self.power * (now - self.heard) / HOUR
+            self.most += energy
+            self.least += energy
+            self.since_rise += energy
+        self.heard = now
 
     def add(self, now: float, place: Place) -> None:
         """Add the energy of the power since the last reading."""
-        self.span, self.seen = now - self.seen, now
+        self.span, self.silence = now - self.seen, now - self.heard
+        self.seen = self.heard = now
         halved = 0.5 ** (self.span / DAY)
         self.told, self.gained = self.told * halved, self.gained * halved
         powers = [each for each in (self.power, place.power) if each is not None]
@@ -125,9 +140,9 @@ class CounterEvidence:
             # Such a power is taken once it lasts.
             self.unpowered, larger = now, smaller
         else:
-            self.last = larger * self.span / HOUR
+            self.last = larger * self.silence / HOUR
         self.most += self.last
-        self.least += smaller * self.span / HOUR
+        self.least += smaller * self.silence / HOUR
         self.since_rise += self.last
         self.highest_power = max(self.highest_power, larger)
 
@@ -186,7 +201,7 @@ class CounterEvidence:
     def is_outage(self) -> bool:
         """Return whether readings are missing before the last one."""
         collected = self.collected if len(self.rises) == RISES else 0.0
-        return self.span > max(OUTAGE, 1.5 * collected)
+        return self.silence > max(OUTAGE, 1.5 * collected)
 
     @property
     def interval(self) -> float:
@@ -224,7 +239,7 @@ class CounterEvidence:
 
     def has_outage(self, level: Level) -> bool:
         """Return whether an outage is between a level's last reading and this one."""
-        return self.span > OUTAGE and self.seen - level.at <= self.span
+        return self.silence > OUTAGE and self.seen - level.at <= self.span
 
     def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
         """Return the most that the counter has ever counted in such a time."""

@@ -202,12 +202,14 @@ class CounterFilter:
                 self.disputed = 0.0
             if verdict := self._take(raw, place, self.current):
                 self._remember(verdict, raw, before)
-        elif (pending := self.pending) and pending.is_plausible:
-            # A device that rests repeats its row.
-            pending.readings += 1
-            lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
-            if lasts and pending.readings >= CONFIRMATIONS:
-                self._accept(pending, place, self.current, is_energy=True)
+        else:
+            self.evidence.repeat(now)
+            if (pending := self.pending) and pending.is_plausible:
+                # A device that rests repeats its row.
+                pending.readings += 1
+                lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
+                if lasts and pending.readings >= CONFIRMATIONS:
+                    self._accept(pending, place, self.current, is_energy=True)
         self.read = at
         return self.value
 
@@ -338,6 +340,10 @@ class CounterFilter:
         if current.reset_seen or (level is not None and level is not current):
             return False
         rise = raw - current.raw
+        if place.falls:
+            # Prices may be negative, but not for most of a day.
+            is_late = self._elapsed > PAUSE
+            return rise < -JITTER and (is_late or 2 * raw < current.raw)
         if rise >= -JITTER and not (
             self.evidence.seen - current.rose > self._elapsed
             and (level is None or self._is_leap(raw, rise, current))
