@@ -23,7 +23,6 @@ from tests.statistics import Run
 from .conftest import Account
 
 HOUR = timedelta(hours=1)
-QUARTER = timedelta(minutes=15)
 
 # What rounding may amount to, in kWh.
 TOLERANCE = 0.01
@@ -208,24 +207,15 @@ class Past:
             name = f"{counter.device and counter.device.name} {counter.key}"
             # A plant and its inverter round on their own.
             tolerance = TOLERANCE + 0.005 * isinstance(counter.name, str)
-            hour, late = start, 0.0
+            hour = start
             while hour < end:
                 true = truth.between(hour, hour + HOUR)
-                # A rise that no power explains is counted four readings later.
-                reading = max(
-                    truth.between(hour + n * QUARTER, hour + (n + 1) * QUARTER)
-                    for n in range(4)
-                )
                 if full_hour(untold[0]) <= hour < untold[1]:
                     pass
                 elif hour not in hours:
                     problems.append(f"{name}: no {hour}")
-                elif tolerance < true + late - hours[hour] <= reading + tolerance:
-                    late += true - hours[hour]
-                elif abs(hours[hour] - true - late) > tolerance:
+                elif abs(hours[hour] - true) > tolerance:
                     problems.append(f"{name}: {hours[hour]:.3f} {true:.3f} in {hour}")
-                else:
-                    late = 0.0
                 hour += HOUR
             # The Energy dashboard would show "-0 kWh".
             problems += [

@@ -143,7 +143,7 @@ class CounterEvidence:
             self.last = larger * self.silence / HOUR
         self.most += self.last
         self.least += smaller * self.silence / HOUR
-        self.since_rise += self.last
+        self.since_rise += (self.last + smaller * self.silence / HOUR) / 2
         self.highest_power = max(self.highest_power, larger)
 
     def add_rise(self, rise: float, seconds: float) -> None:
@@ -215,7 +215,8 @@ class CounterEvidence:
     @property
     def tolerance(self) -> float:
         """Return the rise that needs no evidence, of a counter that has risen before."""
-        return JITTER + (self.step if self.rises else FINEST)
+        collections = min(max(self.silence, COLLECTION), OUTAGE) / COLLECTION
+        return JITTER * collections + (self.step if self.rises else FINEST)
 
     @property
     def one_reading(self) -> float:
@@ -268,7 +269,9 @@ class CounterEvidence:
         """Return the energy of the power since a level's last rise."""
         if not self.is_trusted:
             return 0.0
-        energy = self.most - level.most if self.rises else self.last
+        if not self.rises:
+            return self.last
+        energy = (self.most - level.most + self.least - level.least) / 2
         return energy * self.usual_share
 
     def raise_level(self, level: Level, raw: float) -> None:
