@@ -1200,7 +1200,8 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
             (2, "discharge_cap"): Count(0.0, MIDNIGHT),
         }
         at = begin + timedelta(minutes=minute)
-        reading = flow.update(units, counts, chosen=None, at=at)
+        flow.update_powers(units, chosen=None)
+        reading = flow.update_energies(counts, at=at)
     assert reading is not None
     assert reading.items["charged_energy"] == pytest.approx(6, abs=0.001)
     assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
@@ -1235,7 +1236,8 @@ def test_lifetime_counter_of_a_battery(
             minute, charge_cap=2 + charged, total_charged_energy=shown
         )
         at = begin + timedelta(minutes=minute)
-        reading = flow.update(units, counts, chosen=None, at=at)
+        flow.update_powers(units, chosen=None)
+        reading = flow.update_energies(counts, at=at)
         values.append(reading.items["charged_energy"])
         flow = PlantFlow.from_dict(_kept(flow.as_dict()))
     assert values[0] == 0
@@ -1252,7 +1254,8 @@ def test_lifetime_counter_that_appears() -> None:
             counters["total_charged_energy"] = 900 + 3 * minute / 60
         units, counts = _battery(minute, **counters)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        reading = flow.update(units, counts, chosen=None, at=at)
+        flow.update_powers(units, chosen=None)
+        reading = flow.update_energies(counts, at=at)
     assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
 
 
@@ -1270,7 +1273,8 @@ def test_meter_counters_that_appear() -> None:
         if minute >= 60:
             counts[2, "active_cap"] = Count(900 + 2.6 * minute / 60)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        reading = flow.update(_metered(2600.0 + minute), counts, chosen=None, at=at)
+        flow.update_powers(_metered(2600.0 + minute), chosen=None)
+        reading = flow.update_energies(counts, at=at)
         assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
 
 
