@@ -48,8 +48,6 @@ PAUSE: Final = 1800.0
 # Seconds that decide a doubt, and after which an abandoned level cannot return.
 DOUBT: Final = 2 * HOUR
 RETURN: Final = DAY
-# Number of the last decisions that are kept.
-REMEMBERED: Final = 5
 
 
 class Period(Enum):
@@ -97,18 +95,6 @@ class Verdict(StrEnum):
 
 
 @dataclass(slots=True)
-class Decision:
-    """The same decision on one or more readings in a row; times are epoch seconds."""
-
-    verdict: str
-    raw: float
-    """The last of the readings."""
-    first: float
-    last: float
-    readings: int = 1
-
-
-@dataclass(slots=True)
 class CounterFilter:
     """Filter of one counter, whose fields are its stored state."""
 
@@ -129,7 +115,8 @@ class CounterFilter:
     missed_midnight: bool = False
     """Whether there was no reading near the start of the period."""
     evidence: CounterEvidence = field(default_factory=CounterEvidence)
-    decisions: list[Decision] = field(default_factory=list)
+    verdict: Verdict | None = None
+    """Decision on the last reading, `None` if it is published as it is."""
 
     @classmethod
     def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
@@ -141,21 +128,22 @@ class CounterFilter:
             "pending": lambda level: Pending(**level),
             "abandoned": lambda level: Level(**level),
             "evidence": lambda evidence: CounterEvidence(**evidence),
-            "decisions": lambda decisions: [Decision(**each) for each in decisions],
+            "verdict": Verdict,
         }
-        restored: dict[str, Any] = {
+        restored = {
             name: kinds[name](value) if name in kinds and value is not None else value
             for name, value in state.items()
         }
-        return cls(**{**restored, "period": period})
+        return cls(period, **restored)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the state as what JSON can hold."""
-        return asdict(self) | {
-            "period": self.period.value,
+        state = asdict(self) | {
             "start": self.start and self.start.isoformat(),
             "read": self.read and self.read.isoformat(),
         }
+        del state["period"]
+        return state
 
     @property
     def counted(self) -> float | None:
@@ -178,11 +166,6 @@ class CounterFilter:
         """Return whether the counter has started over in its period."""
         return self.current is None or self.current.reset_seen
 
-    def verdict(self, at: datetime) -> str | None:
-        """Return the decision on the reading of a time, if there was one."""
-        last = self.decisions[-1] if self.decisions else None
-        return last.verdict if last and last.last == at.timestamp() else None
-
     def update(
         self, raw: float, at: datetime, place: Place, *, live: bool
     ) -> float | None:
@@ -191,17 +174,16 @@ class CounterFilter:
         `live` says that the row differs from the one before it.
         """
         self.pass_time(at, place.zone)
+        self.verdict = None
         now = at.timestamp()
         if self.current is None:
             self._begin(raw, at, place)
         elif live and now > self.evidence.seen:
-            before = self.evidence.seen
             self.evidence.add(now, place)
             if self.disputed and now > self.disputed_until:
                 self.current.counted += self.disputed
                 self.disputed = 0.0
-            if verdict := self._take(raw, place, self.current):
-                self._remember(verdict, raw, before)
+            self.verdict = self._take(raw, place, self.current)
         else:
             self.evidence.repeat(now)
             if (pending := self.pending) and pending.is_plausible:
@@ -209,7 +191,9 @@ class CounterFilter:
                 pending.readings += 1
                 lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
                 if lasts and pending.readings >= CONFIRMATIONS:
-                    self._accept(pending, place, self.current, is_energy=True)
+                    self.verdict = self._accept(
+                        pending, place, self.current, is_energy=True
+                    )
         self.read = at
         return self.value
 
@@ -477,17 +461,6 @@ class CounterFilter:
     def _publish(self, level: Level, place: Place) -> None:
         least = -math.inf if place.falls else self.value or 0.0
         self.value = max(least, round(level.counted, 6))
-
-    def _remember(self, verdict: Verdict, raw: float, before: float) -> None:
-        """Keep a decision; the same on the reading before is one with it."""
-        now = self.evidence.seen
-        last = self.decisions[-1] if self.decisions else None
-        if last and last.verdict == verdict and last.last == before:
-            last.raw, last.last = raw, now
-            last.readings += 1
-            return
-        decision = Decision(verdict.value, raw, now, now)
-        self.decisions = [*self.decisions[1 - REMEMBERED :], decision]
 
 
 @lru_cache(maxsize=128)

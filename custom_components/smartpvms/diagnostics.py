@@ -23,8 +23,8 @@ from homeassistant.util import dt as dt_util
 from . import KNOWN_ACCOUNTS
 from .const import CONF_PLANTS, DOMAIN
 from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry, source_name
-from .counter_filter import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
+from .guards import Decision
 from .northbound import DEVICE_TYPE_NAMES, Access, number, text
 from .northbound.flow_control import FlowControl, Interface
 from .snapshot import Inventory, Reading, SourceId
@@ -233,8 +233,8 @@ def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
     type_id = entry.runtime_data.inventory.data.type_of(source_id)
     reading = real_time.data.get(source_id)
     decisions = {
-        key: [_decision(each) for each in guard.decisions if _is_recent(each)]
-        for key, guard in real_time.guards.of(source_id).items()
+        key: [_decision(each) for each in of_counter if _is_recent(each)]
+        for key, of_counter in real_time.guards.decisions(source_id).items()
     }
     return {
         "reading": reading and _reading(reading, type_id),
@@ -306,14 +306,14 @@ def _decision(decision: Decision) -> dict[str, Any]:
     return {
         "verdict": decision.verdict,
         "raw": _shown(decision.raw),
-        "first": dt_util.utc_from_timestamp(decision.first).isoformat(),
-        "last": dt_util.utc_from_timestamp(decision.last).isoformat(),
+        "first": decision.first.isoformat(),
+        "last": decision.last.isoformat(),
         "readings": decision.readings,
     }
 
 
 def _is_recent(decision: Decision) -> bool:
-    return dt_util.utcnow().timestamp() - decision.last < _LATELY.total_seconds()
+    return dt_util.utcnow() - decision.last < _LATELY
 
 
 def _age(at: datetime) -> float:

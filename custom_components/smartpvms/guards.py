@@ -1,14 +1,29 @@
 """The guards of an account's counters, and what they are fed with."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import tzinfo
-from typing import Any
+from datetime import datetime, tzinfo
+from typing import Any, Final
 
-from .counter_filter import CounterFilter, Period
+from .counter_filter import CounterFilter, Period, Verdict
 from .descriptions import ItemSensorDescription
 from .northbound import DataItems, Plant, number
 from .snapshot import Reading, SourceId, zone_of
+
+# Number of the last decisions on a counter that are kept.
+REMEMBERED: Final = 5
+
+
+@dataclass(slots=True)
+class Decision:
+    """The same decision on one or more readings in a row."""
+
+    verdict: Verdict
+    raw: float
+    """The last of the readings."""
+    first: datetime
+    last: datetime
+    readings: int = 1
 
 
 @dataclass(slots=True)
@@ -19,6 +34,22 @@ class _Counters:
     """By data item."""
     expected: set[str] = field(default_factory=set)
     """The data items that get a guard once they are a number."""
+    decisions: dict[str, list[Decision]] = field(default_factory=dict)
+    """The last decisions on readings that are not published as they are."""
+
+    def decide(self, key: str, raw: float, last: datetime | None) -> None:
+        """Keep the decision on a reading; the same as on the `last` is one with it."""
+        guard = self.guards[key]
+        if guard.verdict is None or guard.read is None:
+            return
+        decisions = self.decisions.setdefault(key, [])
+        before = decisions[-1] if decisions else None
+        if before and before.verdict is guard.verdict and before.last == last:
+            before.raw, before.last = raw, guard.read
+            before.readings += 1
+            return
+        decisions.append(Decision(guard.verdict, raw, guard.read, guard.read))
+        del decisions[:-REMEMBERED]
 
 
 class Guards:
@@ -95,13 +126,22 @@ class Guards:
             if number(reading.items.get(key)) is not None:
                 self._begin(source_id, descriptions[key])
         zone = zone_of(plant)
-        return {
-            key
-            for key, guard in counters.guards.items()
+        changed = set()
+        for key, guard in counters.guards.items():
+            description, last = descriptions.get(key), guard.read
             # The server may come to know a device as another type.
-            if (description := descriptions.get(key))
-            and _feed(guard, reading, powers, plant, zone, description)
-        }
+            if description is None:
+                continue
+            if _feed(guard, reading, powers, plant, zone, description):
+                changed.add(key)
+            if (raw := number(reading.items.get(key))) is not None:
+                counters.decide(key, raw, last)
+        return changed
+
+    def decisions(self, source_id: SourceId) -> Mapping[str, Sequence[Decision]]:
+        """Return the last decisions on a plant's or device's counters."""
+        counters = self._counters.get(source_id)
+        return counters.decisions if counters else {}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the states as what JSON can hold.

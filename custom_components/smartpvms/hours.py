@@ -193,7 +193,7 @@ def first_level(period: Period, samples: Sequence[CounterSample]) -> int:
         is_soon = samples[since].at - samples[begun].at <= LONGEST_FAULT
         if counter.reset_seen is not reset_seen:
             return 0 if has_risen else index
-        is_replaced = counter.verdict(sample.at) == Verdict.REPLACED
+        is_replaced = counter.verdict == Verdict.REPLACED
         if is_replaced and (is_soon or not has_risen):
             return since
         if not has_risen and counter.counted > counted:
@@ -260,7 +260,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
                 held = []
             held.append((len(points), sample.raw))
         elif counter.pending is None:
-            verdict = counter.verdict(sample.at)
+            verdict = counter.verdict
             if verdict in _ACCEPTED:
                 _correct(points, held, point)
             elif verdict == Verdict.RESTORED:
