@@ -573,9 +573,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
         Plants come first: Home Assistant takes so many entities of an account only.
         """
-        for readings in (self.flows.readings, self.data):
-            for source_id, reading in readings.items():
-                yield source_id, reading.items
+        for source_id, reading in (
+            *self.flows.readings.items(),
+            *sorted(self.data.items(), key=lambda item: isinstance(item[0], int)),
+        ):
+            yield source_id, reading.items
 
     async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
         """Tell who listens what is new, and where all of it has come or gone."""

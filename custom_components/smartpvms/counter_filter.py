@@ -41,6 +41,8 @@ from .plausibility import is_sentinel
 CONFIRMATIONS: Final = 3
 # Least share of the power that a pending level counts.
 SHARE: Final = 0.5
+# Least share of one of several counters in the power of all.
+LEAST_SHARE: Final = 0.1
 # Growth, in the counter's unit, of a pending level without evidence.
 LEAST_GROWTH: Final = 0.2
 # Seconds without a reading in which a reset can go unseen.
@@ -228,11 +230,12 @@ class CounterFilter:
         self.start = self.period.start(at, place.zone)
         self.evidence.begin(now, place)
         self.evidence.refine(raw)
-        carry = MARGIN * (place.power or 0.0) * COLLECTION / HOUR
+        power = place.power or 0.0
+        carry = MARGIN * power * COLLECTION / HOUR
         self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
-        highest = max(place.capacity, place.power or 0.0)
-        possible = MARGIN * highest * (self._elapsed + COLLECTION) / HOUR
-        if self.start and place.bound is None and raw > JITTER + possible:
+        most = MARGIN * max(place.capacity, power) * (self._elapsed + COLLECTION) / HOUR
+        is_early = self.start is not None and self._elapsed < DAY / 4
+        if is_early and place.power is not None and raw > JITTER + most:
             # The counter has not started over yet.
             self.current.reset_seen = False
             self.current.counted = 0.0
@@ -386,8 +389,10 @@ class CounterFilter:
         if evidence.covers(level.since):
             least = evidence.least - level.first_least
             most = evidence.most - level.first_most
+        # How much a counter that has never risen counts of its power is unknown.
+        share = evidence.usual_share if evidence.rises else LEAST_SHARE
         agrees = growth > 2 * JITTER and (
-            SHARE * least * evidence.usual_share - evidence.step
+            SHARE * least * share - evidence.step
             <= growth
             <= MARGIN * most + evidence.tolerance
         )

@@ -306,14 +306,14 @@ def _decision(decision: Decision) -> dict[str, Any]:
     return {
         "verdict": decision.verdict,
         "raw": _shown(decision.raw),
-        "first": decision.first.isoformat(),
-        "last": decision.last.isoformat(),
+        "first": dt_util.utc_from_timestamp(decision.first).isoformat(),
+        "last": dt_util.utc_from_timestamp(decision.last).isoformat(),
         "readings": decision.readings,
     }
 
 
 def _is_recent(decision: Decision) -> bool:
-    return dt_util.utcnow() - decision.last < _LATELY
+    return dt_util.utcnow().timestamp() - decision.last < _LATELY.total_seconds()
 
 
 def _age(at: datetime) -> float:

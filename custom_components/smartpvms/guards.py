@@ -1,11 +1,11 @@
 """The guards of an account's counters, and what they are fed with."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final
 
-from .counter_filter import CounterFilter, Period, Verdict
+from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
 from .northbound import DataItems, Plant, number
 from .snapshot import Reading, SourceId, zone_of
@@ -16,13 +16,13 @@ REMEMBERED: Final = 5
 
 @dataclass(slots=True)
 class Decision:
-    """The same decision on one or more readings in a row."""
+    """The same decision on one or more readings in a row; times are epoch seconds."""
 
-    verdict: Verdict
+    verdict: str
     raw: float
     """The last of the readings."""
-    first: datetime
-    last: datetime
+    first: float
+    last: float
     readings: int = 1
 
 
@@ -42,14 +42,20 @@ class _Counters:
         guard = self.guards[key]
         if guard.verdict is None or guard.read is None:
             return
+        at = guard.read.timestamp()
         decisions = self.decisions.setdefault(key, [])
         before = decisions[-1] if decisions else None
-        if before and before.verdict is guard.verdict and before.last == last:
-            before.raw, before.last = raw, guard.read
+        if (
+            before
+            and last
+            and before.verdict == guard.verdict
+            and before.last == last.timestamp()
+        ):
+            before.raw, before.last = raw, at
             before.readings += 1
-            return
-        decisions.append(Decision(guard.verdict, raw, guard.read, guard.read))
-        del decisions[:-REMEMBERED]
+        else:
+            decisions.append(Decision(guard.verdict.value, raw, at, at))
+            del decisions[:-REMEMBERED]
 
 
 class Guards:
@@ -100,8 +106,10 @@ class Guards:
         counters.expected.discard(key)
         if key not in counters.guards:
             try:
-                state = self._stored.pop(f"{source_id}_{key}")
+                state = {**self._stored.pop(f"{source_id}_{key}")}
+                decisions = [Decision(**each) for each in state.pop("decisions")]
                 guard = CounterFilter.from_dict(period, state)
+                counters.decisions[key] = decisions
             except KeyError, TypeError, ValueError:
                 guard = CounterFilter(period)
             counters.guards[key] = guard
@@ -150,7 +158,13 @@ class Guards:
         """
         # Taken first, since what is stored becomes a guard meanwhile.
         stored = {**self._stored}
-        return stored | {name: guard.as_dict() for name, guard in self}
+        for source_id, counters in [*self._counters.items()]:
+            for key, guard in [*counters.guards.items()]:
+                decisions = map(asdict, counters.decisions.get(key, ()))
+                stored[f"{source_id}_{key}"] = guard.as_dict() | {
+                    "decisions": [*decisions]
+                }
+        return stored
 
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
