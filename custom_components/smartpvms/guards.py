@@ -1,6 +1,6 @@
 """The guards of an account's counters, and what they are fed with."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, Final
@@ -65,13 +65,6 @@ class Guards:
         """Go on from what was stored, by unique id."""
         self._stored = stored
         self._counters: dict[SourceId, _Counters] = {}
-
-    def __iter__(self) -> Iterator[tuple[str, CounterFilter]]:
-        """Return the guards by unique id."""
-        # Written by another thread, while guards may be added.
-        for source_id, counters in [*self._counters.items()]:
-            for key, guard in [*counters.guards.items()]:
-                yield f"{source_id}_{key}", guard
 
     def of(self, source_id: SourceId) -> Mapping[str, CounterFilter]:
         """Return the guards of a plant or device, by data item."""
