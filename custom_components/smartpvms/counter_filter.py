@@ -341,7 +341,8 @@ class CounterFilter:
         outage = self.missed_midnight or self.evidence.span > OUTAGE
         outage = outage and self._elapsed > PAUSE
         possible = self.evidence.possible(self._elapsed, place, outage=outage)
-        return raw <= self.evidence.tolerance + possible
+        possible = max(possible + self.evidence.tolerance, self.evidence.one_reading)
+        return raw <= possible
 
     def _is_leap(self, raw: float, rise: float, current: Level) -> bool:
         """Return whether a counter has more likely started over than risen."""
@@ -428,7 +429,7 @@ class CounterFilter:
             possible = evidence.possible(span + COLLECTION, place, outage=True)
             if evidence.is_trusted and jump <= JITTER + possible:
                 # A load that no power has shown yet.
-                self.disputed = max(jump - share, 0.0)
+                self.disputed += max(jump - share, 0.0)
                 self.disputed_until = now + DOUBT
             jump = share
         if not is_energy or self.abandoned is None or now > self.abandoned_until:
@@ -456,9 +457,16 @@ class CounterFilter:
 
     def _follow(self, level: Level, raw: float, place: Place) -> None:
         """Let a level go on to a raw value; jitter does not lower it."""
-        evidence = self.evidence
+        evidence, rise, rose = self.evidence, raw - level.raw, level.rose
+        if rise > JITTER and (
+            self.abandoned is None or evidence.seen > self.abandoned_until
+        ):
+            # The rise may be a fault, although it is explained.
+            self.abandoned = replace(level)
+            self.abandoned_until = evidence.seen + DOUBT
         level.at = evidence.seen
-        rise, rose = raw - level.raw, level.rose
+        if rise > JITTER >= level.raw:
+            level.reset_seen = True
         if rise > 0 or place.falls:
             evidence.raise_level(level, raw)
             evidence.add_rise(rise, evidence.seen - rose)
