@@ -266,13 +266,16 @@ class CounterEvidence:
         return self.possible(seconds, place, outage=outage) + earlier
 
     def share(self, level: Level) -> float:
-        """Return the energy of the power since a level's last rise."""
+        """Return the energy of the power between a level's last rise and a jump."""
         if not self.is_trusted:
             return 0.0
         if not self.rises:
             return self.last
         energy = (self.most - level.most + self.least - level.least) / 2
-        return energy * self.usual_share
+        # A counter that stood still for longer has not counted.
+        longest = max(self.seen - level.at, *(seconds for _, seconds in self.rises))
+        seconds = self.seen - level.rose
+        return energy * self.usual_share * min(longest / seconds, 1.0)
 
     def raise_level(self, level: Level, raw: float) -> None:
         """Let a level go on to a raw value."""
