@@ -118,11 +118,11 @@ class CounterEvidence:
     def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
-            energy = self.power * (now - self.heard) / HOUR
+            energy = self.power * max(now - self.heard, 0.0) / HOUR
             self.most += energy
             self.least += energy
             self.since_rise += energy
-        self.heard = now
+        self.heard = max(self.heard, now)
 
     def add(self, now: float, place: Place) -> None:
         """Add the energy of the power since the last reading."""

@@ -305,10 +305,10 @@ class CounterFilter:
         """Return whether a level can rise to a raw value by now."""
         evidence, rise = self.evidence, raw - level.raw
         if place.falls:
-            # A zero and the value of yesterday are faults even of money.
+            # Zeros, values of yesterday and sentinels are faults even of money.
             old = self.abandoned
             repeated = old is not None and not old.reset_seen and raw == old.raw
-            return rise == 0 or (raw != 0 and not repeated)
+            return rise == 0 or not (raw == 0 or repeated or is_sentinel(raw))
         if rise <= evidence.tolerance:
             return rise >= -JITTER
         energy = evidence.explained(level, place)
