@@ -117,10 +117,14 @@ class Lift:
 async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -> None:
     """Wait until the recorder has done all that it has been given.
 
-    Raises `TimeoutError` if it is busy with something else, such as a purge.
+    Raises `TimeoutError` if it is busy with something else, such as a purge, or has
+    stopped.
     """
+    recorder = get_instance(hass)
+    if not recorder.is_alive():
+        raise TimeoutError
     async with asyncio.timeout(patience):
-        await get_instance(hass).async_block_till_done()
+        await recorder.async_block_till_done()
 
 
 async def async_last_value(
