@@ -274,6 +274,9 @@ class CounterFilter:
             not is_plausible
             and (abandoned := self.abandoned)
             and evidence.seen <= self.abandoned_until
+            and (raw < current.raw - JITTER or abandoned.raw > current.raw)
+            # A value of yesterday may be repeated after the reset.
+            and (abandoned.reset_seen or raw > abandoned.raw + JITTER)
             and self._reaches(abandoned, raw, place)
         ):
             evidence.gained -= max(current.counted - abandoned.counted, 0.0)
