@@ -209,6 +209,9 @@ class CounterFilter:
                 # The energy of the last readings is not decided yet.
                 late = self.pending.raw - level.raw
                 level.raw = self.pending.raw
+            elif self.pending is not None:
+                # What flowed while a fault lasted explains no later rise.
+                level.most, level.least = self.evidence.most, self.evidence.least
             level.counted = self.value = late
             self.pending = self.abandoned = None
             self.disputed = 0.0
