@@ -215,7 +215,7 @@ class CounterFilter:
             level.counted = self.value = late
             self.pending = self.abandoned = None
             self.disputed = 0.0
-            self.start, level.reset_seen = start, False
+            self.start, level.reset_seen = start, level.raw <= JITTER
             self.missed_midnight = at.timestamp() - self.evidence.seen >= PAUSE
         return self.value
 
@@ -277,7 +277,10 @@ class CounterFilter:
             not is_plausible
             and (abandoned := self.abandoned)
             and evidence.seen <= self.abandoned_until
-            and (raw < current.raw - JITTER or abandoned.raw > current.raw)
+            and (
+                abandoned.raw > current.raw
+                or (raw < current.raw - JITTER and self._was_false(abandoned, raw))
+            )
             # A value of yesterday may be repeated after the reset.
             and (abandoned.reset_seen or raw > abandoned.raw + JITTER)
             and self._reaches(abandoned, raw, place)
@@ -326,6 +329,14 @@ class CounterFilter:
             own = 2 * max(level.raw - self.current.raw, 0.0) / span * seconds
             energy = max(energy, own, evidence.possible(seconds, place))
         return rise <= evidence.tolerance + energy
+
+    def _was_false(self, level: Level, raw: float) -> bool:
+        """Return whether a level can have counted on below a rise that was false."""
+        evidence = self.evidence
+        least = SHARE * evidence.usual_share * (evidence.least - level.least)
+        return not evidence.covers(level.rose) or (
+            max(least - evidence.step, -JITTER) <= raw - level.raw
+        )
 
     def _is_reset(
         self, raw: float, place: Place, current: Level, level: Level | None
@@ -471,8 +482,6 @@ class CounterFilter:
             self.abandoned = replace(level)
             self.abandoned_until = evidence.seen + DOUBT
         level.at = evidence.seen
-        if rise > JITTER >= level.raw:
-            level.reset_seen = True
         if rise > 0 or place.falls:
             evidence.raise_level(level, raw)
             evidence.add_rise(rise, evidence.seen - rose)

@@ -243,6 +243,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
     """
     points: list[Point] = []
     held: list[tuple[int, float]] = []
+    lowered: list[Point] = []
     for sample in samples:
         pending = counter.pending
         _take(counter, sample)
@@ -264,7 +265,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
             if verdict in _ACCEPTED:
                 _correct(points, held, point)
             elif verdict == Verdict.RESTORED:
-                _restore(points, point)
+                lowered = _restore(points, point, lowered)
             held = []
         points.append(point)
     pending = counter.pending
@@ -286,8 +287,21 @@ def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> N
             points[index] = replace(points[index], value=value, offset=to.offset)
 
 
-def _restore(points: list[Point], to: Point) -> None:
-    """Let points of a false level stay where the level was that follows it."""
+def _restore(points: list[Point], to: Point, lowered: list[Point]) -> list[Point]:
+    """Let points of a false level stay where the level was that follows it.
+
+    If the level that was false follows again, its points are right after all: `lowered`
+    are those. Return the points that were changed.
+    """
+    if lowered and to.start == lowered[-1].start and to.value >= lowered[-1].value:
+        at = [point.at for point in points].index(lowered[0].at)
+        last = lowered[-1]
+        later = [
+            replace(point, value=last.value, offset=last.offset)
+            for point in points[at + len(lowered) :]
+        ]
+        points[at:] = [*lowered, *later]
+        return []
     index = len(points)
     while index and points[index - 1].start == to.start:
         point = points[index - 1]
@@ -296,10 +310,12 @@ def _restore(points: list[Point], to: Point) -> None:
         index -= 1
     before = points[index - 1] if index else to
     value = before.value if before.start == to.start else 0.0
+    changed = points[index:]
     points[index:] = [
         replace(point, value=min(value, to.value), offset=to.offset)
-        for point in points[index:]
+        for point in changed
     ]
+    return changed
 
 
 def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
