@@ -15,11 +15,7 @@ from hypothesis import assume, given, settings, strategies as st
 import pytest
 
 from custom_components.smartpvms.counter_evidence import JITTER, MARGIN, Place
-from custom_components.smartpvms.counter_filter import (
-    CounterFilter,
-    Period,
-    Verdict,
-)
+from custom_components.smartpvms.counter_filter import CounterFilter, Period, Verdict
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 POLL: Final = timedelta(minutes=5)
