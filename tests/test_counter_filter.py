@@ -545,7 +545,7 @@ def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(traces())
 def test_power_explains_honest_counters(trace: Trace) -> None:
-    """What the power explains is published at once, the rest within two hours."""
+    """A rise that the power explains is published at once, others within two hours."""
     counter, readings, hours = (
         CounterFilter(trace.period),
         trace.readings(),
@@ -563,7 +563,7 @@ def test_power_explains_honest_counters(trace: Trace) -> None:
         if reading.start and reading.start != last.start:
             since = (reading.at - reading.start) / timedelta(hours=1)
             if (
-                # What is undecided at midnight is left out, or counted afterwards.
+                # A reading that is pending at midnight is left out, or counted afterwards.
                 (n < due or reading.minute <= until)
                 # No fall shows that the counter has started over.
                 or (rise >= -JITTER and last.raw > JITTER)
@@ -680,7 +680,7 @@ def test_value_of_yesterday_after_a_reset() -> None:
 
 
 def test_fault_over_midnight() -> None:
-    """What flows while a fault lasts over midnight does not explain it."""
+    """Energy during a fault over midnight does not explain the fault."""
     feed = Feed(Period.DAY, MIDNIGHT - 31 * POLL)
     feed(*rising(100.0, 1000.0, 13), power=1000.0)
     feed(*[1600.0] * 18, power=1000.0)

@@ -323,7 +323,7 @@ BORDER: Final = datetime.fromisoformat("2026-06-18 12:00:00+02:00")
 
 
 class TestBorder:
-    """What the server does not tell where one window ends and the next begins."""
+    """Outages and faults at the border of two windows."""
 
     @pytest.mark.parametrize(
         ("begins", "ends"),

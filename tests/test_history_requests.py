@@ -122,7 +122,7 @@ async def until_idle(past: Past, passed: timedelta = POLL) -> None:
 
 
 def issues(hass: HomeAssistant) -> list[str | None]:
-    """Return what repairs tell the user."""
+    """Return the translation keys of the repairs."""
     return [
         issue.translation_key
         for issue in ir.async_get(hass).issues.values()
@@ -723,7 +723,7 @@ class TestNotAllowed:
     async def test_a_request_asks_at_once(
         self, past: Past, hass: HomeAssistant
     ) -> None:
-        """What a user asks for does not wait for hours."""
+        """A request of a user is not postponed by earlier refusals."""
         simulator = past.run.simulator
         fault = simulator.faults.add(faults.FailCode(20056), INTERFACE)
         await past.until(past.run.now + 2 * HOUR, POLL)
@@ -737,7 +737,7 @@ class TestNotAllowed:
 
 
 class TestGivenUp:
-    """What is rejected again and again is given up once, and holds nothing up."""
+    """Devices that are rejected repeatedly are given up, and others go on."""
 
     @pytest.fixture
     def days(self) -> int:
@@ -764,7 +764,7 @@ class TestGivenUp:
     async def test_unknown_device(
         self, past: Past, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """One device that the server does not know keeps nothing from the others."""
+        """A device that the server does not know does not stop the others."""
         simulator = past.run.simulator
         [plant] = simulator.home.plants
         first, *others = [each for each in plant.devices if each.type_id == 1]

@@ -508,6 +508,17 @@ class TestReplay:
         points = replay(CounterFilter(Period.LIFETIME), samples(raws))
         assert values(points) == [100.0, 100.2, 100.2, 100.2, 100.2, 100.4, 100.6]
 
+    def test_false_rises_hours_apart(self) -> None:
+        """Each false rise is taken out by itself, and the hours between them stay."""
+        true = [round(100.0 + 0.2 * n, 6) for n in range(80)]
+        raws = [*true]
+        for fault in (10, 60):
+            raws[fault] = round(raws[fault] + 0.3, 6)
+        points = replay(CounterFilter(Period.LIFETIME), samples(raws))
+        for fault in (10, 60):
+            true[fault] = true[fault - 1]
+        assert values(points) == true
+
     def test_a_replaced_device(self) -> None:
         """A level that is accepted later counts from its first reading on.
 
@@ -516,7 +527,7 @@ class TestReplay:
         """
         new = [round(0.1 * n, 6) for n in range(40)]
         points = replay(CounterFilter(Period.LIFETIME), samples([100.0, 100.2, *new]))
-        # The power tells the energy between the last reading and the first.
+        # The energy between both readings follows from the power.
         level = 100.2 + INTERVAL
         assert values(points) == [100.0, 100.2, *(round(level + raw, 6) for raw in new)]
         assert {round(point.offset, 6) for point in points[2:]} == {level}

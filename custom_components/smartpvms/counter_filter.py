@@ -210,7 +210,7 @@ class CounterFilter:
                 late = self.pending.raw - level.raw
                 level.raw = self.pending.raw
             elif self.pending is not None:
-                # What flowed while a fault lasted explains no later rise.
+                # The energy during a fault explains no later rise.
                 level.most, level.least = self.evidence.most, self.evidence.least
             level.counted = self.value = late
             self.pending = self.abandoned = None

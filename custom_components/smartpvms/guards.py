@@ -40,7 +40,7 @@ class _Counters:
     def decide(self, key: str, raw: float, last: datetime | None) -> None:
         """Keep the decision on a reading; the same as on the `last` is one with it."""
         guard = self.guards[key]
-        if guard.verdict is None or guard.read is None:
+        if guard.verdict is None or guard.read is None or guard.read == last:
             return
         at = guard.read.timestamp()
         decisions = self.decisions.setdefault(key, [])

@@ -453,7 +453,7 @@ class History:
                 LOGGER.info("The history is imported")
                 self._left_out = {}
             await self.async_save()
-            # What is planned while this is kept goes on at once.
+            # Jobs that were added during the save go on at once.
             if self._jobs and not self._next():
                 due = min(job.due for job in self._jobs if job.due is not None)
                 return Pause(due - dt_util.utcnow())

@@ -24,7 +24,7 @@ TOLD_LATE: Final = 900.0
 # Below this, in the counter's unit, sums agree.
 AGREES: Final = 0.0005
 
-# How long a fault at the begin of a window may count like another device.
+# Longest fault at the begin of a window that counts like another device.
 LONGEST_FAULT: Final = timedelta(hours=6)
 # Factor by which a jump exceeds the rises after it if it is no energy.
 LARGEST_JUMP: Final = 3.0
@@ -262,10 +262,13 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
             held.append((len(points), sample.raw))
         elif counter.pending is None:
             verdict = counter.verdict
+            if verdict == Verdict.RESTORED:
+                lowered = _restore(points, point, lowered)
+            elif lowered and point.value >= lowered[-1].value:
+                # The level goes on by itself.
+                lowered = []
             if verdict in _ACCEPTED:
                 _correct(points, held, point)
-            elif verdict == Verdict.RESTORED:
-                lowered = _restore(points, point, lowered)
             held = []
         points.append(point)
     pending = counter.pending

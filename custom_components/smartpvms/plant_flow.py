@@ -47,7 +47,7 @@ class PlantFlow:
     units: Units = field(default_factory=dict)
     point: int | None = None
     powers: PowerFlow | None = None
-    """What is at work in the present pass."""
+    """Powers of the present pass, of which `units` and `point` are the source."""
 
     def update_powers(self, units: Units, *, chosen: int | None) -> DataItems:
         """Take new readings, and return the powers.
@@ -191,7 +191,7 @@ class PlantFlows:
                 guards.expect(device.id, counters_of(device.type_id, types))
 
     def keep(self, plants: Collection[str]) -> None:
-        """Forget plants that are not there any more."""
+        """Remove the flows of plants that are not listed any more."""
         for code in self._plants.keys() - plants:
             del self._plants[code]
             self.readings.pop(code, None)

@@ -167,7 +167,7 @@ class Chaos:
         lasting = dice.randrange(20, 61) * _MINUTE
         if counter.kind is not Kind.DAILY:
             if counter.is_money:
-                # No client can tell a dip of revenue from a fall.
+                # Revenue falls with negative prices, so a dip is no visible fault.
                 return None
             start = midnight + dice.randrange(80) * _MINUTE
             return without_yesterday(counter, start, lasting)
