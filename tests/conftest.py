@@ -169,10 +169,12 @@ async def account(
     enable_custom_integrations: None,
     simulator: Simulator,
     freezer: FrozenDateTimeFactory,
-) -> Account:
+) -> AsyncIterator[Account]:
     """Return the account, not added yet, of a person who lives where the plant is."""
     await hass.config.async_set_time_zone("Europe/Berlin")
-    return Account(hass, simulator, freezer, hass_storage)
+    yield Account(hass, simulator, freezer, hass_storage)
+    # A reload that is still running starts its timers after Home Assistant has stopped.
+    await hass.async_block_till_done()
 
 
 @pytest.fixture
