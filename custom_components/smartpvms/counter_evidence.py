@@ -18,8 +18,6 @@ MARGIN: Final = 1.25
 RATE_MARGIN: Final = 2.0
 # Factor by which a counter exceeds a power that is not its own.
 DISTRUST: Final = 1.2
-# Factor by which a power exceeds a counter that it is not the power of.
-UNRELATED: Final = 20.0
 # Energy in kWh that decides nothing about a power.
 LEAST_ENERGY: Final = 0.5
 # Factor by which a power exceeds capacity and highest power if it is a fault.
@@ -150,7 +148,8 @@ class CounterEvidence:
         """Add a rise that was counted as energy."""
         self.rises = [*self.rises[1 - RISES :], [rise, seconds]]
         if len(self.rises) == RISES:
-            self.highest_rate = max(self.highest_rate, self.rate * HOUR)
+            rises, seconds = map(math.fsum, zip(*self.rises, strict=True))
+            self.highest_rate = max(self.highest_rate, HOUR * rises / seconds)
 
     def refine(self, raw: float) -> None:
         """Narrow the step to one that a raw value is a multiple of."""
@@ -160,15 +159,8 @@ class CounterEvidence:
     @property
     def is_trusted(self) -> bool:
         """Return whether the power is that of the counter."""
-        if self.power is None or self.gained > DISTRUST * self.told + LEAST_ENERGY:
-            return False
-        return not self.is_unrelated
-
-    @property
-    def is_unrelated(self) -> bool:
-        """Return whether the power is far more than that of the counter."""
-        most = UNRELATED * (self.gained + LEAST_ENERGY)
-        return bool(self.rises) and self.told > most
+        known = self.power is not None
+        return known and self.gained <= DISTRUST * self.told + LEAST_ENERGY
 
     @property
     def usual_share(self) -> float:
@@ -182,12 +174,6 @@ class CounterEvidence:
         return self.is_trusted and self.unpowered <= since
 
     @property
-    def rate(self) -> float:
-        """Return the rate of the last rises per second."""
-        seconds = math.fsum(seconds for _, seconds in self.rises)
-        return math.fsum(rise for rise, _ in self.rises) / seconds if seconds else 0.0
-
-    @property
     def fastest(self) -> float:
         """Return the highest rate of one of the last rises per second."""
         return max((rise / seconds for rise, seconds in self.rises), default=0.0)
@@ -196,12 +182,6 @@ class CounterEvidence:
     def collected(self) -> float:
         """Return the shortest time between the last rises."""
         return min((seconds for _, seconds in self.rises), default=0.0)
-
-    @property
-    def is_outage(self) -> bool:
-        """Return whether readings are missing before the last one."""
-        collected = self.collected if len(self.rises) == RISES else 0.0
-        return self.silence > max(OUTAGE, 1.5 * collected)
 
     @property
     def interval(self) -> float:
@@ -230,12 +210,11 @@ class CounterEvidence:
         if place.bound is not None:
             return place.bound * (self.seen - level.at + COLLECTION) / HOUR
         energy = 0.0
-        if self.unpowered <= level.rose and not self.is_unrelated:
+        if self.unpowered <= level.rose:
             energy = MARGIN * (self.most - level.most) + level.carry
         if self.covers(level.rose):
             return max(energy, self.fastest * min(self.span, 2 * COLLECTION))
-        # The rate says nothing about an outage.
-        seconds = self.seen - level.at - max(self.span - OUTAGE, 0.0)
+        seconds = self.seen - level.at
         return max(energy, RATE_MARGIN * self.fastest * max(seconds, self.collected))
 
     def has_outage(self, level: Level) -> bool:
@@ -272,10 +251,7 @@ class CounterEvidence:
         if not self.rises:
             return self.last
         energy = (self.most - level.most + self.least - level.least) / 2
-        # A counter that stood still for longer has not counted.
-        longest = max(self.seen - level.at, *(seconds for _, seconds in self.rises))
-        seconds = self.seen - level.rose
-        return energy * self.usual_share * min(longest / seconds, 1.0)
+        return energy * self.usual_share
 
     def raise_level(self, level: Level, raw: float) -> None:
         """Let a level go on to a raw value."""
@@ -285,7 +261,7 @@ class CounterEvidence:
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
         is_whole = self.collected / 2 <= self.seen - level.rose
-        if self.rises and is_whole and not self.is_outage:
+        if self.rises and is_whole and self.silence <= OUTAGE:
             self.gained += rise
             self.told += self.since_rise
         self.since_rise = 0.0

@@ -28,9 +28,7 @@ from .counter_evidence import (
     DAY,
     HOUR,
     JITTER,
-    LEAST_ENERGY,
     MARGIN,
-    OUTAGE,
     CounterEvidence,
     Level,
     Place,
@@ -41,10 +39,6 @@ from .plausibility import is_sentinel
 CONFIRMATIONS: Final = 3
 # Least share of the power that a pending level counts.
 SHARE: Final = 0.5
-# Least share of one of several counters in the power of all.
-LEAST_SHARE: Final = 0.1
-# Growth, in the counter's unit, of a pending level without evidence.
-LEAST_GROWTH: Final = 0.2
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
 # Seconds that decide a doubt, and after which an abandoned level cannot return.
@@ -204,15 +198,10 @@ class CounterFilter:
         start = self.period.start(at, zone)
         level = self.current
         if start and level and self.start and start > self.start:
-            late = 0.0
-            if self.pending is not None and self.pending.is_plausible:
-                # The energy of the last readings is not decided yet.
-                late = self.pending.raw - level.raw
-                level.raw = self.pending.raw
-            elif self.pending is not None:
+            if self.pending is not None:
                 # The energy during a fault explains no later rise.
                 level.most, level.least = self.evidence.most, self.evidence.least
-            level.counted = self.value = late
+            level.counted = self.value = 0.0
             self.pending = self.abandoned = None
             self.disputed = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
@@ -271,16 +260,12 @@ class CounterFilter:
             self.pending = None
             self._follow(level, raw, place)
             return None
-        tolerance = JITTER + evidence.step
-        is_plausible = 0 < raw - current.raw <= tolerance + possible
+        is_plausible = 0 < raw - current.raw <= evidence.tolerance + possible
         if (
             not is_plausible
             and (abandoned := self.abandoned)
             and evidence.seen <= self.abandoned_until
-            and (
-                abandoned.raw > current.raw
-                or (raw < current.raw - JITTER and self._was_false(abandoned, raw))
-            )
+            and (abandoned.raw > current.raw or raw < current.raw - JITTER)
             # A value of yesterday may be repeated after the reset.
             and (abandoned.reset_seen or raw > abandoned.raw + JITTER)
             and self._reaches(abandoned, raw, place)
@@ -330,14 +315,6 @@ class CounterFilter:
             energy = max(energy, own, evidence.possible(seconds, place))
         return rise <= evidence.tolerance + energy
 
-    def _was_false(self, level: Level, raw: float) -> bool:
-        """Return whether a level can have counted on below a rise that was false."""
-        evidence = self.evidence
-        least = SHARE * evidence.usual_share * (evidence.least - level.least)
-        return not evidence.covers(level.rose) or (
-            max(least - evidence.step, -JITTER) <= raw - level.raw
-        )
-
     def _is_reset(
         self, raw: float, place: Place, current: Level, level: Level | None
     ) -> bool:
@@ -354,10 +331,9 @@ class CounterFilter:
             and (level is None or self._is_leap(raw, rise, current))
         ):
             return False
-        # A value of yesterday can be read soon after midnight.
-        outage = self.missed_midnight or self.evidence.span > OUTAGE
-        outage = outage and self._elapsed > PAUSE
-        possible = self.evidence.possible(self._elapsed, place, outage=outage)
+        possible = self.evidence.possible(
+            self._elapsed, place, outage=self.missed_midnight
+        )
         possible = max(possible + self.evidence.tolerance, self.evidence.one_reading)
         return raw <= possible
 
@@ -377,11 +353,8 @@ class CounterFilter:
         if current.rose - evidence.seen + self._elapsed > 2 * COLLECTION:
             # The counter has started over within the period.
             counted += max(evidence.share(current) - raw, 0.0)
-        elif min(raw, current.counted) > evidence.one_reading:
-            counted = max(raw, current.counted)
         self.abandoned, self.abandoned_until = current, evidence.seen + DOUBT
         self.pending = None
-        evidence.since_rise = 0.0
         now, carry = evidence.seen, MARGIN * evidence.last
         self.current = Level(
             raw, counted, now, now, evidence.most, evidence.least, carry
@@ -400,38 +373,25 @@ class CounterFilter:
             evidence.raise_level(level, raw)
         jump, growth = level.first - current.raw, level.raw - level.first
         seconds, span = evidence.seen - level.since, level.since - current.at
-        tolerance = JITTER + evidence.step
         interval = max(span, seconds / max(level.rises - 1, 1))
         rate_explains = growth / seconds * interval * MARGIN
         fits = 0 < jump <= evidence.tolerance + rate_explains
-        least = most = evidence.rate * seconds
+        least = most = evidence.fastest * seconds
         if evidence.covers(level.since):
             least = evidence.least - level.first_least
             most = evidence.most - level.first_most
-        # How much a counter that has never risen counts of its power is unknown.
-        share = evidence.usual_share if evidence.rises else LEAST_SHARE
         agrees = growth > 2 * JITTER and (
-            SHARE * least * share - evidence.step
+            SHARE * least * evidence.usual_share - evidence.step
             <= growth
             <= MARGIN * most + evidence.tolerance
         )
-        is_energy = level.is_plausible and growth <= (
-            tolerance + evidence.possible(seconds + COLLECTION, place)
-        )
-        enough = level.rises >= CONFIRMATIONS
-        if is_energy:
-            if evidence.is_trusted:
-                enough = level.readings >= CONFIRMATIONS
-            if enough:
-                return self._accept(level, place, current, is_energy=True)
-            return Verdict.HELD_BACK
-        if enough and agrees:
-            return self._accept(level, place, current, is_energy=False)
-        is_proven = evidence.is_trusted and evidence.told > LEAST_ENERGY
-        if enough and fits and not is_proven:
+        lasts = level.rises >= CONFIRMATIONS
+        if level.is_plausible and evidence.is_trusted:
+            lasts = level.readings >= CONFIRMATIONS
+        if lasts and (level.is_plausible or (fits and not agrees)):
             return self._accept(level, place, current, is_energy=True)
-        if seconds >= DOUBT and (place.falls or (enough and growth >= LEAST_GROWTH)):
-            return self._accept(level, place, current, is_energy=fits or place.falls)
+        if (lasts and agrees) or (seconds >= DOUBT and (place.falls or lasts)):
+            return self._accept(level, place, current, is_energy=place.falls)
         return Verdict.HELD_BACK
 
     def _accept(
@@ -442,19 +402,15 @@ class CounterFilter:
         jump, growth = level.first - current.raw, level.raw - level.first
         if not is_energy:
             span = level.since - current.at
-            share = level.share if jump < 0 else min(level.share, jump)
             possible = evidence.possible(span + COLLECTION, place, outage=True)
             if evidence.is_trusted and jump <= JITTER + possible:
                 # A load that no power has shown yet.
-                self.disputed += max(jump - share, 0.0)
+                self.disputed += max(jump - level.share, 0.0)
                 self.disputed_until = now + DOUBT
-            jump = share
+            jump = level.share
         if not is_energy or self.abandoned is None or now > self.abandoned_until:
             self.abandoned = current
-            self.abandoned_until = now + (DOUBT if is_energy else RETURN)
-        # The growth is in the evidence already, and an outage has no power.
-        if evidence.rises and level.since - current.at <= OUTAGE:
-            evidence.gained += jump
+            self.abandoned_until = now + RETURN
         if jump + growth > 0:
             evidence.add_rise(jump + growth, now - current.rose)
             evidence.refine(level.raw)
