@@ -808,3 +808,60 @@ def test_value_never_falls(
             assert is_money or value >= last[0]
         if value is not None:
             last = value, start
+
+
+# Starts of Home Assistant.
+
+# What happens to the stored state, where in the trace, how many readings are missing,
+# and by how many readings an older state is older.
+STARTS_AGAIN: Final = st.tuples(
+    st.sampled_from(["restart", "kill", "older file", "lost file"]),
+    st.floats(0.0, 1.0),
+    st.integers(0, 100),
+    st.integers(1, 300),
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(
+    traces(longest_gap=20, is_full=True),
+    st.lists(STARTS_AGAIN, min_size=1, max_size=4),
+)
+def test_sums_over_starts(
+    trace: Trace, starts: list[tuple[str, float, int, int]]
+) -> None:
+    """The sum of the statistics is that of the readings, whatever state is stored."""
+    readings = [*trace.readings()]
+    # The steady counting at the end decides every doubt.
+    unsteady = sum(
+        each.minute < len(trace.energies) - trace.steady for each in readings
+    )
+    events = {
+        round(place * unsteady): (kind, off, age) for kind, place, off, age in starts
+    }
+    counter = CounterFilter(trace.period)
+    stored = [counter]
+    off, sum_, true = 0, 0.0, 0.0
+    last: tuple[float, Reading] | None = None
+    for n, reading in enumerate(readings):
+        if n in events:
+            kind, off, age = events[n]
+            # A kill loses what was not written yet.
+            ages = {"restart": 1, "kill": 1 + age % 4, "older file": 1 + age}
+            counter = CounterFilter(trace.period)
+            if kind in ages:
+                counter = restarted(stored[-min(ages[kind], len(stored))])
+        if off:
+            off -= 1
+            continue
+        place = trace.place(reading.power)
+        value = counter.update(reading.raw, reading.at, place, live=True)
+        assert value is not None
+        if last is not None:
+            is_same = last[1].start == reading.start
+            sum_ += value - last[0] * is_same
+            true += reading.raw - last[1].raw * is_same
+        last = value, reading
+        stored.append(restarted(counter))
+    one = trace.resolution + MARGIN * trace.kw * trace.gap / 60
+    assert sum_ == pytest.approx(true, abs=JITTER + len(events) * one)

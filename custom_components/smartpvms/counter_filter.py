@@ -260,12 +260,16 @@ class CounterFilter:
             self.pending = None
             self._follow(level, raw, place)
             return None
-        is_plausible = 0 < raw - current.raw <= evidence.tolerance + possible
+        tolerance = JITTER + evidence.step
+        is_plausible = 0 < raw - current.raw <= tolerance + possible
         if (
             not is_plausible
             and (abandoned := self.abandoned)
             and evidence.seen <= self.abandoned_until
-            and (abandoned.raw > current.raw or raw < current.raw - JITTER)
+            and (
+                abandoned.raw > current.raw
+                or (raw < current.raw - JITTER and self._was_false(abandoned, raw))
+            )
             # A value of yesterday may be repeated after the reset.
             and (abandoned.reset_seen or raw > abandoned.raw + JITTER)
             and self._reaches(abandoned, raw, place)
@@ -314,6 +318,14 @@ class CounterFilter:
             own = 2 * max(level.raw - self.current.raw, 0.0) / span * seconds
             energy = max(energy, own, evidence.possible(seconds, place))
         return rise <= evidence.tolerance + energy
+
+    def _was_false(self, level: Level, raw: float) -> bool:
+        """Return whether a level can have counted on below a rise that was false."""
+        evidence = self.evidence
+        least = SHARE * evidence.usual_share * (evidence.least - level.least)
+        return not evidence.covers(level.rose) or (
+            max(least - evidence.step, -JITTER) <= raw - level.raw
+        )
 
     def _is_reset(
         self, raw: float, place: Place, current: Level, level: Level | None
@@ -390,7 +402,9 @@ class CounterFilter:
             lasts = level.readings >= CONFIRMATIONS
         if lasts and (level.is_plausible or (fits and not agrees)):
             return self._accept(level, place, current, is_energy=True)
-        if (lasts and agrees) or (seconds >= DOUBT and (place.falls or lasts)):
+        if lasts and agrees:
+            return self._accept(level, place, current, is_energy=False)
+        if seconds >= DOUBT and (place.falls or lasts):
             return self._accept(level, place, current, is_energy=place.falls)
         return Verdict.HELD_BACK
 
