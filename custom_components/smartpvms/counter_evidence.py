@@ -251,7 +251,10 @@ class CounterEvidence:
         if not self.rises:
             return self.last
         energy = (self.most - level.most + self.least - level.least) / 2
-        return energy * self.usual_share
+        # A counter that stood still for longer has not counted.
+        longest = max(self.seen - level.at, *(seconds for _, seconds in self.rises))
+        seconds = self.seen - level.rose
+        return energy * self.usual_share * min(longest / seconds, 1.0)
 
     def raise_level(self, level: Level, raw: float) -> None:
         """Let a level go on to a raw value."""

@@ -39,6 +39,8 @@ from .plausibility import is_sentinel
 CONFIRMATIONS: Final = 3
 # Least share of the power that a pending level counts.
 SHARE: Final = 0.5
+# Least share of one of several counters in the power of all.
+LEAST_SHARE: Final = 0.1
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
 # Seconds that decide a doubt, and after which an abandoned level cannot return.
@@ -392,8 +394,10 @@ class CounterFilter:
         if evidence.covers(level.since):
             least = evidence.least - level.first_least
             most = evidence.most - level.first_most
+        # How much a counter that has never risen counts of its power is unknown.
+        share = evidence.usual_share if evidence.rises else LEAST_SHARE
         agrees = growth > 2 * JITTER and (
-            SHARE * least * evidence.usual_share - evidence.step
+            SHARE * least * share - evidence.step
             <= growth
             <= MARGIN * most + evidence.tolerance
         )
