@@ -147,6 +147,20 @@ def test_dip_that_goes_on_counting(power: float | None) -> None:
     assert feed.counter.offset == 0
 
 
+@pytest.mark.parametrize("kw", [8.0, 10.0, 12.0])
+def test_dip_of_every_night(kw: float) -> None:
+    """The dip of a night does not go on from that of the night before."""
+    feed = Feed(Period.LIFETIME, MIDNIGHT)
+    raw = 5000.0
+    for night, (yield_, power) in enumerate([(0, 10.0), (240, kw), (24 * kw, 10.0)]):
+        for n, true in enumerate(rising(raw, power, 288)):
+            is_dip = night > 0 and 2 <= n < 14
+            [value] = feed(round(true - yield_ * is_dip, 2), power=power)
+            assert value == pytest.approx(true, abs=3.1 * power / 12)
+            raw = true
+    assert value == raw
+
+
 def test_jitter() -> None:
     """Copies that differ by 0.03 make a counter neither fall nor rise."""
     feed = Feed(Period.LIFETIME)

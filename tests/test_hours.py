@@ -512,10 +512,10 @@ class TestReplay:
         """Each false rise is taken out by itself, and the hours between them stay."""
         true = [round(100.0 + 0.2 * n, 6) for n in range(80)]
         raws = [*true]
-        for fault in (10, 60):
+        for fault in (10, 65):
             raws[fault] = round(raws[fault] + 0.3, 6)
         points = replay(CounterFilter(Period.LIFETIME), samples(raws))
-        for fault in (10, 60):
+        for fault in (10, 65):
             true[fault] = true[fault - 1]
         assert values(points) == true
 

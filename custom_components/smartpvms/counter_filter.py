@@ -278,7 +278,7 @@ class CounterFilter:
         ):
             evidence.gained -= max(current.counted - abandoned.counted, 0.0)
             self.current, self.pending, self.abandoned = abandoned, None, current
-            self.abandoned_until = evidence.seen + RETURN
+            self.abandoned_until = evidence.seen + DOUBT
             self.disputed = 0.0
             self._follow(abandoned, raw, place)
             return Verdict.RESTORED
