@@ -169,12 +169,10 @@ async def account(
     enable_custom_integrations: None,
     simulator: Simulator,
     freezer: FrozenDateTimeFactory,
-) -> AsyncIterator[Account]:
+) -> Account:
     """Return the account, not added yet, of a person who lives where the plant is."""
     await hass.config.async_set_time_zone("Europe/Berlin")
-    yield Account(hass, simulator, freezer, hass_storage)
-    # A reload that is still running starts its timers after Home Assistant has stopped.
-    await hass.async_block_till_done()
+    return Account(hass, simulator, freezer, hass_storage)
 
 
 @pytest.fixture

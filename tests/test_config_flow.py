@@ -337,5 +337,6 @@ async def test_reauthentication(
     result = await _finish(hass, result, {"password": "Changed-2"})
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "reauth_successful"
+    await hass.async_block_till_done()
     assert added.entry.data == old | {"password": "Changed-2"}
     assert len(simulator.calls_to("login")) == logins + 1

@@ -1,5 +1,6 @@
 """Tests of what the user changes about an account: reconfiguration and options."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -28,6 +29,13 @@ from .conftest import Account
 from .test_config_flow import ERRORS
 
 INVERTER = 1000000035436842
+
+
+@pytest.fixture(autouse=True)
+async def reloaded(hass: HomeAssistant, simulator: Simulator) -> AsyncIterator[None]:
+    """Let a reload end before its test does."""
+    yield
+    await hass.async_block_till_done()
 
 
 def _state(account: Account) -> ConfigEntryState:
