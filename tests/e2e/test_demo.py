@@ -30,6 +30,7 @@ DEVICES = {
     "Discharged": (39, "discharge_cap", "kWh"),
     "Inverter temperature": (38, "temperature", "°C"),
 }
+BERLIN = ZoneInfo("Europe/Berlin")
 # How the numbered states of a healthy home at noon read.
 STATES = {"Health": "Healthy", "Inverter": "Grid-connected", "Meter": "Connected"}
 POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
@@ -38,9 +39,7 @@ POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
     """Serve the family home as it is at noon today: its clock stands still."""
-    noon = datetime.now(ZoneInfo("Europe/Berlin")).replace(
-        hour=12, minute=2, second=0, microsecond=0
-    )
+    noon = datetime.now(BERLIN).replace(hour=12, minute=2, second=0, microsecond=0)
     simulator = Simulator(homes.family(), SetClock(noon), quotas="all but history")
     async with simulator.serve():
         yield simulator
@@ -99,13 +98,17 @@ async def test_dashboard(
     assert_shows(cards["Sun"][0], true.pv, "W", noise=true.losses + 2)
     assert_shows(cards["Battery"][0], stored, "W", noise=true.losses + 2)
     items = simulator.plant_items(plant.code)
+    # Home Assistant's clock is the real one: in the first hours of its day, the energies
+    # of a whole morning are those of yesterday, and not shown.
+    is_early = datetime.now(BERLIN).hour < 6
     for name, (key, unit) in PLANT.items():
-        assert_shows(cards[name][0], items[key], unit)
+        if not (is_early and unit == "kWh"):
+            assert_shows(cards[name][0], items[key], unit)
     of_type = {device.type_id: device.id for device in plant.devices}
     for name, (type_id, key, unit) in DEVICES.items():
-        assert_shows(
-            cards[name][-1], simulator.device_items(of_type[type_id])[key], unit
-        )
+        if not (is_early and unit == "kWh"):
+            value = simulator.device_items(of_type[type_id])[key]
+            assert_shows(cards[name][-1], value, unit)
     assert {name: cards[name][0] for name in STATES} == {
         name: f"{name} {state}" for name, state in STATES.items()
     }
