@@ -407,8 +407,9 @@ class TestAnswers:
         assert recorded.run.simulator.refusals == []
 
     @pytest.mark.parametrize("wait", [timedelta(0), timedelta(seconds=1), MINUTE])
-    async def test_joining_with_a_later_end(
-        self, recorded: Past, wait: timedelta
+    @pytest.mark.parametrize("is_later", [True, False])
+    async def test_joining_with_another_end(
+        self, recorded: Past, wait: timedelta, *, is_later: bool
     ) -> None:
         """A window of which a batch is done is done again for all of its new time."""
         hass, account = recorded.hass, recorded.run.account
@@ -417,10 +418,11 @@ class TestAnswers:
         recorded.truths = [history.Truth(each.counter) for each in recorded.truths]
         recorded.learn_past(first, full_hour(recorded.run.now))
         recorded.learn()
-        await request(hass, account, start=begin, end="2026-06-19 12:00")
+        early, late = {"start": begin, "end": "2026-06-19 12:00"}, {"start": begin}
+        await request(hass, account, **(early if is_later else late))
         if wait:
             await recorded.poll(wait)
-        plan = await request(hass, account, start=begin)
+        plan = await request(hass, account, **(late if is_later else early))
         assert plan["joined"]
         await until_idle(recorded)
         rows = await recorded.rows()

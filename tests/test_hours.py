@@ -475,6 +475,18 @@ class TestRows:
         assert sums == [2.6, 2.6, 15.6, 18.2]
 
 
+def test_an_offset_of_the_past() -> None:
+    """Hours before a row have its offset, also if the filter has another one now."""
+    points = [
+        Point(BEGIN + n * STEP, round(1000.0 + 0.1 * n, 6), None, 0.0)
+        for n in range(3 * STEPS + 1)
+    ]
+    after = Row(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, points[-1].value + 7.0, 50.0, None)
+    known = Known(rows=[], before=None, after=after, offset=3.0)
+    filled = fill_counter(points, {BEGIN, BEGIN + HOUR}, known, resumed=False)
+    assert [row.state for row in filled.rows] == [1008.2, 1009.4]
+
+
 def samples(
     raws: Iterable[float | None], begin: datetime = MORNING, *, gone: bool = False
 ) -> list[CounterSample]:
@@ -518,6 +530,24 @@ class TestReplay:
         for fault in (10, 65):
             true[fault] = true[fault - 1]
         assert values(points) == true
+
+    def test_late_energy_at_the_end(self) -> None:
+        """Energy that nothing contradicts is counted, although it is not decided yet."""
+        fast = [100.0 + 0.75 * n for n in range(8)]
+        slow = [round(fast[-1] + 0.01 * n, 6) for n in range(1, 9)]
+        # A load between two readings, which no power shows.
+        late = slow[-1] + 0.7
+        powers = [9.0] * 8 + [0.12] * 10
+        points = replay(
+            CounterFilter(Period.LIFETIME),
+            [
+                replace(report, place=PLACE._replace(power=power))
+                for report, power in zip(
+                    samples([*fast, *slow, late, late]), powers, strict=True
+                )
+            ],
+        )
+        assert values(points) == [*fast, *slow, late, late]
 
     def test_a_replaced_device(self) -> None:
         """A level that is accepted later counts from its first reading on.
