@@ -398,12 +398,16 @@ def test_money_of_a_day() -> None:
     assert feed(4.2, power=0.0) == [4.2]
     assert set(feed(*[4.2] * 60, power=0.0)) == {0.0}
     assert feed(0.02, 0.05, 0.08, power=0.3) == [0.02, 0.05, 0.08]
-    # Soon after the reset, yesterday's value is published as 0.
-    values = feed(4.2, 0.1, power=0.3)
-    assert values[0] in {0.0, 0.08}
-    assert values[1] == 0.1
+    assert feed(4.2, 0.1, power=0.3) == [0.08, 0.1]
+    assert feed(0.0, 0.1, power=0.3) == [0.1, 0.1]
     feed(*[0.1] * 24, power=0.0)
     assert feed(4.2, 0.1, 0.2, power=0.3) == [0.1, 0.1, 0.2]
+
+
+def test_zero_of_young_money() -> None:
+    """A zero soon after the first income is held back."""
+    feed = Feed(Period.DAY, MORNING, MONEY)
+    assert feed(0.0, 0.5, 1.5, 0.0, 1.6) == [0.0, 0.5, 1.5, 1.5, 1.6]
 
 
 def test_fixed_bound() -> None:
@@ -414,6 +418,9 @@ def test_fixed_bound() -> None:
     assert feed(9002.0, 9000.5) == [9000.42, 9000.5]
     feed.wait(hours=10)
     assert feed(9010.5) == [9010.5]
+    # The plant's capacity explains no hours.
+    feed.wait(hours=1)
+    assert feed(9020.2, 9011.7) == [9010.5, 9011.7]
 
 
 # Honest counters.

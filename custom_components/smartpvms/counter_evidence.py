@@ -223,6 +223,8 @@ class CounterEvidence:
 
     def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
         """Return the most that the counter has ever counted in such a time."""
+        if place.bound is not None:
+            return place.bound * max(seconds, COLLECTION) / HOUR
         highest = self.highest_rate
         if self.is_trusted:
             highest = max(highest, self.highest_power)
@@ -234,6 +236,8 @@ class CounterEvidence:
 
     def possible_jump(self, level: Level, place: Place) -> float:
         """Return the most that the counter can have counted since a level's reading."""
+        if place.bound is not None:
+            return self.explained(level, place)
         outage = self.has_outage(level)
         if not self.is_trusted:
             seconds = self.interval if self.rises else self.seen - level.rose

@@ -265,7 +265,7 @@ class CounterFilter:
         tolerance = JITTER + evidence.step
         is_plausible = 0 < raw - current.raw <= tolerance + possible
         if (
-            not is_plausible
+            not (is_plausible or place.falls)
             and (abandoned := self.abandoned)
             and evidence.seen <= self.abandoned_until
             and (

@@ -357,11 +357,12 @@ def _resumed(
         fitting = min((each for each in rises if each[0] >= -JITTER), default=None)
         added = fitting[1] if fitting else value - first.raw
     now = at.timestamp()
+    power = first.place.power if first else None
     return CounterFilter(
         period=period,
         value=value,
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
         current=Level(value - added, value, now, now, 0.0, 0.0),
         read=at,
-        evidence=CounterEvidence(seen=now, power=first.place.power if first else None),
+        evidence=CounterEvidence(seen=now, heard=now, power=power),
     )
