@@ -833,8 +833,8 @@ def test_value_never_falls(
 
 # Starts of Home Assistant.
 
-# What happens to the stored state, where in the trace, how many readings are missing,
-# and by how many readings an older state is older.
+# The kind of a start, its place in the trace, the number of missing readings, and the
+# age of an older state in readings.
 STARTS_AGAIN: Final = st.tuples(
     st.sampled_from(["restart", "kill", "older file", "lost file"]),
     st.floats(0.0, 1.0),

@@ -766,7 +766,7 @@ class TestGivenUp:
     async def test_unknown_device(
         self, past: Past, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """A device that the server does not know does not stop the others."""
+        """An unknown device is rejected alone, and the other devices are imported."""
         simulator = past.run.simulator
         [plant] = simulator.home.plants
         first, *others = [each for each in plant.devices if each.type_id == 1]
