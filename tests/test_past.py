@@ -1,0 +1,65 @@
+"""Tests of the past of devices: rows of 5 minutes become hours of the statistics."""
+
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+
+import pytest
+
+from homeassistant.components.recorder.models import StatisticMeanType
+
+from custom_components.smartpvms.descriptions import DEVICE_SENSORS
+from custom_components.smartpvms.hours import Row
+from custom_components.smartpvms.northbound import Device, HistoryRow, Plant
+from custom_components.smartpvms.past import Series, fill
+from custom_components.smartpvms.recording import Recorded
+
+INVERTER = 1
+STATISTIC = "sensor.inverter_total_yield"
+NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
+HOUR = 3600.0
+
+
+def test_device_that_was_replaced_after_the_last_hour() -> None:
+    """The counter of the new device is not energy of the first five minutes."""
+    plant = Plant("NE=1", "Home", 10.0, None)
+    device = Device(1, INVERTER, "Inverter", plant.code, None, None, None)
+    description = DEVICE_SENSORS[INVERTER]["total_cap"]
+    series = Series(STATISTIC, "total_cap", device, plant, description)
+    rows = [
+        HistoryRow(
+            NOON + timedelta(minutes=5 * n),
+            {"total_cap": 6000.0 + 0.5 * n, "active_power": 6.0},
+        )
+        for n in range(1, 13 * 12)
+    ]
+    noon = NOON.timestamp()
+    hours = frozenset(noon + HOUR * n for n in range(12))
+    recorded = Recorded(
+        metadata={
+            "has_sum": True,
+            "mean_type": StatisticMeanType.NONE,
+            "name": None,
+            "source": "recorder",
+            "statistic_id": STATISTIC,
+            "unit_class": "energy",
+            "unit_of_measurement": "kWh",
+        },
+        hours=frozenset({noon - HOUR, noon + 12 * HOUR}),
+        means={},
+        rows=[Row(noon - HOUR, noon, 1000.0, 50.0, None)],
+        before=None,
+        after=Row(noon + 12 * HOUR, noon + 13 * HOUR, 1077.5, 50.0, None),
+    )
+    filling = fill(
+        {series: hours},
+        {STATISTIC: recorded},
+        {device.id: rows},
+        {series.unique_id: 0.0},
+        {},
+        resumes=True,
+    )
+    [(_, filled)] = filling.counters
+    assert [row.start for row in filled.rows] == sorted(hours)
+    sums = [50.0, *(row.sum for row in filled.rows)]
+    changes = [after - before for before, after in pairwise(sums)]
+    assert changes == pytest.approx([5.5] + 11 * [6.0])
