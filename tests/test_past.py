@@ -5,13 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from homeassistant.components.recorder.models import StatisticMeanType
-
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS
 from custom_components.smartpvms.hours import Row
 from custom_components.smartpvms.northbound import Device, HistoryRow, Plant
 from custom_components.smartpvms.past import Series, fill
 from custom_components.smartpvms.recording import Recorded
+from homeassistant.components.recorder.models import StatisticMeanType
 
 INVERTER = 1
 STATISTIC = "sensor.inverter_total_yield"
