@@ -17,7 +17,7 @@ from tests.simulator import Energies, Simulator, faults, homes
 from tests.simulator.cloud import Change
 from tests.simulator.counter_faults import during
 from tests.simulator.counters import COLLECTION, Counter, Kind, counters_of
-from tests.simulator.plants import Home, Silence
+from tests.simulator.plants import DeviceType, Home, Silence
 
 from . import history, statistics
 from .conftest import POLL
@@ -507,6 +507,30 @@ class TestEndsOfDays:
         begin = past.run.at("2026-06-21 23:00")
         true = past.run.simulator.energy(plant.code, begin, begin + HOUR)
         assert hours[begin.astimezone(UTC)] == pytest.approx(true.discharge, abs=0.2)
+
+    @pytest.mark.parametrize("days", [0])
+    async def test_gap_of_another_device(self, past: Past) -> None:
+        """The energy of a storage is not filled again after a gap of the meter."""
+        get_instance(past.hass).entity_filter = lambda entity_id: True
+        begin, end = past.run.at("2026-06-21 22:30"), past.run.at("2026-06-22 01:10")
+        [plant] = past.run.simulator.home.plants
+        meter = next(
+            each for each in plant.devices if each.type_id == DeviceType.GRID_METER
+        )
+        past.run.simulator.interrupt(
+            meter.id, lambda at: "missing" if begin <= at < end else None
+        )
+        await past.until("2026-06-22 04:00", POLL)
+        assert past.history_state == "idle"
+        state = past.run.account.state(plant.code, "discharged_energy")
+        assert state is not None
+        changes = (await past.changes())[state.entity_id]
+        for hour in ("2026-06-21 23:00", "2026-06-22 00:00"):
+            begin = past.run.at(hour)
+            true = past.run.simulator.energy(plant.code, begin, begin + HOUR)
+            assert changes[begin.astimezone(UTC)] == pytest.approx(
+                true.discharge, abs=0.2
+            )
 
 
 class TestPlant:

@@ -595,7 +595,7 @@ class History:
         now = dt_util.utcnow()
         guards = self._entry.runtime_data.real_time.guards
         if now < job.until + LONGEST_DOUBT and any(
-            counter.is_pending
+            counter.pending is not None
             for device in batch
             for counter in guards.of(device.id).values()
         ):
@@ -725,7 +725,14 @@ class History:
         codes = {devices[each].plant_code for each in job.devices if each in devices}
         if not self._is_followed(codes) and now < self._begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
+        filled_parts = {
+            series.statistic_id
+            for batch in self._batches(job.devices)
+            for series in self._series(batch)
+        }
         for made in sums_of(self._hass, self._entry, codes):
+            if job.urgency is Urgency.GAP and filled_parts.isdisjoint(made.parts):
+                continue
             recorded = await async_read(
                 self._hass,
                 [made.statistic_id, *made.parts],
