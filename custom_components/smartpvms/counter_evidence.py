@@ -108,11 +108,6 @@ class CounterEvidence:
     step: float = COARSEST
     """Largest step that all raw values are multiples of."""
 
-    def begin(self, now: float, place: Place) -> None:
-        """Take the first reading."""
-        self.seen = self.heard = now
-        self.power = place.power
-
     def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
@@ -186,11 +181,9 @@ class CounterEvidence:
     @property
     def interval(self) -> float:
         """Return the time in which the rise of one reading can have happened."""
-        return (
-            self.span
-            if self.is_trusted
-            else max(self.span + COLLECTION, self.collected)
-        )
+        if self.is_trusted:
+            return self.span
+        return max(self.span + COLLECTION, self.collected)
 
     @property
     def tolerance(self) -> float:
@@ -200,10 +193,10 @@ class CounterEvidence:
 
     @property
     def one_reading(self) -> float:
-        """Return the largest rise of one reading."""
+        """Return the largest energy of one reading."""
         if self.is_trusted:
-            return self.tolerance + MARGIN * self.last
-        return self.tolerance + RATE_MARGIN * self.fastest * self.interval
+            return MARGIN * self.last
+        return RATE_MARGIN * self.fastest * self.interval
 
     def explained(self, level: Level, place: Place) -> float:
         """Return the energy that a level can have counted since its last rise."""
@@ -260,9 +253,11 @@ class CounterEvidence:
         seconds = self.seen - level.rose
         return energy * self.usual_share * min(longest / seconds, 1.0)
 
-    def raise_level(self, level: Level, raw: float) -> None:
-        """Let a level go on to a raw value."""
-        rise = raw - level.raw
+    def follow(self, level: Level, raw: float, place: Place) -> bool:
+        """Move a level to a raw value, and return whether it changed."""
+        rise, level.at = raw - level.raw, self.seen
+        if rise <= 0 and not place.falls:
+            return False
         left = MARGIN * (self.most - level.most) + level.carry - rise
         level.carry = min(max(left, 0.0), MARGIN * self.last)
         # The energy of the first rise has begun before the first reading, and that of
@@ -276,3 +271,4 @@ class CounterEvidence:
         level.raw, level.rose = raw, self.seen
         level.counted += rise
         self.refine(raw)
+        return True

@@ -67,8 +67,6 @@ class Period(Enum):
 class Pending(Level):
     """A level that is a fault, or replaces the current level."""
 
-    first: float = 0.0
-    """The first raw value."""
     since: float = 0.0
     """Time of the first reading."""
     first_most: float = 0.0
@@ -155,11 +153,6 @@ class CounterFilter:
         return 0.0 if level is None else round(level.counted - level.raw, 6)
 
     @property
-    def is_pending(self) -> bool:
-        """Return whether the last reading is in doubt."""
-        return self.pending is not None
-
-    @property
     def reset_seen(self) -> bool:
         """Return whether the counter has started over in its period."""
         return self.current is None or self.current.reset_seen
@@ -205,7 +198,7 @@ class CounterFilter:
                 level.most, level.least = self.evidence.most, self.evidence.least
             level.counted = self.value = 0.0
             self.pending = self.abandoned = None
-            self.disputed = 0.0
+            self.disputed = self.abandoned_until = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
             self.missed_midnight = at.timestamp() - self.evidence.seen >= PAUSE
         return self.value
@@ -213,7 +206,11 @@ class CounterFilter:
     @property
     def _elapsed(self) -> float:
         """Return the seconds of the period before the last reading."""
-        return self.evidence.seen - (self.start.timestamp() if self.start else 0.0)
+        return self.evidence.seen - self._began
+
+    @property
+    def _began(self) -> float:
+        return self.start.timestamp() if self.start else 0.0
 
     def _begin(self, raw: float, at: datetime, place: Place) -> None:
         """Take the first reading; of a lifetime counter, not the first zero."""
@@ -222,7 +219,7 @@ class CounterFilter:
             return
         now = at.timestamp()
         self.start = self.period.start(at, place.zone)
-        self.evidence.begin(now, place)
+        self.evidence = CounterEvidence(seen=now, heard=now, power=place.power)
         self.evidence.refine(raw)
         power = place.power or 0.0
         carry = MARGIN * power * COLLECTION / HOUR
@@ -240,41 +237,33 @@ class CounterFilter:
         evidence = self.evidence
         if raw < 0 and not place.falls:
             return Verdict.HELD_BACK
-        levels = [each for each in (current, self.pending) if each]
-        reached = [each for each in levels if self._reaches(each, raw, place)]
+        levels = (current, self.pending)
+        reached = [each for each in levels if each and self._reaches(each, raw, place)]
         level = min(reached, key=lambda each: abs(raw - each.raw), default=None)
-        if self._is_reset(raw, place, current, level):
-            self._reset(raw, place, current)
-            return None
         if isinstance(level, Pending):
             return self._confirm(level, raw, place, current)
+        if not current.reset_seen and self._is_reset(raw, place, current, level):
+            self._reset(raw, place, current)
+            return None
         possible = evidence.possible_jump(current, place)
+        rise = raw - current.raw
         if (
             level is None
             and evidence.has_outage(current)
-            and (JITTER < raw - current.raw <= evidence.tolerance + possible)
+            and JITTER < rise <= evidence.tolerance + possible
         ):
-            # A fault may end soon after the outage.
-            level = current
-            self.abandoned = replace(current)
-            self.abandoned_until = evidence.seen + DOUBT
+            # A fault may end soon after the outage: `_follow` keeps the level before it.
+            level, self.abandoned_until = current, 0.0
         if level is not None:
             self.pending = None
             self._follow(level, raw, place)
             return None
-        tolerance = JITTER + evidence.step
-        is_plausible = 0 < raw - current.raw <= tolerance + possible
+        is_plausible = 0 < rise <= JITTER + evidence.step + possible
+        abandoned = self.abandoned
         if (
-            not (is_plausible or place.falls)
-            and (abandoned := self.abandoned)
-            and evidence.seen <= self.abandoned_until
-            and (
-                abandoned.raw > current.raw
-                or (raw < current.raw - JITTER and self._was_false(abandoned, raw))
-            )
-            # A value of yesterday may be repeated after the reset.
-            and (abandoned.reset_seen or raw > abandoned.raw + JITTER)
-            and self._reaches(abandoned, raw, place)
+            abandoned
+            and not (is_plausible or place.falls)
+            and self._returns(abandoned, raw, place, current)
         ):
             evidence.gained -= max(current.counted - abandoned.counted, 0.0)
             self.current, self.pending, self.abandoned = abandoned, None, current
@@ -290,8 +279,6 @@ class CounterFilter:
             rose=now,
             most=most,
             least=least,
-            reset_seen=current.reset_seen,
-            first=raw,
             since=now,
             first_most=most,
             first_least=least,
@@ -321,35 +308,38 @@ class CounterFilter:
             energy = max(energy, own, evidence.possible(seconds, place))
         return rise <= evidence.tolerance + energy
 
-    def _was_false(self, level: Level, raw: float) -> bool:
-        """Return whether a level can have counted on below a rise that was false."""
-        evidence = self.evidence
-        least = SHARE * evidence.usual_share * (evidence.least - level.least)
-        return not evidence.covers(level.rose) or (
-            max(least - evidence.step, -JITTER) <= raw - level.raw
+    def _returns(
+        self, abandoned: Level, raw: float, place: Place, current: Level
+    ) -> bool:
+        """Return whether a reading goes on from the abandoned level."""
+        evidence, rise = self.evidence, raw - abandoned.raw
+        if evidence.seen > self.abandoned_until:
+            return False
+        # A value of yesterday may be repeated after the reset.
+        if not (abandoned.reset_seen or rise > JITTER):
+            return False
+        if not self._reaches(abandoned, raw, place):
+            return False
+        least = SHARE * evidence.usual_share * (evidence.least - abandoned.least)
+        return abandoned.raw > current.raw or (
+            raw < current.raw - JITTER
+            and (not evidence.covers(abandoned.rose) or least - evidence.step <= rise)
         )
 
     def _is_reset(
         self, raw: float, place: Place, current: Level, level: Level | None
     ) -> bool:
         """Return whether a reading is the first one after the period's reset."""
-        if current.reset_seen or (level is not None and level is not current):
-            return False
-        rise = raw - current.raw
+        evidence, rise = self.evidence, raw - current.raw
         if place.falls:
             # Prices may be negative, but not for most of a day.
-            is_late = self._elapsed > PAUSE
-            return rise < -JITTER and (is_late or 2 * raw < current.raw)
-        if rise >= -JITTER and not (
-            self.evidence.seen - current.rose > self._elapsed
-            and (level is None or self._is_leap(raw, rise, current))
-        ):
-            return False
-        possible = self.evidence.possible(
-            self._elapsed, place, outage=self.missed_midnight
+            return rise < -JITTER and (self._elapsed > PAUSE or 2 * raw < current.raw)
+        has_leapt = current.rose < self._began and (
+            level is None or self._is_leap(raw, rise, current)
         )
-        possible = max(possible + self.evidence.tolerance, self.evidence.one_reading)
-        return raw <= possible
+        possible = evidence.possible(self._elapsed, place, outage=self.missed_midnight)
+        largest = evidence.tolerance + max(possible, evidence.one_reading)
+        return (rise < -JITTER or has_leapt) and raw <= largest
 
     def _is_leap(self, raw: float, rise: float, current: Level) -> bool:
         """Return whether a counter has more likely started over than risen."""
@@ -364,7 +354,7 @@ class CounterFilter:
         """Count from 0 on; energy of the new day that is not in the reading stays."""
         evidence = self.evidence
         counted = current.counted + raw
-        if current.rose - evidence.seen + self._elapsed > 2 * COLLECTION:
+        if current.rose > self._began + 2 * COLLECTION:
             # The counter has started over within the period.
             counted += max(evidence.share(current) - raw, 0.0)
         self.abandoned, self.abandoned_until = current, evidence.seen + DOUBT
@@ -382,10 +372,8 @@ class CounterFilter:
         evidence = self.evidence
         level.readings += 1
         level.rises += raw > level.raw
-        level.at = evidence.seen
-        if raw > level.raw or place.falls:
-            evidence.raise_level(level, raw)
-        jump, growth = level.first - current.raw, level.raw - level.first
+        evidence.follow(level, raw, place)
+        jump, growth = level.raw - level.counted - current.raw, level.counted
         seconds, span = evidence.seen - level.since, level.since - current.at
         interval = max(span, seconds / max(level.rises - 1, 1))
         rate_explains = growth / seconds * interval * MARGIN
@@ -404,10 +392,9 @@ class CounterFilter:
         lasts = level.rises >= CONFIRMATIONS
         if level.is_plausible and evidence.is_trusted:
             lasts = level.readings >= CONFIRMATIONS
-        if lasts and (level.is_plausible or (fits and not agrees)):
-            return self._accept(level, place, current, is_energy=True)
-        if lasts and agrees:
-            return self._accept(level, place, current, is_energy=False)
+        is_energy = level.is_plausible or (fits and not agrees)
+        if lasts and (is_energy or agrees):
+            return self._accept(level, place, current, is_energy=is_energy)
         if seconds >= DOUBT and (place.falls or lasts):
             return self._accept(level, place, current, is_energy=place.falls)
         return Verdict.HELD_BACK
@@ -417,7 +404,7 @@ class CounterFilter:
     ) -> Verdict:
         """Replace the current level by the pending one."""
         evidence, now = self.evidence, self.evidence.seen
-        jump, growth = level.first - current.raw, level.raw - level.first
+        jump, growth = level.raw - level.counted - current.raw, level.counted
         if not is_energy:
             span = level.since - current.at
             possible = evidence.possible(span + COLLECTION, place, outage=True)
@@ -426,7 +413,7 @@ class CounterFilter:
                 self.disputed += max(jump - level.share, 0.0)
                 self.disputed_until = now + DOUBT
             jump = level.share
-        if not is_energy or self.abandoned is None or now > self.abandoned_until:
+        if not is_energy or now > self.abandoned_until:
             self.abandoned = current
             self.abandoned_until = now + RETURN
         if jump + growth > 0:
@@ -441,7 +428,7 @@ class CounterFilter:
             most=level.most,
             least=level.least,
             carry=level.carry,
-            reset_seen=level.reset_seen,
+            reset_seen=current.reset_seen,
         )
         self._publish(self.current, place)
         return Verdict.COUNTED if is_energy else Verdict.REPLACED
@@ -449,15 +436,11 @@ class CounterFilter:
     def _follow(self, level: Level, raw: float, place: Place) -> None:
         """Let a level go on to a raw value; jitter does not lower it."""
         evidence, rise, rose = self.evidence, raw - level.raw, level.rose
-        if rise > JITTER and (
-            self.abandoned is None or evidence.seen > self.abandoned_until
-        ):
+        if rise > JITTER and evidence.seen > self.abandoned_until:
             # The rise may be a fault, although it is explained.
             self.abandoned = replace(level)
             self.abandoned_until = evidence.seen + DOUBT
-        level.at = evidence.seen
-        if rise > 0 or place.falls:
-            evidence.raise_level(level, raw)
+        if evidence.follow(level, raw, place):
             evidence.add_rise(rise, evidence.seen - rose)
         self._publish(level, place)
 
