@@ -20,6 +20,8 @@ RATE_MARGIN: Final = 2.0
 DISTRUST: Final = 1.2
 # Energy in kWh that decides nothing about a power.
 LEAST_ENERGY: Final = 0.5
+# Mean power in kW of a load that any home may have in two collections.
+LOAD: Final = 11.0
 # Factor by which a power exceeds capacity and highest power if it is a fault.
 ABSURD: Final = 10.0
 # Number of rises that make a rate.
@@ -130,8 +132,11 @@ class CounterEvidence:
             return
         smaller, larger = min(powers), max(powers)
         if larger > ABSURD * max(self.highest_power, place.capacity):
-            # Such a power is taken once it lasts.
-            self.unpowered, larger = now, smaller
+            # Such a power is taken once both ends have it.
+            self.unpowered = now
+            if len(powers) == 1:
+                return
+            larger = smaller
         else:
             self.last = larger * self.silence / HOUR
         self.most += self.last
@@ -263,7 +268,8 @@ class CounterEvidence:
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
         is_whole = self.collected / 2 <= self.seen - level.rose
-        if self.rises and is_whole and self.silence <= OUTAGE:
+        is_powered = self.unpowered <= level.rose
+        if self.rises and is_whole and is_powered and self.silence <= OUTAGE:
             self.gained += rise
             self.told += self.since_rise
         self.since_rise = 0.0

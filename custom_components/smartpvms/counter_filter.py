@@ -28,6 +28,7 @@ from .counter_evidence import (
     DAY,
     HOUR,
     JITTER,
+    LOAD,
     MARGIN,
     CounterEvidence,
     Level,
@@ -165,7 +166,6 @@ class CounterFilter:
         `live` says that the row differs from the one before it.
         """
         self.pass_time(at, place.zone)
-        self.verdict = None
         now = at.timestamp()
         if self.current is None:
             self._begin(raw, at, place)
@@ -177,7 +177,8 @@ class CounterFilter:
             self.verdict = self._take(raw, place, self.current)
         else:
             self.evidence.repeat(now)
-            if (pending := self.pending) and pending.is_plausible:
+            pending = self.pending
+            if pending and pending.is_plausible and raw == pending.raw:
                 # A device that rests repeats its row.
                 pending.readings += 1
                 lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
@@ -190,6 +191,7 @@ class CounterFilter:
 
     def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
         """Begin a new period at 0, wherever the raw value still is."""
+        self.verdict = None
         start = self.period.start(at, zone)
         level = self.current
         if start and level and self.start and start > self.start:
@@ -209,13 +211,19 @@ class CounterFilter:
         return self.evidence.seen - self._began
 
     @property
+    def _is_first(self) -> bool:
+        """Return whether the row before the last reading is of the period before."""
+        return self.evidence.seen - self.evidence.silence < self._began
+
+    @property
     def _began(self) -> float:
         return self.start.timestamp() if self.start else 0.0
 
     def _begin(self, raw: float, at: datetime, place: Place) -> None:
         """Take the first reading; of a lifetime counter, not the first zero."""
         is_first_zero = raw == 0 and self.period is Period.LIFETIME and not self.read
-        if raw < 0 or is_sentinel(raw) or is_first_zero:
+        is_negative = raw < 0 and not place.falls
+        if is_negative or is_sentinel(raw) or is_first_zero:
             return
         now = at.timestamp()
         self.start = self.period.start(at, place.zone)
@@ -256,6 +264,10 @@ class CounterFilter:
             level, self.abandoned_until = current, 0.0
         if level is not None:
             self.pending = None
+            if self.missed_midnight and self._is_first and not current.reset_seen:
+                # The rise is of the period before.
+                level.raw, level.at = max(raw, level.raw), evidence.seen
+                return None
             self._follow(level, raw, place)
             return None
         is_plausible = 0 < rise <= JITTER + evidence.step + possible
@@ -344,8 +356,10 @@ class CounterFilter:
     def _is_leap(self, raw: float, rise: float, current: Level) -> bool:
         """Return whether a counter has more likely started over than risen."""
         if self.missed_midnight:
-            # A device that is awake does not repeat a value of yesterday all day.
-            return rise > JITTER or self._elapsed >= DAY / 2
+            # A rise up to the first reading of the period can be of the one before, and
+            # a device that is awake does not repeat a value of yesterday all day.
+            has_risen = rise > JITTER and not self._is_first
+            return has_risen or self._elapsed >= DAY / 2
         energy = self.evidence.share(current)
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
@@ -407,6 +421,7 @@ class CounterFilter:
         jump, growth = level.raw - level.counted - current.raw, level.counted
         if not is_energy:
             span = level.since - current.at
+            place = place._replace(capacity=max(place.capacity, LOAD))
             possible = evidence.possible(span + COLLECTION, place, outage=True)
             if evidence.is_trusted and jump <= JITTER + possible:
                 # A load that no power has shown yet.
