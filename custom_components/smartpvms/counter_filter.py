@@ -200,7 +200,7 @@ class CounterFilter:
                 level.most, level.least = self.evidence.most, self.evidence.least
             level.counted = self.value = 0.0
             self.pending = self.abandoned = None
-            self.disputed = self.abandoned_until = 0.0
+            self.abandoned_until = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
             self.missed_midnight = at.timestamp() - self.evidence.seen >= PAUSE
         return self.value
