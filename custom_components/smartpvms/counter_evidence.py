@@ -87,6 +87,8 @@ class CounterEvidence:
     """Time between the last two readings."""
     silence: float = 0.0
     """Time between the last reading and the row before it."""
+    rested: float = 0.0
+    """Time of the last row that repeated a power of 0."""
     power: float | None = None
     most: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
@@ -118,6 +120,8 @@ class CounterEvidence:
             self.least += energy
             self.since_rise += energy
         self.heard = max(self.heard, now)
+        if self.power == 0:
+            self.rested = self.heard
 
     def add(self, now: float, place: Place) -> None:
         """Add the energy of the power since the last reading."""
@@ -242,7 +246,8 @@ class CounterEvidence:
             known = RATE_MARGIN * self.fastest * (self.seen - level.rose)
             return max(self.possible(seconds, place, outage=outage), known)
         # The interval of the first rise has begun before the first reading.
-        seconds = max(self.span, self.collected if self.rises else FIRST)
+        span = min(self.span, self.seen - self.rested)
+        seconds = max(span, self.collected if self.rises else FIRST)
         earlier = MARGIN * (self.most - level.most - self.last) + level.carry
         return self.possible(seconds, place, outage=outage) + earlier
 
