@@ -332,11 +332,16 @@ class CounterFilter:
             return False
         if not self._reaches(abandoned, raw, place):
             return False
+        if abandoned.raw > current.raw:
+            return True
         least = SHARE * evidence.usual_share * (evidence.least - abandoned.least)
-        return abandoned.raw > current.raw or (
-            raw < current.raw - JITTER
-            and (not evidence.covers(abandoned.rose) or least - evidence.step <= rise)
-        )
+        is_explained = evidence.covers(abandoned.rose) and least - evidence.step <= rise
+        if raw < current.raw - JITTER:
+            return is_explained or not evidence.covers(abandoned.rose)
+        # The current level can be below the abandoned one, and have counted for longer.
+        counted = evidence.usual_share * (current.least - abandoned.least)
+        is_below = abandoned.raw + counted > current.raw + JITTER + evidence.step
+        return is_explained and is_below
 
     def _is_reset(
         self, raw: float, place: Place, current: Level, level: Level | None
