@@ -423,6 +423,148 @@ def test_fixed_bound() -> None:
     assert feed(9020.2, 9011.7) == [9010.5, 9011.7]
 
 
+def test_jitter_far_from_zero() -> None:
+    """A fall of five hundredths is jitter, also of a large value that stands still."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(235_222.39, 3.0, 5)
+    assert feed(*readings, power=3.0)[-1] == 235_223.39
+    feed(*[235_223.39] * 30, power=0.0)
+    assert feed(235_223.34, 235_223.36, power=0.0) == [235_223.39] * 2
+    assert feed.counter.pending is None
+
+
+def test_small_dip_of_a_device_that_rests() -> None:
+    """A level that is in doubt at rest lacks no energy, other than zeros."""
+    feed = Feed(Period.LIFETIME)
+    feed(*rising(5000.0, 3.0, 5), power=3.0)
+    feed(4990.0, power=0.0)
+    assert feed.counter.pending is not None
+    assert not feed.counter.is_incomplete
+    feed(0.0, power=0.0)
+    assert feed.counter.is_incomplete
+
+
+@pytest.mark.parametrize("tail", [0.0, 0.5])
+def test_yesterday_after_a_missed_midnight(tail: float) -> None:
+    """A value of yesterday that has risen since the last reading is not of today."""
+    feed = Feed(Period.DAY, MORNING)
+    assert feed(*rising(0.0, 6.0, 90), power=6.0)[-1] == 44.5
+    feed.at = MIDNIGHT + timedelta(days=1, hours=5)
+    asleep = round(44.5 + tail, 2)
+    assert feed(asleep, asleep, power=0.0) == [0.0, 0.0]
+    assert feed(0.0, 0.2, 0.4, power=2.4) == [0.0, 0.2, 0.4]
+
+
+def test_counter_that_counts_after_a_missed_midnight() -> None:
+    """A counter of a new day that exceeds that of the day before counts whole."""
+    feed = Feed(Period.DAY, MORNING)
+    feed(*rising(0.0, 0.6, 60), power=0.6)
+    feed.at = MIDNIGHT + timedelta(days=1, hours=7)
+    assert feed(3.0, 3.05, 3.2, 3.35, power=1.8)[1:] == [0.0, 3.2, 3.35]
+
+
+@pytest.mark.parametrize("rows", [3, 4, 30])
+def test_jump_of_a_device_that_repeats_its_row(rows: int) -> None:
+    """A device that rests cannot have counted, however often its row is repeated."""
+    feed = Feed(Period.LIFETIME)
+    assert feed(*rising(5000.0, 3.0, 24), power=3.0)[-1] == 5005.75
+    feed(5005.75, power=0.0)
+    feed(*[5005.75] * 60, power=0.0, live=False)
+    feed(5015.0, power=0.0)
+    feed(*[5015.0] * rows, power=0.0, live=False)
+    assert feed(5005.75, power=0.0) == [5005.75]
+    assert feed(*rising(5006.0, 3.0, 3), power=3.0) == rising(5006.0, 3.0, 3)
+
+
+@pytest.mark.parametrize("hour", [15, 22, 23])
+def test_late_energy_before_midnight(hour: int) -> None:
+    """Energy that is decided after midnight is counted on the new day."""
+    feed = Feed(Period.DAY, MIDNIGHT)
+    off = range(12 * (hour - 4), 12 * hour)
+    days = [rising(0.0, 6.0, 288), rising(0.0, 6.0, 288)]
+    sums = []
+    for day, readings in enumerate(days):
+        is_off = [day == 0 and n in off for n in range(288)]
+        sums.append(
+            [
+                feed(*([0.0] if off else [raw]), power=0.0 if off else 6.0)[0]
+                for off, raw in zip(is_off, readings, strict=True)
+            ][-1]
+        )
+    assert sum(sums) == pytest.approx(2 * 143.5)
+
+
+@pytest.mark.parametrize(("kw", "depth"), [(4.0, 3.0), (1.0, 0.7), (11.0, 8.0)])
+@pytest.mark.parametrize("minutes", [20, 60, 100])
+def test_dip_that_is_counted_up(kw: float, depth: float, minutes: int) -> None:
+    """A lower level that has passed the last true value is replaced by the true one."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(5000.0, kw, 90)
+    feed(*readings[:48], power=kw)
+    end = 48 + minutes // 5
+    feed(*[round(each - depth, 2) for each in readings[48:end]], power=kw)
+    assert feed(*readings[end:], power=kw)[-1] == readings[-1]
+
+
+@pytest.mark.parametrize("kw", [9.0, 100.0])
+def test_copy_that_lags_behind(kw: float) -> None:
+    """Readings of half an hour before, for an hour, lose nothing."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(5000.0, kw, 120)
+    lagging = [*readings[:60], *readings[54:66], *readings[72:]]
+    values = feed(*lagging, power=kw)
+    assert values[-1] == readings[-1]
+    assert max(values[:72]) == pytest.approx(readings[71], abs=0.01)
+
+
+def test_power_that_is_unknown_for_hours() -> None:
+    """A counter that goes on without its power does not make the power a wrong one."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(5000.0, 4.0, 150)
+    feed(*readings[:60], power=4.0)
+    feed(*readings[60:120])
+    feed(*readings[120:], power=4.0)
+    resting = rising(readings[-1], 0.3, 4)
+    feed(*resting, power=0.3)
+    # The device is off, and the load is one that was seen before.
+    feed(*[0.0] * 60, power=0.0)
+    after = rising(resting[-1] + 20.0, 0.5, 40)
+    assert feed(*after, power=0.5)[-1] == after[-1]
+
+
+def test_load_that_no_power_has_shown() -> None:
+    """A boiler between two readings is counted, whatever capacity was typed."""
+    feed = Feed(Period.LIFETIME, place=PLACE._replace(capacity=5.5))
+    feed(*rising(5000.0, 1.0, 24), power=1.0)
+    readings = rising(5003.5, 1.0, 30)
+    assert feed(*readings, power=1.0)[-1] == readings[-1]
+
+
+def test_income_that_begins_below_zero() -> None:
+    """Income may be negative from its first reading on."""
+    feed = Feed(Period.DAY, MORNING, MONEY)
+    assert feed(-0.1, -0.2, 0.3) == [-0.1, -0.2, 0.3]
+
+
+def test_row_that_is_refused_and_repeated() -> None:
+    """A repeated row confirms a level only if it is of that level."""
+    feed = Feed(Period.LIFETIME)
+    feed(*rising(5000.0, 6.0, 6), power=6.0)
+    before = feed(*rising(5002.6, 1.0, 6), power=1.0)[-1]
+    feed(5003.5, -1.0, power=1.0)
+    assert feed(*[-1.0] * 5, power=1.0, live=False) == [before] * 5
+
+
+def test_absurd_power_beside_an_unknown_one() -> None:
+    """An absurd power is a fault, also if the power before it is unknown."""
+    feed = Feed(Period.LIFETIME)
+    feed(*rising(5000.0, 6.0, 6), power=6.0)
+    feed(5002.9)
+    feed(5003.0, power=65_535.0)
+    assert feed(5040.0, 5003.6, power=6.0)[-1] == 5003.6
+    assert feed.counter.evidence.highest_power == 6.0
+
+
 # Honest counters.
 
 # Minutes before the first reading.

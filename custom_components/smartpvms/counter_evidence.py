@@ -11,7 +11,8 @@ import math
 from typing import Final, NamedTuple
 
 # Difference between two copies of one value, in the counter's unit.
-JITTER: Final = 0.05
+# It is a little more than 0.05, which two values can differ by.
+JITTER: Final = 0.05 + 1e-6
 # Margin of a power or a rate.
 MARGIN: Final = 1.25
 # Margin of the rate of a counter without a power.
@@ -88,7 +89,7 @@ class CounterEvidence:
     silence: float = 0.0
     """Time between the last reading and the row before it."""
     rested: float = 0.0
-    """Time of the last row that repeated a power of 0."""
+    """Time of the last row that repeated a power of 0 and a reading without doubt."""
     power: float | None = None
     most: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
@@ -112,7 +113,7 @@ class CounterEvidence:
     step: float = COARSEST
     """Largest step that all raw values are multiples of."""
 
-    def repeat(self, now: float) -> None:
+    def repeat(self, now: float, *, in_doubt: bool) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
             energy = self.power * max(now - self.heard, 0.0) / HOUR
@@ -120,7 +121,7 @@ class CounterEvidence:
             self.least += energy
             self.since_rise += energy
         self.heard = max(self.heard, now)
-        if self.power == 0:
+        if self.power == 0 and not in_doubt:
             self.rested = self.heard
 
     def add(self, now: float, place: Place) -> None:

@@ -154,6 +154,13 @@ class CounterFilter:
         return 0.0 if level is None else round(level.counted - level.raw, 6)
 
     @property
+    def is_incomplete(self) -> bool:
+        """Return whether energy may be missing from the value that is published."""
+        # A device that rests does not count, and one that is off reports zeros.
+        pending = self.pending
+        return pending is not None and (pending.raw == 0 or self.evidence.power != 0)
+
+    @property
     def reset_seen(self) -> bool:
         """Return whether the counter has started over in its period."""
         return self.current is None or self.current.reset_seen
@@ -176,7 +183,7 @@ class CounterFilter:
                 self.disputed = 0.0
             self.verdict = self._take(raw, place, self.current)
         else:
-            self.evidence.repeat(now)
+            self.evidence.repeat(now, in_doubt=self.pending is not None)
             pending = self.pending
             if pending and pending.is_plausible and raw == pending.raw:
                 # A device that rests repeats its row.
@@ -248,6 +255,8 @@ class CounterFilter:
         levels = (current, self.pending)
         reached = [each for each in levels if each and self._reaches(each, raw, place)]
         level = min(reached, key=lambda each: abs(raw - each.raw), default=None)
+        if current in reached and raw - current.raw <= JITTER:
+            level = current
         if isinstance(level, Pending):
             return self._confirm(level, raw, place, current)
         if not current.reset_seen and self._is_reset(raw, place, current, level):
@@ -264,10 +273,13 @@ class CounterFilter:
             level, self.abandoned_until = current, 0.0
         if level is not None:
             self.pending = None
-            if self.missed_midnight and self._is_first and not current.reset_seen:
-                # The rise is of the period before.
-                level.raw, level.at = max(raw, level.raw), evidence.seen
-                return None
+            if self.missed_midnight and not current.reset_seen:
+                if self._is_first:
+                    # The rise is of the period before.
+                    level.raw = max(raw, level.raw)
+                if self._is_first or (rise <= JITTER and level.rose < self._began):
+                    level.at = evidence.seen
+                    return None
             self._follow(level, raw, place)
             return None
         is_plausible = 0 < rise <= JITTER + evidence.step + possible

@@ -680,7 +680,7 @@ class Count(NamedTuple):
         """
         if counter.counted is None:
             return None
-        sure = raw is not None and raw >= 0 and counter.pending is None
+        sure = raw is not None and raw >= 0 and not counter.is_incomplete
         return cls(
             counter.counted, counter.start, sure, counter.read, counter.reset_seen
         )
