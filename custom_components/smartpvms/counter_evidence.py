@@ -62,7 +62,8 @@ class Level:
 
     raw: float
     counted: float
-    """Energy of the period up to the raw value."""
+    """Energy of the period up to the raw value; of a pending level, since its first
+    reading."""
     at: float
     """Time of the last reading of this level."""
     rose: float
@@ -81,7 +82,7 @@ class CounterEvidence:
     """Evidence of one counter up to its last reading."""
 
     seen: float = 0.0
-    """Time of the last reading."""
+    """Time of the last row that differed from the one before it."""
     heard: float = 0.0
     """Time of the last row, which may have repeated the reading before it."""
     span: float = 0.0
@@ -102,12 +103,13 @@ class CounterEvidence:
     since_rise: float = 0.0
     """Energy of the power since the last rise."""
     told: float = 0.0
-    """Energy of the power up to the last rise, halved every day."""
+    """Energy of the power during the rises that were compared, halved every day."""
     gained: float = 0.0
-    """Energy of the counter, halved every day."""
+    """Energy of these rises, halved every day: of all but the first, those soon after
+    another, those after an outage and those with an unknown power."""
     highest_power: float = 0.0
     highest_rate: float = 0.0
-    """Highest rate of three rises in a row."""
+    """Highest rate of three rises in a row, per hour."""
     rises: list[list[float]] = field(default_factory=list)
     """The last rises, with the time since the rise before."""
     step: float = COARSEST
@@ -153,8 +155,8 @@ class CounterEvidence:
         """Add a rise that was counted as energy."""
         self.rises = [*self.rises[1 - RISES :], [rise, seconds]]
         if len(self.rises) == RISES:
-            rises, seconds = map(math.fsum, zip(*self.rises, strict=True))
-            self.highest_rate = max(self.highest_rate, HOUR * rises / seconds)
+            total, time = map(math.fsum, zip(*self.rises, strict=True))
+            self.highest_rate = max(self.highest_rate, HOUR * total / time)
 
     def refine(self, raw: float) -> None:
         """Narrow the step to one that a raw value is a multiple of."""
@@ -197,7 +199,7 @@ class CounterEvidence:
 
     @property
     def tolerance(self) -> float:
-        """Return the rise that needs no evidence, of a counter that has risen before."""
+        """Return the rise that needs no evidence: jitter per collection, and a step."""
         collections = min(max(self.silence, COLLECTION), OUTAGE) / COLLECTION
         return JITTER * collections + (self.step if self.rises else FINEST)
 
@@ -209,7 +211,10 @@ class CounterEvidence:
         return RATE_MARGIN * self.fastest * self.interval
 
     def explained(self, level: Level, place: Place) -> float:
-        """Return the energy that a level can have counted since its last rise."""
+        """Return the most that a level can have counted since its last rise.
+
+        With a bound, or without a trusted power, it is since its last reading.
+        """
         if place.bound is not None:
             return place.bound * (self.seen - level.at + COLLECTION) / HOUR
         energy = 0.0
@@ -225,7 +230,10 @@ class CounterEvidence:
         return self.silence > OUTAGE and self.seen - level.at <= self.span
 
     def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
-        """Return the most that the counter has ever counted in such a time."""
+        """Return the most energy of a time: at the highest rate and a trusted power.
+
+        In an outage, the plant's capacity is one of the rates.
+        """
         if place.bound is not None:
             return place.bound * max(seconds, COLLECTION) / HOUR
         highest = self.highest_rate
@@ -253,7 +261,7 @@ class CounterEvidence:
         return self.possible(seconds, place, outage=outage) + earlier
 
     def share(self, level: Level) -> float:
-        """Return the energy of the power between a level's last rise and a jump."""
+        """Return the energy that the power suggests since a level's last rise."""
         if not self.is_trusted:
             return 0.0
         if not self.rises:

@@ -6,7 +6,8 @@ values of other devices. The filter follows up to three levels of the counter:
 
 - the current level, whose energy is published,
 - a pending level, which begins with a reading that the current level cannot reach,
-- an abandoned level, which was current before the last change of level or reset.
+- an abandoned level, which was current before the last change of level or reset, or
+  before a rise: a copy is taken every two hours, since the rise may be false.
 
 A reading belongs to the nearest level that can reach it: the rise is small, or the
 evidence explains it. The time that a level waits is no evidence. A pending level
@@ -44,8 +45,10 @@ SHARE: Final = 0.5
 LEAST_SHARE: Final = 0.1
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
-# Seconds that decide a doubt, and after which an abandoned level cannot return.
+# Seconds that decide a doubtful level or jump, and in which a level from before a rise
+# or a reset can return.
 DOUBT: Final = 2 * HOUR
+# Seconds in which a level that was replaced can return.
 RETURN: Final = DAY
 
 
@@ -76,10 +79,11 @@ class Pending(Level):
     is_plausible: bool = False
     """Whether the jump from the current level can be energy."""
     share: float = 0.0
-    """Energy of the jump that the evidence explains."""
+    """Energy that the power suggests for the jump."""
     readings: int = 0
+    """Number of readings after the first."""
     rises: int = 0
-    """Number of readings after the first, and of all rises."""
+    """Number of rises, a jump upwards included."""
 
 
 class Verdict(StrEnum):
@@ -101,7 +105,7 @@ class CounterFilter:
     start: datetime | None = None
     """Start of the period, `None` for lifetime counters."""
     read: datetime | None = None
-    """Time of the last reading."""
+    """Time of the last row, also if it repeated the reading before it."""
     current: Level | None = None
     pending: Pending | None = None
     abandoned: Level | None = None
@@ -110,10 +114,11 @@ class CounterFilter:
     """Energy of a jump that is counted if its level lasts."""
     disputed_until: float = 0.0
     missed_midnight: bool = False
-    """Whether there was no reading near the start of the period."""
+    """Whether the last new reading was long before the first row of the period."""
     evidence: CounterEvidence = field(default_factory=CounterEvidence)
     verdict: Verdict | None = None
-    """Decision on the last reading, `None` if it is published as it is."""
+    """Decision on the last reading; `None` for a first, repeated, published or reset
+    one."""
 
     @classmethod
     def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
@@ -170,7 +175,7 @@ class CounterFilter:
     ) -> float | None:
         """Take a reading, and return the value to publish.
 
-        `live` says that the row differs from the one before it.
+        `live` is whether the row differs from the one before it.
         """
         self.pass_time(at, place.zone)
         now = at.timestamp()
@@ -197,7 +202,7 @@ class CounterFilter:
         return self.value
 
     def pass_time(self, at: datetime, zone: tzinfo) -> float | None:
-        """Begin a new period at 0, wherever the raw value still is."""
+        """Start a new period at 0 once it has begun, and return the value."""
         self.verdict = None
         start = self.period.start(at, zone)
         level = self.current
@@ -214,7 +219,7 @@ class CounterFilter:
 
     @property
     def _elapsed(self) -> float:
-        """Return the seconds of the period before the last reading."""
+        """Return the seconds from the start of the period to the last reading."""
         return self.evidence.seen - self._began
 
     @property
@@ -466,7 +471,7 @@ class CounterFilter:
         return Verdict.COUNTED if is_energy else Verdict.REPLACED
 
     def _follow(self, level: Level, raw: float, place: Place) -> None:
-        """Let a level go on to a raw value; jitter does not lower it."""
+        """Move a level to a raw value, keep a copy from before the rise, and publish."""
         evidence, rise, rose = self.evidence, raw - level.raw, level.rose
         if rise > JITTER and evidence.seen > self.abandoned_until:
             # The rise may be a fault, although it is explained.
@@ -483,5 +488,5 @@ class CounterFilter:
 
 @lru_cache(maxsize=128)
 def _midnight(at: datetime, zone: tzinfo) -> datetime:
-    """Return when a day began; a moment is that of many readings."""
+    """Return the midnight before a moment, which many counters share."""
     return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)
