@@ -530,12 +530,15 @@ def test_power_that_is_unknown_for_hours() -> None:
     assert feed(*after, power=0.5)[-1] == after[-1]
 
 
-def test_load_that_no_power_has_shown() -> None:
+@pytest.mark.parametrize("live", [True, False])
+def test_load_that_no_power_has_shown(live: bool) -> None:
     """A boiler between two readings is counted, whatever capacity was typed."""
     feed = Feed(Period.LIFETIME, place=PLACE._replace(capacity=5.5))
     feed(*rising(5000.0, 1.0, 24), power=1.0)
-    readings = rising(5003.5, 1.0, 30)
-    assert feed(*readings, power=1.0)[-1] == readings[-1]
+    readings = rising(5003.5, 1.0, 6)
+    feed(*readings, power=1.0)
+    rest = readings[-1:] * 24
+    assert feed(*rest, power=0.0, live=live)[-1] == readings[-1]
 
 
 def test_income_that_begins_below_zero() -> None:

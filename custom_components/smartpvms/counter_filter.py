@@ -183,9 +183,6 @@ class CounterFilter:
             self._begin(raw, at, place)
         elif live and now > self.evidence.seen:
             self.evidence.add(now, place)
-            if self.disputed and now > self.disputed_until:
-                self.current.counted += self.disputed
-                self.disputed = 0.0
             self.verdict = self._take(raw, place, self.current)
         else:
             self.evidence.repeat(now, in_doubt=self.pending is not None)
@@ -198,6 +195,10 @@ class CounterFilter:
                     self.verdict = self._accept(
                         pending, place, self.current, is_energy=True
                     )
+        if self.current and self.disputed and now > self.disputed_until:
+            self.current.counted += self.disputed
+            self.disputed = 0.0
+            self._publish(self.current, place)
         self.read = at
         return self.value
 
