@@ -463,19 +463,6 @@ def test_counter_that_counts_after_a_missed_midnight() -> None:
     assert feed(3.0, 3.05, 3.2, 3.35, power=1.8)[1:] == [0.0, 3.2, 3.35]
 
 
-@pytest.mark.parametrize("rows", [3, 4, 30])
-def test_jump_of_a_device_that_repeats_its_row(rows: int) -> None:
-    """A device that rests cannot have counted, however often its row is repeated."""
-    feed = Feed(Period.LIFETIME)
-    assert feed(*rising(5000.0, 3.0, 24), power=3.0)[-1] == 5005.75
-    feed(5005.75, power=0.0)
-    feed(*[5005.75] * 60, power=0.0, live=False)
-    feed(5015.0, power=0.0)
-    feed(*[5015.0] * rows, power=0.0, live=False)
-    assert feed(5005.75, power=0.0) == [5005.75]
-    assert feed(*rising(5006.0, 3.0, 3), power=3.0) == rising(5006.0, 3.0, 3)
-
-
 @pytest.mark.parametrize("hour", [15, 22, 23])
 def test_late_energy_before_midnight(hour: int) -> None:
     """Energy that is decided after midnight is counted on the new day."""

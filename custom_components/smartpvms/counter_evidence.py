@@ -89,8 +89,6 @@ class CounterEvidence:
     """Time between the last two readings."""
     silence: float = 0.0
     """Time between the last reading and the row before it."""
-    rested: float = 0.0
-    """Time of the last row that repeated a power of 0 and a reading without doubt."""
     power: float | None = None
     most: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
@@ -115,7 +113,7 @@ class CounterEvidence:
     step: float = COARSEST
     """Largest step that all raw values are multiples of."""
 
-    def repeat(self, now: float, *, in_doubt: bool) -> None:
+    def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
             energy = self.power * max(now - self.heard, 0.0) / HOUR
@@ -123,8 +121,6 @@ class CounterEvidence:
             self.least += energy
             self.since_rise += energy
         self.heard = max(self.heard, now)
-        if self.power == 0 and not in_doubt:
-            self.rested = self.heard
 
     def add(self, now: float, place: Place) -> None:
         """Add the energy of the power since the last reading."""
@@ -255,8 +251,7 @@ class CounterEvidence:
             known = RATE_MARGIN * self.fastest * (self.seen - level.rose)
             return max(self.possible(seconds, place, outage=outage), known)
         # The interval of the first rise has begun before the first reading.
-        span = min(self.span, self.seen - self.rested)
-        seconds = max(span, self.collected if self.rises else FIRST)
+        seconds = max(self.span, self.collected if self.rises else FIRST)
         earlier = MARGIN * (self.most - level.most - self.last) + level.carry
         return self.possible(seconds, place, outage=outage) + earlier
 

@@ -43,6 +43,8 @@ CONFIRMATIONS: Final = 3
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 LEAST_SHARE: Final = 0.1
+# Seconds of a day in which a counter may still have the value of the day before.
+EARLY: Final = DAY / 3
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
 # Seconds that decide a doubtful level or jump, and in which a level from before a rise
@@ -185,7 +187,7 @@ class CounterFilter:
             self.evidence.add(now, place)
             self.verdict = self._take(raw, place, self.current)
         else:
-            self.evidence.repeat(now, in_doubt=self.pending is not None)
+            self.evidence.repeat(now)
             pending = self.pending
             if pending and pending.is_plausible and raw == pending.raw:
                 # A device that rests repeats its row.
@@ -225,8 +227,9 @@ class CounterFilter:
 
     @property
     def _is_first(self) -> bool:
-        """Return whether the row before the last reading is of the period before."""
-        return self.evidence.seen - self.evidence.silence < self._began
+        """Return whether the last reading is the first one of the period, and early."""
+        is_first = self.evidence.seen - self.evidence.silence < self._began
+        return is_first and self._elapsed < EARLY
 
     @property
     def _began(self) -> float:
@@ -246,7 +249,7 @@ class CounterFilter:
         carry = MARGIN * power * COLLECTION / HOUR
         self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
         most = MARGIN * max(place.capacity, power) * (self._elapsed + COLLECTION) / HOUR
-        is_early = self.start is not None and self._elapsed < DAY / 4
+        is_early = self.start is not None and self._elapsed < EARLY
         if is_early and place.power is not None and raw > JITTER + most:
             # The counter has not started over yet.
             self.current.reset_seen = False
@@ -261,7 +264,7 @@ class CounterFilter:
         levels = (current, self.pending)
         reached = [each for each in levels if each and self._reaches(each, raw, place)]
         level = min(reached, key=lambda each: abs(raw - each.raw), default=None)
-        if current in reached and raw - current.raw <= JITTER:
+        if current in reached and abs(raw - current.raw) <= JITTER:
             level = current
         if isinstance(level, Pending):
             return self._confirm(level, raw, place, current)
