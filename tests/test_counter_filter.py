@@ -429,8 +429,37 @@ def test_jitter_far_from_zero() -> None:
     readings = rising(235_222.39, 3.0, 5)
     assert feed(*readings, power=3.0)[-1] == 235_223.39
     feed(*[235_223.39] * 30, power=0.0)
-    assert feed(235_223.34, 235_223.36, power=0.0) == [235_223.39] * 2
+    assert feed(235_223.34, power=0.0) == [235_223.39]
     assert feed.counter.pending is None
+
+
+def test_dip_that_ends_within_jitter() -> None:
+    """A reading that is jitter of the counter ends a doubt, also near the dip."""
+    feed = Feed(Period.LIFETIME)
+    feed(*rising(5000.0, 3.0, 5), power=3.0)
+    feed(*[5001.0] * 30, power=0.0)
+    feed(5000.94, power=0.0)
+    assert feed.counter.pending is not None
+    assert feed(5000.96, power=0.0) == [5001.0]
+    assert feed.counter.pending is None
+
+
+def test_jump_within_the_margin_of_two_hours() -> None:
+    """What the power of two hours leaves over explains no jump of one reading."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(5000.0, 4.0, 30)
+    feed(*readings[:20], power=4.0)
+    assert feed(readings[20] + 1.0, power=4.0) == [readings[19]]
+    assert feed(*readings[21:], power=4.0) == readings[21:]
+
+
+def test_new_day_has_no_decision() -> None:
+    """A decision is one on the last reading."""
+    feed = Feed(Period.DAY, MORNING)
+    feed(1.0, 900.0, power=1.0)
+    assert feed.counter.verdict is Verdict.HELD_BACK
+    feed.counter.pass_time(MIDNIGHT + timedelta(days=1), BERLIN)
+    assert feed.counter.verdict is None
 
 
 def test_small_dip_of_a_device_that_rests() -> None:
@@ -453,6 +482,14 @@ def test_yesterday_after_a_missed_midnight(tail: float) -> None:
     asleep = round(44.5 + tail, 2)
     assert feed(asleep, asleep, power=0.0) == [0.0, 0.0]
     assert feed(0.0, 0.2, 0.4, power=2.4) == [0.0, 0.2, 0.4]
+
+
+def test_battery_that_is_full_after_a_missed_midnight() -> None:
+    """A rise that is read after 8:00 is one of the new day."""
+    feed = Feed(Period.DAY, MORNING)
+    feed(*rising(0.0, 0.6, 4), power=0.6)
+    feed.at = MORNING + timedelta(days=1)
+    assert feed(6.7, 6.7, power=0.0) == [6.7, 6.7]
 
 
 def test_counter_that_counts_after_a_missed_midnight() -> None:
