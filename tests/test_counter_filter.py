@@ -554,6 +554,24 @@ def test_power_that_is_unknown_for_hours() -> None:
     assert feed(*after, power=0.5)[-1] == after[-1]
 
 
+def test_zeros_of_a_device_that_is_off() -> None:
+    """Energy of an hour of zeros arrives at once, as after an outage."""
+    feed = Feed(Period.LIFETIME)
+    readings = rising(5000.0, 6.0, 40)
+    feed(*readings[:24], power=6.0)
+    feed(0.0, power=0.0)
+    feed(*[0.0] * 11, power=0.0, live=False)
+    assert feed(*readings[36:], power=6.0) == readings[36:]
+
+
+def test_first_rises_before_the_power_is_known() -> None:
+    """The first rise of a storage is counted with the third, like those after it."""
+    feed = Feed(Period.DAY, place=PLACE._replace(capacity=110.0))
+    readings = rising(1679.0, 650.0, 6)
+    feed(*readings[:2])
+    assert feed(*readings[2:], power=650.0)[1:] == readings[3:]
+
+
 @pytest.mark.parametrize("live", [True, False])
 def test_load_that_no_power_has_shown(live: bool) -> None:
     """A boiler between two readings is counted, whatever capacity was typed."""

@@ -31,6 +31,7 @@ from .counter_evidence import (
     JITTER,
     LOAD,
     MARGIN,
+    OUTAGE,
     CounterEvidence,
     Level,
     Place,
@@ -275,7 +276,7 @@ class CounterFilter:
         rise = raw - current.raw
         if (
             level is None
-            and evidence.has_outage(current)
+            and (evidence.has_outage(current) or self._was_off)
             and JITTER < rise <= evidence.tolerance + possible
         ):
             # A fault may end soon after the outage: `_follow` keeps the level before it.
@@ -320,6 +321,12 @@ class CounterFilter:
             rises=int(raw > current.raw),
         )
         return Verdict.HELD_BACK
+
+    @property
+    def _was_off(self) -> bool:
+        """Return whether the device has reported zeros for as long as an outage."""
+        pending, now = self.pending, self.evidence.seen
+        return pending is not None and pending.raw == 0 and now - pending.since > OUTAGE
 
     def _reaches(self, level: Level, raw: float, place: Place) -> bool:
         """Return whether a level can rise to a raw value by now."""
@@ -432,7 +439,8 @@ class CounterFilter:
         lasts = level.rises >= CONFIRMATIONS
         if level.is_plausible and evidence.is_trusted:
             lasts = level.readings >= CONFIRMATIONS
-        is_energy = level.is_plausible or (fits and not agrees)
+        is_covered = agrees and evidence.covers(current.rose)
+        is_energy = level.is_plausible or (fits and not is_covered)
         if lasts and (is_energy or agrees):
             return self._accept(level, place, current, is_energy=is_energy)
         if seconds >= DOUBT and (place.falls or lasts):
