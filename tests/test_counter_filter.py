@@ -492,6 +492,20 @@ def test_battery_that_is_full_after_a_missed_midnight() -> None:
     assert feed(6.7, 6.7, power=0.0) == [6.7, 6.7]
 
 
+@pytest.mark.parametrize("tail", [0.1, 0.5])
+def test_yesterday_that_is_completed_at_night(tail: float) -> None:
+    """A row that is repeated until 3:00, and then has late energy, is of yesterday."""
+    feed = Feed(Period.DAY, MORNING)
+    feed(*rising(0.0, 6.0, 90), power=6.0)
+    feed(44.5, power=0.0)
+    feed(*[44.5] * 90, power=0.0, live=False)
+    feed.at = MIDNIGHT + timedelta(days=1, hours=3)
+    asleep = round(44.5 + tail, 2)
+    feed(asleep, power=0.0)
+    feed(*[asleep] * 12, power=0.0, live=False)
+    assert feed(0.0, 0.2, 0.4, power=2.4)[-1] == pytest.approx(0.4, abs=tail)
+
+
 def test_counter_that_counts_after_a_missed_midnight() -> None:
     """A counter of a new day that exceeds that of the day before counts whole."""
     feed = Feed(Period.DAY, MORNING)
@@ -562,6 +576,17 @@ def test_zeros_of_a_device_that_is_off() -> None:
     feed(0.0, power=0.0)
     feed(*[0.0] * 11, power=0.0, live=False)
     assert feed(*readings[36:], power=6.0) == readings[36:]
+
+
+def test_zeros_of_a_small_counter() -> None:
+    """What was counted before zeros is not counted again after them."""
+    feed = Feed(Period.DAY, MIDNIGHT)
+    feed(*rising(0.0, 5.0, 6), power=5.0)
+    readings = rising(2.5, 0.4, 100)
+    feed(*readings[:60], power=0.4)
+    feed(0.0, power=0.0)
+    feed(*[0.0] * 11, power=0.0, live=False)
+    assert feed(*readings[72:], power=0.4)[-1] == readings[-1]
 
 
 def test_first_rises_before_the_power_is_known() -> None:

@@ -229,7 +229,7 @@ class CounterFilter:
     @property
     def _is_first(self) -> bool:
         """Return whether the last reading is the first one of the period, and early."""
-        is_first = self.evidence.seen - self.evidence.silence < self._began
+        is_first = self.evidence.seen - self.evidence.span < self._began
         return is_first and self._elapsed < EARLY
 
     @property
@@ -339,7 +339,7 @@ class CounterFilter:
         if rise <= evidence.tolerance:
             return rise >= -JITTER
         energy = evidence.explained(level, place)
-        if isinstance(level, Pending) and self.current:
+        if isinstance(level, Pending) and level.raw and self.current:
             seconds = evidence.interval
             if len(evidence.rises) < CONFIRMATIONS:
                 seconds = max(seconds, evidence.seen - level.rose)
@@ -379,8 +379,9 @@ class CounterFilter:
         if place.falls:
             # Prices may be negative, but not for most of a day.
             return rise < -JITTER and (self._elapsed > PAUSE or 2 * raw < current.raw)
+        is_beyond = level is None and not (self.missed_midnight and self._is_first)
         has_leapt = current.rose < self._began and (
-            level is None or self._is_leap(raw, rise, current)
+            is_beyond or self._is_leap(raw, rise, current)
         )
         possible = evidence.possible(self._elapsed, place, outage=self.missed_midnight)
         largest = evidence.tolerance + max(possible, evidence.one_reading)
