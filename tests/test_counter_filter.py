@@ -418,7 +418,7 @@ def test_fixed_bound() -> None:
     assert feed(9002.0, 9000.5) == [9000.42, 9000.5]
     feed.wait(hours=10)
     assert feed(9010.5) == [9010.5]
-    # The plant's capacity explains no hours.
+    # The capacity does not explain a rise of operating hours.
     feed.wait(hours=1)
     assert feed(9020.2, 9011.7) == [9010.5, 9011.7]
 
@@ -434,7 +434,7 @@ def test_jitter_far_from_zero() -> None:
 
 
 def test_dip_that_ends_within_jitter() -> None:
-    """A reading that is jitter of the counter ends a doubt, also near the dip."""
+    """A reading within jitter of the current level drops the pending one."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 3.0, 5), power=3.0)
     feed(*[5001.0] * 30, power=0.0)
@@ -445,7 +445,7 @@ def test_dip_that_ends_within_jitter() -> None:
 
 
 def test_jump_within_the_margin_of_two_hours() -> None:
-    """What the power of two hours leaves over explains no jump of one reading."""
+    """A jump is held back, although the margins of two hours would cover it."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 4.0, 30)
     feed(*readings[:20], power=4.0)
@@ -454,7 +454,7 @@ def test_jump_within_the_margin_of_two_hours() -> None:
 
 
 def test_new_day_has_no_decision() -> None:
-    """A decision is one on the last reading."""
+    """A new day clears the decision on the last reading."""
     feed = Feed(Period.DAY, MORNING)
     feed(1.0, 900.0, power=1.0)
     assert feed.counter.verdict is Verdict.HELD_BACK
@@ -463,7 +463,7 @@ def test_new_day_has_no_decision() -> None:
 
 
 def test_small_dip_of_a_device_that_rests() -> None:
-    """A level that is in doubt at rest lacks no energy, other than zeros."""
+    """The energy of a device that rests is complete, that of one with zeros is not."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 3.0, 5), power=3.0)
     feed(4990.0, power=0.0)
@@ -494,7 +494,7 @@ def test_battery_that_is_full_after_a_missed_midnight() -> None:
 
 @pytest.mark.parametrize("tail", [0.1, 0.5])
 def test_yesterday_that_is_completed_at_night(tail: float) -> None:
-    """A row that is repeated until 3:00, and then has late energy, is of yesterday."""
+    """Late energy of yesterday at 3:00 is not a reset of the counter."""
     feed = Feed(Period.DAY, MORNING)
     feed(*rising(0.0, 6.0, 90), power=6.0)
     feed(44.5, power=0.0)
@@ -507,7 +507,7 @@ def test_yesterday_that_is_completed_at_night(tail: float) -> None:
 
 
 def test_counter_that_counts_after_a_missed_midnight() -> None:
-    """A counter of a new day that exceeds that of the day before counts whole."""
+    """A counter that has not fallen since is counted from 0 on once it rises."""
     feed = Feed(Period.DAY, MORNING)
     feed(*rising(0.0, 0.6, 60), power=0.6)
     feed.at = MIDNIGHT + timedelta(days=1, hours=7)
@@ -554,7 +554,7 @@ def test_copy_that_lags_behind(kw: float) -> None:
 
 
 def test_power_that_is_unknown_for_hours() -> None:
-    """A counter that goes on without its power does not make the power a wrong one."""
+    """Hours without a power do not make the power untrusted."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 4.0, 150)
     feed(*readings[:60], power=4.0)
@@ -579,7 +579,7 @@ def test_zeros_of_a_device_that_is_off() -> None:
 
 
 def test_zeros_of_a_small_counter() -> None:
-    """What was counted before zeros is not counted again after them."""
+    """After an hour of zeros, a small daily counter goes on from its last value."""
     feed = Feed(Period.DAY, MIDNIGHT)
     feed(*rising(0.0, 5.0, 6), power=5.0)
     readings = rising(2.5, 0.4, 100)
@@ -598,7 +598,7 @@ def test_first_rises_before_the_power_is_known() -> None:
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_load_that_no_power_has_shown(live: bool) -> None:
+def test_load_above_the_typed_capacity(live: bool) -> None:
     """A boiler between two readings is counted, whatever capacity was typed."""
     feed = Feed(Period.LIFETIME, place=PLACE._replace(capacity=5.5))
     feed(*rising(5000.0, 1.0, 24), power=1.0)

@@ -476,7 +476,7 @@ class TestRows:
 
 
 def test_an_offset_of_the_past() -> None:
-    """Hours before a row have its offset, also if the filter has another one now."""
+    """Hours before a row have the offset of that row, not the filter's present one."""
     points = [
         Point(BEGIN + n * STEP, round(1000.0 + 0.1 * n, 6), None, 0.0)
         for n in range(3 * STEPS + 1)
@@ -532,7 +532,7 @@ class TestReplay:
         assert values(points) == true
 
     def test_late_energy_at_the_end(self) -> None:
-        """Energy that nothing contradicts is counted, although it is not decided yet."""
+        """A plausible jump that is pending at the end of a window is counted."""
         fast = [100.0 + 0.75 * n for n in range(8)]
         slow = [round(fast[-1] + 0.01 * n, 6) for n in range(1, 9)]
         # A load between two readings, which no power shows.

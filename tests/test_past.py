@@ -19,7 +19,7 @@ HOUR = 3600.0
 
 
 def test_device_that_was_replaced_after_the_last_hour() -> None:
-    """The counter of the new device is not energy of the first five minutes."""
+    """The first value of a new device is not counted as energy."""
     plant = Plant("NE=1", "Home", 10.0, None)
     device = Device(1, INVERTER, "Inverter", plant.code, None, None, None)
     description = DEVICE_SENSORS[INVERTER]["total_cap"]

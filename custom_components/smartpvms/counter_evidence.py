@@ -10,8 +10,8 @@ from datetime import tzinfo
 import math
 from typing import Final, NamedTuple
 
-# Difference between two copies of one value, in the counter's unit.
-# It is a little more than 0.05, which two values can differ by.
+# Difference between two copies of one value, in the counter's unit. The second part
+# covers the error of binary fractions.
 JITTER: Final = 0.05 + 1e-6
 # Margin of a power or a rate.
 MARGIN: Final = 1.25
@@ -256,7 +256,7 @@ class CounterEvidence:
         return self.possible(seconds, place, outage=outage) + earlier
 
     def share(self, level: Level) -> float:
-        """Return the energy that the power suggests since a level's last rise."""
+        """Return the expected energy since a level's last rise, by the power."""
         if not self.is_trusted:
             return 0.0
         if not self.rises:

@@ -82,7 +82,7 @@ class Pending(Level):
     is_plausible: bool = False
     """Whether the jump from the current level can be energy."""
     share: float = 0.0
-    """Energy that the power suggests for the jump."""
+    """Expected energy of the jump, by the power."""
     readings: int = 0
     """Number of readings after the first."""
     rises: int = 0
@@ -228,9 +228,9 @@ class CounterFilter:
 
     @property
     def _is_first(self) -> bool:
-        """Return whether the last reading is the first one of the period, and early."""
+        """Return whether a reading is the first one after a missed midnight, and early."""
         is_first = self.evidence.seen - self.evidence.span < self._began
-        return is_first and self._elapsed < EARLY
+        return self.missed_midnight and is_first and self._elapsed < EARLY
 
     @property
     def _began(self) -> float:
@@ -379,9 +379,8 @@ class CounterFilter:
         if place.falls:
             # Prices may be negative, but not for most of a day.
             return rise < -JITTER and (self._elapsed > PAUSE or 2 * raw < current.raw)
-        is_beyond = level is None and not (self.missed_midnight and self._is_first)
         has_leapt = current.rose < self._began and (
-            is_beyond or self._is_leap(raw, rise, current)
+            (level is None and not self._is_first) or self._is_leap(raw, rise, current)
         )
         possible = evidence.possible(self._elapsed, place, outage=self.missed_midnight)
         largest = evidence.tolerance + max(possible, evidence.one_reading)

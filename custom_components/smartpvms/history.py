@@ -725,14 +725,16 @@ class History:
         codes = {devices[each].plant_code for each in job.devices if each in devices}
         if not self._is_followed(codes) and now < self._begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
-        filled_parts = {
-            series.statistic_id
-            for batch in self._batches(job.devices)
-            for series in self._series(batch)
-        }
-        for made in sums_of(self._hass, self._entry, codes):
-            if job.urgency is Urgency.GAP and filled_parts.isdisjoint(made.parts):
-                continue
+        sums = list(sums_of(self._hass, self._entry, codes))
+        if job.urgency is Urgency.GAP:
+            # The hours of other sums are complete.
+            parts = {
+                series.statistic_id
+                for batch in self._batches(job.devices)
+                for series in self._series(batch)
+            }
+            sums = [made for made in sums if not parts.isdisjoint(made.parts)]
+        for made in sums:
             recorded = await async_read(
                 self._hass,
                 [made.statistic_id, *made.parts],
