@@ -474,22 +474,23 @@ def test_small_dip_of_a_device_that_rests() -> None:
 
 
 @pytest.mark.parametrize("tail", [0.0, 0.5])
-def test_yesterday_after_a_missed_midnight(tail: float) -> None:
+@pytest.mark.parametrize("hours", [5.0, 8.5])
+def test_yesterday_after_a_missed_midnight(tail: float, hours: float) -> None:
     """A value of yesterday that has risen since the last reading is not of today."""
     feed = Feed(Period.DAY, MORNING)
     assert feed(*rising(0.0, 6.0, 90), power=6.0)[-1] == 44.5
-    feed.at = MIDNIGHT + timedelta(days=1, hours=5)
+    feed.at = MIDNIGHT + timedelta(days=1, hours=hours)
     asleep = round(44.5 + tail, 2)
     assert feed(asleep, asleep, power=0.0) == [0.0, 0.0]
     assert feed(0.0, 0.2, 0.4, power=2.4) == [0.0, 0.2, 0.4]
 
 
 def test_battery_that_is_full_after_a_missed_midnight() -> None:
-    """A rise that is read after 8:00 is one of the new day."""
+    """A rise that no reset has followed until noon is one of the new day."""
     feed = Feed(Period.DAY, MORNING)
     feed(*rising(0.0, 0.6, 4), power=0.6)
-    feed.at = MORNING + timedelta(days=1)
-    assert feed(6.7, 6.7, power=0.0) == [6.7, 6.7]
+    feed.at = MIDNIGHT + timedelta(days=1, hours=11, minutes=50)
+    assert feed(6.7, 6.7, 6.7, power=0.0) == [0.0, 0.0, 6.7]
 
 
 @pytest.mark.parametrize("tail", [0.1, 0.5])
@@ -512,6 +513,20 @@ def test_counter_that_counts_after_a_missed_midnight() -> None:
     feed(*rising(0.0, 0.6, 60), power=0.6)
     feed.at = MIDNIGHT + timedelta(days=1, hours=7)
     assert feed(3.0, 3.05, 3.2, 3.35, power=1.8)[1:] == [0.0, 3.2, 3.35]
+
+
+@pytest.mark.parametrize("hours", [3, 10])
+def test_absence_at_the_end_of_a_dip(hours: int) -> None:
+    """A dip at night that ends while no reading is taken is no energy."""
+    feed = Feed(Period.LIFETIME, MORNING)
+    feed(*rising(5000.0, 4.0, 120), power=4.0)
+    feed.at = MIDNIGHT + timedelta(days=1)
+    last = feed(*rising(5040.0, 0.4, 6), power=0.4)[-1]
+    dip = feed(*rising(5000.2, 0.4, 30), power=0.4)
+    assert dip[-1] == pytest.approx(last + 1.0, abs=0.1)
+    feed.at += timedelta(hours=hours)
+    after = last + 0.4 * (30 / 12 + hours)
+    assert feed(after, after + 0.03, power=0.4)[-1] == pytest.approx(after, abs=0.1)
 
 
 @pytest.mark.parametrize("hour", [15, 22, 23])

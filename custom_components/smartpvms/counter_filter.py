@@ -45,7 +45,7 @@ SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 LEAST_SHARE: Final = 0.1
 # Seconds of a day in which a counter may still have the value of the day before.
-EARLY: Final = DAY / 3
+EARLY: Final = DAY / 2
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
 # Seconds that decide a doubtful level or jump, and in which a level from before a rise
@@ -273,7 +273,21 @@ class CounterFilter:
             self._reset(raw, place, current)
             return None
         possible = evidence.possible_jump(current, place)
-        rise = raw - current.raw
+        rise, abandoned = raw - current.raw, self.abandoned
+        is_plausible = 0 < rise <= JITTER + evidence.step + possible
+        if (
+            level is None
+            and abandoned
+            and not place.falls
+            and (abandoned.raw > current.raw or not is_plausible)
+            and self._returns(abandoned, raw, place, current)
+        ):
+            evidence.gained -= max(current.counted - abandoned.counted, 0.0)
+            self.current, self.pending, self.abandoned = abandoned, None, current
+            self.abandoned_until = evidence.seen + DOUBT
+            self.disputed = 0.0
+            self._follow(abandoned, raw, place)
+            return Verdict.RESTORED
         if (
             level is None
             and (evidence.has_outage(current) or self._was_off)
@@ -292,19 +306,6 @@ class CounterFilter:
                     return None
             self._follow(level, raw, place)
             return None
-        is_plausible = 0 < rise <= JITTER + evidence.step + possible
-        abandoned = self.abandoned
-        if (
-            abandoned
-            and not (is_plausible or place.falls)
-            and self._returns(abandoned, raw, place, current)
-        ):
-            evidence.gained -= max(current.counted - abandoned.counted, 0.0)
-            self.current, self.pending, self.abandoned = abandoned, None, current
-            self.abandoned_until = evidence.seen + DOUBT
-            self.disputed = 0.0
-            self._follow(abandoned, raw, place)
-            return Verdict.RESTORED
         now, most, least = evidence.seen, evidence.most, evidence.least
         self.pending = Pending(
             raw=raw,
@@ -392,7 +393,7 @@ class CounterFilter:
             # A rise up to the first reading of the period can be of the one before, and
             # a device that is awake does not repeat a value of yesterday all day.
             has_risen = rise > JITTER and not self._is_first
-            return has_risen or self._elapsed >= DAY / 2
+            return has_risen or self._elapsed >= EARLY
         energy = self.evidence.share(current)
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
