@@ -163,8 +163,9 @@ async def _assert_true(
                 hour,
             )
         shown = sum(change for hour, change in hours.items() if hour < end)
-        # The last reading of the hour is that far from its end.
-        last = truth(end - STEP, end + STEP)[key]
+        # The last reading of the hour is that far from its end, and its values are as
+        # old as the last collection.
+        last = truth(end - STEP - POLL, end + STEP)[key]
         expected = total[key] - missing[key]
         assert shown <= expected * 1.005 + last + 0.05, key
         assert shown >= expected * 0.995 - last - 0.05, key
