@@ -529,6 +529,24 @@ def test_absence_at_the_end_of_a_dip(hours: int) -> None:
     assert feed(after, after + 0.03, power=0.4)[-1] == pytest.approx(after, abs=0.1)
 
 
+def test_dip_to_the_night_before() -> None:
+    """Without a power, a dip at night is no return to the level of the night before."""
+    feed = Feed(Period.LIFETIME, MIDNIGHT)
+    day = 24 * 12
+    readings = [5000.0]
+    for n in range(2 * day + 3):
+        # A load begins at 0:15 of the first night, and at 0:00 of the second one.
+        is_loaded = day + 3 <= n < day + 39 or n >= 2 * day
+        kw = 2.0 if is_loaded else 1.0 if 9 <= n % day / 12 < 20 else 0.3
+        readings.append(round(readings[-1] + kw / 12, 2))
+    feed(*readings)
+    yesterday = readings[2 * day] - readings[day]
+    dip = rising(readings[-1] + 0.17 - yesterday, 0.3, 48)
+    feed(*dip)
+    back = round(dip[-1] + yesterday + 0.03, 2)
+    assert feed(*rising(back, 0.3, 12))[-1] == pytest.approx(back + 0.28, abs=0.5)
+
+
 @pytest.mark.parametrize("hour", [15, 22, 23])
 def test_late_energy_before_midnight(hour: int) -> None:
     """Energy that is decided after midnight is counted on the new day."""

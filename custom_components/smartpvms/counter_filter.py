@@ -465,7 +465,7 @@ class CounterFilter:
             jump = level.share
         if not is_energy or now > self.abandoned_until:
             self.abandoned = current
-            self.abandoned_until = now + RETURN
+            self.abandoned_until = now + (DOUBT if is_energy else RETURN)
         if jump + growth > 0:
             evidence.add_rise(jump + growth, now - current.rose)
             evidence.refine(level.raw)
