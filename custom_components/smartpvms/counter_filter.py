@@ -444,7 +444,8 @@ class CounterFilter:
         is_energy = level.is_plausible or (fits and not is_covered)
         if lasts and (is_energy or agrees):
             return self._accept(level, place, current, is_energy=is_energy)
-        if seconds >= DOUBT and (place.falls or lasts):
+        # Money that has started over at 0 differs from 0 soon.
+        if seconds >= DOUBT and ((place.falls and level.raw) or lasts):
             return self._accept(level, place, current, is_energy=place.falls)
         return Verdict.HELD_BACK
 
