@@ -44,8 +44,9 @@ CONFIRMATIONS: Final = 3
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 LEAST_SHARE: Final = 0.1
-# Seconds of a day in which a counter may still have the value of the day before.
-EARLY: Final = DAY / 2
+# Seconds of a day in which a counter may still have the value of the day before: in
+# winter, inverters wake late.
+EARLY: Final = 9.5 * HOUR
 # Seconds without a reading in which a reset can go unseen.
 PAUSE: Final = 1800.0
 # Seconds that decide a doubtful level or jump, and in which a level from before a rise
@@ -393,7 +394,7 @@ class CounterFilter:
             # A rise up to the first reading of the period can be of the one before, and
             # a device that is awake does not repeat a value of yesterday all day.
             has_risen = rise > JITTER and not self._is_first
-            return has_risen or self._elapsed >= EARLY
+            return has_risen or self._elapsed >= DAY / 2
         energy = self.evidence.share(current)
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
