@@ -522,7 +522,9 @@ def test_absence_at_the_end_of_a_dip(hours: int) -> None:
     feed = Feed(Period.LIFETIME, MORNING)
     feed(*rising(5000.0, 4.0, 120), power=4.0)
     feed.at = MIDNIGHT + timedelta(days=1)
-    last = feed(*rising(5040.0, 0.4, 6), power=0.4)[-1]
+    night = rising(5040.0, 0.4, 6)
+    feed(*night, power=0.4)
+    last = night[-1]
     dip = feed(*rising(5000.2, 0.4, 30), power=0.4)
     assert dip[-1] == pytest.approx(last + 1.0, abs=0.1)
     feed.at += timedelta(hours=hours)
