@@ -520,7 +520,9 @@ class TestEndsOfDays:
         past.run.simulator.interrupt(
             meter.id, lambda at: "missing" if begin <= at < end else None
         )
-        await past.until("2026-06-22 04:00", POLL)
+        await past.until("2026-06-22 02:30", POLL)
+        while past.history_state == "running":
+            await past.poll(QUARTER)
         assert past.history_state == "idle"
         state = past.run.account.state(plant.code, "discharged_energy")
         assert state is not None
