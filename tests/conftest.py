@@ -9,9 +9,9 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 # Loaded here, or the custom integrations of the test framework would win.
-from custom_components.smartpvms import KNOWN_ACCOUNTS
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import CONF_HISTORY, CONF_PLANTS, DOMAIN
-from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
+from custom_components.smartpvms.runtime import SmartPvmsConfigEntry
 from homeassistant.config_entries import SOURCE_USER, ConfigFlowResult
 from homeassistant.const import (
     CONF_HOST,
@@ -137,7 +137,7 @@ class Account:
         }
         entries = self._hass.config_entries
         await entries.async_unload(self.entry.entry_id)
-        self._hass.data.pop(KNOWN_ACCOUNTS)
+        self._hass.data.pop(ACCOUNTS)
         self._storage |= kept
         self._freezer.tick(off)
         await entries.async_setup(self.entry.entry_id)

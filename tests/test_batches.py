@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 from hypothesis import given, strategies as st
 
 from custom_components.smartpvms.batches import Batch, Batches
+from custom_components.smartpvms.models import Inventory
 from custom_components.smartpvms.northbound import Device
-from custom_components.smartpvms.snapshot import Inventory
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from functools import cached_property
 from itertools import accumulate, pairwise
-import json
 import math
 from random import Random
 from typing import Final, NamedTuple
@@ -16,6 +15,8 @@ import pytest
 
 from custom_components.smartpvms.counter_evidence import JITTER, MARGIN, Place
 from custom_components.smartpvms.counter_filter import CounterFilter, Period, Verdict
+
+from .storage import restored
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 POLL: Final = timedelta(minutes=5)
@@ -1038,12 +1039,6 @@ ANY_READING: Final = st.tuples(
 )
 
 
-def restarted(counter: CounterFilter) -> CounterFilter:
-    """Return a filter from the stored state of another."""
-    state = json.loads(json.dumps(counter.as_dict()))
-    return CounterFilter.from_dict(counter.period, state)
-
-
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(
     st.sampled_from(Period),
@@ -1067,8 +1062,8 @@ def test_value_never_falls(
         place = place._replace(power=power)
         value = counter.update(raw, at, place, live=live)
         assert other.update(raw, at, place, live=live) == value
-        other = restarted(other)
-        assert other == counter == restarted(counter)
+        other = restored(other)
+        assert other == counter == restored(counter)
         start = period.start(at, BERLIN)
         if last is not None and last[1] == start:
             assert value is not None
@@ -1117,7 +1112,7 @@ def test_sums_over_starts(
             ages = {"restart": 1, "kill": 1 + age % 4, "older file": 1 + age}
             counter = CounterFilter(trace.period)
             if kind in ages:
-                counter = restarted(stored[-min(ages[kind], len(stored))])
+                counter = restored(stored[-min(ages[kind], len(stored))])
         if off:
             off -= 1
             continue
@@ -1129,6 +1124,6 @@ def test_sums_over_starts(
             sum_ += value - last[0] * is_same
             true += reading.raw - last[1].raw * is_same
         last = value, reading
-        stored.append(restarted(counter))
+        stored.append(restored(counter))
     one = trace.resolution + MARGIN * trace.kw * trace.gap / 60
     assert sum_ == pytest.approx(true, abs=JITTER + len(events) * one)

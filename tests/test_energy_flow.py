@@ -33,6 +33,7 @@ from custom_components.smartpvms.energy_flow import (
 from custom_components.smartpvms.northbound import DeviceType, Plant
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
+from custom_components.smartpvms.storage import decode, encode
 from custom_components.smartpvms.tally import LONGEST_GAP
 from tests.simulator import Device, Home, SetClock, Simulator, homes
 from tests.simulator.cloud import Change
@@ -48,6 +49,8 @@ from tests.simulator.counter_faults import (
 from tests.simulator.counters import Counter as Reported
 from tests.simulator.plants import DeviceType as Simulated
 from tests.simulator.truth import Balance as Truth
+
+from .storage import restored
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
@@ -179,7 +182,7 @@ class Watch:
         [self.plant] = self.home.plants
         self.units: dict[int, Unit] = {}
         self.counts: dict[CounterId, Count | None] = {}
-        self._guards: dict[CounterId, CounterFilter] = {}
+        self._counters: dict[CounterId, CounterFilter] = {}
         self._meters: dict[int, MeterPowers] = {}
         self._last: dict[int, Any] = {}
 
@@ -209,7 +212,9 @@ class Watch:
         table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
         description = table[key]
         assert description.period
-        guard = self._guards.setdefault((name, key), CounterFilter(description.period))
+        guard = self._counters.setdefault(
+            (name, key), CounterFilter(description.period)
+        )
         zone = self.plant.time_zone
         at = self.clock.now()
         raw = unit.read(key)
@@ -257,16 +262,10 @@ class Watch:
 
     def restart(self) -> None:
         """Forget everything but what is kept."""
-        self.evidence = Evidence.from_dict(_kept(self.evidence.as_dict()))
-        self.energy = HomeEnergy.from_dict(_kept(self.energy.as_dict()))
-        self.sums = {
-            name: Balance.from_dict(_kept(each.as_dict()))
-            for name, each in self.sums.items()
-        }
-        self._guards = {
-            key: CounterFilter.from_dict(each.period, _kept(each.as_dict()))
-            for key, each in self._guards.items()
-        }
+        self.evidence = restored(self.evidence)
+        self.energy = restored(self.energy)
+        self.sums = {name: restored(each) for name, each in self.sums.items()}
+        self._counters = {key: restored(each) for key, each in self._counters.items()}
 
     def until(self, end: datetime, step: timedelta = COLLECTION) -> Iterator[datetime]:
         """Read again and again, up to a moment."""
@@ -308,17 +307,13 @@ def _always(value: Any) -> Change:
 def _learned(name: str) -> str:
     """Return what a summer's day tells of a topology."""
     watch = Watch(TOPOLOGIES[name]()).run(SUMMER + DAY)
-    return json.dumps(watch.evidence.as_dict())
+    return json.dumps(encode(watch.evidence))
 
 
 def _experienced(name: str, start: datetime) -> Watch:
     """Return a watch that has learned all there is, and was restarted."""
-    evidence = Evidence.from_dict(json.loads(_learned(name)))
+    evidence = decode(Evidence, json.loads(_learned(name)))
     return Watch(TOPOLOGIES[name](), start, evidence=evidence)
-
-
-def _kept(state: Any) -> Any:
-    return json.loads(json.dumps(state))
 
 
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
@@ -727,7 +722,7 @@ def test_meter_that_was_moved() -> None:
     for export, times in ((4000.0, 30), (5000.0, 1500), (3500.0, 6000)):
         for _ in range(times):
             evidence.learn(_metered(export))
-            evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+            evidence = restored(evidence)
         grid_points.append(evidence.grid_point(_metered(export)))
     assert grid_points == [2, None, 2]
 
@@ -957,7 +952,7 @@ def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
     evidence = Evidence()
     for units in readings:
         evidence.learn(units)
-        evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+        evidence = restored(evidence)
         flow = power_flow(units, evidence, evidence.grid_point(units, chosen))
         assert flow.pv is None or flow.pv >= 0
         assert flow.home is None or flow.home >= 0
@@ -1009,7 +1004,7 @@ def test_sum_of_days() -> None:
     values = []
     for start, value in days:
         values.append(balance.update({"charged": Count(value, start)}))
-        balance = Balance.from_dict(_kept(balance.as_dict()))
+        balance = restored(balance)
     assert values == [0.0, 3.5, 3.75, 4.75]
 
 
@@ -1050,7 +1045,7 @@ def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
         assert new >= value
         assert new <= yields[-1] - exports[-1] + late
         value = new
-        balance = Balance.from_dict(_kept(balance.as_dict()))
+        balance = restored(balance)
     end = balance.update({"yield": Count(yields[-1])}, {"export": Count(exports[-1])})
     true = yields[-1] - exports[-1]
     assert end is not None
@@ -1065,7 +1060,7 @@ def test_integral() -> None:
     for minute, power in powers:
         at = (NOON + timedelta(minutes=minute)).astimezone(UTC)
         values.append(integral.update(power, at))
-        integral = Integral.from_dict(_kept(integral.as_dict()))
+        integral = restored(integral)
     assert values == pytest.approx([0, 0.2, 0.2, 0.6, 0.6])
     assert integral.update(-5000.0, at + timedelta(minutes=6)) == pytest.approx(0.65)
     assert integral.update(-5000.0, at + LONGEST_GAP) == pytest.approx(0.65)
@@ -1239,7 +1234,7 @@ def test_lifetime_counter_of_a_battery(
         flow.update_powers(units, chosen=None)
         reading = flow.update_energies(counts, at=at)
         values.append(reading.items["charged_energy"])
-        flow = PlantFlow.from_dict(_kept(flow.as_dict()))
+        flow = restored(flow)
     assert values[0] == 0
     # The rise with which a counter comes to life is not counted twice.
     assert values[-1] == pytest.approx(9, abs=0.001)
@@ -1374,7 +1369,7 @@ def test_energy_manager_that_reports_nothing(items: Any) -> None:
     evidence = Evidence()
     units = {**_metered(3000.0), 3: Unit(DeviceType.EMMA, items)}
     evidence.learn(units)
-    evidence = Evidence.from_dict(_kept(evidence.as_dict()))
+    evidence = restored(evidence)
     assert evidence.grid_point(units) == 2
     assert evidence.grid_point(units, chosen=3) == 3
     evidence.learn({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
@@ -1412,7 +1407,7 @@ def test_any_source(steps: list[tuple[int, bool]]) -> None:
         terms = {"1": Count(100.0 + total), "2": Count(7000.0 + total)}
         key = "1" if first else "2"
         assert balance.update({key: terms[key]}, spare=terms) == total
-        balance = Balance.from_dict(_kept(balance.as_dict()))
+        balance = restored(balance)
 
 
 @pytest.mark.parametrize("read_before", [False, True])
@@ -1437,12 +1432,12 @@ def test_what_was_recorded(
     if stored is not None:
         balance = Balance(10.0)
         balance.update({"charged": stored})
-        balance = Balance.from_dict(_kept(balance.as_dict()))
+        balance = restored(balance)
         start = stored.start and MIDNIGHT
     if not read_before:
         balance.resume(recorded)
         assert balance.value == max(recorded, 10.0)
-        balance = Balance.from_dict(_kept(balance.as_dict()))
+        balance = restored(balance)
     value = 10.0 if start is None else 4.0
     balance.update({"charged": Count(value, start)})
     if read_before:
@@ -1460,4 +1455,4 @@ def test_restarts_change_nothing() -> None:
         other.run(NOON + hour * HOURS)
         assert restarted.flow == other.flow
         assert restarted.energy.value == other.energy.value
-    assert restarted.evidence.as_dict() == other.evidence.as_dict()
+    assert encode(restarted.evidence) == encode(other.evidence)

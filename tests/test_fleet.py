@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.smartpvms import listeners
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.snapshot import changes
+from custom_components.smartpvms.models import changes
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import entity_platform, entity_registry as er
@@ -67,7 +67,7 @@ async def test_device_that_says_nothing(added: Account, simulator: Simulator) ->
     assert STATE_UNKNOWN not in {added.value(INVERTER, key) for key in shown}
 
 
-async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -> None:
+async def test_one_filter_for_each_counter(hass: HomeAssistant, added: Account) -> None:
     """What is shown or needed is guarded; what nobody wants to know is not."""
     [plant] = added.entry.runtime_data.inventory.data.plants
     for source_id, key in ((plant, "month_power"), (INVERTER, "total_cap")):
@@ -77,24 +77,24 @@ async def test_one_guard_for_each_counter(hass: HomeAssistant, added: Account) -
             registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER
         )
     await added.restart(timedelta(minutes=5))
-    energy, guards = (
+    energy, counters = (
         added.value(plant, "home_energy"),
-        added.entry.runtime_data.as_dict()["counters"],
+        added.entry.runtime_data.stored()["counters"],
     )
     await added.pass_time(timedelta(hours=1))
-    new_energy, new_guards = (
+    new_energy, new_counters = (
         added.value(plant, "home_energy"),
-        added.entry.runtime_data.as_dict()["counters"],
+        added.entry.runtime_data.stored()["counters"],
     )
     assert energy
     assert new_energy
     assert float(new_energy) > float(energy)
     total, month = f"{INVERTER}_total_cap", f"{plant}_month_power"
-    assert new_guards[total]["read"] > guards[total]["read"]
-    assert new_guards[month] == guards[month]
+    assert new_counters[total]["counter"]["read"] > counters[total]["counter"]["read"]
+    assert new_counters[month] == counters[month]
 
 
-async def test_guards_that_flows_once_had(
+async def test_counters_that_flows_once_had(
     added: Account, hass_storage: dict[str, Any]
 ) -> None:
     """What an older version kept with the flows is of no harm."""
@@ -102,7 +102,7 @@ async def test_guards_that_flows_once_had(
     await added.restart()
     before = added.value(plant, "home_energy")
     [flow] = hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]["data"]["flows"].values()
-    flow["guards"] = {f"{INVERTER}_total_cap": ["lifetime", {}]}
+    flow["counters"] = {f"{INVERTER}_total_cap": ["lifetime", {}]}
     await added.kill(timedelta(minutes=1))
     assert before is not None
     assert added.value(plant, "home_energy") == before

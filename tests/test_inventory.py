@@ -427,9 +427,9 @@ class TestMigratedCode:
         assert _device(hass, added, "NE=77").id == device.id
         assert not _is_registered(hass, added, OLD_CODE)
         assert float(added.value("NE=77", "total_power") or 0) >= float(yielded or 0)
-        guards = added.entry.runtime_data.as_dict()["counters"]
-        assert "NE=77_total_power" in guards
-        assert not [key for key in guards if key.startswith(OLD_CODE)]
+        counters = added.entry.runtime_data.stored()["counters"]
+        assert "NE=77_total_power" in counters
+        assert not [key for key in counters if key.startswith(OLD_CODE)]
 
     async def test_survives_a_list_that_fails(
         self, hass: HomeAssistant, added: Account, simulator: Simulator

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.coordinator import SmartPvmsConfigEntry
+from custom_components.smartpvms.runtime import SmartPvmsConfigEntry
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryState,

@@ -13,7 +13,8 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from custom_components.smartpvms import KNOWN_ACCOUNTS, recording
+from custom_components.smartpvms import recording
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.components.recorder.statistics import statistics_during_period
@@ -106,7 +107,7 @@ async def _start_with(
     entry_id = run.account.entry.entry_id
     assert await hass.config_entries.async_unload(entry_id)
     await get_instance(hass).async_block_till_done()
-    hass.data.pop(KNOWN_ACCOUNTS)
+    hass.data.pop(ACCOUNTS)
     # What was shown last is in the recorder only.
     restore_state.async_get(hass).last_states.clear()
     store.replace(content)

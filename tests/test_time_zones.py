@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from custom_components.smartpvms.models import zone_of
 from custom_components.smartpvms.northbound.models import Plant, parse_plant
-from custom_components.smartpvms.snapshot import zone_of
 from custom_components.smartpvms.time_zones import find
 from homeassistant.core import HomeAssistant
 from tests.simulator import Simulator, faults, homes

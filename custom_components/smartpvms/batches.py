@@ -4,8 +4,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import batched
 
+from .models import Inventory, SourceId
 from .northbound import BATCH, DeviceType
-from .snapshot import Inventory, SourceId
 
 
 @dataclass(frozen=True, slots=True)

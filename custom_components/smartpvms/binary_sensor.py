@@ -7,11 +7,11 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .coordinator import SmartPvmsConfigEntry
 from .descriptions import BINARY_SENSORS, ItemBinarySensorDescription
 from .entity import ItemEntity, async_add_reported_items
+from .models import Reading, SourceId
 from .northbound import number
-from .snapshot import Reading, SourceId
+from .runtime import SmartPvmsConfigEntry
 
 PARALLEL_UPDATES = 0
 

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Final, override
 
-import aiohttp
 import voluptuous as vol
 from yarl import URL
 
@@ -19,7 +18,6 @@ from homeassistant.const import CONF_CURRENCY, CONF_HOST, CONF_PASSWORD, CONF_US
 from homeassistant.core import callback
 from homeassistant.generated.currencies import ACTIVE_CURRENCIES
 from homeassistant.helpers import device_registry as dr
-from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.selector import (
     NumberSelector,
     NumberSelectorConfig,
@@ -35,7 +33,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import dt as dt_util
 
-from . import KNOWN_ACCOUNTS, KnownAccount
+from .account import async_get_account, temporary_client, unique_id
 from .const import (
     CONF_GRID_METERS,
     CONF_HISTORY,
@@ -44,20 +42,18 @@ from .const import (
     DOMAIN,
     LOGGER,
 )
-from .coordinator import SmartPvmsConfigEntry
 from .energy_flow import GRID_POINTS
 from .errors import explain
+from .models import Inventory
 from .northbound import (
     REGIONAL_HOSTS,
     MalformedResponse,
-    NorthboundClient,
     NorthboundError,
     Plant,
-    Session,
     base_url,
     northbound_host,
 )
-from .snapshot import Inventory
+from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
 
 _PASSWORD: Final = TextSelector(
@@ -132,7 +128,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 errors[CONF_HOST] = "invalid_host"
             else:
                 self._account = account
-                await self.async_set_unique_id(_unique_id(account))
+                await self.async_set_unique_id(unique_id(account))
                 # Before the login, which would end the other entry's session.
                 self._abort_if_unique_id_configured()
                 errors, placeholders = await self._log_in(account)
@@ -158,9 +154,9 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             if (account := _account(user_input)) is None:
                 errors[CONF_HOST] = "invalid_host"
             else:
-                unique_id = _unique_id(account)
-                await self.async_set_unique_id(unique_id)
-                is_other = unique_id != entry.unique_id
+                account_id = unique_id(account)
+                await self.async_set_unique_id(account_id)
+                is_other = account_id != entry.unique_id
                 if is_other:
                     self._abort_if_unique_id_configured()
                 errors, placeholders = await self._log_in(account)
@@ -169,7 +165,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 if not errors:
                     return self.async_update_reload_and_abort(
                         entry,
-                        unique_id=unique_id,
+                        unique_id=account_id,
                         data=account,
                         reason=_RECONFIGURED,
                     )
@@ -256,28 +252,15 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
 
         What is wrong with the host is shown at its field, if the form has it.
         """
-        url = base_url(account[CONF_HOST])
-        # A session made in a flow would live until Home Assistant stops.
-        websession = async_create_clientsession(
-            self.hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()
-        )
-        known = self.hass.data.setdefault(KNOWN_ACCOUNTS, {}).setdefault(
-            _unique_id(account), KnownAccount()
-        )
-        session = Session(
-            websession,
-            url,
-            account[CONF_USERNAME],
-            account[CONF_PASSWORD],
-            known.access,
-        )
+        shared = async_get_account(self.hass, account)
         try:
-            await session.log_in()
-            known.listed = await NorthboundClient(session).plants()
+            with temporary_client(self.hass, account, shared) as client:
+                await client.log_in()
+                self._plants = shared.plants = await client.plants()
         except NorthboundError as err:
             key, placeholders = explain(err)
             if isinstance(err, MalformedResponse) and (
-                better := northbound_host(url.host or "")
+                better := northbound_host(base_url(account[CONF_HOST]).host or "")
             ):
                 key, placeholders = "portal_host", {"host": better}
             field = host_field if isinstance(err, MalformedResponse) else "base"
@@ -285,9 +268,6 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         except Exception:
             LOGGER.exception("Unexpected error while logging in")
             return {"base": "unknown"}, {}
-        finally:
-            websession.detach()
-        self._plants = known.listed
         if not self._plants:
             return {"base": "no_plants"}, {}
         return {}, {}
@@ -428,7 +408,3 @@ def _account(user_input: Mapping[str, Any]) -> dict[str, Any] | None:
 def _as_host(url: URL) -> str:
     """Return an address the way people write it: https goes without saying."""
     return url.authority if url.scheme == "https" else str(url)
-
-
-def _unique_id(account: Mapping[str, Any]) -> str:
-    return f"{account[CONF_HOST]}_{account[CONF_USERNAME].lower()}"

@@ -3,7 +3,8 @@
 import asyncio
 import collections
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import replace
 from datetime import datetime, timedelta
 import math
 import time
@@ -14,7 +15,6 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import CONF_HOST, UnitOfPower
 from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from homeassistant.helpers.storage import Store
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
@@ -22,14 +22,13 @@ from .batches import Batch, Batches
 from .battery_health import with_module_health
 from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
 from .counter_filter import CounterFilter, Period
+from .counter_filters import CounterFilters
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
 from .errors import as_update_error
-from .guards import Guards
-from .history import HISTORY, History
 from .listeners import Item, Listeners
+from .models import Gap, Inventory, Reading, SourceId, changes, migrations
 from .northbound import (
     DEVICE_TYPE_NAMES,
-    Access,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
@@ -44,26 +43,23 @@ from .northbound import (
     ServerClock,
     SessionTaken,
     base_url,
-    epoch,
     number,
 )
 from .plant_flow import PlantFlows
 from .plausibility import DevicePowers
 from .power_units import MeterPowers
-from .snapshot import Gap, Hindrances, Inventory, Reading, SourceId, changes, migrations
+from .problems import HISTORY, INVENTORY, Problems
 from .time_zones import with_time_zones
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
-# What the inventory is called among the readings.
-INVENTORY: Final = "inventory"
 # After which a second list tells that a device is really gone.
 CONFIRMATION: Final = timedelta(hours=1)
-# After a failure; as long again as it has been failing, up to `ASKING`.
+# After a failure; as long again as it has been failing, up to `LEAST_REFRESH`.
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 # After a failure that flow control has no opinion on.
 REAL_TIME_RETRY: Final = timedelta(minutes=1)
 # How often the inventory is confirmed at most, within its daily quota.
-ASKING: Final = timedelta(hours=2)
+LEAST_REFRESH: Final = timedelta(hours=2)
 # How long a device that the server does not know is left out.
 DOUBTING: Final = timedelta(hours=1)
 # Pause of a group that the server does not support.
@@ -94,63 +90,38 @@ _WATTS: Final[Mapping[str | None, float]] = {
     UnitOfPower.KILO_WATT: 1000.0,
 }
 
-type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
-
-
-@dataclass(frozen=True, slots=True)
-class SmartPvmsData:
-    """What a loaded entry works with."""
-
-    access: Access
-    inventory: InventoryCoordinator
-    real_time: RealTimeCoordinator
-    history: History
-    hindrances: Hindrances
-    store: Store[dict[str, Any]]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what has to survive a restart as what JSON can hold."""
-        return {
-            "access": self.access.as_dict(),
-            "inventory": self.inventory.data.as_dict(),
-            "hindrances": self.hindrances.as_dict(),
-            **self.real_time.as_dict(),
-        }
-
 
 class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
     """Reads the plants and devices of the account, and registers them."""
 
-    config_entry: SmartPvmsConfigEntry
+    config_entry: ConfigEntry
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: SmartPvmsConfigEntry,
+        entry: ConfigEntry,
         client: NorthboundClient,
         listed: list[Plant] | None,
         known: Inventory | None,
-        hindrances: Hindrances,
+        problems: Problems,
     ) -> None:
         """Go on from what is known, or from the plants that a flow has just listed."""
         super().__init__(hass, LOGGER, config_entry=entry, name="inventory")
         self._client = client
         self._listed = listed
-        self._hindrances = hindrances
-        self._failing_since = math.inf
+        self._problems = problems
         if known is not None:
             self._listed = None
             self.data = self._adopt(known)
-            if known.lacks(entry.options.get(CONF_PLANTS)):
+            if known.missing_plants(entry.options.get(CONF_PLANTS)):
                 self._plan(timedelta())
-            elif INVENTORY in hindrances.forbidden or hindrances.none_chosen:
+            elif problems.has(INVENTORY) or problems.none_chosen:
                 self._plan(INVENTORY_RETRY)
 
     @override
     async def _async_update_data(self) -> Inventory:
-        self._failing_since = min(self._failing_since, time.monotonic())
-        failing = timedelta(seconds=time.monotonic() - self._failing_since)
-        retry = min(max(failing, INVENTORY_RETRY), ASKING)
+        failing = self._problems.duration(INVENTORY)
+        retry = min(max(failing, INVENTORY_RETRY), LEAST_REFRESH)
         self._plan(retry)
         known: Inventory | None = self.data
         listed, self._listed = self._listed, None
@@ -165,7 +136,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 for plant in listed
                 if chosen is None or plant.code in chosen
             }
-            self._hindrances.none_chosen = bool(listed) and not plants
+            self._problems.none_chosen = bool(listed) and not plants
             if not plants:
                 if known is not None and listed:
                     # What the user can choose instead.
@@ -180,12 +151,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 if device.plant_code in plants
             }
         except NorthboundError as err:
-            self._hindrances.meet(INVENTORY, err, plants.values())
+            self._problems.add(INVENTORY, err, plants.values())
             # Home Assistant spaces the attempts to set up by itself.
             least = 0.0 if known is None else retry.total_seconds()
             raise as_update_error(err, max(least, err.retry_after or 0.0)) from err
-        self._failing_since = math.inf
-        self._hindrances.overcome(
+        self._problems.clear(
             INVENTORY, {device.plant_code for device in devices.values()}
         )
         inventory = await async_with_time_zones(
@@ -197,6 +167,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 dt_util.utcnow(),
                 offered,
                 {} if known is None else known.missing,
+                renamed=replaced,
             ),
         )
         # Nothing is awaited from here on: a reload has to keep the new inventory.
@@ -330,7 +301,6 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                         entity.entity_id,
                         new_unique_id=new + entity.unique_id.removeprefix(old),
                     )
-            entry.runtime_data.real_time.rename(old, new)
         if (chosen := self._chosen(replaced)) is not None:
             self.hass.config_entries.async_update_entry(
                 entry, options={**entry.options, CONF_PLANTS: chosen}
@@ -381,21 +351,21 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     does not take the rest down.
     """
 
-    config_entry: SmartPvmsConfigEntry
+    config_entry: ConfigEntry
 
     def __init__(
         self,
         hass: HomeAssistant,
-        entry: SmartPvmsConfigEntry,
+        entry: ConfigEntry,
         client: NorthboundClient,
         inventory: InventoryCoordinator,
         readings: Mapping[SourceId, Reading],
-        stored_counters: dict[str, Any],
-        stored_meters: Mapping[str, Any],
+        counters: CounterFilters,
+        meters: dict[int, MeterPowers],
         flows: PlantFlows,
-        hindrances: Hindrances,
+        problems: Problems,
     ) -> None:
-        """Read what the inventory lists, going on from what was known before."""
+        """Set the inventory and the stored state."""
         super().__init__(hass, LOGGER, config_entry=entry, name="real-time")
         self._client = client
         self._inventory = inventory
@@ -411,23 +381,17 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._server_clock = ServerClock.after(
             (each.received, each.server_time) for each in readings.values()
         )
-        self._failing: set[str] = set()
         self._unsupported: dict[int | None, float] = {}
         """When types may be read again that the server does not support."""
-        self._hindrances = hindrances
-        self.last_errors: dict[str, tuple[datetime, str]] = {}
-        """The last error of each group, and when it was."""
-        self._failure: NorthboundError | None = None
+        self._problems = problems
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
-        self.guards = Guards(stored_counters)
-        """The guards of the counters that are shown or that flows are made of."""
-        self._stored_meters = stored_meters
-        self._meters: dict[SourceId, MeterPowers] = {}
+        self.counters = counters
+        self.meters = meters
         self._powers: dict[int, DevicePowers] = {}
         self.flows = flows
-        """What follows from the readings of a plant's devices."""
-        flows.expect(inventory.data, self.guards)
+        """Powers and energies of plants, from the readings of their devices."""
+        flows.expect(inventory.data, counters)
         self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
         """The items that have an entity, enabled or not, by plant or device."""
@@ -436,7 +400,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
-            if inventory.data.names(source_id)
+            if source_id in inventory.data
         }
         self.available: set[SourceId] = set()
         """The plants and devices whose items may be shown."""
@@ -447,22 +411,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self.next_pass: float | None = None
         """When the next pass is planned, in monotonic seconds."""
         self._plan()
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what has to survive a restart as what JSON can hold."""
-        # Written by another thread, while meters may be added.
-        known = [*self._meters.items()]
-        meters = {str(key): powers.as_dict() for key, powers in known}
-        return {
-            "readings": [
-                {"source_id": source_id, **reading.as_dict()}
-                for source_id, reading in self.data.items()
-            ],
-            "counters": self.guards.as_dict(),
-            "meters": {**self._stored_meters, **meters},
-            "flows": self.flows.as_dict(),
-            "next_pass": self.next_pass and epoch(self.next_pass),
-        }
 
     @property
     def batches(self) -> list[Batch]:
@@ -477,7 +425,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         readings = {
             source_id: reading
             for source_id, reading in self.data.items()
-            if inventory.names(source_id)
+            if source_id in inventory
         }
         self._passes += 1
         news: dict[SourceId, set[str]] = {}
@@ -497,14 +445,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 await self._tell(news)
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
-                self._failure = err
+                self._problems.account_error = err
                 failed = True
                 break
             except NorthboundError as err:
-                self._failure = None
+                self._problems.account_error = None
                 self._fail(batch, err)
                 continue
-            self._failure = None
+            self._problems.account_error = None
             self._succeed(batch, kpis.unauthorized)
             received = dt_util.utcnow()
             server_time = self._server_clock.moment(
@@ -514,7 +462,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 if isinstance(source_id, str):
                     # The counters of a plant follow the powers of its devices.
                     rows[source_id] = items, received, server_time
-                elif inventory.names(source_id):
+                elif source_id in inventory:
                     readings[source_id], news[source_id] = self._take(
                         source_id, items, received, server_time, readings
                     )
@@ -522,10 +470,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         wait = self._plan(failed=failed)
         self.data = readings
         await self._tell(news)
-        if self._failure is not None:
-            # Home Assistant does not tell listeners of a second failure.
+        if (error := self._problems.account_error) is not None:
+            # Home Assistant calls no listeners after a second failure.
             self.async_update_listeners()
-            raise as_update_error(self._failure, wait) from self._failure
+            raise as_update_error(error, wait) from error
         return readings
 
     async def _follow_flows(
@@ -552,7 +500,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 )
             if is_read:
                 keys = self.flows.update_energies(
-                    code, devices, readings, news, self.guards
+                    code, devices, readings, news, self.counters
                 )
                 news[code] = news.get(code, set()) | keys
             # Many plants must not hold up everything else.
@@ -615,18 +563,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return self.flows.grid_point(plant_code, devices, self._grid_meters)
 
     async def _call(self, batch: Batch) -> RealTimeKpis[Any]:
-        try:
-            if batch.type_id is None:
-                return await self._client.plant_real_time(
-                    cast("tuple[str, ...]", batch.source_ids)
-                )
-            return await self._client.device_real_time(
-                batch.type_id, cast("tuple[int, ...]", batch.source_ids)
+        if batch.type_id is None:
+            return await self._client.plant_real_time(
+                cast("tuple[str, ...]", batch.source_ids)
             )
-        except NorthboundError as err:
-            text = f"{type(err).__name__}: {err}"
-            self.last_errors[batch.group] = dt_util.utcnow(), text
-            raise
+        return await self._client.device_real_time(
+            batch.type_id, cast("tuple[int, ...]", batch.source_ids)
+        )
 
     @callback
     def async_forget_removed(
@@ -648,7 +591,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """
         known, self._batched = self._batched, inventory
         if inventory is not known:
-            confirmed = self._confirming and inventory.reads_like(known)
+            confirmed = self._confirming and inventory.has_same_devices(known)
             self._confirming = False
         else:
             doubted_for = time.monotonic() - self._doubted
@@ -656,7 +599,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 not self._batches.in_doubt or doubted_for < DOUBTING.total_seconds()
             )
         if inventory is not known:
-            self.flows.expect(inventory, self.guards)
+            self.flows.expect(inventory, self.counters)
         if not confirmed:
             self._batches = Batches(inventory)
             self._read.clear()
@@ -685,8 +628,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _forget_unwanted(self, wanted: Iterable[Batch]) -> None:
         """Forget what is wrong with groups that are not read any more."""
         groups = {batch.group for batch in wanted}
-        self._failing &= groups
-        self._hindrances.keep({INVENTORY, HISTORY, *groups}, self._batched.plants)
+        self._problems.keep({INVENTORY, HISTORY, *groups}, self._batched.plants)
 
     def _plan(self, *, failed: bool = False) -> float:
         """Let the next pass be as soon as something may be read; return in how long.
@@ -718,10 +660,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""
-        self._hindrances.meet(batch.group, err, self._plants_of(batch))
-        if batch.group not in self._failing:
-            self._failing.add(batch.group)
-            LOGGER.warning("Reading %s failed: %s", batch.group, err)
+        self._problems.add(batch.group, err, self._plants_of(batch), is_logged=True)
         if not isinstance(err, RequestRejected):
             return
         if err.code == _UNSUPPORTED:
@@ -732,7 +671,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         now = time.monotonic()
         if not self._batches.in_doubt:
             self._doubted = now
-        if not self._batches.in_doubt and now - self._asked > ASKING.total_seconds():
+        if (
+            not self._batches.in_doubt
+            and now - self._asked > LEAST_REFRESH.total_seconds()
+        ):
             self._asked = now
             self._confirming = True
             self.config_entry.async_create_background_task(
@@ -744,7 +686,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def async_follow_inventory(self) -> None:
         """Read what a new inventory has brought, as soon as it may be read."""
         inventory = self._inventory.data
-        if not inventory.reads_like(self._batched):
+        for old, new in inventory.renamed.items():
+            if old in self.data or old in self.flows.plants:
+                self._rename(old, new)
+        if not inventory.has_same_devices(self._batched):
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), "read what is new"
             )
@@ -762,14 +707,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
         self._batches.accepted(batch)
+        if self._problems.has(batch.group):
+            LOGGER.info("Reading %s recovered", batch.group)
         plants = {plant.code: plant.name for plant in self._plants_of(batch)}
-        self._hindrances.overcome(batch.group, plants)
-        self._hindrances.unauthorized |= {
+        self._problems.clear(batch.group, plants)
+        self._problems.unauthorized |= {
             code: plants[code] for code in plants.keys() & unauthorized
         }
-        if batch.group in self._failing:
-            self._failing.remove(batch.group)
-            LOGGER.info("Reading %s recovered", batch.group)
 
     def _take(
         self,
@@ -798,15 +742,17 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             live |= any(
                 (each := readings.get(device.id)) and each.live for device in devices
             )
-        reading = Reading(items, received, server_time, live, heard=received)
+        reading = Reading(items, received, server_time, live, last_connected=received)
         if reading.disconnected:
-            reading = replace(reading, heard=last.heard if last else None)
+            reading = replace(
+                reading, last_connected=last.last_connected if last else None
+            )
         else:
             self._look_for_gap(source_id, reading, last)
         if last is None or reading.disconnected is not last.disconnected:
             changed = {*items, *changed}
         plant = self._batched.plant_of(source_id)
-        changed |= self.guards.take(
+        changed |= self.counters.update(
             source_id, reading, plant, descriptions, items if powers is None else powers
         )
         return reading, changed
@@ -815,7 +761,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self, source_id: SourceId, reading: Reading, last: Reading | None
     ) -> None:
         """Remember the time in which a device that is back was not heard."""
-        heard, received = last.heard if last else None, reading.received
+        heard, received = last.last_connected if last else None, reading.received
         if (
             isinstance(source_id, int)
             and last is not None
@@ -831,16 +777,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
         """Return whether a lifetime counter is higher than when it was last heard."""
-        for key, guard in self.guards.of(device_id).items():
+        for key, counter in self.counters.of(device_id).items():
             raw = number(items.get(key))
             if (
-                guard.period is Period.LIFETIME
-                and guard.current is not None
+                counter.period is Period.LIFETIME
+                and counter.current is not None
                 # Others have no entity that is enabled.
-                and guard.read is not None
-                and heard - guard.read < LEAST_GAP
+                and counter.read is not None
+                and heard - counter.read < LEAST_GAP
                 and raw is not None
-                and raw - guard.current.raw > MISSED
+                and raw - counter.current.raw > MISSED
             ):
                 return True
         return False
@@ -856,13 +802,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         type_id = self._batched.devices[source_id].type_id
         if not MeterPowers.known(type_id):
             return items
-        if source_id not in self._meters:
-            try:
-                state = self._stored_meters[str(source_id)]
-                self._meters[source_id] = MeterPowers.from_dict(type_id, state)
-            except KeyError, TypeError:
-                self._meters[source_id] = MeterPowers(type_id)
-        return self._meters[source_id].in_watts(items)
+        meter = self.meters.get(source_id)
+        if meter is None or meter.type_id != type_id:
+            meter = self.meters[source_id] = MeterPowers(type_id)
+        return meter.in_watts(items)
 
     def _without_false_powers(
         self,
@@ -883,15 +826,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return self._powers[device_id].without_false(items, capacity)
 
     def past_meter(self, device: Device) -> MeterPowers | None:
-        """Return what was learned of a meter, for the past of which no more is known."""
-        known = self._meters.get(device.id)
-        if known is None:
-            return None
-        return MeterPowers.from_dict(device.type_id, known.as_dict())
+        """Return a copy of a meter's units, for its history."""
+        return deepcopy(self.meters.get(device.id))
 
-    def rename(self, old: str, new: str) -> None:
-        """Let a plant go on under another code."""
-        self.guards.rename(old, new)
+    def _rename(self, old: str, new: str) -> None:
+        """Change the code of a plant."""
+        self.counters.rename(old, new)
         self.data = {
             new if source_id == old else source_id: reading
             for source_id, reading in self.data.items()
@@ -908,7 +848,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             powers = self._powers_of_plant(source_id)
         else:
             powers = reading.items if reading else {}
-        return self.guards.guard(source_id, description, reading, plant, powers)
+        return self.counters.get(source_id, description, reading, plant, powers)
 
     def _powers_of_plant(self, code: str) -> DataItems:
         """Return the last powers of a plant, unless they are too old."""
@@ -916,15 +856,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return flow.items if flow and flow.fresh else {}
 
     def counted(self, unique_id: str) -> float | None:
-        """Return what the guard of an entity shows."""
-        guard = self._guard(unique_id)
-        return guard.value if guard else None
+        """Return the filtered value of an entity's counter."""
+        counter = self._counter(unique_id)
+        return counter.value if counter else None
 
     def offset(self, unique_id: str) -> float:
-        """Return what the guard of an entity adds to the raw value."""
-        guard = self._guard(unique_id)
-        return guard.offset if guard else 0.0
+        """Return the difference between the filtered and the raw value of an entity."""
+        counter = self._counter(unique_id)
+        return counter.offset if counter else 0.0
 
-    def _guard(self, unique_id: str) -> CounterFilter | None:
+    def _counter(self, unique_id: str) -> CounterFilter | None:
         source = self._inventory.data.source_of(unique_id)
-        return self.guards.of(source[0]).get(source[1]) if source else None
+        return self.counters.of(source[0]).get(source[1]) if source else None

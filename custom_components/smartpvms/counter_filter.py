@@ -16,13 +16,12 @@ is counted, otherwise only its growth. Readings that go on from the abandoned le
 restore it, and replace the energy that was counted since.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, tzinfo
 from enum import Enum, StrEnum
 from functools import lru_cache
 import math
-from typing import Any, Final, Self
+from typing import Final
 
 from .counter_evidence import (
     COLLECTION,
@@ -123,33 +122,6 @@ class CounterFilter:
     verdict: Verdict | None = None
     """Decision on the last reading; `None` for a first, repeated, published or reset
     one."""
-
-    @classmethod
-    def from_dict(cls, period: Period, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        kinds: dict[str, Callable[[Any], Any]] = {
-            "start": datetime.fromisoformat,
-            "read": datetime.fromisoformat,
-            "current": lambda level: Level(**level),
-            "pending": lambda level: Pending(**level),
-            "abandoned": lambda level: Level(**level),
-            "evidence": lambda evidence: CounterEvidence(**evidence),
-            "verdict": Verdict,
-        }
-        restored = {
-            name: kinds[name](value) if name in kinds and value is not None else value
-            for name, value in state.items()
-        }
-        return cls(period, **restored)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        state = asdict(self) | {
-            "start": self.start and self.start.isoformat(),
-            "read": self.read and self.read.isoformat(),
-        }
-        del state["period"]
-        return state
 
     @property
     def counted(self) -> float | None:

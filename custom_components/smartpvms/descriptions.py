@@ -36,8 +36,8 @@ from homeassistant.const import (
 
 from .counter_evidence import Place
 from .counter_filter import Period
+from .models import Reading
 from .northbound import DataItems, DeviceType, Plant, moment, number
-from .snapshot import Reading
 
 # Words, perhaps numbered: no code, no serial number, no address.
 _KEY: Final = re.compile(

@@ -20,14 +20,16 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.loader import async_get_loaded_integration
 from homeassistant.util import dt as dt_util
 
-from . import KNOWN_ACCOUNTS
+from .account import ACCOUNTS, unique_id
 from .const import CONF_PLANTS, DOMAIN
-from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry, source_name
+from .coordinator import RealTimeCoordinator, source_name
+from .counter_filters import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
-from .guards import Decision
-from .northbound import DEVICE_TYPE_NAMES, Access, number, text
+from .models import Inventory, Reading, SourceId
+from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
 from .northbound.flow_control import FlowControl, Interface
-from .snapshot import Inventory, Reading, SourceId
+from .problems import Problems
+from .runtime import SmartPvmsConfigEntry
 
 # Which decisions on counters are shown.
 _LATELY: Final = timedelta(days=1)
@@ -88,7 +90,7 @@ async def async_get_device_diagnostics(
 
 def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     chosen = entry.options.get(CONF_PLANTS)
-    account = hass.data.get(KNOWN_ACCOUNTS, {}).get(entry.unique_id)
+    account = hass.data.get(ACCOUNTS, {}).get(unique_id(entry.data))
     return {
         "versions": {
             "integration": str(async_get_loaded_integration(hass, DOMAIN).version),
@@ -100,20 +102,20 @@ def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]
             "chosen_plants": None if chosen is None else len(chosen),
             "currency": entry.options.get(CONF_CURRENCY, hass.config.currency),
         },
-        "session": account and _session(account.access),
-        "flow_control": account and _flow_control(account.access.flow_control),
+        "session": account and _session(account.session),
+        "flow_control": account and _flow_control(account.session.flow_control),
     }
 
 
-def _session(access: Access) -> dict[str, Any]:
+def _session(state: SessionState) -> dict[str, Any]:
     return {
-        "usable": access.usable,
-        "taken_by_others_in_the_last_hour": len(access.recent_takings),
-        "refused_code": access.refused_code,
-        "locks": access.locks,
-        "silences": access.silences,
-        "losses": access.losses,
-        "pause": round(access.pause, 1),
+        "has_token": state.has_token,
+        "takeovers_in_the_last_hour": len(state.recent_takeovers),
+        "refused_code": state.refused_code,
+        "refused_logins": state.refused_logins,
+        "empty_logins": state.empty_logins,
+        "lost_tokens": state.lost_tokens,
+        "pause": round(state.pause, 1),
     }
 
 
@@ -130,7 +132,7 @@ def _flow_control(flow_control: FlowControl) -> dict[str, Any]:
                 "code": refusal.code,
                 "age": round(now - refusal.at, 1),
             }
-            for refusal in flow_control.refusals
+            for refusal in flow_control.recent_refusals
         ],
     }
 
@@ -153,7 +155,7 @@ def _interface(
         "refusals_in_a_row": known.refusals,
         "used_up": known.used_up,
         "widening": known.widening,
-        "minutely": known.minutely,
+        "once_a_minute": known.once_a_minute,
     }
 
 
@@ -194,7 +196,7 @@ def _groups(
 ) -> list[dict[str, Any]]:
     real_time = entry.runtime_data.real_time
     return [
-        _group(real_time, batch.group, members)
+        _group(real_time, entry.runtime_data.problems, batch.group, members)
         for batch in real_time.batches
         if (
             members := {
@@ -207,7 +209,10 @@ def _groups(
 
 
 def _group(
-    real_time: RealTimeCoordinator, group: str, members: Mapping[SourceId, str]
+    real_time: RealTimeCoordinator,
+    problems: Problems,
+    group: str,
+    members: Mapping[SourceId, str],
 ) -> dict[str, Any]:
     ages = [
         _age(real_time.data[source_id].received)
@@ -215,9 +220,8 @@ def _group(
         if source_id in real_time.data
     ]
     last_error = None
-    if group in real_time.last_errors:
-        at, error = real_time.last_errors[group]
-        last_error = {"error": error, "age": _age(at)}
+    if problem := problems.groups.get(group):
+        last_error = {"error": problem.error, "age": _age(problem.at)}
     return {
         "group": group,
         "members": list(members.values()),
@@ -228,13 +232,13 @@ def _group(
 
 
 def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
-    """Return the last reading of a plant or device, and what its guards decided."""
+    """Return the last reading of a plant or device, and the decisions on its counters."""
     real_time = entry.runtime_data.real_time
     type_id = entry.runtime_data.inventory.data.type_of(source_id)
     reading = real_time.data.get(source_id)
     decisions = {
         key: [_decision(each) for each in of_counter if _is_recent(each)]
-        for key, of_counter in real_time.guards.decisions(source_id).items()
+        for key, of_counter in real_time.counters.decisions(source_id).items()
     }
     return {
         "reading": reading and _reading(reading, type_id),

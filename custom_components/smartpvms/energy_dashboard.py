@@ -15,11 +15,12 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
-from .coordinator import SmartPvmsConfigEntry, source_name
+from .coordinator import source_name
 from .descriptions import sensors
 from .energy_flow import GRID_COUNTERS
+from .models import SourceId
 from .northbound import Device, DeviceType, Plant
-from .snapshot import SourceId
+from .runtime import SmartPvmsConfigEntry
 
 type Source = dict[str, Any]
 """A source of energy, as `energy/save_prefs` takes it."""

@@ -13,16 +13,16 @@ them are those of the AC side, so that PV + grid + battery = home, always:
 - A value that follows from a device without a fresh value is unknown. So is one that
   hangs on a meter or on a sign that is not sure: `Evidence` learns them.
 
-`Balance` makes counters out of counters, which have gone through their guards. An
+`Balance` makes counters out of counters that were filtered. An
 exact balance of counters beats the integral of powers that are minutes apart; `Integral`
 is for what nothing counts.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from .counter_filter import CounterFilter
 from .northbound import DataItems, DeviceType, number
@@ -286,7 +286,7 @@ class SignEvidence:
 
     votes: int = 0
     """Positive where charging is."""
-    last: DataItems = field(default_factory=dict)
+    last: DataItems = field(default_factory=dict, init=False)
 
     @property
     def charging(self) -> float | None:
@@ -367,6 +367,7 @@ class Activity:
             self.is_dead = self.flowed > UNCOUNTED
 
 
+@dataclass(slots=True)
 class Evidence:
     """Evidence from the readings of a plant: grid point, signs and dead counters.
 
@@ -374,28 +375,26 @@ class Evidence:
     where they do not, it stays unknown.
     """
 
-    def __init__(self) -> None:
-        """Know nothing yet."""
-        self._meters: dict[int, MeterEvidence] = {}
-        self._storages: dict[int, SignEvidence] = {}
-        self._reported: set[int] = set()
-        """The possible grid points that have reported a power or a counter."""
-        self._activities: dict[str, Activity] = {}
-        self._weighed: datetime | None = None
-        """When the counters were last weighed."""
+    meters: dict[int, MeterEvidence] = field(default_factory=dict)
+    storages: dict[int, SignEvidence] = field(default_factory=dict)
+    reported: set[int] = field(default_factory=set)
+    """The possible grid points that have reported a power or a counter."""
+    activities: dict[str, Activity] = field(default_factory=dict)
+    weighed: datetime | None = None
+    """Time at which the counters were last weighed."""
 
     def learn(self, units: Units) -> None:
         """Take the evidence of new readings, once."""
-        self._reported |= {
+        self.reported |= {
             device_id
             for device_id, unit in _of(units, *GRID_POINTS).items()
             if any(unit.read(key) is not None for key in _GRID_ITEMS)
         }
         for device_id, unit in _of(units, DeviceType.ESS).items():
-            self._storages.setdefault(device_id, SignEvidence()).weigh(unit)
+            self.storages.setdefault(device_id, SignEvidence()).weigh(unit)
         meters = _of(units, *METERS)
         for device_id, unit in meters.items():
-            self._meters.setdefault(device_id, MeterEvidence()).weigh_counters(unit)
+            self.meters.setdefault(device_id, MeterEvidence()).weigh_counters(unit)
         inverters = _of(units, *INVERTERS).values()
         outputs = [unit.output for unit in inverters if not unit.is_silent]
         known = [output for output in outputs if output is not None]
@@ -403,7 +402,7 @@ class Evidence:
         if len(known) < len(inverters) or _of(units, *_OPAQUE):
             return
         for device_id, unit in meters.items():
-            self._meters[device_id].weigh(unit, [sum(known), *known])
+            self.meters[device_id].weigh(unit, [sum(known), *known])
 
     def weigh_counters(
         self, units: Units, counts: Counts, home: float | None, at: datetime
@@ -412,13 +411,13 @@ class Evidence:
 
         `home` is the home's power; a counter of the plant has no device id.
         """
-        is_first = self._weighed is None
-        passed = at - (self._weighed or at)
-        self._weighed = at
+        is_first = self.weighed is None
+        passed = at - (self.weighed or at)
+        self.weighed = at
         powers = self._counted_powers(units)
         for key, count in counts.items():
             name = _name(*key)
-            activity = self._activities.get(name)
+            activity = self.activities.get(name)
             if count is None or (activity and activity.counts):
                 continue
             unit = units.get(key[0] or 0)
@@ -428,7 +427,7 @@ class Evidence:
             if activity is None:
                 # Of a new counter no rise is known yet.
                 before = count.value if is_first else None
-                self._activities[name] = Activity(count.value, before, power=power)
+                self.activities[name] = Activity(count.value, before, power=power)
                 continue
             # A row that is repeated says nothing, nor does a value that is in doubt.
             if not count.sure or (unit is not None and not unit.live):
@@ -465,7 +464,7 @@ class Evidence:
 
     def is_dead(self, key: CounterId) -> bool:
         """Return whether a counter stands still while energy flows."""
-        activity = self._activities.get(_name(*key))
+        activity = self.activities.get(_name(*key))
         return activity is not None and activity.is_dead
 
     def usable(self, counts: Counts) -> Counts:
@@ -476,7 +475,7 @@ class Evidence:
         """
         usable = dict(counts)
         for device_id, key in counts:
-            activity = self._activities.get(_name(device_id, key))
+            activity = self.activities.get(_name(device_id, key))
             substitute = device_id, _SUBSTITUTES.get(key, "")
             if (
                 activity is None
@@ -504,7 +503,7 @@ class Evidence:
 
     def _discharge_of(self, device_id: int, unit: Unit) -> float | None:
         power = unit.read("ch_discharge_power")
-        sign = self._storages.get(device_id, SignEvidence()).charging
+        sign = self.storages.get(device_id, SignEvidence()).charging
         if power and sign is None:
             return None
         return power and -power * (sign or 1.0)
@@ -519,14 +518,14 @@ class Evidence:
         points = _of(units, *GRID_POINTS)
         if chosen in points:
             return chosen
-        if reported := self._reported & points.keys():
+        if reported := self.reported & points.keys():
             points = {device_id: points[device_id] for device_id in reported}
         if energy_managers := _of(points, DeviceType.EMMA):
             return _only(energy_managers)
         if _of(points, DeviceType.MAINS):
             return _only(points)
         evidence = {
-            device_id: self._meters.get(device_id, MeterEvidence())
+            device_id: self.meters.get(device_id, MeterEvidence())
             for device_id in points
         }
         return _only(
@@ -536,39 +535,6 @@ class Evidence:
                 if told.may_be_grid and (len(points) == 1 or told.both_ways > 0)
             ]
         )
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what was learned as what JSON can hold."""
-        # Written by another thread, while devices may be added.
-        meters, storages = [*self._meters.items()], [*self._storages.items()]
-        return {
-            "meters": {str(key): asdict(told) for key, told in meters},
-            "storages": {str(key): told.votes for key, told in storages},
-            "reported": sorted(self._reported),
-            "activities": {
-                name: asdict(activity) for name, activity in [*self._activities.items()]
-            },
-            "weighed": self._weighed and self._weighed.isoformat(),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        evidence = cls()
-        evidence._meters = {
-            int(key): MeterEvidence(**told) for key, told in state["meters"].items()
-        }
-        evidence._storages = {
-            int(key): SignEvidence(int(votes))
-            for key, votes in state["storages"].items()
-        }
-        evidence._reported = {*state["reported"]}
-        evidence._activities = {
-            name: Activity(**activity) for name, activity in state["activities"].items()
-        }
-        weighed = state["weighed"]
-        evidence._weighed = weighed and datetime.fromisoformat(weighed)
-        return evidence
 
 
 def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow:
@@ -652,7 +618,7 @@ def _shares(output: float, panels: float | None, battery: float) -> tuple[float,
 
 
 class Count(NamedTuple):
-    """What a guarded counter has counted."""
+    """Energy of a filtered counter."""
 
     value: float
     start: datetime | None = None
@@ -698,6 +664,7 @@ DAY_USE: Final = (None, "day_use_energy")
 type Terms = Mapping[str, Count | None]
 
 
+@dataclass(slots=True)
 class Balance:
     """A counter that is made of counters: it gains with some and loses with others.
 
@@ -710,26 +677,25 @@ class Balance:
     first value of a counter that is new, and all of it by the first value of a new day.
     """
 
-    def __init__(self, value: float | None = None) -> None:
-        """Begin, or go on from a value."""
-        self.value = value
-        self._level = value or 0.0
-        self._tallies: dict[str, Tally] = {}
-        self._is_restored = False
-        """Whether nothing was read since the state was restored."""
-        self._is_ahead = False
-        """Whether the value is of a later moment than the state."""
+    value: float | None = None
+    level: float = 0.0
+    """The balance, which may be below the value."""
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    is_ahead: bool = False
+    """Whether the value is of a later moment than the level."""
+    is_read: bool = field(default=False, init=False)
+    """Whether counters were read since the state was restored."""
 
     def resume(self, recorded: float) -> None:
         """Go on from a value that was recorded later than this state."""
         if self.value is not None and recorded <= self.value:
             return
         self.value = recorded
-        if self._is_restored:
+        if self.tallies and not self.is_read:
             # The counters may have counted that, or even more.
-            self._is_ahead = True
+            self.is_ahead = True
         else:
-            self._level = max(self._level, recorded)
+            self.level = max(self.level, recorded)
 
     def update(
         self, gains: Terms, losses: Terms | None = None, spare: Terms | None = None
@@ -742,7 +708,7 @@ class Balance:
         losses = losses or {}
         terms = {**(spare or {}), **gains, **losses}
         known = {key: count for key, count in terms.items() if count is not None}
-        tallies = {key: each for key, each in self._tallies.items() if key in terms}
+        tallies = {key: each for key, each in self.tallies.items() if key in terms}
         is_followed = losses.keys() <= tallies.keys()
         gained = 0.0
         for key, count in known.items():
@@ -754,45 +720,23 @@ class Balance:
                 gained -= counted + left_out
             elif key in gains:
                 gained += counted + left_out
-        # Written by another thread, while this goes on.
-        self._tallies = tallies
-        self._is_restored = False
+        self.tallies = tallies
+        self.is_read = True
         if known.keys().isdisjoint(gains):
             return self.value
         if self.value is None:
             self.value = 0.0 if losses.keys() <= known.keys() else None
         elif is_followed:
-            self._level = round(self._level + gained, 6)
-            if self._is_ahead:
-                self._is_ahead = False
-                self._level = max(self._level, self.value)
+            self.level = round(self.level + gained, 6)
+            if self.is_ahead:
+                self.is_ahead = False
+                self.level = max(self.level, self.value)
             if all(key in known and known[key].sure for key in losses):
-                self.value = max(self._level, self.value)
+                self.value = max(self.level, self.value)
         return self.value
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        return {
-            "value": self.value,
-            "level": self._level,
-            "ahead": self._is_ahead,
-            "tallies": {key: [*tally] for key, tally in self._tallies.items()},
-        }
 
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        value = state["value"]
-        balance = cls(None if value is None else float(value))
-        balance._level = float(state["level"])
-        balance._is_ahead = bool(state["ahead"])
-        balance._is_restored = True
-        balance._tallies = {
-            key: Tally(*tally) for key, tally in state["tallies"].items()
-        }
-        return balance
-
-
+@dataclass(slots=True)
 class Integral:
     """The energy of a power that nothing counts, in kWh.
 
@@ -800,40 +744,26 @@ class Integral:
     comes and goes within the minutes between is only right on average.
     """
 
-    def __init__(self, value: float = 0.0) -> None:
-        """Begin, or go on from a value."""
-        self.value = value
-        self._last: tuple[datetime, float] | None = None
+    value: float = 0.0
+    last: tuple[datetime, float] | None = None
+    """Time and size of the last power."""
 
     def update(self, power: float | None, at: datetime) -> float:
         """Take a power in W, or that it is unknown, and return the energy so far."""
         if power is None:
             return self.value
         power = max(power, 0.0)
-        if self._last is not None:
-            since, before = self._last
+        if self.last is not None:
+            since, before = self.last
             if timedelta() < at - since <= LONGEST_GAP:
                 hours = (at - since) / timedelta(hours=1)
                 gained = (before + power) / 2 / 1000 * hours
                 self.value = round(self.value + gained, 9)
-        self._last = at, power
+        self.last = at, power
         return self.value
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        last = self._last
-        return {"value": self.value, "last": last and [last[0].isoformat(), last[1]]}
 
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        integral = cls(float(state["value"]))
-        if state["last"] is not None:
-            at, power = state["last"]
-            integral._last = datetime.fromisoformat(at), float(power)
-        return integral
-
-
+@dataclass(slots=True)
 class HomeEnergy:
     """What the home has used, in kWh.
 
@@ -844,27 +774,27 @@ class HomeEnergy:
     that says nothing, the integral of the home's power.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self._balance = Balance()
-        self._taken = Integral()
-        self._used = Integral()
-        self.terms: tuple[Terms, Terms] | None = None
-        """What it gains and loses with, if it can be counted."""
+    balance: Balance = field(default_factory=Balance)
+    inverter_use: Integral = field(default_factory=Integral)
+    """What the inverters have taken."""
+    home_use: Integral = field(default_factory=Integral)
+    """The integral of the home's power."""
+    terms: tuple[Terms, Terms] | None = field(default=None, init=False)
+    """What it gains and loses with, if it can be counted."""
 
     @property
     def value(self) -> float | None:
         """Return what has been used so far."""
-        return self._balance.value
+        return self.balance.value
 
     @property
     def taken(self) -> Terms:
         """Return what the inverters have taken."""
-        return {"taken": Count(self._taken.value)}
+        return {"taken": Count(self.inverter_use.value)}
 
     def resume(self, recorded: float) -> None:
         """Go on from a value that was recorded later than this state."""
-        self._balance.resume(recorded)
+        self.balance.resume(recorded)
 
     def update(
         self,
@@ -881,37 +811,20 @@ class HomeEnergy:
         `usable` are the counts of counters that count, and `point` is the grid point.
         """
         outputs = _sum(unit.output for unit in _of(units, *INVERTERS).values())
-        self._taken.update(None if outputs is None else -outputs, at)
+        self.inverter_use.update(None if outputs is None else -outputs, at)
         taken = self.taken
-        used = Count(self._used.update(flow.home, at))
+        used = Count(self.home_use.update(flow.home, at))
         self.terms = terms = home_terms(units, usable, point)
         spare = {**as_terms(counts), **taken, "used": used}
         # Without a meter at the grid, nobody can know what a home uses.
         if point is None or units[point].type_id not in GRID_COUNTERS:
-            return self._balance.update({}, spare=spare)
+            return self.balance.update({}, spare=spare)
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
             gains, losses = terms
-            return self._balance.update(gains, {**losses, **taken}, spare)
+            return self.balance.update(gains, {**losses, **taken}, spare)
         if usable.get(DAY_USE) is not None:
-            return self._balance.update(_terms(usable, [DAY_USE]), spare=spare)
-        return self._balance.update({"used": used}, spare=spare)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        return {
-            "balance": self._balance.as_dict(),
-            "taken": self._taken.as_dict(),
-            "used": self._used.as_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        energy = cls()
-        energy._balance = Balance.from_dict(state["balance"])
-        energy._taken = Integral.from_dict(state["taken"])
-        energy._used = Integral.from_dict(state["used"])
-        return energy
+            return self.balance.update(_terms(usable, [DAY_USE]), spare=spare)
+        return self.balance.update({"used": used}, spare=spare)
 
 
 def home_terms(

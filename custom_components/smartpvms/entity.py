@@ -11,9 +11,10 @@ from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
-from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
+from .coordinator import RealTimeCoordinator
 from .listeners import Item
-from .snapshot import Reading, SourceId
+from .models import Reading, SourceId
+from .runtime import SmartPvmsConfigEntry
 
 
 class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
@@ -114,7 +115,7 @@ def async_add_reported_items(
     def reported(items: Iterable[tuple[SourceId, Iterable[str]]]) -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
         for source_id, keys in items:
-            if not inventory.names(source_id):
+            if source_id not in inventory:
                 continue
             known = created.setdefault(source_id, set())
             own = coordinator.data.get(source_id)

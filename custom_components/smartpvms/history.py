@@ -7,18 +7,19 @@ there, and hours that are recorded already are left alone.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from functools import partial
 from itertools import batched, groupby
 import math
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
+from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import Platform
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
@@ -27,8 +28,10 @@ from homeassistant.helpers.storage import Store
 from homeassistant.util import dt as dt_util
 
 from .const import CONF_HISTORY, DOMAIN, LOGGER
+from .coordinator import InventoryCoordinator, RealTimeCoordinator
 from .descriptions import sensors
 from .hours import HOUR as _HOUR
+from .models import Inventory
 from .northbound import (
     HISTORY_BATCH,
     HISTORY_REACH,
@@ -44,6 +47,7 @@ from .northbound import (
     RequestRejected,
 )
 from .past import Filling, LeftOut, Series, Wanted, fill, fill_sum
+from .problems import HISTORY, Problems
 from .recording import (
     Lift,
     Recorded,
@@ -52,17 +56,11 @@ from .recording import (
     async_read,
     async_settle,
 )
-from .snapshot import Inventory
+from .storage import decode_parts, encode
 from .sums import sums_of
-
-if TYPE_CHECKING:
-    from .coordinator import SmartPvmsConfigEntry
 
 STORE_VERSION: Final = 1
 SAVE_DELAY: Final = 1
-
-# What history is called among what is read.
-HISTORY: Final = "history"
 
 # A replaced device is believed after two hours in which it counts.
 LOOK_AHEAD: Final = timedelta(hours=2)
@@ -174,34 +172,6 @@ class Job:
             max(since - self.start, timedelta()) / timedelta(days=1) * len(self.devices)
         )
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the job as what JSON can hold."""
-        return asdict(self) | {
-            "start": self.start.isoformat(),
-            "end": self.end.isoformat(),
-            "left": self.left.isoformat(),
-            "until": self.until.isoformat(),
-            "due": self.due and self.due.isoformat(),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        return cls(
-            Urgency(state["urgency"]),
-            tuple(state["devices"]),
-            datetime.fromisoformat(state["start"]),
-            datetime.fromisoformat(state["end"]),
-            datetime.fromisoformat(state["left"]),
-            datetime.fromisoformat(state["until"]),
-            state["sums"],
-            list(state["filled"]),
-            state["refusals"],
-            state["due"] and datetime.fromisoformat(state["due"]),
-            state["doubted"],
-            dict(state["behind"]),
-        )
-
 
 @dataclass(slots=True)
 class Planned:
@@ -210,17 +180,16 @@ class Planned:
     seen: datetime
     start: datetime
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the plan as what JSON can hold."""
-        return {"seen": self.seen.isoformat(), "start": self.start.isoformat()}
 
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        return cls(
-            datetime.fromisoformat(state["seen"]),
-            datetime.fromisoformat(state["start"]),
-        )
+@dataclass(slots=True)
+class StoredHistory:
+    """The state of the import that survives a restart."""
+
+    jobs: list[Job] = field(default_factory=list)
+    planned: dict[int, Planned] = field(default_factory=dict)
+    lifts: list[Lift] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=dict)
+    answered: set[int] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +216,21 @@ class History:
     """Fills the long-term statistics of an account's devices with their past."""
 
     def __init__(
-        self, hass: HomeAssistant, entry: SmartPvmsConfigEntry, client: NorthboundClient
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry,
+        client: NorthboundClient,
+        inventory: InventoryCoordinator,
+        real_time: RealTimeCoordinator,
+        problems: Problems,
     ) -> None:
-        """Belong to an account."""
+        """Set the account whose devices have a history."""
         self._hass = hass
         self._entry = entry
         self._client = client
+        self._inventory = inventory
+        self._real_time = real_time
+        self._problems = problems
         self._store = history_store(hass, entry.entry_id)
         self._jobs: list[Job] = []
         self._planned: dict[int, Planned] = {}
@@ -282,24 +260,10 @@ class History:
 
     async def async_load(self) -> None:
         """Go on from where the last run was."""
-        state = await self._store.async_load() or {}
-        try:
-            jobs = [Job.from_dict(job) for job in state["jobs"]]
-            planned = {
-                int(device_id): Planned.from_dict(each)
-                for device_id, each in state["planned"].items()
-            }
-            lifts = [Lift.from_dict(lift) for lift in state["lifts"]]
-            left_out = {
-                statistic_id: {float(hour): each for hour, each in by_hour.items()}
-                for statistic_id, by_hour in state["left_out"].items()
-            }
-            answered = set(state["answered"])
-        except AttributeError, KeyError, TypeError, ValueError:
-            return
-        self._jobs, self._planned = jobs, planned
-        self._lifts, self._left_out = lifts, left_out
-        self._answered = answered
+        stored = decode_parts(StoredHistory, await self._store.async_load() or {})
+        self._jobs, self._planned = stored.jobs, stored.planned
+        self._lifts, self._left_out = stored.lifts, stored.left_out
+        self._answered = stored.answered
 
     @callback
     def async_start(self) -> None:
@@ -344,15 +308,14 @@ class History:
     @callback
     def async_follow(self) -> None:
         """Plan the past of devices that are new, and what was not heard of others."""
-        data = self._entry.runtime_data
-        gaps = data.real_time.take_gaps()
+        gaps = self._real_time.take_gaps()
         if RECORDER_DOMAIN not in self._hass.config.components:
             return
         self._follow_authorizations()
         now = dt_util.utcnow()
         days = timedelta(days=self._entry.options.get(CONF_HISTORY, 0))
         spans: dict[tuple[Urgency, datetime, datetime], list[int]] = {}
-        for device in data.inventory.data.devices.values():
+        for device in self._inventory.data.devices.values():
             if device.type_id not in HISTORY_TYPES:
                 continue
             if device.id not in self._planned:
@@ -365,7 +328,7 @@ class History:
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
-            span = Urgency.GAP, gap.heard, gap.heard_again
+            span = Urgency.GAP, gap.start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
         for (urgency, start, end), devices in spans.items():
             job = Job.of(urgency, devices, start, end)
@@ -374,11 +337,10 @@ class History:
 
     def _follow_authorizations(self) -> None:
         """Go on with plants that have been authorized since the last reading."""
-        data = self._entry.runtime_data
-        closed, self._closed = self._closed, {*data.hindrances.unauthorized}
+        closed, self._closed = self._closed, {*self._problems.unauthorized}
         if not (opened := closed - self._closed):
             return
-        devices = data.inventory.data.devices
+        devices = self._inventory.data.devices
         for job in self._jobs:
             codes = {
                 devices[each].plant_code for each in job.devices if each in devices
@@ -506,12 +468,11 @@ class History:
 
     def _unauthorized(self, job: Job) -> list[Device]:
         """Return the devices of a job whose plant is not authorized."""
-        data = self._entry.runtime_data
-        devices = map(data.inventory.data.devices.get, job.devices)
+        devices = map(self._inventory.data.devices.get, job.devices)
         return [
             device
             for device in devices
-            if device and device.plant_code in data.hindrances.unauthorized
+            if device and device.plant_code in self._problems.unauthorized
         ]
 
     def _part(self, job: Job, devices: Collection[Device]) -> Job:
@@ -593,11 +554,11 @@ class History:
         A filter may still hold back the energy of the gap, and count it later.
         """
         now = dt_util.utcnow()
-        guards = self._entry.runtime_data.real_time.guards
+        counters = self._real_time.counters
         if now < job.until + LONGEST_DOUBT and any(
             counter.pending is not None
             for device in batch
-            for counter in guards.of(device.id).values()
+            for counter in counters.of(device.id).values()
         ):
             part = self._part(job, batch)
             part.doubted, part.due = True, now + RETRY
@@ -655,7 +616,7 @@ class History:
         start: datetime,
     ) -> Filling:
         """Return the missing hours of a window."""
-        real_time = self._entry.runtime_data.real_time
+        real_time = self._real_time
         devices = {each.device.id: each.device for each in wanted}
         return await self._hass.async_add_executor_job(
             partial(
@@ -720,12 +681,19 @@ class History:
         now = due = dt_util.utcnow()
         full = timedelta(hours=1) + SETTLED
         hours = frozenset(_hours(job.start, job.end.timestamp()))
-        data = self._entry.runtime_data
-        devices = data.inventory.data.devices
+        devices = self._inventory.data.devices
         codes = {devices[each].plant_code for each in job.devices if each in devices}
         if not self._is_followed(codes) and now < self._begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
-        sums = list(sums_of(self._hass, self._entry, codes))
+        sums = list(
+            sums_of(
+                self._hass,
+                self._entry.entry_id,
+                self._inventory.data,
+                self._real_time,
+                codes,
+            )
+        )
         if job.urgency is Urgency.GAP:
             # The hours of other sums are complete.
             parts = {
@@ -764,7 +732,7 @@ class History:
 
     def _is_followed(self, plant_codes: Collection[str]) -> bool:
         """Return whether the flows of plants follow from readings since the start."""
-        flows = self._entry.runtime_data.real_time.flows.readings
+        flows = self._real_time.flows.readings
         return all(
             flows[code].received >= self._begun for code in plant_codes if code in flows
         )
@@ -780,9 +748,7 @@ class History:
         # What is urgent can always have a window of everything.
         reserve = 0
         if job.urgency is Urgency.PAST or job.due is not None:
-            reserve = len(
-                self._batches(self._entry.runtime_data.inventory.data.devices)
-            )
+            reserve = len(self._batches(self._inventory.data.devices))
         if wait := timedelta(seconds=self._client.history_wait(reserve)):
             return Pause(wait, Activity.RUNNING if wait < SHORT else Activity.WAITING)
         self._tell(Activity.RUNNING)
@@ -798,7 +764,7 @@ class History:
                 self._answers.clear()
                 return None
             return self._failed(err)
-        self._entry.runtime_data.hindrances.overcome(
+        self._problems.clear(
             HISTORY, {device.plant_code for device in batch if rows.get(device.id)}
         )
         self._answered.add(type_id)
@@ -868,7 +834,7 @@ class History:
         activity = Activity.WAITING
         match err:
             case PermissionDenied():
-                self._entry.runtime_data.hindrances.meet(HISTORY, err, ())
+                self._problems.add(HISTORY, err)
             case InvalidCredentials():
                 activity = Activity.FAILED
         patience = min(RETRY * 2 ** min(self._failures - 1, 8), LONGEST_RETRY)
@@ -876,7 +842,7 @@ class History:
 
     def _series(self, batch: Collection[Device]) -> list[Series]:
         """Return the data items of devices whose values are recorded."""
-        inventory: Inventory = self._entry.runtime_data.inventory.data
+        inventory: Inventory = self._inventory.data
         devices = {device.id: device for device in batch}
         series = []
         for registered in er.async_entries_for_config_entry(
@@ -904,7 +870,7 @@ class History:
 
     def _batches(self, device_ids: Iterable[int]) -> list[tuple[Device, ...]]:
         """Return devices as they are asked for together: of one type, by plant."""
-        inventory: Inventory = self._entry.runtime_data.inventory.data
+        inventory: Inventory = self._inventory.data
         types: dict[int, list[Device]] = {}
         for device_id in device_ids:
             device = inventory.devices.get(device_id)
@@ -932,17 +898,17 @@ class History:
 
     @callback
     def _state(self) -> dict[str, Any]:
-        """Return what has to survive a restart as what JSON can hold."""
-        return {
-            "jobs": [job.as_dict() for job in self._jobs],
-            "planned": {
-                str(device_id): each.as_dict()
-                for device_id, each in self._planned.items()
-            },
-            "lifts": [asdict(lift) for lift in self._lifts],
-            "left_out": self._left_out,
-            "answered": sorted(self._answered),
-        }
+        """Return the state that survives a restart, as what JSON can hold."""
+        state: dict[str, Any] = encode(
+            StoredHistory(
+                self._jobs,
+                self._planned,
+                [*self._lifts],
+                self._left_out,
+                self._answered,
+            )
+        )
+        return state
 
 
 def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:

@@ -56,7 +56,7 @@ class Point:
     start: float | None
     """When the period began; `None` for lifetime counters."""
     offset: float
-    """What the guard had added to the raw value."""
+    """Difference between the filtered and the raw value."""
     reset_seen: bool = True
     """Whether the counter had started over in its period."""
 
@@ -95,7 +95,7 @@ class Known:
     after: Row
     """The first row after the hours to fill."""
     offset: float
-    """What the guard adds to the raw value now."""
+    """Present difference between the filtered and the raw value."""
 
 
 @dataclass(slots=True)
@@ -343,7 +343,7 @@ def fill_counter(
 ) -> Filled:
     """Return the rows of the missing hours of a counter.
 
-    `points` begin at the first missing hour or before; `resumed` says that the guard
+    `points` begin at the first missing hour or before; `resumed` says that the filter
     went on from the row before it. The rows before keep their sums; those after are
     lifted where the sum of the missing hours is not yet in them.
     """
@@ -457,7 +457,7 @@ class _Walk:
     def to_row(self, row: Row, offset: float) -> float:
         """Go on to where a row is, and return what was counted on the way.
 
-        `offset` is what the guard adds to the raw value now.
+        `offset` is the present difference between the filtered and the raw value.
         """
         counted = 0.0
         state = row.state

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from homeassistant.core import CALLBACK_TYPE
 
 from .const import LOGGER
-from .snapshot import SourceId
+from .models import SourceId
 
 # How long the others have to wait while states are written, in seconds.
 LONGEST_TURN: Final = 0.005

@@ -24,10 +24,10 @@ from .hours import (
     first_level,
     replay,
 )
+from .models import Reading, zone_of
 from .northbound import Device, HistoryRow, Plant, number
 from .power_units import MeterPowers
 from .recording import Lift, Recorded
-from .snapshot import Reading, zone_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -203,8 +203,8 @@ def fill(
 ) -> Filling:
     """Return the missing hours of devices.
 
-    `offsets` are what the guards of counters add to their raw values now, `meters` what
-    was learned of the units of powers. `resumes` is whether the row before the hours
+    `offsets` are the present differences between filtered and raw values, `meters` the
+    units of powers. `resumes` is whether the row before the hours
     is one that counters go on from.
     """
     filling = Filling()
@@ -344,7 +344,7 @@ def _resumed(
     offset: float,
     samples: Sequence[CounterSample],
 ) -> CounterFilter:
-    """Return a guard that goes on from a row of the statistics."""
+    """Return a filter that goes on from a row of the statistics."""
     value = row.state / unit
     at = datetime.fromtimestamp(row.start, UTC)
     first = next((each for each in samples if each.raw), None)

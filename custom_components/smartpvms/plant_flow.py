@@ -3,11 +3,11 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Self
 
 from homeassistant.util import dt as dt_util
 
 from .counter_filter import CounterFilter
+from .counter_filters import CounterFilters
 from .energy_flow import (
     COUNTERS,
     DAY_USE,
@@ -27,9 +27,8 @@ from .energy_flow import (
     pv_terms,
     storage_terms,
 )
-from .guards import Guards
+from .models import Inventory, Reading, SourceId, changes
 from .northbound import DataItems, Device, number
-from .snapshot import Inventory, Reading, SourceId, changes
 
 
 @dataclass(slots=True)
@@ -40,13 +39,13 @@ class PlantFlow:
     home: HomeEnergy = field(default_factory=HomeEnergy)
     balances: dict[str, Balance] = field(default_factory=dict)
     """The other energies, by key."""
-    terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict)
-    """What the energies gain and lose with, by key."""
     reading: Reading | None = None
-    """What followed last."""
-    units: Units = field(default_factory=dict)
-    point: int | None = None
-    powers: PowerFlow | None = None
+    """The last powers and energies."""
+    terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
+    """What the energies gain and lose with, by key."""
+    units: Units = field(default_factory=dict, init=False)
+    point: int | None = field(default=None, init=False)
+    powers: PowerFlow | None = field(default=None, init=False)
     """Powers of the present pass, of which `units` and `point` are the source."""
 
     def update_powers(self, units: Units, *, chosen: int | None) -> DataItems:
@@ -97,29 +96,6 @@ class PlantFlow:
             items = {**self.reading.items, key: energy.value}
             self.reading = replace(self.reading, items=items)
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        # Written by another thread, while energies may be added.
-        balances = [*self.balances.items()]
-        return {
-            "evidence": self.evidence.as_dict(),
-            "home": self.home.as_dict(),
-            "balances": {key: each.as_dict() for key, each in balances},
-            "reading": self.reading and self.reading.as_dict(),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        return cls(
-            evidence=Evidence.from_dict(state["evidence"]),
-            home=HomeEnergy.from_dict(state["home"]),
-            balances={
-                key: Balance.from_dict(each) for key, each in state["balances"].items()
-            },
-            reading=state["reading"] and Reading.from_dict(state["reading"]),
-        )
-
 
 def _powers(flow: PowerFlow) -> dict[str, float | None]:
     return {
@@ -132,35 +108,29 @@ def _powers(flow: PowerFlow) -> dict[str, float | None]:
     }
 
 
+@dataclass(slots=True)
 class PlantFlows:
     """The flows of all plants of an account."""
 
-    def __init__(self, plants: dict[str, PlantFlow] | None = None) -> None:
-        """Go on from what was known, by plant code."""
-        self._plants = plants or {}
-        self.readings: dict[SourceId, Reading] = {
-            code: flow.reading for code, flow in self._plants.items() if flow.reading
+    plants: dict[str, PlantFlow] = field(default_factory=dict)
+    """By plant code."""
+    readings: dict[SourceId, Reading] = field(init=False)
+    """The last powers and energies, by plant code."""
+
+    def __post_init__(self) -> None:
+        """Collect the last powers and energies."""
+        self.readings = {
+            code: flow.reading for code, flow in self.plants.items() if flow.reading
         }
-        """What followed last, by plant code."""
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the state as what JSON can hold."""
-        # Written by another thread, while plants may be added.
-        return {code: flow.as_dict() for code, flow in [*self._plants.items()]}
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        return cls({code: PlantFlow.from_dict(flow) for code, flow in state.items()})
 
     def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
         """Return what the energies of a plant gain and lose with, by key."""
-        flow = self._plants.get(code)
+        flow = self.plants.get(code)
         return flow.terms if flow else {}
 
     def resume(self, code: str, key: str, recorded: float) -> None:
         """Let an energy of a plant go on from what was recorded, if that is more."""
-        flow = self._plants.setdefault(code, PlantFlow())
+        flow = self.plants.setdefault(code, PlantFlow())
         flow.resume(key, recorded)
         if flow.reading is not None:
             self.readings[code] = flow.reading
@@ -170,30 +140,30 @@ class PlantFlows:
     ) -> int | None:
         """Return the device where a plant meets the grid, if that is sure."""
         units = {device.id: Unit(device.type_id, None) for device in devices}
-        flow = self._plants.get(code, PlantFlow())
+        flow = self.plants.get(code, PlantFlow())
         return flow.evidence.grid_point(units, _chosen(units, grid_meters))
 
     def rename(self, old: str, new: str) -> None:
         """Let a plant go on under another code."""
-        if old in self._plants:
-            self._plants[new] = self._plants.pop(old)
+        if old in self.plants:
+            self.plants[new] = self.plants.pop(old)
         if old in self.readings:
             self.readings[new] = self.readings.pop(old)
 
-    def expect(self, inventory: Inventory, guards: Guards) -> None:
-        """Have the counters guarded that the energies are made of."""
+    def expect(self, inventory: Inventory, counters: CounterFilters) -> None:
+        """Create filters for the counters that the energies are made of."""
         for code in inventory.plants:
             devices = inventory.devices_of(code)
             types = {device.type_id for device in devices}
             if devices:
-                guards.expect(code, (DAY_USE[1],))
+                counters.expect(code, (DAY_USE[1],))
             for device in devices:
-                guards.expect(device.id, counters_of(device.type_id, types))
+                counters.expect(device.id, counters_of(device.type_id, types))
 
     def keep(self, plants: Collection[str]) -> None:
         """Remove the flows of plants that are not listed any more."""
-        for code in self._plants.keys() - plants:
-            del self._plants[code]
+        for code in self.plants.keys() - plants:
+            del self.plants[code]
             self.readings.pop(code, None)
 
     def update_powers(
@@ -204,7 +174,7 @@ class PlantFlows:
         grid_meters: Collection[int],
     ) -> DataItems:
         """Take new readings of the devices of a plant, and return its powers."""
-        flow = self._plants.setdefault(code, PlantFlow())
+        flow = self.plants.setdefault(code, PlantFlow())
         units = {each.id: _unit(each, readings.get(each.id)) for each in devices}
         return flow.update_powers(units, chosen=_chosen(units, grid_meters))
 
@@ -214,16 +184,16 @@ class PlantFlows:
         devices: Sequence[Device],
         readings: Mapping[SourceId, Reading],
         read: Collection[SourceId],
-        guards: Guards,
+        counters: CounterFilters,
     ) -> set[str]:
         """Take the counters of a plant, and return the keys of what changed.
 
-        `read` are the plants and devices that were just read, whose counters the guards
-        have seen.
+        `read` are the plants and devices that were just read, whose counters are
+        filtered.
         """
         at = max(readings[each.id].server_time for each in devices if each.id in read)
-        counts = _counts(code, devices, readings, guards, read)
-        reading = self._plants[code].update_energies(counts, at=at)
+        counts = _counts(code, devices, readings, counters, read)
+        reading = self.plants[code].update_energies(counts, at=at)
         last = self.readings.get(code)
         self.readings[code] = reading
         return changes(last.items if last else {}, reading.items)
@@ -246,7 +216,7 @@ def _counts(
     code: str,
     devices: Iterable[Device],
     readings: Mapping[SourceId, Reading],
-    guards: Guards,
+    counters: CounterFilters,
     read: Collection[SourceId],
 ) -> Counts:
     """Return what the counters of a plant and its devices have come to.
@@ -255,29 +225,29 @@ def _counts(
     """
     day_use = DAY_USE[1]
     counts: dict[CounterId, Count | None] = {
-        DAY_USE: _count(guards.of(code).get(day_use), day_use, readings.get(code))
+        DAY_USE: _count(counters.of(code).get(day_use), day_use, readings.get(code))
     }
     return counts | {
         (device.id, key): _count(
-            guard, key, readings.get(device.id), was_read=device.id in read
+            counter, key, readings.get(device.id), was_read=device.id in read
         )
         for device in devices
-        for key, guard in guards.of(device.id).items()
+        for key, counter in counters.of(device.id).items()
         if key in COUNTERS.get(device.type_id, ())
     }
 
 
 def _count(
-    guard: CounterFilter | None,
+    counter: CounterFilter | None,
     key: str,
     reading: Reading | None,
     *,
     was_read: bool = True,
 ) -> Count | None:
     """Return the energy of a counter, which is sure if it was just read."""
-    if guard is None or reading is None:
+    if counter is None or reading is None:
         return None
     raw = None
     if was_read and not reading.disconnected:
         raw = number(reading.items.get(key))
-    return Count.of(guard, raw)
+    return Count.of(counter, raw)

@@ -6,8 +6,8 @@ apparent power, and one in kW is a thousand times smaller.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Self
+from dataclasses import dataclass, field
+from typing import Final
 
 from .northbound import DataItems, DeviceType, number
 
@@ -61,15 +61,13 @@ _PHASES: Final[Mapping[int, tuple[tuple[str, str], ...]]] = {
 }
 
 
+@dataclass(slots=True)
 class MeterPowers:
     """The powers of one meter, in W whatever its firmware sends."""
 
-    def __init__(self, type_id: int) -> None:
-        """Know the items of the meter's type."""
-        self._phases = _PHASES[type_id]
-        # The total of a power sensor has always been in W.
-        self._total = PowerUnit() if type_id == DeviceType.GRID_METER else None
-        self._phase = PowerUnit()
+    type_id: int
+    total: PowerUnit = field(default_factory=PowerUnit)
+    phase: PowerUnit = field(default_factory=PowerUnit)
 
     @staticmethod
     def known(type_id: int) -> bool:
@@ -77,46 +75,35 @@ class MeterPowers:
         return type_id in _PHASES
 
     @property
+    def _has_sure_total(self) -> bool:
+        """Whether the total has always been in W, as that of a power sensor."""
+        return self.type_id != DeviceType.GRID_METER
+
+    @property
     def unsure(self) -> bool:
         """Whether there is a power whose unit no reading has told yet."""
-        units = (self._phase, self._total)
-        return any(unit is not None and unit.kilowatts is None for unit in units)
+        units = [self.phase] if self._has_sure_total else [self.phase, self.total]
+        return any(unit.kilowatts is None for unit in units)
 
     def in_watts(self, items: DataItems) -> DataItems:
         """Return the items of a reading with all active powers in W."""
         apparent = [
             abs((number(items.get(voltage)) or 0) * (number(items.get(current)) or 0))
-            for voltage, current in self._phases
+            for voltage, current in _PHASES[self.type_id]
         ]
         powers = {key: number(items.get(key)) for key in _PHASE_POWERS}
-        self._phase.weigh(
+        self.phase.weigh(
             (power, va)
             for power, va in zip(powers.values(), apparent, strict=True)
             if power is not None
         )
         changed = {
-            key: self._phase.in_watts(power)
+            key: self.phase.in_watts(power)
             for key, power in powers.items()
             if power is not None
         }
         total = number(items.get("active_power"))
-        if self._total is not None and total is not None:
-            self._total.weigh([(total, sum(apparent))])
-            changed["active_power"] = self._total.in_watts(total)
+        if total is not None and not self._has_sure_total:
+            self.total.weigh([(total, sum(apparent))])
+            changed["active_power"] = self.total.in_watts(total)
         return {**items, **changed}
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return what was learned as what JSON can hold."""
-        return {
-            "total": self._total and self._total.kilowatts,
-            "phase": self._phase.kilowatts,
-        }
-
-    @classmethod
-    def from_dict(cls, type_id: int, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        powers = cls(type_id)
-        powers._phase.kilowatts = state["phase"]
-        if powers._total is not None:
-            powers._total.kilowatts = state["total"]
-        return powers

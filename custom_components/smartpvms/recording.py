@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, Self
+from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -107,11 +107,6 @@ class Lift:
     imported: float
     """The last hour that was imported before."""
     imported_sum: float
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what was kept as a dict."""
-        return cls(**state)
 
 
 async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -> None:

@@ -9,13 +9,13 @@ from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
-from .coordinator import SmartPvmsConfigEntry
 from .errors import PERMISSIONS
-from .northbound import Access
-from .snapshot import Hindrances
+from .northbound import SessionState
+from .problems import Problems
+from .runtime import SmartPvmsConfigEntry
 
-# Whoever logs in this often in an hour is no coincidence.
-TAKINGS: Final = 3
+# Takeovers of the session in an hour that are no coincidence.
+TAKEOVERS: Final = 3
 
 type Issue = tuple[str, str, dict[str, str]]
 """What tells an issue from others, its translation key, and its placeholders."""
@@ -25,13 +25,13 @@ type Issue = tuple[str, str, dict[str, str]]
 def async_update_issues(
     hass: HomeAssistant,
     entry: SmartPvmsConfigEntry,
-    access: Access,
-    hindrances: Hindrances,
+    state: SessionState,
+    problems: Problems,
 ) -> None:
     """Show the issues that an account has, and no others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
-        for name, key, placeholders in _issues(hass, entry, access, hindrances)
+        for name, key, placeholders in _issues(hass, entry, state, problems)
     }
     documentation = async_get_loaded_integration(hass, DOMAIN).documentation
     for issue_id, (key, placeholders) in issues.items():
@@ -71,22 +71,22 @@ def _delete(hass: HomeAssistant, entry: SmartPvmsConfigEntry, keep: set[str]) ->
 def _issues(
     hass: HomeAssistant,
     entry: SmartPvmsConfigEntry,
-    access: Access,
-    hindrances: Hindrances,
+    state: SessionState,
+    problems: Problems,
 ) -> Iterator[Issue]:
-    if len(access.recent_takings) >= TAKINGS:
+    if len(state.recent_takeovers) >= TAKEOVERS:
         yield "session_taken", "session_taken", {}
-    if access.refused_code in (20002, 20003):
+    if state.refused_code in (20002, 20003):
         yield "account_disabled", "account_disabled", {}
-    if hindrances.none_chosen:
+    if problems.none_chosen:
         yield "no_chosen_plants", "no_chosen_plants", {}
-    for interface in access.flow_control.used_up:
+    for interface in state.flow_control.used_up:
         yield f"used_up_{interface}", "used_up", {"interface": interface}
-    for interface in hindrances.forbidden.values():
+    for interface in problems.forbidden_interfaces:
         if permission := PERMISSIONS.get(interface):
             yield f"no_permission_{permission}", f"no_permission_{permission}", {}
     devices = dr.async_get(hass)
-    for code, name in hindrances.unauthorized.items():
+    for code, name in problems.unauthorized.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
         # Everybody who gets the diagnostics sees the ids of issues.
         plant = device.id if device else "new_plants"

@@ -23,7 +23,7 @@ from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
 from .const import DOMAIN, LOGGER
-from .coordinator import RealTimeCoordinator, SmartPvmsConfigEntry
+from .coordinator import RealTimeCoordinator
 from .counter_filter import CounterFilter
 from .descriptions import (
     BINARY_SENSORS,
@@ -35,9 +35,10 @@ from .descriptions import (
 )
 from .entity import ItemEntity, async_add_reported_items
 from .history import Activity, History
+from .models import Reading, SourceId
 from .northbound import number
 from .recording import async_last_value
-from .snapshot import Reading, SourceId
+from .runtime import SmartPvmsConfigEntry
 
 PARALLEL_UPDATES = 0
 
@@ -233,7 +234,7 @@ class CounterSensor(ItemSensor):
     """The sensor of a counter, which shows only what can be true."""
 
     _start: datetime | None = None
-    _guard: CounterFilter
+    _counter: CounterFilter
 
     def __init__(
         self,
@@ -253,18 +254,20 @@ class CounterSensor(ItemSensor):
     @override
     async def async_added_to_hass(self) -> None:
         # Not before: most counters are disabled.
-        self._guard = self.coordinator.counter(self._source_id, self.entity_description)
-        self._publish(self._guard.value)
+        self._counter = self.coordinator.counter(
+            self._source_id, self.entity_description
+        )
+        self._publish(self._counter.value)
         await super().async_added_to_hass()
 
     @override
     def _show(self, reading: Reading) -> bool:
         raw = number(reading.items.get(self.entity_description.key))
         is_known = reading.disconnected or raw is not None
-        return self._publish(self._guard.value if is_known else None)
+        return self._publish(self._counter.value if is_known else None)
 
     def _publish(self, value: float | None) -> bool:
-        start = self._guard.start
+        start = self._counter.start
         if value == self._value and start == self._start:
             return False
         self._value = value

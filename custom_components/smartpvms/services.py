@@ -24,10 +24,11 @@ from homeassistant.helpers import (
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .coordinator import SmartPvmsConfigEntry, source_name
+from .coordinator import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
 from .northbound import HISTORY_REACH, HISTORY_TYPES, Plant
 from .recording import async_settle
+from .runtime import SmartPvmsConfigEntry
 
 REFRESH: Final = "refresh_inventory"
 IMPORT_HISTORY: Final = "import_history"

@@ -1,20 +1,18 @@
 """Which statistics of a plant are made of those of its devices."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 
+from .coordinator import RealTimeCoordinator
 from .counter_filter import Period
 from .energy_flow import INVERTERS
+from .models import Inventory, SourceId, zone_of
 from .northbound import Device, DeviceType
 from .past import Sum
-from .snapshot import SourceId, zone_of
-
-if TYPE_CHECKING:
-    from .coordinator import SmartPvmsConfigEntry
 
 _STORAGES: Final = (DeviceType.BATTERY, DeviceType.ESS, DeviceType.BATTERY_RACK)
 # How far the yields of a plant and of its inverters differ by rounding, in kWh.
@@ -30,14 +28,17 @@ start over."""
 
 
 def sums_of(
-    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant_codes: Collection[str]
+    hass: HomeAssistant,
+    entry_id: str,
+    inventory: Inventory,
+    real_time: RealTimeCoordinator,
+    plant_codes: Collection[str],
 ) -> Iterator[Sum]:
     """Return the sums of some plants, as far as they are exact."""
-    inventory = entry.runtime_data.inventory.data
     entities: dict[tuple[SourceId, str], str] = {
         source: registered.entity_id
         for registered in er.async_entries_for_config_entry(
-            er.async_get(hass), entry.entry_id
+            er.async_get(hass), entry_id
         )
         if registered.domain == Platform.SENSOR
         and not registered.disabled
@@ -45,8 +46,8 @@ def sums_of(
     }
     for code in plant_codes:
         devices = inventory.devices_of(code)
-        yield from _flows(entry, code, entities)
-        if not _is_exact(entry, code, devices):
+        yield from _flows(inventory, real_time, code, entities)
+        if not _is_exact(real_time, code, devices):
             continue
         for key, (part, period) in _YIELDS.items():
             parts = [
@@ -60,16 +61,18 @@ def sums_of(
 
 
 def _flows(
-    entry: SmartPvmsConfigEntry, code: str, entities: Mapping[tuple[SourceId, str], str]
+    inventory: Inventory,
+    real_time: RealTimeCoordinator,
+    code: str,
+    entities: Mapping[tuple[SourceId, str], str],
 ) -> Iterator[Sum]:
     """Return the energies of a plant that are made of counters of its devices."""
-    inventory = entry.runtime_data.inventory.data
     zone = zone_of(inventory.plants[code])
     by_unique_id = {
         f"{source_id}_{key}": entity_id
         for (source_id, key), entity_id in entities.items()
     }
-    for key, (gains, losses) in entry.runtime_data.real_time.flows.terms(code).items():
+    for key, (gains, losses) in real_time.flows.terms(code).items():
         whole = entities.get((code, key))
         # What has never counted anything needs no entity.
         gains = {
@@ -96,14 +99,13 @@ def _flows(
 
 
 def _is_exact(
-    entry: SmartPvmsConfigEntry, code: str, devices: Collection[Device]
+    real_time: RealTimeCoordinator, code: str, devices: Collection[Device]
 ) -> bool:
     """Return whether the yields of a plant are those of its inverters.
 
     Behind a battery they are not; and a plant whose total is higher than its inverters'
     had others before.
     """
-    real_time = entry.runtime_data.real_time
     inverters = [device for device in devices if device.type_id in INVERTERS]
     if not inverters or any(device.type_id in _STORAGES for device in devices):
         return False

@@ -8,7 +8,7 @@ from homeassistant.components import system_health
 from homeassistant.const import CONF_HOST
 from homeassistant.core import HomeAssistant, callback
 
-from . import KNOWN_ACCOUNTS
+from .account import ACCOUNTS
 from .const import DOMAIN
 from .northbound import base_url
 from .northbound.flow_control import FlowControl
@@ -36,9 +36,9 @@ def async_register(
 async def _info(hass: HomeAssistant) -> dict[str, Any]:
     """Return the information: of several accounts, one after another."""
     entries = hass.config_entries.async_entries(DOMAIN)
-    accounts = hass.data.get(KNOWN_ACCOUNTS, {})
+    accounts = hass.data.get(ACCOUNTS, {})
     flow_controls = [
-        accounts[entry.unique_id].access.flow_control
+        accounts[entry.unique_id].session.flow_control
         for entry in entries
         if entry.unique_id in accounts
     ]
@@ -55,7 +55,7 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
         ]
         if used:
             info[key] = ", ".join(used)
-    return info | {"refusals": sum(len(each.refusals) for each in flow_controls)}
+    return info | {"refusals": sum(len(each.recent_refusals) for each in flow_controls)}
 
 
 async def _can_reach(hass: HomeAssistant, hosts: Iterable[str]) -> str | dict[str, str]:

@@ -6,14 +6,16 @@ rose before. That is right on average, and in error by minutes at most, where wh
 counted stops or begins just then.
 """
 
+from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, NamedTuple, Self
+from typing import Final, Self
 
 # Readings that are farther apart have nothing known between them.
 LONGEST_GAP: Final = timedelta(minutes=15)
 
 
-class Tally(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Tally:
     """How far a counter was followed; moments are epoch seconds."""
 
     value: float

@@ -15,8 +15,8 @@ import re
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from .models import Inventory
 from .northbound import Plant
-from .snapshot import Inventory
 
 # Years of which an offset of Home Assistant's zone counts.
 _RECENT: Final = 10

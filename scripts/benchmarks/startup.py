@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 from unittest.mock import patch
 
-from custom_components.smartpvms import KNOWN_ACCOUNTS
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.northbound.session import Session
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -65,7 +65,7 @@ async def test_start(
             await entries.async_unload(empty.entry_id)
             empties.append(await worked(add_empty))
             await entries.async_unload(entry_id)
-            hass.data.pop(KNOWN_ACCOUNTS)
+            hass.data.pop(ACCOUNTS)
             await hass.async_block_till_done()
             starts.append(await worked(start))
     available = sum(

@@ -18,8 +18,8 @@ from yarl import URL
 from custom_components.smartpvms.batches import Batch
 from custom_components.smartpvms.descriptions import ItemSensorDescription
 from custom_components.smartpvms.entity import ItemEntity
+from custom_components.smartpvms.models import SourceId
 from custom_components.smartpvms.northbound import NorthboundClient, Session, number
-from custom_components.smartpvms.snapshot import SourceId
 from homeassistant.components.sensor import SensorEntity, SensorEntityDescription
 from homeassistant.config_entries import HANDLERS, ConfigEntry, ConfigFlow
 from homeassistant.const import Platform
@@ -200,7 +200,7 @@ class Textbook:
             for source_id, reading in fleet.coordinator.data.items()
         }
         self._batches = fleet.coordinator.batches
-        self._access = fleet.entry.runtime_data.access
+        self._state = fleet.entry.runtime_data.account.session
         descriptions: dict[int, TextbookDescription] = {}
         self._described = [
             (
@@ -223,7 +223,7 @@ class Textbook:
         fleet = self._fleet
         websession: Any = SimpleNamespace(closed=False)
         url = URL(fleet.simulator.url)
-        client = NorthboundClient(Session(websession, url, "", "", self._access))
+        client = NorthboundClient(Session(websession, url, "", "", self._state))
         self.coordinator = TextbookCoordinator(fleet.hass, entry, client, self._batches)
         self.coordinator.data = {**self._items}
         for source_id, description in self._described:

@@ -313,12 +313,12 @@ async def test_token_from_the_cookie(
 ) -> None:
     """Older servers send the token as a cookie only."""
     await client.plants()
-    token = session.access.token
-    session.access.token = None
+    token = session.state.token
+    session.state.token = None
     cookie = {"Set-Cookie": f"XSRF-TOKEN={token};Path=/;Secure"}
     simulator.faults.add(_WithHeaders(200, cookie), "login", times=1)
     await client.plants()
-    assert session.access.token == token
+    assert session.state.token == token
 
 
 async def test_known_token_needs_no_login(
@@ -330,7 +330,7 @@ async def test_known_token_needs_no_login(
     """A token that is still good is used."""
     await client.plants()
     again = Session(
-        websession, URL(simulator.url), "demo_api", "Simulated-1", session.access
+        websession, URL(simulator.url), "demo_api", "Simulated-1", session.state
     )
     await NorthboundClient(again).plants()
     assert len(simulator.calls_to("login")) == 1
@@ -343,7 +343,7 @@ async def test_logout(
     await client.plants()
     await client.logout()
     await client.logout()
-    assert session.access.token is None
+    assert session.state.token is None
     assert len(simulator.calls_to("logout")) == 1
 
 

@@ -2,7 +2,6 @@
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-import json
 import time
 from typing import Literal
 
@@ -24,12 +23,14 @@ from custom_components.smartpvms.northbound.flow_control import (
     MARGIN,
     FlowControl,
 )
+from custom_components.smartpvms.storage import decode, encode
 from tests.simulator import SetClock, homes
 from tests.simulator.quotas import (
     PER_TYPE,
     PUBLISHED,
     FlowControl as ServersFlowControl,
 )
+from tests.storage import restored
 
 NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
 
@@ -290,9 +291,9 @@ def test_another_client_is_not_the_old_policy(freezer: FrozenDateTimeFactory) ->
 
 
 def _restart(flow_control: FlowControl) -> FlowControl:
-    restored = FlowControl.from_dict(json.loads(json.dumps(flow_control.as_dict())))
-    restored.measure(1, {38: 1, 39: 1, 47: 1})
-    return restored
+    flow_control = restored(flow_control)
+    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    return flow_control
 
 
 def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
@@ -303,26 +304,26 @@ def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
     refuse(flow_control, "getDevRealKpi", type_id=39)
     call(flow_control, "login")
     freezer.tick(100)
-    restored = _restart(flow_control)
+    restarted = _restart(flow_control)
     for interface, type_id in (
         ("getStationRealKpi", None),
         ("getDevRealKpi", 38),
         ("getDevRealKpi", 47),
     ):
-        assert restored.wait(interface, type_id) == pytest.approx(
+        assert restarted.wait(interface, type_id) == pytest.approx(
             flow_control.wait(interface, type_id)
         )
-    assert restored.wait("login", reserve=4) == pytest.approx(500 + MARGIN)
+    assert restarted.wait("login", reserve=4) == pytest.approx(500 + MARGIN)
 
 
 def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None:
     """A call of the future was made at the latest now."""
     flow_control = FlowControl()
     call(flow_control, "getStationRealKpi")
-    kept = flow_control.as_dict()
+    state = encode(flow_control)
     freezer.move_to(NOON - timedelta(hours=1))
-    restored = FlowControl.from_dict(kept)
-    assert restored.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
+    restarted = decode(FlowControl, state)
+    assert restarted.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
 
 
 def test_more_batches_than_the_quota_has() -> None:
@@ -344,7 +345,7 @@ def test_killed_after_a_pass() -> None:
     restored = _restart(flow_control)
     restored.assume_pass(time.monotonic() - 20)
     for interface in ("getStationRealKpi", "getDevRealKpi"):
-        assert restored.wait(interface) == pytest.approx(
+        assert restarted.wait(interface) == pytest.approx(
             LONGEST_PASS + 300 + MARGIN - 20
         )
     again = _restart(flow_control)

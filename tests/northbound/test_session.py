@@ -13,7 +13,6 @@ import pytest
 from yarl import URL
 
 from custom_components.smartpvms.northbound import (
-    Access,
     AccountLimited,
     AccountLocked,
     InvalidCredentials,
@@ -21,8 +20,11 @@ from custom_components.smartpvms.northbound import (
     NorthboundError,
     RateLimited,
     Session,
+    SessionState,
     SessionTaken,
+    seconds_behind,
 )
+from custom_components.smartpvms.storage import decode, encode
 from tests.simulator import Simulator, faults, homes
 
 pytestmark = pytest.mark.usefixtures("socket_enabled")
@@ -42,7 +44,7 @@ class Client:
     ) -> None:
         """Belong to a simulator."""
         self.simulator = simulator
-        self.access = Access()
+        self.state = SessionState()
         self.password = "Simulated-1"
         self._websession = websession
         self._freezer = freezer
@@ -55,7 +57,7 @@ class Client:
             URL(self.simulator.url),
             "demo_api",
             self.password,
-            self.access,
+            self.state,
         )
 
     async def read(self) -> None:
@@ -74,9 +76,9 @@ class Client:
 
     def restart(self, off: timedelta = timedelta()) -> None:
         """Keep what is known in a file, and read it back at another time."""
-        state = json.dumps(self.access.as_dict())
+        saved, state = time.time(), json.dumps(encode(self.state))
         self._freezer.tick(off)
-        self.access = Access.from_dict(json.loads(state))
+        self.state = decode(SessionState, json.loads(state), seconds_behind(saved))
 
     @property
     def logins(self) -> int:
@@ -215,7 +217,7 @@ async def test_logins_are_limited(
 async def test_no_login_for_a_call_that_has_to_wait(client: Client) -> None:
     """A login that leads to nothing is not made."""
     await client.poll()
-    client.access.token = None
+    client.state.token = None
     await client.poll(timedelta(seconds=20))
     assert client.logins == 1
 
@@ -256,11 +258,11 @@ async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> Non
     assert await client.poll() is None
     client.simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
     assert isinstance(await client.poll(), RateLimited)
-    session, access = client.session, client.access
+    session, state = client.session, client.state
     access.paused_until = time.monotonic() + 1000
     waits = session.wait("getStationRealKpi"), session.wait("login"), access.pause
     client.restart(-behind)
-    restored, pause = client.session, client.access.pause
+    restored, pause = client.session, client.state.pause
     assert (
         restored.wait("getStationRealKpi"),
         restored.wait("login"),
@@ -272,8 +274,8 @@ async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> Non
 async def test_start_a_day_later(client: Client) -> None:
     """Nothing is waited for that has passed while Home Assistant was off."""
     assert await client.poll() is None
-    client.access.paused_until = time.monotonic() + 1000
+    client.state.paused_until = time.monotonic() + 1000
     client.restart(timedelta(days=1))
-    assert client.access.pause == 0
-    assert not client.access.usable
+    assert client.state.pause == 0
+    assert not client.state.has_token
     assert client.session.wait("getStationRealKpi") == 0

@@ -1,7 +1,7 @@
 """Client of Huawei's SmartPVMS Northbound API; knows nothing of Home Assistant."""
 
 from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, NorthboundClient
-from .clock import coming, epoch
+from .clock import Moment, PastMoment, seconds_behind, to_epoch, to_monotonic, to_past
 from .errors import (
     AccountLimited,
     AccountLocked,
@@ -30,7 +30,7 @@ from .models import (
     text,
 )
 from .server_clock import ServerClock
-from .session import Access, Session
+from .session import Session, SessionState
 
 __all__ = [
     "BATCH",
@@ -40,7 +40,6 @@ __all__ = [
     "HISTORY_SPAN",
     "HISTORY_TYPES",
     "REGIONAL_HOSTS",
-    "Access",
     "AccountLimited",
     "AccountLocked",
     "ConnectionFailed",
@@ -50,8 +49,10 @@ __all__ = [
     "HistoryRow",
     "InvalidCredentials",
     "MalformedResponse",
+    "Moment",
     "NorthboundClient",
     "NorthboundError",
+    "PastMoment",
     "PermissionDenied",
     "Plant",
     "RateLimited",
@@ -60,12 +61,15 @@ __all__ = [
     "ServerBusy",
     "ServerClock",
     "Session",
+    "SessionState",
     "SessionTaken",
     "base_url",
-    "coming",
-    "epoch",
     "moment",
     "northbound_host",
     "number",
+    "seconds_behind",
     "text",
+    "to_epoch",
+    "to_monotonic",
+    "to_past",
 ]

@@ -143,7 +143,11 @@ class NorthboundClient:
 
     def measure(self, plants: int, devices: Mapping[int, int]) -> None:
         """Take the account's size, which its quotas follow: devices by type."""
-        self._session.access.flow_control.measure(plants, devices)
+        self._session.state.flow_control.measure(plants, devices)
+
+    async def log_in(self) -> None:
+        """Open a new session of the account (`login`) at the user's request."""
+        await self._session.log_in()
 
     async def logout(self) -> None:
         """Close the account's session (`logout`)."""

@@ -1,39 +1,44 @@
-"""Moments that survive a restart: monotonic seconds in memory, epochs in a file.
+"""Moments in monotonic seconds, and their epoch seconds in a file.
 
-The computer's clock may be set at any time; what was a minute ago stays a minute ago.
+The system's clock may be set at any time; monotonic time never jumps.
 """
 
 import time
 
+type Moment = float
+"""Monotonic seconds."""
+type PastMoment = float
+"""Monotonic seconds of a moment that is never later than now."""
 
-def epoch(moment: float) -> float:
-    """Return the epoch of a monotonic moment."""
+
+def to_epoch(moment: Moment) -> float:
+    """Return the epoch seconds of a monotonic moment."""
     return time.time() - (time.monotonic() - moment)
 
 
-def lag(saved: object) -> float:
-    """Return by how many seconds the clock is behind the moment of a file.
+def to_monotonic(stored: object, behind: float = 0.0) -> Moment:
+    """Return the monotonic moment of epoch seconds, by a clock that is `behind`.
 
-    A computer without a battery starts with an old time. Raises `TypeError` if the
-    moment is no epoch.
-    """
-    return max(_number(saved) - time.time(), 0.0)
-
-
-def past(stored: object, behind: float = 0.0) -> float:
-    """Return the monotonic moment of an epoch, at the latest now.
-
-    Raises `TypeError` for what is no epoch.
-    """
-    return min(coming(stored, behind), time.monotonic())
-
-
-def coming(stored: object, behind: float = 0.0) -> float:
-    """Return the monotonic moment of an epoch, by a clock that is `behind`.
-
-    Raises `TypeError` for what is no epoch.
+    Raises `TypeError` if `stored` is not a number.
     """
     return time.monotonic() + (_number(stored) - time.time() - behind)
+
+
+def to_past(stored: object, behind: float = 0.0) -> PastMoment:
+    """Return the monotonic moment of epoch seconds, now at the latest.
+
+    Raises `TypeError` if `stored` is not a number.
+    """
+    return min(to_monotonic(stored, behind), time.monotonic())
+
+
+def seconds_behind(saved: object) -> float:
+    """Return the seconds by which the clock is behind the moment of a file.
+
+    A computer without a battery starts with an old time. Raises `TypeError` if `saved`
+    is not a number.
+    """
+    return max(_number(saved) - time.time(), 0.0)
 
 
 def _number(stored: object) -> float:

@@ -100,7 +100,7 @@ class Plant:
     address: str | None = None
     latitude: float | None = field(default=None, repr=False)
     longitude: float | None = field(default=None, repr=False)
-    time_zone: tzinfo | None = None
+    time_zone: tzinfo | None = field(default=None, metadata={"stored": False})
     """The zone of the plant's days, if it is not the reader's own; never sent."""
 
 

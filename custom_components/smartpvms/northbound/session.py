@@ -1,4 +1,4 @@
-"""The session of an account: one token, renewed once when the server forgot it."""
+"""Session of an account: one token, renewed once when the server rejects it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 import json
 import time
-from typing import Any, Final, Never, Self
+from typing import Final, Never
 
 import aiohttp
 import orjson
 from yarl import URL
 
-from .clock import coming, epoch, lag, past
+from .clock import Moment, PastMoment
 from .errors import (
     AccountLocked,
     ConnectionFailed,
@@ -27,25 +27,25 @@ from .errors import (
     error_for_status,
 )
 from .flow_control import DAY, HOUR, MINUTE, TEN_MINUTES, FlowControl
-from .models import integer, moment, text
+from .models import integer, moment
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
 # An answer of this many bytes takes several milliseconds to parse.
 _LARGE: Final = 500_000
-# A token lives for 30 minutes; one that ends during a call is of no use.
+# The server keeps a token for 30 minutes; the margin is for a call that is under way.
 _TOKEN_LIFE: Final = 29 * MINUTE
 # An account is locked for 30 minutes.
 _LOCK_TIME: Final = 31 * MINUTE
-# After how many in a row a refusal is believed that may have a passing cause, and after
-# how many an empty answer, by which older servers refuse and others fail.
-_LOCKS_BELIEVED: Final = 2
-_SILENCES_BELIEVED: Final = 8
-# Of the five logins in ten minutes, those that are left to the user.
-_LOGINS_KEPT_FREE: Final = 2
-# How long another client that takes the session is given way.
-_LEAST_PATIENCE: Final = TEN_MINUTES
-_MOST_PATIENCE: Final = HOUR
+# Consecutive refusals and empty login responses that are treated as wrong credentials.
+# Older servers refuse with an empty response, others fail with it.
+_REFUSED_LOGINS: Final = 2
+_EMPTY_LOGINS: Final = 8
+# Logins of the five in ten minutes that are left to the user.
+_RESERVED_LOGINS: Final = 2
+# Shortest and longest pause after another client has taken over the session.
+_SHORTEST_PAUSE: Final = TEN_MINUTES
+_LONGEST_PAUSE: Final = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,38 +58,38 @@ class Answer:
 
 
 @dataclass(slots=True)
-class Access:
-    """What outlives a session: its token, and what the server lets the account do.
-
-    Moments are monotonic seconds.
-    """
+class SessionState:
+    """Session state shared by all clients of an account, and stored."""
 
     flow_control: FlowControl = field(default_factory=FlowControl)
     token: str | None = field(default=None, repr=False)
-    issued: float = 0.0
-    used: float = 0.0
-    expired_in_use: float | None = None
-    """When a token was last seen to expire although it was used."""
-    takings: list[float] = field(default_factory=list)
-    """When another client ended the session, lately."""
+    issued: PastMoment = 0.0
+    used: PastMoment = 0.0
+    expired_in_use: PastMoment | None = None
+    """Time at which a token last expired although it was used."""
+    takeovers: list[PastMoment] = field(default_factory=list)
+    """Times at which another client took over the session."""
     refused_code: int | None = None
-    """The failCode by which the server refused the credentials for good."""
-    locks: int = 0
-    """Logins that were refused for now, since the last that succeeded."""
-    silences: int = 0
-    """Logins that were answered by nothing, since the last that succeeded."""
-    losses: int = 0
-    """Calls in a row whose token was unknown right after the login."""
-    paused_until: float = 0.0
-    """Until when another login is useless."""
+    """The failCode with which the server refused the credentials."""
+    refused_logins: int = 0
+    """Logins refused since the last that succeeded, for a cause that may pass."""
+    empty_logins: int = 0
+    """Empty login responses since the last login that succeeded."""
+    lost_tokens: int = 0
+    """Calls in a row whose token was rejected right after the login."""
+    paused_until: Moment = 0.0
+    """End of the time in which no login can succeed."""
+    lock: asyncio.Lock = field(
+        default_factory=asyncio.Lock, init=False, repr=False, compare=False
+    )
+    """Held during a call: the server allows one call at a time."""
 
     @property
-    def usable(self) -> bool:
-        """Whether the token should still be known to the server.
+    def has_token(self) -> bool:
+        """Whether there is a token that the server should accept.
 
-        Some servers renew a token by use, others do not, and nothing tells but an
-        expired one. So a token is used until then, once a day; for the rest of the day
-        it is replaced in time.
+        Some servers prolong a token by use, others do not. A token is used until it
+        expires; after that has happened, tokens are renewed in time for a day.
         """
         now = time.monotonic()
         fixed = self.expired_in_use is not None and now - self.expired_in_use < DAY
@@ -98,67 +98,31 @@ class Access:
 
     @property
     def pause(self) -> float:
-        """Return the seconds to wait for a login that can succeed."""
+        """Return the seconds until a login can succeed."""
         return max(self.paused_until - time.monotonic(), 0.0)
 
-    def renew(self, token: str) -> None:
-        """Take the token of a new session, and forget what had kept it from us."""
+    def set_token(self, token: str) -> None:
+        """Set the token of a new session, and clear the errors of logins."""
         self.token = token
         self.issued = self.used = time.monotonic()
         self.refused_code = None
-        self.locks = self.silences = 0
+        self.refused_logins = self.empty_logins = 0
         self.paused_until = 0.0
 
-    def lose(self) -> None:
-        """Give up a token that the server does not know any more."""
+    def drop_token(self) -> None:
+        """Drop a token that the server has rejected."""
         now = time.monotonic()
         if now - self.issued >= _TOKEN_LIFE:
             self.expired_in_use = now
         else:
-            self.takings = [*self.recent_takings, now]
+            self.takeovers = [*self.recent_takeovers, now]
         self.token = None
 
     @property
-    def recent_takings(self) -> list[float]:
-        """Return when another client ended the session in the last hour."""
+    def recent_takeovers(self) -> list[PastMoment]:
+        """Return the takeovers of the last hour."""
         hour_ago = time.monotonic() - HOUR
-        return [at for at in self.takings if at > hour_ago]
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return all that is known as what JSON can hold."""
-        return {
-            "saved": time.time(),
-            "flow_control": self.flow_control.as_dict(),
-            "token": self.token,
-            "issued": epoch(self.issued),
-            "used": epoch(self.used),
-            "expired_in_use": self.expired_in_use and epoch(self.expired_in_use),
-            "takings": [epoch(at) for at in self.takings],
-            "refused_code": self.refused_code,
-            "locks": self.locks,
-            "silences": self.silences,
-            "losses": self.losses,
-            "paused_until": epoch(self.paused_until),
-        }
-
-    @classmethod
-    def from_dict(cls, state: Mapping[str, Any]) -> Self:
-        """Restore what `as_dict` returned."""
-        behind = lag(state["saved"])
-        expired = state["expired_in_use"]
-        return cls(
-            flow_control=FlowControl.from_dict(state["flow_control"], behind),
-            token=text(state["token"]),
-            issued=past(state["issued"], behind),
-            used=past(state["used"], behind),
-            expired_in_use=None if expired is None else past(expired, behind),
-            takings=[past(at, behind) for at in state["takings"]],
-            refused_code=integer(state["refused_code"]),
-            locks=int(state["locks"]),
-            silences=int(state["silences"]),
-            losses=int(state["losses"]),
-            paused_until=coming(state["paused_until"], behind),
-        )
+        return [at for at in self.takeovers if at > hour_ago]
 
 
 class Session:
@@ -170,15 +134,14 @@ class Session:
         base_url: URL,
         user_name: str,
         system_code: str,
-        access: Access | None = None,
+        state: SessionState | None = None,
     ) -> None:
-        """Take the account's credentials, and what is known of it from before."""
-        self.access = access or Access()
+        """Set credentials and state of the account."""
+        self.state = state or SessionState()
         self._websession = websession
         self._base_url = base_url
         self._user_name = user_name
         self._system_code = system_code
-        self._lock = asyncio.Lock()
 
     async def call(
         self,
@@ -186,17 +149,17 @@ class Session:
         parameters: Mapping[str, object],
         patience: float = 0,
     ) -> Answer:
-        """Call an interface, logging in before or again where that is needed.
+        """Call an interface, with a login before if there is no valid token.
 
-        Raises `SessionTaken` when the server does not know a token that is new, what
-        the login raises (`InvalidCredentials`, `AccountLocked`), and
-        `ConnectionFailed`, `RateLimited`, `PermissionDenied`, `ServerBusy`,
-        `RequestRejected` or `MalformedResponse`. A call that would be refused, or a
-        login that cannot succeed, is not sent; up to `patience` seconds are waited.
+        Raises `SessionTaken` if the server rejects a new token, the errors of the login
+        (`InvalidCredentials`, `AccountLocked`), and `ConnectionFailed`, `RateLimited`,
+        `PermissionDenied`, `ServerBusy`, `RequestRejected` or `MalformedResponse`. A
+        call that flow control does not allow within `patience` seconds is not sent, nor
+        is a login that cannot succeed.
         """
         while True:
             try:
-                async with self._lock:
+                async with self.state.lock:
                     return await self._call(interface, parameters)
             except RateLimited as err:
                 if err.retry_after > patience:
@@ -204,9 +167,9 @@ class Session:
                 await asyncio.sleep(err.retry_after)
 
     async def _call(self, interface: str, parameters: Mapping[str, object]) -> Answer:
-        access = self.access
+        state = self.state
         self._flow_control.check(interface, _type_of(interface, parameters))
-        if access.usable:
+        if state.has_token:
             with suppress(SessionTaken):
                 return await self._post(interface, parameters)
         self._check_login()
@@ -214,10 +177,10 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            patience = min(_LEAST_PATIENCE * 2**access.losses, _MOST_PATIENCE)
-            access.losses += 1
-            access.paused_until = time.monotonic() + patience
-            err.retry_after = patience
+            pause = min(_SHORTEST_PAUSE * 2**state.lost_tokens, _LONGEST_PAUSE)
+            state.lost_tokens += 1
+            state.paused_until = time.monotonic() + pause
+            err.retry_after = pause
             raise
 
     def wait(
@@ -225,34 +188,34 @@ class Session:
     ) -> float:
         """Return the seconds until a call, and `reserve` more, can succeed."""
         wait = self._flow_control.wait(interface, type_id, reserve)
-        if self.access.usable:
+        if self.state.has_token:
             return wait
-        login = self._flow_control.wait("login", reserve=_LOGINS_KEPT_FREE)
-        return max(wait, self.access.pause, login)
+        login = self._flow_control.wait("login", reserve=_RESERVED_LOGINS)
+        return max(wait, self.state.pause, login)
 
     async def log_in(self) -> None:
-        """Open a new session (`login`) because the user asks for it."""
-        async with self._lock:
-            self.access.renew(await self._log_in())
+        """Open a new session (`login`) at the user's request."""
+        async with self.state.lock:
+            self.state.set_token(await self._log_in())
 
     async def logout(self) -> None:
         """Close the session (`logout`)."""
-        async with self._lock:
-            if self.access.usable:
-                await self._post("logout", {"xsrfToken": self.access.token})
-            self.access.token = None
+        async with self.state.lock:
+            if self.state.has_token:
+                await self._post("logout", {"xsrfToken": self.state.token})
+            self.state.token = None
 
     @property
     def _flow_control(self) -> FlowControl:
-        return self.access.flow_control
+        return self.state.flow_control
 
     def _check_login(self) -> None:
-        """Raise what the last login has told, if another would tell nothing new."""
-        access = self.access
-        if access.refused_code is not None:
-            raise InvalidCredentials(access.refused_code)
-        if pause := access.pause:
-            locked = access.locks or access.silences
+        """Raise the stored login error while retrying is pointless."""
+        state = self.state
+        if state.refused_code is not None:
+            raise InvalidCredentials(state.refused_code)
+        if pause := state.pause:
+            locked = state.refused_logins or state.empty_logins
             error = AccountLocked if locked else SessionTaken
             raise error("waiting before the next login", retry_after=pause)
 
@@ -260,23 +223,23 @@ class Session:
         """Open a new session.
 
         The server locks an account after five wrong passwords, so none is sent twice.
-        A refusal that may have a passing cause is tried again after the longest time
-        that an account is locked, before it is believed.
+        After a refusal that may have a passing cause, the login is repeated once the
+        longest lock has ended; then the refusal is final.
         """
-        access = self.access
+        state = self.state
         try:
-            access.renew(await self._log_in(_LOGINS_KEPT_FREE))
+            state.set_token(await self._log_in(_RESERVED_LOGINS))
         except (AccountLocked, InvalidCredentials) as err:
             if isinstance(err, AccountLocked):
-                access.locks += 1
-                sure = access.locks >= _LOCKS_BELIEVED
+                state.refused_logins += 1
+                is_final = state.refused_logins >= _REFUSED_LOGINS
             else:
-                access.silences += err.code is None
-                sure = err.code is not None or access.silences >= _SILENCES_BELIEVED
-            if sure:
-                access.refused_code = getattr(err, "code", None) or 20400
-                raise InvalidCredentials(access.refused_code) from err
-            access.paused_until = time.monotonic() + _LOCK_TIME
+                state.empty_logins += err.code is None
+                is_final = err.code is not None or state.empty_logins >= _EMPTY_LOGINS
+            if is_final:
+                state.refused_code = getattr(err, "code", None) or 20400
+                raise InvalidCredentials(state.refused_code) from err
+            state.paused_until = time.monotonic() + _LOCK_TIME
             raise AccountLocked(str(err), retry_after=_LOCK_TIME) from err
 
     async def _log_in(self, reserve: int = 0) -> str:
@@ -296,7 +259,7 @@ class Session:
             return token
 
     async def _post(self, interface: str, parameters: Mapping[str, object]) -> Answer:
-        token = self.access.token or ""
+        token = self.state.token or ""
         with self._flow_control.call(interface, _type_of(interface, parameters)):
             try:
                 response, content = await self._send(
@@ -306,13 +269,17 @@ class Session:
                     answer = read_answer(interface, response.status, content)
                 else:
                     answer = await asyncio.to_thread(
-                        read_answer, interface, response.status, content, _parse_gently
+                        read_answer,
+                        interface,
+                        response.status,
+                        content,
+                        _parse_in_thread,
                     )
             except SessionTaken:
-                self.access.lose()
+                self.state.drop_token()
                 raise
-        self.access.used = time.monotonic()
-        self.access.losses = 0
+        self.state.used = time.monotonic()
+        self.state.lost_tokens = 0
         return answer
 
     async def _send(
@@ -341,16 +308,16 @@ class Session:
 
 
 def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:
-    """Return the device type of a call whose quota some servers keep by type."""
+    """Return the device type of an interface whose quota some servers count by type."""
     if interface != "getDevRealKpi":
         return None
     return integer(parameters.get("devTypeId"))
 
 
-def _parse_gently(content: bytes) -> object:
-    """Parse JSON in a thread without holding up the others.
+def _parse_in_thread(content: bytes) -> object:
+    """Parse JSON in a thread, and let other threads run in between.
 
-    A parser in C lets no other thread run, unless it has to call back.
+    A parser in C holds the interpreter's lock until it calls back.
     """
     return json.loads(
         content, object_hook=lambda members: members, parse_constant=_refuse
@@ -368,9 +335,9 @@ def read_answer(
     content: bytes,
     parse: Callable[[bytes], object] = orjson.loads,
 ) -> Answer:
-    """Return the answer in an HTTP response, or raise the error that it tells."""
+    """Return the answer in an HTTP response, or raise the error in it."""
     body: object = None
-    # What is no JSON, or no text, or too deep to be either.
+    # Invalid JSON, invalid text, or too deeply nested.
     with suppress(ValueError, RecursionError):
         body = parse(content)
     if isinstance(body, dict):

@@ -1,0 +1,196 @@
+"""Counter filters of all plants and devices of an account."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, tzinfo
+from typing import Any, Final
+
+from .counter_filter import CounterFilter, Period
+from .descriptions import ItemSensorDescription
+from .models import Reading, SourceId, zone_of
+from .northbound import DataItems, Plant, number
+from .storage import decode, encode
+
+# Number of the last decisions on a counter that are kept.
+KEPT_DECISIONS: Final = 5
+
+
+@dataclass(slots=True)
+class Decision:
+    """The same decision on one or more readings in a row; times are epoch seconds."""
+
+    verdict: str
+    raw: float
+    """The last of the readings."""
+    first: float
+    last: float
+    readings: int = 1
+
+
+@dataclass(slots=True)
+class StoredCounter:
+    """A counter filter and its last decisions."""
+
+    counter: CounterFilter
+    decisions: list[Decision] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Source:
+    """Counter filters of a plant or device."""
+
+    counters: dict[str, CounterFilter] = field(default_factory=dict)
+    """By data item."""
+    expected: set[str] = field(default_factory=set)
+    """Data items that get a filter with their first number."""
+    decisions: dict[str, list[Decision]] = field(default_factory=dict)
+    """The last decisions on readings that are not published as they are."""
+
+    def add_decision(self, key: str, raw: float, last: datetime | None) -> None:
+        """Add the decision on a reading; the same as on the `last` is one with it."""
+        counter = self.counters[key]
+        if counter.verdict is None or counter.read is None or counter.read == last:
+            return
+        at = counter.read.timestamp()
+        decisions = self.decisions.setdefault(key, [])
+        before = decisions[-1] if decisions else None
+        if (
+            before
+            and last
+            and before.verdict == counter.verdict
+            and before.last == last.timestamp()
+        ):
+            before.raw, before.last = raw, at
+            before.readings += 1
+        else:
+            decisions.append(Decision(counter.verdict.value, raw, at, at))
+            del decisions[:-KEPT_DECISIONS]
+
+
+class CounterFilters:
+    """Counter filters that an entity or an energy of a plant uses."""
+
+    def __init__(self, stored: Mapping[str, Any]) -> None:
+        """Set the stored filters, by unique id."""
+        self._stored = dict(stored)
+        """Filters that are not in use yet."""
+        self._sources: dict[SourceId, _Source] = {}
+
+    def of(self, source_id: SourceId) -> Mapping[str, CounterFilter]:
+        """Return the filters of a plant or device, by data item."""
+        source = self._sources.get(source_id)
+        return source.counters if source else {}
+
+    def expect(self, source_id: SourceId, keys: Collection[str]) -> None:
+        """Create filters for these keys when they first report a number."""
+        source = self._sources.setdefault(source_id, _Source())
+        source.expected = {*keys} - source.counters.keys()
+
+    def get(
+        self,
+        source_id: SourceId,
+        description: ItemSensorDescription,
+        reading: Reading | None,
+        plant: Plant,
+        powers: DataItems,
+    ) -> CounterFilter:
+        """Return the filter of a counter after the last reading."""
+        counter = self._add(source_id, description)
+        if reading and (counter.read is None or counter.read < reading.server_time):
+            _update(counter, reading, powers, plant, zone_of(plant), description)
+        return counter
+
+    def _add(
+        self, source_id: SourceId, description: ItemSensorDescription
+    ) -> CounterFilter:
+        """Return the filter of a counter, restored or new."""
+        source = self._sources.setdefault(source_id, _Source())
+        key, period = description.key, description.period or Period.LIFETIME
+        source.expected.discard(key)
+        if key not in source.counters:
+            counter = CounterFilter(period)
+            state = self._stored.pop(f"{source_id}_{key}", None)
+            try:
+                stored = decode(StoredCounter, state)
+            except AttributeError, TypeError, ValueError:
+                pass
+            else:
+                if stored.counter.period is period:
+                    counter = stored.counter
+                    source.decisions[key] = stored.decisions
+            source.counters[key] = counter
+        return source.counters[key]
+
+    def update(
+        self,
+        source_id: SourceId,
+        reading: Reading,
+        plant: Plant,
+        descriptions: Mapping[str, ItemSensorDescription],
+        powers: DataItems,
+    ) -> set[str]:
+        """Take a new reading, and return the keys of the counters that changed.
+
+        `powers` are the items that hold the powers behind the counters.
+        """
+        source = self._sources.get(source_id)
+        if source is None:
+            return set()
+        for key in source.expected & descriptions.keys():
+            if number(reading.items.get(key)) is not None:
+                self._add(source_id, descriptions[key])
+        zone = zone_of(plant)
+        changed = set()
+        for key, counter in source.counters.items():
+            description, last = descriptions.get(key), counter.read
+            # The device may have another type now.
+            if description is None:
+                continue
+            if _update(counter, reading, powers, plant, zone, description):
+                changed.add(key)
+            if (raw := number(reading.items.get(key))) is not None:
+                source.add_decision(key, raw, last)
+        return changed
+
+    def decisions(self, source_id: SourceId) -> Mapping[str, Sequence[Decision]]:
+        """Return the last decisions on a plant's or device's counters."""
+        source = self._sources.get(source_id)
+        return source.decisions if source else {}
+
+    def stored(self) -> dict[str, Any]:
+        """Return the filters as what JSON can hold, by unique id."""
+        return self._stored | {
+            f"{source_id}_{key}": encode(
+                StoredCounter(counter, source.decisions.get(key, []))
+            )
+            for source_id, source in self._sources.items()
+            for key, counter in source.counters.items()
+        }
+
+    def rename(self, old: str, new: str) -> None:
+        """Change the code of a plant."""
+        self._stored = {
+            new + name.removeprefix(old) if name.startswith(f"{old}_") else name: state
+            for name, state in self.stored().items()
+        }
+        self._sources = {}
+
+
+def _update(
+    counter: CounterFilter,
+    reading: Reading,
+    powers: DataItems,
+    plant: Plant,
+    zone: tzinfo,
+    description: ItemSensorDescription,
+) -> bool:
+    """Update a filter with a reading, and return whether its value changed."""
+    shown, start = counter.value, counter.start
+    at, items = reading.server_time, reading.items
+    raw = None if reading.disconnected else number(items.get(description.key))
+    if raw is None:
+        counter.pass_time(at, zone)
+    else:
+        place = description.place(plant, zone, powers)
+        counter.update(raw, at, place, live=reading.live)
+    return counter.value != shown or counter.start is not start

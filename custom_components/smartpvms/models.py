@@ -1,0 +1,205 @@
+"""Inventory and readings of an account."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta, tzinfo
+from itertools import compress
+from operator import ne
+import re
+from sys import intern
+from typing import Final, Self
+
+from homeassistant.util import dt as dt_util
+
+from .northbound import DataItems, Device, Plant, number
+
+MAX_AGE: Final = timedelta(minutes=15)
+
+_OLD_CODE: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
+
+type SourceId = str | int
+"""The source of a KPI row: a plant, by code, or a device, by id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inventory:
+    """The plants and devices of an account."""
+
+    plants: Mapping[str, Plant]
+    devices: Mapping[int, Device]
+    listed: datetime
+    """Time of the server's list."""
+    offered: Mapping[str, str]
+    """The names of all plants of the account, by code."""
+    missing: Mapping[str, datetime] = field(default_factory=dict)
+    """Times since which registered plants and devices are not listed, by name."""
+    home: str | None = field(default=None, compare=False, metadata={"stored": False})
+    """Home Assistant's time zone when the zones of the plants were found."""
+    renamed: Mapping[str, str] = field(
+        default_factory=dict, compare=False, metadata={"stored": False}
+    )
+    """The codes of plants that the last list has changed, by their old code."""
+    _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
+    """All plants and devices, by the names with which unique ids begin."""
+    _devices: Mapping[str, list[Device]] = field(init=False, repr=False, compare=False)
+    """The devices of each plant, by its code."""
+
+    def __post_init__(self) -> None:
+        """Index plants and devices for thousands of entities."""
+        devices: dict[str, list[Device]] = {}
+        for device in self.devices.values():
+            devices.setdefault(device.plant_code, []).append(device)
+        object.__setattr__(self, "_devices", devices)
+        sources: dict[str, SourceId] = {code: code for code in self.plants}
+        sources |= {str(device_id): device_id for device_id in self.devices}
+        object.__setattr__(self, "_sources", sources)
+
+    def plant_of(self, source_id: SourceId) -> Plant:
+        """Return a plant by its code, or the plant of a device."""
+        if isinstance(source_id, str):
+            return self.plants[source_id]
+        return self.plants[self.devices[source_id].plant_code]
+
+    def devices_of(self, plant_code: str) -> Sequence[Device]:
+        """Return the devices of a plant."""
+        return self._devices.get(plant_code, ())
+
+    def type_of(self, source_id: SourceId) -> int | None:
+        """Return the type of a device; `None` for plants."""
+        if isinstance(source_id, str):
+            return None
+        return self.devices[source_id].type_id
+
+    def __contains__(self, source_id: SourceId) -> bool:
+        """Return whether the plant or device is in the inventory."""
+        return source_id in self.plants or source_id in self.devices
+
+    def source_of(self, unique_id: str) -> tuple[SourceId, str] | None:
+        """Return the plant or device of an entity, and the key of its item."""
+        # Both the id and the key may contain an underscore.
+        end = unique_id.find("_")
+        while end > 0:
+            if (source := self._sources.get(unique_id[:end])) is not None:
+                return source, intern(unique_id[end + 1 :])
+            end = unique_id.find("_", end + 1)
+        return None
+
+    @property
+    def registered_names(self) -> set[str]:
+        """Return the names by which plants and devices are registered."""
+        return {*self.plants, *map(str, self.devices)}
+
+    @property
+    def bare_plants(self) -> set[str]:
+        """Return the plants without any device."""
+        return self.plants.keys() - self._devices.keys()
+
+    def has_same_devices(self, other: Self) -> bool:
+        """Return whether both inventories have the same plants, device ids and types."""
+        return self.plants.keys() == other.plants.keys() and {
+            device.id: device.type_id for device in self.devices.values()
+        } == {device.id: device.type_id for device in other.devices.values()}
+
+    def differs_in_types(self, devices: Mapping[int, Device]) -> bool:
+        """Return whether a device has another type among these devices."""
+        return any(
+            device.id in self.devices
+            and device.type_id != self.devices[device.id].type_id
+            for device in devices.values()
+        )
+
+    def restricted_to(self, chosen: Collection[str] | None) -> Self | None:
+        """Return the part of the inventory that is chosen, if there is any."""
+        plants = {
+            code: plant
+            for code, plant in self.plants.items()
+            if chosen is None or code in chosen
+        }
+        if not plants:
+            return None
+        devices = {
+            device.id: device
+            for device in self.devices.values()
+            if device.plant_code in plants
+        }
+        return replace(self, plants=plants, devices=devices)
+
+    def missing_plants(self, chosen: Collection[str] | None) -> set[str]:
+        """Return the codes of chosen plants that the inventory does not have."""
+        wanted = self.offered.keys() & (self.offered if chosen is None else chosen)
+        return wanted - self.plants.keys()
+
+
+def migrations(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:
+    """Return the new codes of plants whose code the server has replaced, by the old.
+
+    Plants of before 2022 had 32 hexadecimal digits. The new code is another plant's,
+    unless name and address are those of one plant that is not listed any more.
+    """
+    listed = list(listed)
+    codes = {plant.code for plant in listed}
+    appeared = [plant for plant in listed if plant.code not in known.offered]
+    migrated: dict[str, str] = {}
+    for plant in known.plants.values():
+        if plant.code in codes or not _OLD_CODE.fullmatch(plant.code):
+            continue
+        same = [new.code for new in appeared if _is_same(plant, new)]
+        namesakes = [old for old in known.plants.values() if _is_same(old, plant)]
+        if len(same) == len(namesakes) == 1:
+            migrated[plant.code] = same[0]
+    return migrated
+
+
+def _is_same(plant: Plant, other: Plant) -> bool:
+    return (plant.name, plant.address) == (other.name, other.address)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Data items of a plant or device, as last read."""
+
+    items: DataItems
+    received: datetime
+    server_time: datetime
+    """The server's clock when it answered."""
+    live: bool
+    """Whether a value changed since the previous reading, which is no cached copy."""
+    last_connected: datetime | None = None
+    disconnected: bool = field(init=False)
+    """Whether the device reports that it has no connection."""
+
+    def __post_init__(self) -> None:
+        """Read once what every entity needs."""
+        disconnected = number(self.items.get("run_state")) == 0
+        object.__setattr__(self, "disconnected", disconnected)
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the items are young enough to be shown."""
+        return dt_util.utcnow() - self.received <= MAX_AGE
+
+
+def changes(before: DataItems, items: DataItems) -> set[str]:
+    """Return the keys of items that differ."""
+    # The server usually sends them in the same order.
+    if [*items] == [*before]:
+        return {*compress(items, map(ne, items.values(), before.values()))}
+    return {
+        key
+        for key in items.keys() | before.keys()
+        if key not in items or key not in before or items[key] != before[key]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which a device was not connected."""
+
+    device_id: int
+    start: datetime
+    end: datetime
+
+
+def zone_of(plant: Plant) -> tzinfo:
+    """Return the zone of a plant's days: its own, or Home Assistant's."""
+    return plant.time_zone or dt_util.get_default_time_zone()

@@ -1,0 +1,94 @@
+"""Config entry of an account, its runtime data and what of it is stored."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+import time
+from typing import Any, Final
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.helpers.storage import Store
+
+from .account import Account
+from .const import DOMAIN
+from .coordinator import InventoryCoordinator, RealTimeCoordinator
+from .history import History
+from .models import Inventory, Reading, SourceId
+from .northbound import Moment, SessionState, seconds_behind
+from .plant_flow import PlantFlows
+from .power_units import MeterPowers
+from .problems import Problems
+from .storage import decode_parts, encode
+
+STORE_VERSION: Final = 1
+
+type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
+
+
+@dataclass(slots=True)
+class StoredReading:
+    """A reading and its source."""
+
+    source_id: SourceId
+    reading: Reading
+
+
+@dataclass(slots=True)
+class StoredAccount:
+    """The state of an account that survives a restart."""
+
+    saved: float = 0.0
+    """Epoch seconds."""
+    session: SessionState = field(default_factory=SessionState)
+    next_pass: Moment | None = None
+    inventory: Inventory | None = None
+    problems: Problems = field(default_factory=Problems)
+    readings: list[StoredReading] = field(default_factory=list)
+    counters: dict[str, Any] = field(default_factory=dict)
+    meters: dict[int, MeterPowers] = field(default_factory=dict)
+    flows: PlantFlows = field(default_factory=PlantFlows)
+
+
+@dataclass(frozen=True, slots=True)
+class SmartPvmsData:
+    """Runtime data of a loaded entry."""
+
+    account: Account
+    inventory: InventoryCoordinator
+    real_time: RealTimeCoordinator
+    history: History
+    problems: Problems
+    store: Store[dict[str, Any]]
+
+    def stored(self) -> dict[str, Any]:
+        """Return the state that survives a restart, as what JSON can hold."""
+        real_time = self.real_time
+        state: dict[str, Any] = encode(
+            StoredAccount(
+                time.time(),
+                self.account.session,
+                real_time.next_pass,
+                self.inventory.data,
+                self.problems,
+                [StoredReading(*each) for each in real_time.data.items()],
+                real_time.counters.stored(),
+                real_time.meters,
+                real_time.flows,
+            )
+        )
+        return state
+
+
+def account_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
+    """Return the store of an account."""
+    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")
+
+
+async def async_load(store: Store[dict[str, Any]]) -> StoredAccount:
+    """Return the stored state of an account, without its damaged parts."""
+    state: Mapping[str, Any] = await store.async_load() or {}
+    try:
+        behind = seconds_behind(state["saved"])
+    except KeyError, TypeError:
+        behind = 0.0
+    return decode_parts(StoredAccount, state, behind)
