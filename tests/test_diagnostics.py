@@ -73,7 +73,7 @@ async def test_account(
         "chosen_plants": None,
         "currency": "EUR",
     }
-    assert diagnostics["session"]["usable"]
+    assert diagnostics["session"]["has_token"]
     assert diagnostics["inventory"] == {
         "plants": 1,
         "offered_plants": 1,
@@ -139,7 +139,7 @@ async def test_flow_control(
         "refusals_in_a_row": 0,
         "used_up": False,
         "widening": 0.0,
-        "minutely": False,
+        "once_a_minute": False,
     }
     assert interfaces["getStationRealKpi"]["refusals_in_a_row"] == 1
     assert interfaces["getStationRealKpi"]["stopped_for"] == pytest.approx(316)
@@ -355,7 +355,7 @@ async def test_set_up_is_retried(
     diagnostics = await download()
     assert diagnostics["entry"]["state"] == "setup_retry"
     assert diagnostics["entry"]["error"] == "server_busy"
-    assert diagnostics["session"]["usable"]
+    assert diagnostics["session"]["has_token"]
     assert "getDevList" in diagnostics["flow_control"]["interfaces"]
     assert "readings" not in diagnostics
 
@@ -371,7 +371,7 @@ async def test_not_loaded(
     await hass.config_entries.async_unload(added.entry.entry_id)
     diagnostics = await download()
     assert diagnostics["entry"]["state"] == "not_loaded"
-    assert diagnostics["session"]["usable"]
+    assert diagnostics["session"]["has_token"]
     assert await _of_device(hass, hass_client, added, inverter.id) == diagnostics
 
 

@@ -1010,7 +1010,7 @@ def test_sum_of_days() -> None:
 
 def test_counter_that_is_new() -> None:
     """A new inverter brings its past along, which is not the home's."""
-    balance = Balance(7.0)
+    balance = Balance(7.0, 7.0)
     balance.update({"1": Count(100.0)})
     assert balance.update({"1": Count(101.0), "2": Count(900.0)}) == 8.0
     assert balance.update({"1": Count(102.0), "2": Count(901.0)}) == 10.0
@@ -1430,7 +1430,7 @@ def test_what_was_recorded(
     balance = Balance()
     start = None
     if stored is not None:
-        balance = Balance(10.0)
+        balance = Balance(10.0, 10.0)
         balance.update({"charged": stored})
         balance = restored(balance)
         start = stored.start and MIDNIGHT

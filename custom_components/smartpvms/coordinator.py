@@ -141,10 +141,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 if known is not None and listed:
                     # What the user can choose instead.
                     self.data = replace(known, offered=offered)
-                raise UpdateFailed(
-                    translation_domain=DOMAIN,
-                    translation_key="no_plants",
+                error = UpdateFailed(
+                    translation_domain=DOMAIN, translation_key="no_plants"
                 )
+                self._problems.add(INVENTORY, error)
+                raise error
             devices = {
                 device.id: device
                 for device in await self._client.devices(plants)

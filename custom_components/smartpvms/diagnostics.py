@@ -20,7 +20,7 @@ from homeassistant.helpers import device_registry as dr
 from homeassistant.loader import async_get_loaded_integration
 from homeassistant.util import dt as dt_util
 
-from .account import ACCOUNTS, unique_id
+from .account import ACCOUNTS
 from .const import CONF_PLANTS, DOMAIN
 from .coordinator import RealTimeCoordinator, source_name
 from .counter_filters import Decision
@@ -90,7 +90,7 @@ async def async_get_device_diagnostics(
 
 def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     chosen = entry.options.get(CONF_PLANTS)
-    account = hass.data.get(ACCOUNTS, {}).get(unique_id(entry.data))
+    account = hass.data.get(ACCOUNTS, {}).get(str(entry.unique_id))
     return {
         "versions": {
             "integration": str(async_get_loaded_integration(hass, DOMAIN).version),

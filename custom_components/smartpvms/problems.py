@@ -64,7 +64,7 @@ class Problems:
     def add(
         self,
         group: str,
-        error: NorthboundError,
+        error: Exception,
         plants: Iterable[Plant] = (),
         *,
         is_logged: bool = False,

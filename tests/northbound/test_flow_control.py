@@ -138,7 +138,10 @@ def test_refusals_are_remembered_for_a_day(freezer: FrozenDateTimeFactory) -> No
     flow_control = _restart(flow_control)
 
     def refused() -> list[tuple[str, int | None]]:
-        return [(refusal.interface, refusal.code) for refusal in flow_control.refusals]
+        return [
+            (refusal.interface, refusal.code)
+            for refusal in flow_control.recent_refusals
+        ]
 
     assert refused() == [("getStationRealKpi", 407), ("getDevRealKpi", 429)]
     freezer.tick(86400 - 3600)
@@ -345,7 +348,7 @@ def test_killed_after_a_pass() -> None:
     restored = _restart(flow_control)
     restored.assume_pass(time.monotonic() - 20)
     for interface in ("getStationRealKpi", "getDevRealKpi"):
-        assert restarted.wait(interface) == pytest.approx(
+        assert restored.wait(interface) == pytest.approx(
             LONGEST_PASS + 300 + MARGIN - 20
         )
     again = _restart(flow_control)

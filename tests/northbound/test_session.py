@@ -259,8 +259,8 @@ async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> Non
     client.simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
     assert isinstance(await client.poll(), RateLimited)
     session, state = client.session, client.state
-    access.paused_until = time.monotonic() + 1000
-    waits = session.wait("getStationRealKpi"), session.wait("login"), access.pause
+    state.paused_until = time.monotonic() + 1000
+    waits = session.wait("getStationRealKpi"), session.wait("login"), state.pause
     client.restart(-behind)
     restored, pause = client.session, client.state.pause
     assert (

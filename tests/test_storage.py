@@ -1,0 +1,183 @@
+"""Tests of the codec between stored state and JSON."""
+
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
+from enum import Enum
+import json
+import time
+from typing import Any
+
+from freezegun.api import FrozenDateTimeFactory
+from hypothesis import HealthCheck, given, settings, strategies as st
+import pytest
+
+from custom_components.smartpvms.history import StoredHistory
+from custom_components.smartpvms.northbound import Moment, PastMoment, SessionState
+from custom_components.smartpvms.runtime import StoredAccount
+from custom_components.smartpvms.storage import decode, decode_parts, encode
+
+from .storage import restored
+
+
+class Color(Enum):
+    """An enumeration."""
+
+    RED = "red"
+
+
+@dataclass
+class Part:
+    """A part without defaults."""
+
+    size: float
+    name: str | None
+
+
+@dataclass
+class Whole:
+    """A state of every type that is stored."""
+
+    count: int = 0
+    is_set: bool = False
+    color: Color = Color.RED
+    at: datetime | None = None
+    part: Part | None = None
+    parts: list[Part] = field(default_factory=list)
+    by_id: dict[int, Part] = field(default_factory=dict)
+    source: str | int = 0
+    pairs: list[tuple[int | None, float]] = field(default_factory=list)
+    ids: tuple[int, ...] = ()
+    names: set[str] = field(default_factory=set)
+    anything: dict[str, Any] = field(default_factory=dict)
+    derived: int = field(default=7, init=False)
+    passing: int = field(default=0, metadata={"stored": False})
+
+
+WHOLE = Whole(
+    3,
+    True,
+    Color.RED,
+    datetime(2026, 6, 21, tzinfo=UTC),
+    Part(1.5, None),
+    [Part(2, "two")],
+    {-5: Part(0.1, "")},
+    "NE=1",
+    [(None, 1.0), (38, 2.5)],
+    (1, 2),
+    {"a"},
+    {"items": [1, None, {"b": True}]},
+)
+
+
+def test_every_type() -> None:
+    """State is the same after it was stored."""
+    assert restored(WHOLE) == WHOLE
+
+
+def test_defaults_are_left_out() -> None:
+    """What a new state has anyway needs no room, nor does what is not stored."""
+    assert encode(Whole(passing=3)) == {}
+    assert encode(Whole(count=2)) == {"count": 2}
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ({"parts": [{"size": 1, "name": "one"}, {"size": "2"}, 3, None]}, 1),
+        ({"parts": [{"size": True, "name": "one"}]}, 0),
+        ({"parts": [{"size": 1, "name": 1}, {"size": 2, "name": None}]}, 1),
+    ],
+)
+def test_damaged_items(state: Any, expected: int) -> None:
+    """Items that do not fit their type are left out alone."""
+    assert len(decode(Whole, state).parts) == expected
+    by_id = {str(number): part for number, part in enumerate(state["parts"])}
+    by_id["x"] = {"size": 1, "name": "one"}
+    assert len(decode(Whole, {"by_id": by_id}).by_id) == expected
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        None,
+        [],
+        {"count": 1.5},
+        {"count": "1"},
+        {"is_set": 1},
+        {"color": "blue"},
+        {"at": "yesterday"},
+        {"part": {"size": 1}},
+        {"pairs": {}},
+        {"source": 1.5},
+    ],
+)
+def test_damaged_state(state: Any) -> None:
+    """A field that does not fit its type is an error, or left out of the parts."""
+    with pytest.raises((AttributeError, TypeError, ValueError)):
+        decode(Whole, state)
+    if isinstance(state, dict):
+        assert decode_parts(Whole, {**state, "ids": [3]}) == Whole(ids=(3,))
+
+
+@dataclass
+class Times:
+    """Monotonic moments."""
+
+    past: PastMoment
+    coming: Moment
+
+
+def test_moments(freezer: FrozenDateTimeFactory) -> None:
+    """Moments are epoch seconds in a file, and the clock may be set meanwhile."""
+    times = Times(time.monotonic() - 100, time.monotonic() + 50)
+    state = encode(times)
+    assert state == {"past": time.time() - 100, "coming": time.time() + 50}
+    freezer.tick(20)
+    assert decode(Times, state) == Times(time.monotonic() - 120, time.monotonic() + 30)
+    freezer.tick(-220)
+    assert decode(Times, state).past == time.monotonic()
+    assert decode(Times, state, 200) == Times(
+        time.monotonic() - 100, time.monotonic() + 50
+    )
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["plants", "devices", "interfaces", "calls", "jobs", "items", "1"]
+            ),
+            children,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize("kind", [StoredAccount, StoredHistory])
+@settings(
+    max_examples=150,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.data())
+def test_arbitrary_file(kind: type[Any], data: st.DataObject) -> None:
+    """A file of arbitrary content is a state, which can be stored again."""
+    names = [each.name for each in fields(kind)]
+    state = data.draw(st.dictionaries(st.sampled_from(names), JSON, max_size=6))
+    assert json.dumps(encode(decode_parts(kind, state)))
+
+
+def test_secrets_have_no_representation() -> None:
+    """A token is stored, but not shown."""
+    session = SessionState(token="secret")
+    assert restored(session).token == "secret"
+    assert "secret" not in repr(session)

@@ -1,0 +1,81 @@
+"""Tests of the layout: imports point one way."""
+
+import ast
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Final
+
+from custom_components import smartpvms
+
+ROOT: Final = Path(smartpvms.__file__).parent
+PACKAGE: Final = "custom_components.smartpvms"
+# Modules that hold no state, time, I/O or Home Assistant.
+PURE: Final = (
+    "battery_health",
+    "counter_evidence",
+    "counter_filter",
+    "energy_flow",
+    "hours",
+    "plausibility",
+    "power_units",
+    "tally",
+)
+
+
+def _modules() -> dict[str, Path]:
+    modules = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        if parts[-1] == "__init__":
+            parts = parts[:-1]
+        modules[".".join((PACKAGE, *parts))] = path
+    return modules
+
+
+def _imports(module: str, path: Path, modules: dict[str, Path]) -> Iterator[str]:
+    """Return the modules of the integration that a module imports anywhere in it."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package.split(".")
+            base = base[: len(base) - node.level + 1]
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                name = f"{source}.{alias.name}"
+                yield name if name in modules else source
+
+
+def _graph() -> dict[str, set[str]]:
+    modules = _modules()
+    return {
+        module: set(_imports(module, path, modules)) - {module}
+        for module, path in modules.items()
+    }
+
+
+def test_no_circle_of_imports() -> None:
+    """No module imports itself by way of others, not even for type hints."""
+    order = [*TopologicalSorter(_graph()).static_order()]
+    assert order[-1].startswith(PACKAGE)
+
+
+def test_nothing_imports_the_package_root() -> None:
+    """Set-up is above everything else."""
+    importers = [module for module, names in _graph().items() if PACKAGE in names]
+    assert importers == []
+
+
+def test_pure_modules() -> None:
+    """Pure modules import no Home Assistant, and of the client its models only."""
+    modules = _modules()
+    for name in PURE:
+        text = modules[f"{PACKAGE}.{name}"].read_text("utf-8")
+        imported = {
+            alias.name if isinstance(node, ast.Import) else node.module
+            for node in ast.walk(ast.parse(text))
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not [each for each in imported if each and "homeassistant" in each], name
+        assert not imported & {"time", "asyncio"}, name
