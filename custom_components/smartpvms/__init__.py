@@ -19,9 +19,9 @@ from .coordinator import (
     InventoryCoordinator,
     RealTimeCoordinator,
     async_with_time_zones,
-    source_name,
 )
 from .counter_filters import CounterFilters
+from .device_registry import source_name
 from .history import History, history_store
 from .northbound import NorthboundError
 from .repairs import async_delete_issues, async_update_issues
@@ -98,7 +98,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
 
     @callback
     def stop(event: Event) -> None:
-        real_time.next_pass = None
+        real_time.polling.next_pass = None
         save()
 
     # Without a listener, a coordinator refreshes once and never again.
@@ -118,6 +118,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     for coordinator in (inventory, real_time):
         entry.async_on_unload(coordinator.async_add_listener(history.async_follow))
     entry.async_on_unload(history.async_add_listener(update_issues))
+    real_time.async_start()
     history.async_start()
     save()
     update_issues()
@@ -133,7 +134,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     if entry.disabled_by:
         async_delete_issues(hass, entry)
     data = entry.runtime_data
-    data.real_time.next_pass = None
+    data.real_time.polling.next_pass = None
     await data.store.async_save(data.stored())
     await data.history.async_save()
     return unloaded

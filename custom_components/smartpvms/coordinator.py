@@ -12,23 +12,27 @@ from typing import Any, Final, cast, override
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import CONF_HOST, UnitOfPower
-from homeassistant.core import CALLBACK_TYPE, Event, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.const import UnitOfPower
+from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
-from .batches import Batch, Batches
 from .battery_health import with_module_health
 from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
 from .counter_filter import CounterFilter, Period
 from .counter_filters import CounterFilters
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
+from .device_registry import (
+    CONFIRMATION,
+    async_register,
+    async_remove_stale,
+    async_rename_plants,
+)
 from .errors import as_update_error
 from .listeners import Item, Listeners
 from .models import Gap, Inventory, Reading, SourceId, changes, migrations
 from .northbound import (
-    DEVICE_TYPE_NAMES,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
@@ -42,45 +46,33 @@ from .northbound import (
     RequestRejected,
     ServerClock,
     SessionTaken,
-    base_url,
     number,
 )
 from .plant_flow import PlantFlows
 from .plausibility import DevicePowers
+from .polling import Batch, Polling
 from .power_units import MeterPowers
 from .problems import HISTORY, INVENTORY, Problems
 from .time_zones import with_time_zones
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
-# After which a second list tells that a device is really gone.
-CONFIRMATION: Final = timedelta(hours=1)
-# After a failure; as long again as it has been failing, up to `LEAST_REFRESH`.
+# Wait after a failed list; it grows with the time since the first failure.
 INVENTORY_RETRY: Final = timedelta(minutes=15)
-# After a failure that flow control has no opinion on.
-REAL_TIME_RETRY: Final = timedelta(minutes=1)
-# How often the inventory is confirmed at most, within its daily quota.
+# Minimum interval between inventory refreshes triggered by rejected members.
 LEAST_REFRESH: Final = timedelta(hours=2)
-# How long a device that the server does not know is left out.
-DOUBTING: Final = timedelta(hours=1)
-# Pause of a group that the server does not support.
-UNSUPPORTED_RETRY: Final = timedelta(hours=1)
-# Where nothing may be read, readings still grow too old to be shown.
-LONGEST_WAIT: Final = timedelta(minutes=6)
-# How long nothing has to be heard of a device until that is made up for.
+# Shortest time without a connection that is imported from history.
 LEAST_GAP: Final = timedelta(minutes=30)
-# What a device has counted meanwhile, at least, in kWh.
-MISSED: Final = 0.1
-# What may be read within this time of one another is read together.
-TOGETHER: Final = 1.0
+# Energy in kWh that a device has counted without a connection, at least.
+LEAST_COUNTED: Final = 0.1
 
-# Errors that every other group would meet as well.
+# Errors that every other group would have as well.
 _ACCOUNT_ERRORS: Final = (
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
     SessionTaken,
 )
-# The server does not know a device, or knows it as another type.
+# The server does not know a device, or only with another type.
 _UNKNOWN_DEVICE: Final = (20006, 20008)
 # The server does not support the device type, or the interface.
 _UNSUPPORTED: Final = 20013
@@ -112,7 +104,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._problems = problems
         if known is not None:
             self._listed = None
-            self.data = self._adopt(known)
+            self.data = self._apply(known)
             if known.missing_plants(entry.options.get(CONF_PLANTS)):
                 self._plan(timedelta())
             elif problems.has(INVENTORY) or problems.none_chosen:
@@ -128,8 +120,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         plants: dict[str, Plant] = {}
         try:
             listed = listed or await self._client.plants()
-            replaced = {} if known is None else migrations(known, listed)
-            chosen = self._chosen(replaced)
+            renamed = {} if known is None else migrations(known, listed)
+            chosen = self.config_entry.options.get(CONF_PLANTS)
+            if chosen is not None:
+                chosen = [renamed.get(code, code) for code in chosen]
             offered = {plant.code: plant.name for plant in listed}
             plants = {
                 plant.code: plant
@@ -168,15 +162,19 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 dt_util.utcnow(),
                 offered,
                 {} if known is None else known.missing,
-                renamed=replaced,
+                renamed=renamed,
             ),
         )
-        # Nothing is awaited from here on: a reload has to keep the new inventory.
-        self._migrate(replaced)
-        if known is not None and known.differs_in_types(devices):
-            # Entities have the description of the type with which they were added.
-            self._reload()
-        return self._adopt(inventory)
+        # Nothing is awaited from here on: the reload has to store the new inventory.
+        if renamed:
+            async_rename_plants(self.hass, self.config_entry, renamed)
+        if renamed or (known is not None and known.differs_in_types(devices)):
+            # Entities keep their unique id and the description of their device's type.
+            self.hass.loop.call_soon(
+                self.hass.config_entries.async_schedule_reload,
+                self.config_entry.entry_id,
+            )
+        return self._apply(inventory)
 
     async def async_follow_time_zone(self) -> None:
         """Find the zones of the plants again if Home Assistant's has changed."""
@@ -186,14 +184,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             if self.data is known:
                 self.data = inventory
 
-    def _chosen(self, replaced: Mapping[str, str]) -> list[str] | None:
-        """Return the plants to include, by the codes that they have now."""
-        chosen = self.config_entry.options.get(CONF_PLANTS)
-        return chosen and [replaced.get(code, code) for code in chosen]
-
     @callback
-    def _adopt(self, inventory: Inventory) -> Inventory:
-        """Let quotas, device registry and what is planned follow the inventory.
+    def _apply(self, inventory: Inventory) -> Inventory:
+        """Apply a new inventory to the quotas, the device registry and the schedule.
 
         Return the inventory with what is missing in it.
         """
@@ -201,8 +194,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             device.type_id for device in inventory.devices.values()
         )
         self._client.measure(len(inventory.plants), types)
-        self._register(inventory)
-        inventory = self._remove_gone(inventory)
+        async_register(self.hass, self.config_entry, inventory)
+        inventory = async_remove_stale(
+            self.hass, self.config_entry, self.data, inventory
+        )
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
         due = min(due for due in dues if due > inventory.listed)
@@ -210,120 +205,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return inventory
 
     def _plan(self, wait: timedelta) -> None:
-        """Let the next reading come after a time, but not a moment earlier.
-
-        Home Assistant counts an interval from the full second.
-        """
+        """Set the wait until the next list, rounded up to a full second."""
         self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
-
-    @callback
-    def _register(self, inventory: Inventory) -> None:
-        """Register all devices, also those that have no KPIs and so no entities."""
-        registry = dr.async_get(self.hass)
-        registered: dict[str, str] = {}
-        for plant in inventory.plants.values():
-            registered[plant.code] = registry.async_get_or_create(
-                config_entry_id=self.config_entry.entry_id,
-                identifiers={(DOMAIN, plant.code)},
-                entry_type=dr.DeviceEntryType.SERVICE,
-                configuration_url=str(base_url(self.config_entry.data[CONF_HOST])),
-                manufacturer="Huawei",
-                model="FusionSolar plant",
-                name=plant.name,
-            ).id
-        for device in inventory.devices.values():
-            registry.async_get_or_create(
-                config_entry_id=self.config_entry.entry_id,
-                identifiers={(DOMAIN, str(device.id))},
-                manufacturer="Huawei",
-                model=device.model or DEVICE_TYPE_NAMES.get(device.type_id),
-                name=device.name,
-                serial_number=device.serial_number,
-                sw_version=device.software_version,
-                via_device_id=registered[device.plant_code],
-            )
-
-    @callback
-    def _remove_gone(self, inventory: Inventory) -> Inventory:
-        """Remove devices of plants that were deselected, and those that are gone.
-
-        A list may lack a device by mistake, so only a second one is believed. Every
-        plant has a device: of a bare one nobody knows what it has, since its owner or a
-        mistake keeps that back.
-        """
-        registry = dr.async_get(self.hass)
-        registered = {
-            device.id: device
-            for device in dr.async_entries_for_config_entry(
-                registry, self.config_entry.entry_id
-            )
-        }
-        listed = inventory.registered_names
-        known: Inventory | None = self.data
-        were_bare = set() if known is None else known.bare_plants
-        missing: dict[str, datetime] = {}
-        for device in registered.values():
-            name = source_name(device)
-            plant = source_name(registered.get(device.via_device_id or "", device))
-            # The account has a device of its own.
-            if name in listed or name == self.config_entry.entry_id:
-                continue
-            since = inventory.missing.get(name, inventory.listed)
-            if plant in were_bare - inventory.bare_plants:
-                since = inventory.listed
-            deselected = plant in inventory.offered and plant not in inventory.plants
-            gone = inventory.listed - since >= CONFIRMATION
-            if deselected or (gone and plant not in inventory.bare_plants):
-                registry.async_remove_device(device.id)
-            else:
-                missing[name] = since
-        return replace(inventory, missing=missing)
-
-    @callback
-    def _migrate(self, replaced: Mapping[str, str]) -> None:
-        """Let plants whose code was replaced keep device, entities and choice.
-
-        Entities have their unique ids for life, so the account is reloaded; what is
-        kept over the reload has to be the new inventory.
-        """
-        if not replaced:
-            return
-        devices, entities = dr.async_get(self.hass), er.async_get(self.hass)
-        entry = self.config_entry
-        for old, new in replaced.items():
-            device = devices.async_get_device_by_identifier(
-                (DOMAIN, old), entry.entry_id
-            )
-            if device is not None:
-                devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
-            for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
-                if entity.unique_id.startswith(f"{old}_"):
-                    entities.async_update_entity(
-                        entity.entity_id,
-                        new_unique_id=new + entity.unique_id.removeprefix(old),
-                    )
-        if (chosen := self._chosen(replaced)) is not None:
-            self.hass.config_entries.async_update_entry(
-                entry, options={**entry.options, CONF_PLANTS: chosen}
-            )
-        if zones := entry.options.get(CONF_TIME_ZONES):
-            self.hass.config_entries.async_update_entry(
-                entry,
-                options={
-                    **entry.options,
-                    CONF_TIME_ZONES: {
-                        replaced.get(code, code): zone for code, zone in zones.items()
-                    },
-                },
-            )
-        self._reload()
-
-    @callback
-    def _reload(self) -> None:
-        """Reload the account once the new inventory is kept."""
-        self.hass.loop.call_soon(
-            self.hass.config_entries.async_schedule_reload, self.config_entry.entry_id
-        )
 
 
 async def async_with_time_zones(
@@ -337,11 +220,6 @@ async def async_with_time_zones(
         entry.options.get(CONF_TIME_ZONES, {}),
         dt_util.utcnow(),
     )
-
-
-def source_name(device: dr.DeviceEntry) -> str:
-    """Return the plant's code or the device's id by which it is registered."""
-    return next(name for domain, name in device.identifiers if domain == DOMAIN)
 
 
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
@@ -370,20 +248,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         super().__init__(hass, LOGGER, config_entry=entry, name="real-time")
         self._client = client
         self._inventory = inventory
-        self._batched = inventory.data
-        self._batches = Batches(inventory.data)
-        self._doubted = -math.inf
-        """When the server first did not know a device of these batches."""
-        self._asked = -math.inf
-        """When the server was last asked whether the inventory is still true."""
-        self._confirming = False
-        self._read: dict[Batch, int] = {}
-        self._passes = 0
+        self._polled = inventory.data
+        """The inventory whose batches are polled."""
+        self.polling = Polling(client, inventory.data)
+        self._refreshed = -math.inf
+        """Time of the last inventory refresh triggered by rejected members."""
+        self._is_confirming = False
+        """Whether that refresh is under way."""
         self._server_clock = ServerClock.after(
             (each.received, each.server_time) for each in readings.values()
         )
-        self._unsupported: dict[int | None, float] = {}
-        """When types may be read again that the server does not support."""
         self._problems = problems
         self.refused = False
         """Whether nothing is read any more until the user has logged in."""
@@ -403,41 +277,59 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in readings.items()
             if source_id in inventory.data
         }
+        self._is_started = False
+        self._refresh_job = HassJob(self._start_refresh, "real-time pass")
         self.available: set[SourceId] = set()
         """The plants and devices whose items may be shown."""
         self.flowing: set[SourceId] = set()
         """The plants of which may be shown what follows from their devices."""
         self._listeners_to = Listeners()
         self._update_available()
-        self.next_pass: float | None = None
-        """When the next pass is planned, in monotonic seconds."""
-        self._plan()
+        self.polling.plan(self._wanted())
 
-    @property
-    def batches(self) -> list[Batch]:
-        """Return what is read together at present."""
-        return list(self._batches)
+    @callback
+    def async_start(self) -> None:
+        """Poll from now on, until the entry is unloaded."""
+        self.config_entry.async_on_unload(self.polling.async_cancel)
+        self._is_started = True
+        self._schedule()
+
+    @callback
+    def _schedule(self) -> None:
+        if self._is_started:
+            self.polling.async_schedule(self.hass, self.config_entry, self._refresh_job)
+
+    @callback
+    def _start_refresh(self, now: datetime) -> None:
+        self.config_entry.async_create_background_task(
+            self.hass, self.async_refresh(), "read real-time KPIs"
+        )
 
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
+        self.polling.async_cancel()
+        try:
+            return await self._read()
+        finally:
+            self._schedule()
+
+    async def _read(self) -> Mapping[SourceId, Reading]:
+        """Read the batches that flow control allows."""
         await self._inventory.async_follow_time_zone()
         inventory = self._inventory.data
-        self._follow(inventory)
+        self._set_inventory(inventory)
         readings = {
             source_id: reading
             for source_id, reading in self.data.items()
             if source_id in inventory
         }
-        self._passes += 1
         news: dict[SourceId, set[str]] = {}
         rows: dict[str, tuple[DataItems, datetime, datetime]] = {}
         failed = False
         wanted = self._wanted()
-        self._forget_unwanted(wanted)
-        for batch in sorted(wanted, key=lambda batch: self._read.get(batch, 0)):
-            if self._client.real_time_wait(batch.type_id) or self._is_paused(batch):
-                continue
-            self._read[batch] = self._passes
+        groups = {batch.group for batch in wanted}
+        self._problems.keep({INVENTORY, HISTORY, *groups}, inventory.plants)
+        for batch in self.polling.due(wanted):
             try:
                 kpis = await self._call(batch)
             except InvalidCredentials as err:
@@ -468,7 +360,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                         source_id, items, received, server_time, readings
                     )
         await self._follow_flows(inventory, readings, rows, news)
-        wait = self._plan(failed=failed)
+        wait = self.polling.plan(self._wanted(), failed=failed)
         self.data = readings
         await self._tell(news)
         if (error := self._problems.account_error) is not None:
@@ -585,25 +477,17 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id in [each for each in self.created if str(each) in removed]:
                 del self.created[source_id]
 
-    def _follow(self, inventory: Inventory) -> None:
-        """Batch a new inventory, unless it only confirms one that was in doubt.
-
-        What had to be left out is tried again now and then.
-        """
-        known, self._batched = self._batched, inventory
-        if inventory is not known:
-            confirmed = self._confirming and inventory.has_same_devices(known)
-            self._confirming = False
-        else:
-            doubted_for = time.monotonic() - self._doubted
-            confirmed = (
-                not self._batches.in_doubt or doubted_for < DOUBTING.total_seconds()
-            )
-        if inventory is not known:
-            self.flows.expect(inventory, self.counters)
-        if not confirmed:
-            self._batches = Batches(inventory)
-            self._read.clear()
+    def _set_inventory(self, inventory: Inventory) -> None:
+        """Poll a new inventory, unless it only confirms one with rejected members."""
+        polled, self._polled = self._polled, inventory
+        if inventory is polled:
+            self.polling.retry_rejected(inventory)
+            return
+        is_confirmed = self._is_confirming and inventory.has_same_devices(polled)
+        self._is_confirming = False
+        self.flows.expect(inventory, self.counters)
+        if not is_confirmed:
+            self.polling.set_inventory(inventory)
 
     def _wanted(self) -> list[Batch]:
         """Return the batches that have, or may come to have, an enabled entity."""
@@ -611,11 +495,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         for source_id, keys in self._listeners_to:
             enabled.add(source_id)
             if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
-                devices = self._batched.devices_of(source_id)
+                devices = self._polled.devices_of(source_id)
                 enabled.update(device.id for device in devices)
         return [
             batch
-            for batch in self._batches
+            for batch in self.polling.batches
             if not (
                 enabled.isdisjoint(batch.source_ids)
                 # What follows from a plant's devices says nothing of its own items.
@@ -626,62 +510,27 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             )
         ]
 
-    def _forget_unwanted(self, wanted: Iterable[Batch]) -> None:
-        """Forget what is wrong with groups that are not read any more."""
-        groups = {batch.group for batch in wanted}
-        self._problems.keep({INVENTORY, HISTORY, *groups}, self._batched.plants)
-
-    def _plan(self, *, failed: bool = False) -> float:
-        """Let the next pass be as soon as something may be read; return in how long.
-
-        What may be read soon after is waited for, so that values are of one moment.
-        """
-        batches = collections.Counter(
-            batch.type_id for batch in self._wanted() if not self._is_paused(batch)
-        )
-        waits = sorted(
-            self._client.real_time_wait(type_id, calls)
-            for type_id, most in batches.items()
-            for calls in {1, most}
-        )
-        least = REAL_TIME_RETRY.total_seconds() if failed else 0.0
-        longest = LONGEST_WAIT.total_seconds()
-        soonest = max(waits[0] if waits else longest, least)
-        wait = max([soonest, *(each for each in waits if each <= soonest + TOGETHER)])
-        wait = min(wait, longest)
-        self.next_pass = time.monotonic() + wait
-        # Home Assistant counts an interval from the full second.
-        interval = max(wait, 0.1) + self.hass.loop.time() % 1
-        self.update_interval = timedelta(seconds=interval)
-        return interval
-
-    def _is_paused(self, batch: Batch) -> bool:
-        """Return whether a batch is left out because its type is not supported."""
-        return self._unsupported.get(batch.type_id, -math.inf) > time.monotonic()
-
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Log that a group cannot be read, once; ask for devices that are unknown."""
         self._problems.add(batch.group, err, self._plants_of(batch), is_logged=True)
         if not isinstance(err, RequestRejected):
             return
         if err.code == _UNSUPPORTED:
-            retry = time.monotonic() + UNSUPPORTED_RETRY.total_seconds()
-            self._unsupported[batch.type_id] = retry
-        if err.code not in _UNKNOWN_DEVICE:
-            return
+            self.polling.pause(batch.type_id)
+        if err.code in _UNKNOWN_DEVICE:
+            if not self.polling.has_rejected:
+                self._refresh_inventory()
+            self.polling.reject(batch)
+
+    def _refresh_inventory(self) -> None:
+        """Refresh the inventory after the server has rejected members of it."""
         now = time.monotonic()
-        if not self._batches.in_doubt:
-            self._doubted = now
-        if (
-            not self._batches.in_doubt
-            and now - self._asked > LEAST_REFRESH.total_seconds()
-        ):
-            self._asked = now
-            self._confirming = True
+        if now - self._refreshed > LEAST_REFRESH.total_seconds():
+            self._refreshed = now
+            self._is_confirming = True
             self.config_entry.async_create_background_task(
                 self.hass, self._confirm(), "confirm the inventory"
             )
-        self._batches.rejected(batch)
 
     @callback
     def async_follow_inventory(self) -> None:
@@ -690,24 +539,23 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         for old, new in inventory.renamed.items():
             if old in self.data or old in self.flows.plants:
                 self._rename(old, new)
-        if not inventory.has_same_devices(self._batched):
+        if not inventory.has_same_devices(self._polled):
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), "read what is new"
             )
 
     async def _confirm(self) -> None:
-        """Ask whether the inventory is still true."""
         await self._inventory.async_refresh()
         if not self._inventory.last_update_success:
-            self._confirming = False
+            self._is_confirming = False
 
     def _plants_of(self, batch: Batch) -> list[Plant]:
         """Return the plants that a batch is of; of devices it does not tell."""
-        plants = self._batched.plants
+        plants = self._polled.plants
         return [plants[str(code)] for code in batch.source_ids if code in plants]
 
     def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
-        self._batches.accepted(batch)
+        self.polling.accept(batch)
         if self._problems.has(batch.group):
             LOGGER.info("Reading %s recovered", batch.group)
         plants = {plant.code: plant.name for plant in self._plants_of(batch)}
@@ -730,7 +578,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         `powers` are those of a plant, which has none of its own.
         """
         last = self.data.get(source_id)
-        descriptions = sensors(self._batched.type_of(source_id))
+        descriptions = sensors(self._polled.type_of(source_id))
         items = with_module_health(self._in_watts(source_id, items))
         if isinstance(source_id, int):
             items = self._without_false_powers(source_id, items, last, descriptions)
@@ -739,7 +587,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         live = last is not None and bool(changed)
         if isinstance(source_id, str):
             # A plant rests at night, but some of its devices report on.
-            devices = self._batched.devices_of(source_id)
+            devices = self._polled.devices_of(source_id)
             live |= any(
                 (each := readings.get(device.id)) and each.live for device in devices
             )
@@ -752,7 +600,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._look_for_gap(source_id, reading, last)
         if last is None or reading.disconnected is not last.disconnected:
             changed = {*items, *changed}
-        plant = self._batched.plant_of(source_id)
+        plant = self._polled.plant_of(source_id)
         changed |= self.counters.update(
             source_id, reading, plant, descriptions, items if powers is None else powers
         )
@@ -787,7 +635,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 and counter.read is not None
                 and heard - counter.read < LEAST_GAP
                 and raw is not None
-                and raw - counter.current.raw > MISSED
+                and raw - counter.current.raw > LEAST_COUNTED
             ):
                 return True
         return False
@@ -800,7 +648,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
         if isinstance(source_id, str):
             return items
-        type_id = self._batched.devices[source_id].type_id
+        type_id = self._polled.devices[source_id].type_id
         if not MeterPowers.known(type_id):
             return items
         meter = self.meters.get(source_id)
@@ -823,7 +671,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 and description.entity_category is None
             }
             self._powers[device_id] = DevicePowers(watts, last.items if last else {})
-        capacity = self._batched.plant_of(device_id).capacity
+        capacity = self._polled.plant_of(device_id).capacity
         return self._powers[device_id].without_false(items, capacity)
 
     def past_meter(self, device: Device) -> MeterPowers | None:

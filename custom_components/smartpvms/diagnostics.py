@@ -22,9 +22,10 @@ from homeassistant.util import dt as dt_util
 
 from .account import ACCOUNTS
 from .const import CONF_PLANTS, DOMAIN
-from .coordinator import RealTimeCoordinator, source_name
+from .coordinator import RealTimeCoordinator
 from .counter_filters import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
+from .device_registry import source_name
 from .models import Inventory, Reading, SourceId
 from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
 from .northbound.flow_control import FlowControl, Interface
@@ -197,7 +198,7 @@ def _groups(
     real_time = entry.runtime_data.real_time
     return [
         _group(real_time, entry.runtime_data.problems, batch.group, members)
-        for batch in real_time.batches
+        for batch in real_time.polling.batches
         if (
             members := {
                 source_id: labels[source_id]

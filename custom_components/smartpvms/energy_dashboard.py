@@ -15,8 +15,8 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import DOMAIN
-from .coordinator import source_name
 from .descriptions import sensors
+from .device_registry import source_name
 from .energy_flow import GRID_COUNTERS
 from .models import SourceId
 from .northbound import Device, DeviceType, Plant

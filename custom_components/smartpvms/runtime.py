@@ -67,7 +67,7 @@ class SmartPvmsData:
             StoredAccount(
                 time.time(),
                 self.account.session,
-                real_time.next_pass,
+                real_time.polling.next_pass,
                 self.inventory.data,
                 self.problems,
                 [StoredReading(*each) for each in real_time.data.items()],

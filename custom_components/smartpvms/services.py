@@ -24,7 +24,7 @@ from homeassistant.helpers import (
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
-from .coordinator import source_name
+from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
 from .northbound import HISTORY_REACH, HISTORY_TYPES, Plant
 from .recording import async_settle

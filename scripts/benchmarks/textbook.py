@@ -15,11 +15,11 @@ from pytest_homeassistant_custom_component.common import (
 )
 from yarl import URL
 
-from custom_components.smartpvms.batches import Batch
 from custom_components.smartpvms.descriptions import ItemSensorDescription
 from custom_components.smartpvms.entity import ItemEntity
 from custom_components.smartpvms.models import SourceId
 from custom_components.smartpvms.northbound import NorthboundClient, Session, number
+from custom_components.smartpvms.polling import Batch
 from homeassistant.components.sensor import SensorEntity, SensorEntityDescription
 from homeassistant.config_entries import HANDLERS, ConfigEntry, ConfigFlow
 from homeassistant.const import Platform
@@ -199,7 +199,7 @@ class Textbook:
             source_id: reading.items
             for source_id, reading in fleet.coordinator.data.items()
         }
-        self._batches = fleet.coordinator.batches
+        self._batches = fleet.coordinator.polling.batches
         self._state = fleet.entry.runtime_data.account.session
         descriptions: dict[int, TextbookDescription] = {}
         self._described = [

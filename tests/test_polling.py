@@ -1,17 +1,20 @@
-"""Tests of what is read together."""
+"""Tests of batches: their sizes, and members that the server rejects."""
 
 from datetime import UTC, datetime
+from types import SimpleNamespace
+from typing import Any
 
 from hypothesis import given, strategies as st
+from yarl import URL
 
-from custom_components.smartpvms.batches import Batch, Batches
 from custom_components.smartpvms.models import Inventory
-from custom_components.smartpvms.northbound import Device
+from custom_components.smartpvms.northbound import Device, NorthboundClient, Session
+from custom_components.smartpvms.polling import Batch, Polling
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
-def _batches(types: dict[int, int], plants: int = 0) -> Batches:
+def _batches(types: dict[int, int], plants: int = 0) -> Polling:
     """Return the batches of so many devices of each type."""
     devices = [
         Device(1000 * type_id + number, type_id, "", "NE=0", None, None, None)
@@ -19,18 +22,21 @@ def _batches(types: dict[int, int], plants: int = 0) -> Batches:
         for number in range(count)
     ]
     codes = [f"NE={number}" for number in range(plants)]
-    return Batches(
+    websession: Any = SimpleNamespace(closed=False)
+    client = NorthboundClient(Session(websession, URL("http://127.0.0.1"), "", ""))
+    return Polling(
+        client,
         Inventory(
             dict.fromkeys(codes),  # type: ignore[arg-type]
             {device.id: device for device in devices},
             NOON,
             {},
-        )
+        ),
     )
 
 
-def _sizes(batches: Batches) -> list[tuple[int | None, int]]:
-    return [(batch.type_id, len(batch.source_ids)) for batch in batches]
+def _sizes(polling: Polling) -> list[tuple[int | None, int]]:
+    return [(batch.type_id, len(batch.source_ids)) for batch in polling.batches]
 
 
 def test_no_batch_is_too_large() -> None:
@@ -45,33 +51,33 @@ def test_no_batch_is_too_large() -> None:
 
 def test_groups_have_names() -> None:
     """A log line says what could not be read."""
-    plants, inverters = _batches({1: 1}, plants=1)
+    plants, inverters = _batches({1: 1}, plants=1).batches
     assert (plants.group, inverters.group) == ("plants", "devices of type 1")
 
 
 def test_the_only_device_is_not_given_up() -> None:
     """Leaving it out would help nobody."""
-    batches = _batches({38: 1, 39: 1})
-    inverter, battery = batches
-    batches.rejected(inverter)
-    assert batches.in_doubt
-    assert list(batches) == [inverter, battery]
+    polling = _batches({38: 1, 39: 1})
+    inverter, battery = polling.batches
+    polling.reject(inverter)
+    assert polling.has_rejected
+    assert polling.batches == [inverter, battery]
 
 
-def _read(batches: Batches, unknown: set[int]) -> set[object]:
+def _read(polling: Polling, unknown: set[int]) -> set[object]:
     """Read all batches once, and return the devices that were read."""
     read: set[object] = set()
-    for batch in list(batches):
+    for batch in polling.batches:
         if unknown.intersection(batch.source_ids):
-            batches.rejected(batch)
+            polling.reject(batch)
         else:
-            batches.accepted(batch)
+            polling.accept(batch)
             read.update(batch.source_ids)
     return read
 
 
 @given(
-    st.integers(1, 250).flatmap(
+    st.integers(1, 350).flatmap(
         lambda size: st.tuples(st.just(size), st.sets(st.integers(0, size - 1)))
     )
 )
@@ -80,24 +86,42 @@ def test_unknown_devices_are_found(drawn: tuple[int, set[int]]) -> None:
     size, numbers = drawn
     unknown = {1000 + number for number in numbers}
     known = {1000 + number for number in range(size)} - unknown
-    batches = _batches({1: size})
+    polling = _batches({1: size})
     # Each round halves what is under suspicion.
     for _ in range(9):
-        _read(batches, unknown)
-    assert _read(batches, unknown) == known
+        _read(polling, unknown)
+    assert _read(polling, unknown) == known
     if known:
-        assert _sizes(batches) == _sizes(_batches({1: len(known)}))
+        assert _sizes(polling) == _sizes(_batches({1: len(known)}))
 
 
-@given(st.integers(2, 250))
+@given(st.integers(2, 350))
 def test_all_unknown_is_not_the_devices_fault(size: int) -> None:
     """A server that knows no device for a while is asked for all of them later."""
-    batches = _batches({1: size})
+    polling = _batches({1: size})
     everything = {1000 + number for number in range(size)}
     for _ in range(9):
-        _read(batches, everything)
+        _read(polling, everything)
     seen: set[object] = set()
     for _ in range(9):
-        seen |= _read(batches, set())
+        seen |= _read(polling, set())
     assert seen
-    assert all(isinstance(batch, Batch) for batch in batches)
+    assert all(isinstance(batch, Batch) for batch in polling.batches)
+
+
+@given(
+    st.integers(1, 350),
+    st.lists(st.sets(st.integers(0, 349), max_size=4), min_size=1, max_size=12),
+)
+def test_devices_become_unknown(size: int, rounds: list[set[int]]) -> None:
+    """Other devices may be rejected in each round, and while halves are joined."""
+    polling = _batches({1: size})
+    unknown: set[int] = set()
+    for numbers in rounds:
+        unknown |= {1000 + number for number in numbers}
+        _read(polling, unknown)
+    known = {1000 + number for number in range(size)} - unknown
+    for _ in range(20):
+        _read(polling, unknown)
+    if known:
+        assert _read(polling, unknown) == known

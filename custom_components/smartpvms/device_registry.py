@@ -1,0 +1,114 @@
+"""Device registry: plants and devices of an inventory."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import CONF_HOST
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers import device_registry as dr, entity_registry as er
+
+from .const import CONF_PLANTS, CONF_TIME_ZONES, DOMAIN
+from .models import Inventory
+from .northbound import DEVICE_TYPE_NAMES, base_url
+
+# Least time between two lists that lack a device until it is removed.
+CONFIRMATION: Final = timedelta(hours=1)
+
+
+def source_name(device: dr.DeviceEntry) -> str:
+    """Return the plant's code or the device's id by which it is registered."""
+    return next(name for domain, name in device.identifiers if domain == DOMAIN)
+
+
+@callback
+def async_register(
+    hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
+) -> None:
+    """Register all plants and devices, also those without KPIs and so entities."""
+    registry = dr.async_get(hass)
+    plants: dict[str, str] = {}
+    for plant in inventory.plants.values():
+        plants[plant.code] = registry.async_get_or_create(
+            config_entry_id=entry.entry_id,
+            identifiers={(DOMAIN, plant.code)},
+            entry_type=dr.DeviceEntryType.SERVICE,
+            configuration_url=str(base_url(entry.data[CONF_HOST])),
+            manufacturer="Huawei",
+            model="FusionSolar plant",
+            name=plant.name,
+        ).id
+    for device in inventory.devices.values():
+        registry.async_get_or_create(
+            config_entry_id=entry.entry_id,
+            identifiers={(DOMAIN, str(device.id))},
+            manufacturer="Huawei",
+            model=device.model or DEVICE_TYPE_NAMES.get(device.type_id),
+            name=device.name,
+            serial_number=device.serial_number,
+            sw_version=device.software_version,
+            via_device_id=plants[device.plant_code],
+        )
+
+
+@callback
+def async_remove_stale(
+    hass: HomeAssistant, entry: ConfigEntry, known: Inventory | None, listed: Inventory
+) -> Inventory:
+    """Remove devices of deselected plants and devices that two lists have lacked.
+
+    Return the list with what is missing in it. Every plant has a device: if the list
+    has none of a plant, its owner or an error withholds them, and none is removed.
+    """
+    registry = dr.async_get(hass)
+    registered = {
+        device.id: device
+        for device in dr.async_entries_for_config_entry(registry, entry.entry_id)
+    }
+    names = listed.registered_names
+    were_bare = set() if known is None else known.bare_plants
+    missing: dict[str, datetime] = {}
+    for device in registered.values():
+        name = source_name(device)
+        plant = source_name(registered.get(device.via_device_id or "", device))
+        # The account has a device of its own.
+        if name in names or name == entry.entry_id:
+            continue
+        since = listed.missing.get(name, listed.listed)
+        if plant in were_bare - listed.bare_plants:
+            since = listed.listed
+        is_deselected = plant in listed.offered and plant not in listed.plants
+        is_gone = listed.listed - since >= CONFIRMATION
+        if is_deselected or (is_gone and plant not in listed.bare_plants):
+            registry.async_remove_device(device.id)
+        else:
+            missing[name] = since
+    return replace(listed, missing=missing)
+
+
+@callback
+def async_rename_plants(
+    hass: HomeAssistant, entry: ConfigEntry, renamed: Mapping[str, str]
+) -> None:
+    """Move devices, entities and options of plants to new codes, by the old codes."""
+    devices, entities = dr.async_get(hass), er.async_get(hass)
+    for old, new in renamed.items():
+        device = devices.async_get_device_by_identifier((DOMAIN, old), entry.entry_id)
+        if device is not None:
+            devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
+        for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
+            if entity.unique_id.startswith(f"{old}_"):
+                entities.async_update_entity(
+                    entity.entity_id,
+                    new_unique_id=new + entity.unique_id.removeprefix(old),
+                )
+    options = {**entry.options}
+    if chosen := options.get(CONF_PLANTS):
+        options[CONF_PLANTS] = [renamed.get(code, code) for code in chosen]
+    if zones := options.get(CONF_TIME_ZONES):
+        options[CONF_TIME_ZONES] = {
+            renamed.get(code, code): zone for code, zone in zones.items()
+        }
+    hass.config_entries.async_update_entry(entry, options=options)
