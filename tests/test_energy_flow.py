@@ -14,7 +14,8 @@ import pytest
 
 from custom_components.smartpvms.counter_filter import CounterFilter
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS, PLANT_SENSORS
-from custom_components.smartpvms.energy_flow import (
+from custom_components.smartpvms.northbound import DeviceType, Plant
+from custom_components.smartpvms.plant import (
     COUNTERS,
     DAY_USE,
     Balance,
@@ -30,11 +31,10 @@ from custom_components.smartpvms.energy_flow import (
     power_flow,
     pv_terms,
 )
-from custom_components.smartpvms.northbound import DeviceType, Plant
+from custom_components.smartpvms.plant.day_end import LONGEST_GAP
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
 from custom_components.smartpvms.storage import decode, encode
-from custom_components.smartpvms.tally import LONGEST_GAP
 from tests.simulator import Device, Home, SetClock, Simulator, homes
 from tests.simulator.cloud import Change
 from tests.simulator.counter_faults import (

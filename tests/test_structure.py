@@ -15,11 +15,15 @@ PURE: Final = (
     "battery_health",
     "counter_evidence",
     "counter_filter",
-    "energy_flow",
     "hours",
+    "plant.counters",
+    "plant.day_end",
+    "plant.energy",
+    "plant.evidence",
+    "plant.power_flow",
+    "plant.units",
     "plausibility",
     "power_units",
-    "tally",
 )
 
 
@@ -37,11 +41,11 @@ def _imports(module: str, path: Path, modules: dict[str, Path]) -> Iterator[str]
     """Return the modules of the integration that a module imports anywhere in it."""
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.level:
+        if isinstance(node, ast.ImportFrom):
             base = package.split(".")
-            base = base[: len(base) - node.level + 1]
+            base = base[: len(base) - node.level + 1] if node.level else []
             source = ".".join([*base, *([node.module] if node.module else [])])
-            for alias in node.names:
+            for alias in node.names if source.startswith(PACKAGE) else ():
                 name = f"{source}.{alias.name}"
                 yield name if name in modules else source
 

@@ -42,7 +42,6 @@ from .const import (
     DOMAIN,
     LOGGER,
 )
-from .energy_flow import GRID_POINTS
 from .errors import explain
 from .models import Inventory
 from .northbound import (
@@ -53,6 +52,7 @@ from .northbound import (
     base_url,
     northbound_host,
 )
+from .plant import GRID_POINTS
 from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
 

@@ -17,9 +17,9 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from .const import DOMAIN
 from .descriptions import sensors
 from .device_registry import source_name
-from .energy_flow import GRID_COUNTERS
 from .models import SourceId
 from .northbound import Device, DeviceType, Plant
+from .plant import GRID_COUNTERS
 from .runtime import SmartPvmsConfigEntry
 
 type Source = dict[str, Any]

@@ -13,7 +13,7 @@ from typing import Final
 
 from .counter_evidence import JITTER, Level, Place
 from .counter_filter import CounterFilter, Period, Verdict
-from .tally import Tally
+from .plant.day_end import DayEndEstimate
 
 HOUR: Final = 3600.0
 # How long a value holds when nothing follows it, like one that is shown.
@@ -323,13 +323,13 @@ def _restore(points: list[Point], to: Point, lowered: list[Point]) -> list[Point
 
 def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
     """Return what a counter of a day leaves out at the end of a day, and in what hour."""
-    tally: Tally | None = None
+    estimate: DayEndEstimate | None = None
     for point in points:
         reading = point.value, point.start, point.at, point.reset_seen
-        if tally is None:
-            tally = Tally(*reading)
+        if estimate is None:
+            estimate = DayEndEstimate(*reading)
             continue
-        last, (tally, _, energy) = tally, tally.follow(*reading)
+        last, (estimate, _, energy) = estimate, estimate.follow(*reading)
         if energy and last.read is not None:
             yield last.read // HOUR * HOUR, energy
 

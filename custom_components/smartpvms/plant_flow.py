@@ -8,7 +8,9 @@ from homeassistant.util import dt as dt_util
 
 from .counter_filter import CounterFilter
 from .counter_filters import CounterFilters
-from .energy_flow import (
+from .models import Inventory, Reading, SourceId, changes
+from .northbound import DataItems, Device, number
+from .plant import (
     COUNTERS,
     DAY_USE,
     Balance,
@@ -27,8 +29,6 @@ from .energy_flow import (
     pv_terms,
     storage_terms,
 )
-from .models import Inventory, Reading, SourceId, changes
-from .northbound import DataItems, Device, number
 
 
 @dataclass(slots=True)

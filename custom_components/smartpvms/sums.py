@@ -9,10 +9,10 @@ from homeassistant.helpers import entity_registry as er
 
 from .coordinator import RealTimeCoordinator
 from .counter_filter import Period
-from .energy_flow import INVERTERS
 from .models import Inventory, SourceId, zone_of
 from .northbound import Device, DeviceType
 from .past import Sum
+from .plant import INVERTERS
 
 _STORAGES: Final = (DeviceType.BATTERY, DeviceType.ESS, DeviceType.BATTERY_RACK)
 # How far the yields of a plant and of its inverters differ by rounding, in kWh.

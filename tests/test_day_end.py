@@ -7,7 +7,7 @@ from typing import Final
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.smartpvms.tally import LONGEST_GAP, Tally
+from custom_components.smartpvms.plant.day_end import LONGEST_GAP, DayEndEstimate
 
 MINUTE: Final = 60.0
 DAY: Final = 1440 * MINUTE
@@ -19,7 +19,7 @@ type Reading = tuple[float, float | None, float | None, bool]
 def _total(readings: Iterable[Reading]) -> float:
     """Return what readings add up to."""
     first, *others = readings
-    tally, total = Tally(*first), 0.0
+    tally, total = DayEndEstimate(*first), 0.0
     for reading in others:
         tally, counted, left_out = tally.follow(*reading)
         total += counted + left_out

@@ -1,32 +1,31 @@
-"""What a counter adds up to, over the ends of its days.
+"""Energy of a counter between the last reading of a day and midnight.
 
-What flows between the last reading of a day and its end is in no counter of a day: the
-next reading is of another day already. A `Tally` takes the counter to have gone on as it
-rose before. That is right on average, and in error by minutes at most, where what is
-counted stops or begins just then.
+Counters of a day do not have it: the next reading is of another day. A `DayEndEstimate`
+continues the last rise up to midnight. That is right on average, and wrong by minutes
+at most, where the energy begins or ends just then.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
-# Readings that are farther apart have nothing known between them.
+# Longest time between two readings that is filled.
 LONGEST_GAP: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
-    """How far a counter was followed; moments are epoch seconds."""
+class DayEndEstimate:
+    """State of a counter; moments are epoch seconds."""
 
     value: float
     start: float | None
-    """When its day began; `None` for lifetime counters."""
+    """Start of its day; `None` for lifetime counters."""
     read: float | None
-    """When a counter of a day was last read."""
+    """Time at which a counter of a day was last read."""
     reset_seen: bool
     """Whether it has started over on this day, which may be late."""
     speed: float = 0.0
-    """What it counted a second between the last two readings without a reset."""
+    """Rise per second between the last two readings without a reset."""
 
     def follow(
         self,
@@ -35,7 +34,7 @@ class Tally:
         read: float | None,
         reset_seen: bool,
     ) -> tuple[Self, float, float]:
-        """Return the tally after the next reading, what was counted, and left out."""
+        """Return the state after a reading, its energy, and the energy left out before."""
         passed = left_out = 0.0
         if read is not None and self.read is not None:
             passed = read - self.read

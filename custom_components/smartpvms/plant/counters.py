@@ -1,0 +1,111 @@
+"""Counters of a plant's devices, of which its energies are made."""
+
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Final, NamedTuple, Self
+
+from custom_components.smartpvms.counter_filter import CounterFilter
+from custom_components.smartpvms.northbound import DeviceType
+
+GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
+    DeviceType.GRID_METER: ("reverse_active_cap", "active_cap"),
+    DeviceType.POWER_SENSOR: ("reverse_active_cap", "active_cap"),
+    DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+}
+"""The counters of imported and exported energy, by device type."""
+
+MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
+DC_COUNTERS: Final = ("mppt_total_cap", *MPPTS)
+STORED: Final = ("charge_cap", "discharge_cap")
+# Counters of the same energy, the best first.
+YIELDS: Final = ("total_cap", "day_cap")
+CHARGED: Final = ("total_charged_energy", "charge_cap")
+DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
+SUBSTITUTES: Final[Mapping[str, str]] = {
+    **dict.fromkeys(DC_COUNTERS, YIELDS[0]),
+    **dict((YIELDS, CHARGED, DISCHARGED)),
+}
+"""The counter of a device that counts instead of one that stays 0."""
+COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
+    DeviceType.STRING_INVERTER: (*YIELDS, *DC_COUNTERS),
+    DeviceType.RESIDENTIAL_INVERTER: (*YIELDS, *MPPTS[:4]),
+    DeviceType.BATTERY: (*CHARGED, *DISCHARGED),
+    DeviceType.ESS: STORED,
+    DeviceType.GRID_METER: ("active_cap", "reverse_active_cap"),
+    DeviceType.POWER_SENSOR: ("active_cap", "reverse_active_cap"),
+    DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+}
+"""The counters that the energies are made of, by device type."""
+
+
+class Count(NamedTuple):
+    """Energy of a filtered counter."""
+
+    value: float
+    start: datetime | None = None
+    """When its period began; `None` for lifetime counters."""
+    sure: bool = True
+    """Whether the last reading bears it out, or it is only what was true before."""
+    read: datetime | None = None
+    """When it was last read."""
+    reset_seen: bool = True
+    """Whether it has started over in its period."""
+
+    @property
+    def reading(self) -> tuple[float, float | None, float | None, bool]:
+        """Return the arguments of `DayEndEstimate.follow`."""
+        if self.start is None:
+            return self.value, None, None, self.reset_seen
+        read = None if self.read is None else self.read.timestamp()
+        return self.value, self.start.timestamp(), read, self.reset_seen
+
+    @classmethod
+    def of(cls, counter: CounterFilter, raw: float | None) -> Self | None:
+        """Return the energy of a filter after a reading; `None` is nothing yet.
+
+        That is less than it publishes where a rise turned out to be false.
+        """
+        if counter.counted is None:
+            return None
+        sure = raw is not None and raw >= 0 and not counter.is_incomplete
+        return cls(
+            counter.counted, counter.start, sure, counter.read, counter.reset_seen
+        )
+
+
+type CounterId = tuple[int | None, str]
+"""The device and the data item of a counter; one of the plant has no device."""
+
+type Counts = Mapping[CounterId, Count | None]
+"""Values of the counters of a plant and its devices."""
+
+DAY_USE: Final = (None, "day_use_energy")
+"""The plant's own counter of what was used on the day."""
+
+type Terms = Mapping[str, Count | None]
+
+
+def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
+    """Return the counters of a device type that a plant of such types needs.
+
+    Without a battery, what the panels yield is what the inverters do.
+    """
+    counters = COUNTERS.get(type_id, ())
+    if DeviceType.BATTERY in types:
+        return counters
+    return set(counters).difference(DC_COUNTERS)
+
+
+def as_terms(counts: Counts) -> dict[str, Count | None]:
+    """Return counts as terms."""
+    return terms_of(counts, counts)
+
+
+def terms_of(counts: Counts, keys: Iterable[CounterId]) -> dict[str, Count | None]:
+    """Return some of the counts as terms."""
+    return {name_of(*key): counts.get(key) for key in keys}
+
+
+def name_of(device_id: int | None, key: str) -> str:
+    """Return the name of a counter in a file."""
+    return key if device_id is None else f"{device_id}_{key}"

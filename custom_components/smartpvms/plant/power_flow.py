@@ -1,0 +1,145 @@
+"""Power flow of a plant at one moment, by what its devices report.
+
+The API has no power of a home: it follows from the inverters, the batteries and the
+meter at the grid. All powers are those of the AC side, so that PV + grid + battery =
+home, always:
+
+- An inverter's AC output is what the panels and the battery behind it deliver together.
+  While the battery is charged, PV is the output and what goes into the battery; while
+  it is discharged, both share the output, and the conversion losses, in proportion. So
+  PV and discharge are some percent below what is measured on the DC side, and no value
+  has the wrong sign. The panels' DC energy has counters of its own.
+- The few watts that an inverter draws while it sleeps are part of the home's power.
+- A value that follows from a device without a fresh value is unknown. So is one that
+  depends on a meter or on a sign that is not sure.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from custom_components.smartpvms.northbound import DeviceType
+
+from .evidence import NOISE, Evidence
+from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total, watts
+
+# Differences below this share of what flows are noise.
+NOISE_SHARE: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class PowerFlow:
+    """The powers of a plant at one moment, in W; `None` is unknown or not there."""
+
+    pv: float | None = None
+    grid: float | None = None
+    """Positive for import."""
+    battery: float | None = None
+    """Positive for discharge."""
+    home: float | None = None
+
+    @property
+    def self_consumption(self) -> float | None:
+        """Return how much of the PV power is not exported, in percent."""
+        if self.pv is None or self.grid is None or self.pv <= 0:
+            return None
+        return _percent(1 - max(-self.grid, 0.0) / self.pv)
+
+    @property
+    def self_sufficiency(self) -> float | None:
+        """Return how much of the home's power is not imported, in percent."""
+        if self.home is None or self.grid is None or self.home <= 0:
+            return None
+        return _percent(1 - max(self.grid, 0.0) / self.home)
+
+
+def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow:
+    """Return a plant's powers; `point` is the device where it meets the grid."""
+    grid = None if point is None else units[point].imported
+    if of_type(units, *OPAQUE):
+        return PowerFlow(grid=grid)
+    pv, battery, supply = _behind_inverters(units)
+    stored = evidence.storage_discharge(units)
+    racks = of_type(units, DeviceType.BATTERY_RACK)
+    parts = [battery] if of_type(units, DeviceType.BATTERY) else []
+    parts += [stored] if of_type(units, DeviceType.ESS) else []
+    parts += [unit.rack_discharge for unit in racks.values()]
+    converters = of_type(units, DeviceType.POWER_CONVERTER)
+    if converters:
+        powers = [watts(unit.read("pv_input_power")) for unit in converters.values()]
+        pv = total([*([pv] if of_type(units, *INVERTERS) else []), *powers])
+    home = None
+    # What a telecom site uses is on both sides of its rectifiers.
+    if grid is not None and supply is not None and not of_type(units, *TELECOM):
+        home = None if stored is None else supply + stored + grid
+    if home is not None and home < 0:
+        contradictory = home < -_noise(supply or 0.0, stored or 0.0, grid or 0.0)
+        inverters = of_type(units, *INVERTERS).values()
+        if contradictory and any(unit.is_silent for unit in inverters):
+            # What is exported comes from an inverter that only seems to be asleep.
+            pv = None
+        home = None if contradictory else 0.0
+    return PowerFlow(
+        _rounded(pv),
+        _rounded(grid),
+        _rounded(total(parts)) if parts else None,
+        _rounded(home),
+    )
+
+
+def _behind_inverters(
+    units: Units,
+) -> tuple[float | None, float | None, float | None]:
+    """Return PV, battery on the DC side, and what both deliver, on the AC side."""
+    inverters = of_type(units, *INVERTERS).values()
+    if not inverters:
+        return None, None, None
+    output = total(unit.output for unit in inverters)
+    silent = any(unit.is_silent for unit in inverters)
+    batteries = of_type(units, DeviceType.BATTERY).values()
+    if not batteries:
+        if output is None or (silent and output > NOISE):
+            # By day, whoever is silent has lost its connection.
+            return None, None, None
+        pv = max(output, 0.0)
+        return pv, None, pv
+    charge = total(unit.read("ch_discharge_power") for unit in batteries)
+    battery = None if charge is None else 0.0 - charge
+    if silent and output is not None:
+        if output > NOISE or abs(battery or 0.0) > NOISE:
+            output = None
+        elif battery is None:
+            return max(output, 0.0), None, None
+    if output is None:
+        return None, battery, None
+    panels = total(unit.panels for unit in inverters)
+    if battery is None:
+        return 0.0 if panels == 0 else None, None, output
+    pv, battery = _shares(output, panels, battery)
+    return pv, battery, pv + battery
+
+
+def _shares(output: float, panels: float | None, battery: float) -> tuple[float, float]:
+    """Share an AC output between PV and battery; their DC powers tell how."""
+    if output <= 0 <= battery:
+        return 0.0, 0.0
+    if battery > 0 and panels is not None:
+        pv = output * max(panels, 0.0) / (max(panels, 0.0) + battery)
+    else:
+        pv = max(output - battery, 0.0)
+        if panels is not None:
+            # Readings of different moments would make more of it than there is.
+            pv = min(pv, max(panels, 0.0))
+    return pv, output - pv
+
+
+def _noise(*powers: float) -> float:
+    return max(NOISE, NOISE_SHARE * max(map(abs, powers)))
+
+
+def _percent(share: float) -> float:
+    return round(100 * min(max(share, 0.0), 1.0), 1)
+
+
+def _rounded(power: float | None) -> float | None:
+    # Adding 0 turns -0.0 into 0.0.
+    return None if power is None else round(power, 3) + 0
