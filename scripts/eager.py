@@ -10,10 +10,9 @@ from collections.abc import Callable
 from datetime import timedelta
 import sys
 
-from custom_components.smartpvms import history
-from custom_components.smartpvms.history import History
 from custom_components.smartpvms.northbound import flow_control
 from custom_components.smartpvms.northbound.flow_control import FlowControl, Quota
+from custom_components.smartpvms.statistics import HistoryImporter, importer
 from homeassistant import __main__ as home_assistant
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
@@ -26,7 +25,7 @@ _PERIOD = timedelta(minutes=5)
 def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     """Let the product wait neither for quotas of history nor for statistics."""
     published = FlowControl.quota
-    start = History.async_start
+    start = HistoryImporter.async_start
 
     def quota(
         self: FlowControl, interface: str, type_id: int | None = None
@@ -35,14 +34,14 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
             return None
         return published(self, interface, type_id)
 
-    def async_start(self: History) -> None:
+    def async_start(self: HistoryImporter) -> None:
         _compile_statistics(self._hass)
         start(self)
 
     replace(FlowControl, "quota", quota)
     replace(flow_control, "ONE_A_MINUTE", frozenset())
-    replace(history, "SETTLED", timedelta())
-    replace(History, "async_start", async_start)
+    replace(importer, "SETTLED", timedelta())
+    replace(HistoryImporter, "async_start", async_start)
 
 
 def _compile_statistics(hass: HomeAssistant) -> None:

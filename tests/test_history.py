@@ -8,8 +8,8 @@ from typing import Any, Final
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from custom_components.smartpvms import recording
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.statistics import recorder as recording
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.statistics import async_import_statistics
 from homeassistant.core import HomeAssistant

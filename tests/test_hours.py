@@ -14,16 +14,18 @@ import pytest
 
 from custom_components.smartpvms.counter_evidence import Place
 from custom_components.smartpvms.counter_filter import CounterFilter, Period
-from custom_components.smartpvms.hours import (
+from custom_components.smartpvms.statistics.counters import (
+    fill_counter,
+    first_level,
+    replay,
+)
+from custom_components.smartpvms.statistics.measurements import fill_measurement
+from custom_components.smartpvms.statistics.rows import (
     CounterSample,
     Known,
     Point,
     Row,
     Sample,
-    fill_counter,
-    fill_measurement,
-    first_level,
-    replay,
 )
 
 HOUR: Final = 3600.0

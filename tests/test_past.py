@@ -6,10 +6,10 @@ from itertools import pairwise
 import pytest
 
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS
-from custom_components.smartpvms.hours import Row
 from custom_components.smartpvms.northbound import Device, HistoryRow, Plant
-from custom_components.smartpvms.past import Series, fill
-from custom_components.smartpvms.recording import Recorded
+from custom_components.smartpvms.statistics.device_history import ImportTarget, fill
+from custom_components.smartpvms.statistics.recorder import Recorded
+from custom_components.smartpvms.statistics.rows import Row
 from homeassistant.components.recorder.models import StatisticMeanType
 
 INVERTER = 1
@@ -23,7 +23,7 @@ def test_device_that_was_replaced_after_the_last_hour() -> None:
     plant = Plant("NE=1", "Home", 10.0, None)
     device = Device(1, INVERTER, "Inverter", plant.code, None, None, None)
     description = DEVICE_SENSORS[INVERTER]["total_cap"]
-    series = Series(STATISTIC, "total_cap", device, plant, description)
+    series = ImportTarget(STATISTIC, "total_cap", device, plant, description)
     rows = [
         HistoryRow(
             NOON + timedelta(minutes=5 * n),

@@ -13,9 +13,9 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from custom_components.smartpvms import recording
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.statistics import recorder as recording
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant

@@ -11,9 +11,9 @@ from freezegun.api import FrozenDateTimeFactory
 from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
-from custom_components.smartpvms.history import StoredHistory
 from custom_components.smartpvms.northbound import Moment, PastMoment, SessionState
 from custom_components.smartpvms.runtime import StoredAccount
+from custom_components.smartpvms.statistics import StoredHistory
 from custom_components.smartpvms.storage import decode, decode_parts, encode
 
 from .storage import restored

@@ -22,11 +22,11 @@ from .coordinator import (
 )
 from .counter_filters import CounterFilters
 from .device_registry import source_name
-from .history import History, history_store
 from .northbound import NorthboundError
 from .repairs import async_delete_issues, async_update_issues
 from .runtime import SmartPvmsConfigEntry, SmartPvmsData, account_store, async_load
 from .services import async_setup_services
+from .statistics import HistoryImporter, history_store
 from .storage import encode
 
 # A pass may be followed by another at once.
@@ -80,7 +80,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         stored.flows,
         problems,
     )
-    history = History(hass, entry, client, inventory, real_time, problems)
+    history = HistoryImporter(hass, entry, client, inventory, real_time, problems)
     await history.async_load()
     data = SmartPvmsData(account, inventory, real_time, history, problems, store)
     entry.runtime_data = data

@@ -12,12 +12,12 @@ from homeassistant.helpers.storage import Store
 from .account import Account
 from .const import DOMAIN
 from .coordinator import InventoryCoordinator, RealTimeCoordinator
-from .history import History
 from .models import Inventory, Reading, SourceId
 from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
 from .problems import Problems
+from .statistics import HistoryImporter
 from .storage import decode_parts, encode
 
 STORE_VERSION: Final = 1
@@ -56,7 +56,7 @@ class SmartPvmsData:
     account: Account
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
-    history: History
+    history: HistoryImporter
     problems: Problems
     store: Store[dict[str, Any]]
 

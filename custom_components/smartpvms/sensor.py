@@ -34,11 +34,10 @@ from .descriptions import (
     undocumented,
 )
 from .entity import ItemEntity, async_add_reported_items
-from .history import Activity, History
 from .models import Reading, SourceId
 from .northbound import number
-from .recording import async_last_value
 from .runtime import SmartPvmsConfigEntry
+from .statistics import Activity, HistoryImporter, async_last_value
 
 PARALLEL_UPDATES = 0
 
@@ -47,7 +46,7 @@ PARALLEL_UPDATES = 0
 class HistorySensorDescription(SensorEntityDescription):
     """Describes a sensor of the import of history."""
 
-    value: Callable[[History], str | float]
+    value: Callable[[HistoryImporter], str | float]
 
 
 HISTORY_SENSORS: Final = (

@@ -27,8 +27,8 @@ from .const import DOMAIN
 from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
 from .northbound import HISTORY_REACH, HISTORY_TYPES, Plant
-from .recording import async_settle
 from .runtime import SmartPvmsConfigEntry
+from .statistics import async_settle
 
 REFRESH: Final = "refresh_inventory"
 IMPORT_HISTORY: Final = "import_history"

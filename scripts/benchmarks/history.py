@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from custom_components.smartpvms.const import CONF_HISTORY, DOMAIN
-from custom_components.smartpvms.history import Activity
 from custom_components.smartpvms.northbound import HISTORY_BATCH, HISTORY_SPAN, Session
+from custom_components.smartpvms.statistics import Activity
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.components.recorder.statistics import (
     StatisticsRow,

@@ -1,4 +1,4 @@
-"""The recorder's long-term statistics: what is there, and how it is added to."""
+"""Long-term statistics of the recorder: reading and importing rows."""
 
 import asyncio
 from collections import defaultdict
@@ -9,6 +9,8 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from custom_components.smartpvms.const import LOGGER
+from custom_components.smartpvms.northbound import number
 from homeassistant.components.recorder import DOMAIN, get_instance
 from homeassistant.components.recorder.history import get_last_state_changes
 from homeassistant.components.recorder.models import (
@@ -29,11 +31,10 @@ from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util.unit_conversion import EnergyConverter
 
-from .const import LOGGER
-from .hours import Filled, Mean, Row
-from .northbound import number
+from .counters import FilledHours
+from .rows import Mean, Row
 
-# How long the recorder may take for what it has been given before.
+# Longest wait for the recorder to finish its queue.
 PATIENCE: Final = 20.0
 
 _HOUR: Final = timedelta(hours=1)
@@ -64,12 +65,12 @@ class Recorded:
         after = self.after
         return after is not None and after.end - after.start < _HOUR.total_seconds()
 
-    def lift(self, filled: Filled) -> Lift | None:
+    def lift(self, filled: FilledHours) -> SumAdjustment | None:
         """Return the change of later sums that has to follow an import."""
         if self.after is None or not filled.lift:
             return None
         last = filled.rows[-1]
-        return Lift(
+        return SumAdjustment(
             statistic_id=self.metadata["statistic_id"],
             start=self.after.start,
             short=self.goes_on,
@@ -90,7 +91,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Lift:
+class SumAdjustment:
     """A change of all sums from a row on, which has to follow an import.
 
     Kept until it has been made, since Home Assistant may end between the two.
@@ -270,9 +271,9 @@ def _row(row: StatisticsRow, length: timedelta) -> Row:
 @callback
 def async_import(
     hass: HomeAssistant,
-    counters: Iterable[tuple[Recorded, Filled]],
+    counters: Iterable[tuple[Recorded, FilledHours]],
     measurements: Iterable[tuple[Recorded, Iterable[Mean]]],
-    lifts: Iterable[Lift],
+    lifts: Iterable[SumAdjustment],
 ) -> None:
     """Let the recorder take missing hours, and then change the sums that follow."""
     for recorded, filled in counters:
@@ -291,7 +292,7 @@ def async_import(
             hass, recorded.metadata, [_mean(each) for each in means]
         )
     for lift in lifts:
-        _lift(hass, lift)
+        _adjust(hass, lift)
 
 
 def _mean(mean: Mean) -> StatisticData:
@@ -302,21 +303,21 @@ def _mean(mean: Mean) -> StatisticData:
     return StatisticData(start=at, mean=mean.mean, min=mean.min, max=mean.max)
 
 
-def _lift(hass: HomeAssistant, lift: Lift) -> None:
+def _adjust(hass: HomeAssistant, lift: SumAdjustment) -> None:
     get_instance(hass).async_adjust_statistics(
         lift.statistic_id, _moment(lift.start), lift.by, lift.unit
     )
 
 
-async def async_complete(hass: HomeAssistant, lifts: Collection[Lift]) -> None:
+async def async_complete(hass: HomeAssistant, lifts: Collection[SumAdjustment]) -> None:
     """Change the sums whose change should have followed an import, but has not."""
     for lift in lifts:
         await async_settle(hass, patience=None)
         if await get_instance(hass).async_add_executor_job(_is_due, hass, lift):
-            _lift(hass, lift)
+            _adjust(hass, lift)
 
 
-def _is_due(hass: HomeAssistant, lift: Lift) -> bool:
+def _is_due(hass: HomeAssistant, lift: SumAdjustment) -> bool:
     """Return whether the hours were imported, and the sums have not changed yet."""
     found = get_metadata(hass, statistic_ids={lift.statistic_id})
     metadata = {statistic_id: each for statistic_id, (_, each) in found.items()}

@@ -1,4 +1,4 @@
-"""History: the past of devices, from the server into long-term statistics.
+"""HistoryImporter: the past of devices, from the server into long-term statistics.
 
 What has to be filled is a `Job`: some devices, and a time. Jobs are done window by
 window, the newest first, with as few calls as the server allows and with none that
@@ -9,30 +9,22 @@ there, and hours that are recorded already are left alone.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from functools import partial
 from itertools import batched, groupby
 import math
 from operator import attrgetter
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
-from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import Platform
-from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
-from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.event import async_call_later
-from homeassistant.helpers.storage import Store
-from homeassistant.util import dt as dt_util
-
-from .const import CONF_HISTORY, DOMAIN, LOGGER
-from .coordinator import InventoryCoordinator, RealTimeCoordinator
-from .descriptions import sensors
-from .hours import HOUR as _HOUR
-from .models import Inventory
-from .northbound import (
+from custom_components.smartpvms.const import CONF_HISTORY, DOMAIN, LOGGER
+from custom_components.smartpvms.coordinator import (
+    InventoryCoordinator,
+    RealTimeCoordinator,
+)
+from custom_components.smartpvms.descriptions import sensors
+from custom_components.smartpvms.models import Inventory
+from custom_components.smartpvms.northbound import (
     HISTORY_BATCH,
     HISTORY_REACH,
     HISTORY_SPAN,
@@ -46,26 +38,33 @@ from .northbound import (
     PermissionDenied,
     RequestRejected,
 )
-from .past import Filling, LeftOut, Series, Wanted, fill, fill_sum
-from .problems import HISTORY, Problems
-from .recording import (
-    Lift,
+from custom_components.smartpvms.problems import HISTORY, Problems
+from custom_components.smartpvms.storage import decode_parts, encode
+from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.const import Platform
+from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
+from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers.event import async_call_later
+from homeassistant.helpers.storage import Store
+from homeassistant.util import dt as dt_util
+
+from .derived import derived_statistics, fill_derived
+from .device_history import ImportBatch, ImportTarget, LeftOut, Wanted, fill
+from .jobs import LOOK_AHEAD, Activity, Job, Pause, Plan, Planned, Priority, full_hour
+from .recorder import (
     Recorded,
+    SumAdjustment,
     async_complete,
     async_import,
     async_read,
     async_settle,
 )
-from .storage import decode_parts, encode
-from .sums import sums_of
+from .rows import HOUR as _HOUR
 
 STORE_VERSION: Final = 1
 SAVE_DELAY: Final = 1
 
-# A replaced device is believed after two hours in which it counts.
-LOOK_AHEAD: Final = timedelta(hours=2)
-# At night a sleeping inverter repeats what it counted the day before.
-DAYLIGHT: Final = range(10, 17)
 # Until the server has collected an hour, and the recorder has compiled it.
 SETTLED: Final = timedelta(minutes=10)
 # How long a value may take to be recorded for the first time.
@@ -85,134 +84,18 @@ _UNKNOWN_DEVICE: Final = (20006, 20008)
 SHORT: Final = timedelta(minutes=2)
 
 
-class Urgency(StrEnum):
-    """Why the past is filled; the first goes first."""
-
-    GAP = "gap"
-    REQUEST = "request"
-    PAST = "past"
-
-
-class Activity(StrEnum):
-    """What the import does."""
-
-    IDLE = "idle"
-    RUNNING = "running"
-    WAITING = "waiting"
-    FAILED = "failed"
-
-
-@dataclass(slots=True, eq=False)
-class Job:
-    """The hours that are to be filled for some devices."""
-
-    urgency: Urgency
-    devices: tuple[int, ...]
-    start: datetime
-    end: datetime
-    left: datetime
-    """Up to when it is still to be done; the rest is."""
-    until: datetime
-    """Up to when what is recorded says nothing, within the hour after the end."""
-    sums: bool = False
-    """Whether what is made of the devices' energies is done, too."""
-    filled: list[int] = field(default_factory=list)
-    """The devices whose newest window is filled."""
-    refusals: int = 0
-    """The calls for one batch that failed in a row."""
-    due: datetime | None = None
-    """The time of the next call for a history that is not allowed yet."""
-    doubted: bool = False
-    """Whether a counter was in doubt when the gap was over."""
-    behind: dict[str, float] = field(default_factory=dict)
-    """The first filled hour of counters whose first filled window begins later."""
-
-    @classmethod
-    def of(
-        cls,
-        urgency: Urgency,
-        devices: Iterable[int],
-        start: datetime,
-        end: datetime,
-    ) -> Self:
-        """Return a job of which nothing is done yet."""
-        start, hour = _hour(start), _hour(end)
-        return cls(urgency, tuple(dict.fromkeys(devices)), start, hour, hour, end)
-
-    @property
-    def done(self) -> bool:
-        """Return whether nothing is left."""
-        return self.sums and self.left <= self.start
-
-    @property
-    def window(self) -> tuple[datetime, datetime]:
-        """Return the newest part that is left, as long as one call may be.
-
-        It begins by day, as far as it does not go on from what is recorded.
-        """
-        return self._window(self.left), self.left
-
-    @property
-    def windows(self) -> int:
-        """Return in how many parts the rest will be done."""
-        end, count = self.left, 0
-        while end > self.start:
-            end, count = self._window(end), count + 1
-        return count
-
-    def _window(self, end: datetime) -> datetime:
-        start = end - HISTORY_SPAN + LOOK_AHEAD
-        while dt_util.as_local(start).hour not in DAYLIGHT:
-            start += timedelta(hours=1)
-        return max(start, self.start)
-
-    def days(self, since: datetime) -> float:
-        """Return the days from the start on, added up over the devices."""
-        return (
-            max(since - self.start, timedelta()) / timedelta(days=1) * len(self.devices)
-        )
-
-
-@dataclass(slots=True)
-class Planned:
-    """What was planned of the past of a device, when it was first seen and later."""
-
-    seen: datetime
-    start: datetime
-
-
 @dataclass(slots=True)
 class StoredHistory:
     """The state of the import that survives a restart."""
 
     jobs: list[Job] = field(default_factory=list)
     planned: dict[int, Planned] = field(default_factory=dict)
-    lifts: list[Lift] = field(default_factory=list)
+    lifts: list[SumAdjustment] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a request takes."""
-
-    devices: int
-    start: datetime
-    end: datetime
-    calls: int
-    joined: bool
-    """Whether it is done together with what was requested before."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """Why nothing can be done for some time."""
-
-    time: timedelta
-    activity: Activity = Activity.WAITING
-
-
-class History:
+class HistoryImporter:
     """Fills the long-term statistics of an account's devices with their past."""
 
     def __init__(
@@ -234,7 +117,7 @@ class History:
         self._store = history_store(hass, entry.entry_id)
         self._jobs: list[Job] = []
         self._planned: dict[int, Planned] = {}
-        self._lifts: Sequence[Lift] = ()
+        self._lifts: Sequence[SumAdjustment] = ()
         self._left_out: LeftOut = {}
         """What is to be added to what is made of the counters of days."""
         self._answered: set[int] = set()
@@ -314,7 +197,7 @@ class History:
         self._follow_authorizations()
         now = dt_util.utcnow()
         days = timedelta(days=self._entry.options.get(CONF_HISTORY, 0))
-        spans: dict[tuple[Urgency, datetime, datetime], list[int]] = {}
+        spans: dict[tuple[Priority, datetime, datetime], list[int]] = {}
         for device in self._inventory.data.devices.values():
             if device.type_id not in HISTORY_TYPES:
                 continue
@@ -324,14 +207,14 @@ class History:
             planned = self._planned[device.id]
             start = max(planned.seen - days, now - HISTORY_REACH)
             if start < planned.start:
-                span = Urgency.PAST, start, planned.start
+                span = Priority.PAST, start, planned.start
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
-            span = Urgency.GAP, gap.start, gap.end
+            span = Priority.GAP, gap.start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
-        for (urgency, start, end), devices in spans.items():
-            job = Job.of(urgency, devices, start, end)
+        for (priority, start, end), devices in spans.items():
+            job = Job.of(priority, devices, start, end)
             if job.start < job.end:
                 self._add(job)
 
@@ -354,16 +237,16 @@ class History:
         self, devices: Iterable[int], start: datetime, end: datetime
     ) -> Plan:
         """Fill a time of some devices, together with what was requested before."""
-        job = Job.of(Urgency.REQUEST, devices, start, min(end, dt_util.utcnow()))
+        job = Job.of(Priority.REQUEST, devices, start, min(end, dt_util.utcnow()))
         others = [
             other
             for other in self._jobs
-            if other.urgency is Urgency.REQUEST and not other.done
+            if other.priority is Priority.REQUEST and not other.done
         ]
         for other in others:
             self._jobs.remove(other)
             job = Job.of(
-                Urgency.REQUEST,
+                Priority.REQUEST,
                 (*job.devices, *other.devices),
                 min(job.start, other.start),
                 max(job.until, other.until),
@@ -429,10 +312,10 @@ class History:
             for job in self._jobs
             if not job.done and (job.due is None or job.due <= now)
         ]
-        order = list(Urgency)
+        order = list(Priority)
         return min(
             jobs,
-            key=lambda job: (job.due is not None, order.index(job.urgency)),
+            key=lambda job: (job.due is not None, order.index(job.priority)),
             default=None,
         )
 
@@ -445,7 +328,7 @@ class History:
             return Pause(early, Activity.RUNNING)
         start, end = job.window
         # The job may have waited for long.
-        start = max(start, _hour(now - HISTORY_REACH) + timedelta(hours=1))
+        start = max(start, full_hour(now - HISTORY_REACH) + timedelta(hours=1))
         if start >= end:
             job.left = job.start
             return None
@@ -528,13 +411,13 @@ class History:
         begun = max(job.until, job.due or job.until)
         if late and dt_util.utcnow() < begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
-        if job.urgency is Urgency.GAP and end == job.end and self._wait(job, batch):
+        if job.priority is Priority.GAP and end == job.end and self._wait(job, batch):
             return None
-        wanted: dict[Series, frozenset[float]] = {}
+        wanted: dict[ImportTarget, frozenset[float]] = {}
         for each in ready:
             hours = frozenset(_hours(start, ends[each.statistic_id]))
             there = recorded[each.statistic_id].hours
-            if missing := hours if job.urgency is Urgency.GAP else hours - there:
+            if missing := hours if job.priority is Priority.GAP else hours - there:
                 wanted[each] = missing
         if wanted:
             rows = await self._ask_around(job, batch, start, end, wanted, ends)
@@ -564,7 +447,7 @@ class History:
             part.doubted, part.due = True, now + RETRY
             return True
         if job.doubted:
-            job.end = job.left = _hour(now)
+            job.end = job.left = full_hour(now)
             job.until, job.doubted, job.due = now, False, None
             return True
         return False
@@ -614,7 +497,7 @@ class History:
         recorded: Mapping[str, Recorded],
         rows: Mapping[int, Sequence[HistoryRow]],
         start: datetime,
-    ) -> Filling:
+    ) -> ImportBatch:
         """Return the missing hours of a window."""
         real_time = self._real_time
         devices = {each.device.id: each.device for each in wanted}
@@ -631,7 +514,7 @@ class History:
                     if (meter := real_time.past_meter(device))
                 },
                 # Within a gap, only repeated values are recorded.
-                resumes=job.urgency is not Urgency.GAP or start == job.start,
+                resumes=job.priority is not Priority.GAP or start == job.start,
             )
         )
 
@@ -640,7 +523,7 @@ class History:
         job: Job,
         wanted: Wanted,
         recorded: Mapping[str, Recorded],
-        filling: Filling,
+        filling: ImportBatch,
         start: datetime,
     ) -> None:
         """Note the counters that a window has nothing of at its begin."""
@@ -662,7 +545,7 @@ class History:
             else:
                 job.behind.pop(statistic_id, None)
 
-    async def _write(self, filling: Filling) -> None:
+    async def _write(self, filling: ImportBatch) -> None:
         self._lifts = filling.lifts
         for statistic_id, by_hour in filling.left_out.items():
             self._left_out.setdefault(statistic_id, {}).update(by_hour)
@@ -686,7 +569,7 @@ class History:
         if not self._is_followed(codes) and now < self._begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
         sums = list(
-            sums_of(
+            derived_statistics(
                 self._hass,
                 self._entry.entry_id,
                 self._inventory.data,
@@ -694,7 +577,7 @@ class History:
                 codes,
             )
         )
-        if job.urgency is Urgency.GAP:
+        if job.priority is Priority.GAP:
             # The hours of other sums are complete.
             parts = {
                 series.statistic_id
@@ -714,16 +597,16 @@ class History:
                 due = max(due, job.end + full)
                 continue
             there = recorded[made.statistic_id].hours
-            missing = hours if job.urgency is Urgency.GAP else hours - there
+            missing = hours if job.priority is Priority.GAP else hours - there
             filled = await self._hass.async_add_executor_job(
-                fill_sum, made, recorded, missing, self._left_out
+                fill_derived, made, recorded, missing, self._left_out
             )
             if filled is None:
                 going_on = any(each.goes_on for each in recorded.values())
-                due = max(due, (_hour(now) if going_on else job.end) + full)
+                due = max(due, (full_hour(now) if going_on else job.end) + full)
             elif filled.rows:
                 await self._write(
-                    Filling(counters=[(recorded[made.statistic_id], filled)])
+                    ImportBatch(counters=[(recorded[made.statistic_id], filled)])
                 )
         if due > now:
             return Pause(due - now, Activity.RUNNING)
@@ -747,7 +630,7 @@ class History:
             return self._answers[question]
         # What is urgent can always have a window of everything.
         reserve = 0
-        if job.urgency is Urgency.PAST or job.due is not None:
+        if job.priority is Priority.PAST or job.due is not None:
             reserve = len(self._batches(self._inventory.data.devices))
         if wait := timedelta(seconds=self._client.history_wait(reserve)):
             return Pause(wait, Activity.RUNNING if wait < SHORT else Activity.WAITING)
@@ -840,7 +723,7 @@ class History:
         patience = min(RETRY * 2 ** min(self._failures - 1, 8), LONGEST_RETRY)
         return Pause(max(patience, timedelta(seconds=err.retry_after or 0.0)), activity)
 
-    def _series(self, batch: Collection[Device]) -> list[Series]:
+    def _series(self, batch: Collection[Device]) -> list[ImportTarget]:
         """Return the data items of devices whose values are recorded."""
         inventory: Inventory = self._inventory.data
         devices = {device.id: device for device in batch}
@@ -858,7 +741,7 @@ class History:
             if description and description.state_class:
                 plant = inventory.plants[device.plant_code]
                 series.append(
-                    Series(
+                    ImportTarget(
                         registered.entity_id,
                         registered.unique_id,
                         device,
@@ -916,10 +799,6 @@ def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
     return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}.history")
 
 
-def _hour(moment: datetime) -> datetime:
-    return dt_util.as_utc(moment).replace(minute=0, second=0, microsecond=0)
-
-
 def _hours(start: datetime, end: float) -> Iterable[float]:
     hour = start.timestamp()
     while hour < end:
@@ -927,7 +806,7 @@ def _hours(start: datetime, end: float) -> Iterable[float]:
         hour += _HOUR
 
 
-def _is_recorded(series: Series, recorded: Mapping[str, Recorded]) -> bool:
+def _is_recorded(series: ImportTarget, recorded: Mapping[str, Recorded]) -> bool:
     """Return whether there is something that the past can lead to."""
     known = recorded.get(series.statistic_id)
     return known is not None and (known.after is not None or not series.is_counter)

@@ -1,23 +1,18 @@
-"""What the past of a data item means for the hours of its long-term statistics.
-
-Pure: from values every five minutes to hourly rows that go on from the rows that are
-there already, before and after.
-"""
+"""Hourly statistics of counters, from rows every five minutes."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 import math
 from typing import Final
 
-from .counter_evidence import JITTER, Level, Place
-from .counter_filter import CounterFilter, Period, Verdict
-from .plant.day_end import DayEndEstimate
+from custom_components.smartpvms.counter_evidence import JITTER, CounterEvidence, Level
+from custom_components.smartpvms.counter_filter import CounterFilter, Period, Verdict
+from custom_components.smartpvms.plant.day_end import DayEndEstimate
 
-HOUR: Final = 3600.0
-# How long a value holds when nothing follows it, like one that is shown.
-HOLDS: Final = 900.0
+from .rows import HOUR, CounterSample, Known, Point, Row
+
 # What is shown at the end of an hour was collected up to this long before.
 TOLD_LATE: Final = 900.0
 
@@ -31,75 +26,9 @@ LARGEST_JUMP: Final = 3.0
 
 _ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
 
-type Sample = tuple[float, float | None]
-"""When a value was measured, in epoch seconds, and the value, if it is known."""
-
-
-@dataclass(frozen=True, slots=True)
-class CounterSample:
-    """What a counter reported at a moment."""
-
-    at: datetime
-    raw: float | None
-    place: Place
-    live: bool
-    """Whether the server surely does not just repeat what it once heard."""
-    disconnected: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Point:
-    """What a counter would have shown at a moment; moments are epoch seconds."""
-
-    at: float
-    value: float
-    start: float | None
-    """When the period began; `None` for lifetime counters."""
-    offset: float
-    """Difference between the filtered and the raw value."""
-    reset_seen: bool = True
-    """Whether the counter had started over in its period."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A row of the statistics of a counter; moments are epoch seconds."""
-
-    start: float
-    end: float
-    state: float
-    sum: float
-    reset: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Mean:
-    """An hour of the statistics of a measurement."""
-
-    start: float
-    mean: float
-    min: float
-    max: float
-    weight: float | None
-    """The weight of a mean of angles."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What the statistics know around the hours to fill."""
-
-    rows: Sequence[Row]
-    """The hours that are there, from the one before the first to fill on."""
-    before: float | None
-    """The sum before the first of these hours; `None` where nothing is before."""
-    after: Row
-    """The first row after the hours to fill."""
-    offset: float
-    """Present difference between the filtered and the raw value."""
-
 
 @dataclass(slots=True)
-class Filled:
+class FilledHours:
     """What to write."""
 
     rows: list[Row] = field(default_factory=list)
@@ -340,14 +269,14 @@ def fill_counter(
     known: Known,
     *,
     resumed: bool,
-) -> Filled:
+) -> FilledHours:
     """Return the rows of the missing hours of a counter.
 
     `points` begin at the first missing hour or before; `resumed` says that the filter
     went on from the row before it. The rows before keep their sums; those after are
     lifted where the sum of the missing hours is not yet in them.
     """
-    filled = Filled()
+    filled = FilledHours()
     if not points or not hours:
         return filled
     walk = _Walk(points)
@@ -490,43 +419,32 @@ class _Walk:
         return max(point.value - was.value, 0.0)
 
 
-def fill_measurement(
-    samples: Sequence[Sample], hours: Iterable[float], *, angle: bool
-) -> list[Mean]:
-    """Return the missing hours of a measurement in which it was known."""
-    means = []
-    spans = list(_spans(samples))
-    for hour in hours:
-        held = [
-            (value, min(end, hour + HOUR) - max(begin, hour))
-            for begin, end, value in spans
-            if begin < hour + HOUR and end > hour
+def resumed_filter(
+    period: Period,
+    row: Row,
+    unit: float,
+    offset: float,
+    samples: Sequence[CounterSample],
+) -> CounterFilter:
+    """Return a filter that goes on from a row of the statistics."""
+    value = row.state / unit
+    at = datetime.fromtimestamp(row.start, UTC)
+    first = next((each for each in samples if each.raw), None)
+    added = 0.0
+    if period is Period.LIFETIME and first is not None and first.raw is not None:
+        # The row has the offset of its time, which may be the present one.
+        rises = [
+            (first.raw - value + candidate, candidate) for candidate in (0.0, offset)
         ]
-        if not held:
-            continue
-        values = [value for value, _ in held]
-        weight: float | None = None
-        if angle:
-            mean, weight = _mean_angle(held)
-        else:
-            known_for = math.fsum(span for _, span in held)
-            mean = math.fsum(value * span for value, span in held) / known_for
-        means.append(Mean(hour, mean, min(values), max(values), weight))
-    return means
-
-
-def _spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
-    """Return from when until when which value held."""
-    last = [(samples[-1][0] + HOLDS, None)] if samples else []
-    for (at, value), (until, _) in pairwise([*samples, *last]):
-        if value is not None:
-            yield at, min(until, at + HOLDS), value
-
-
-def _mean_angle(held: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Return the mean of angles by the time they held, and its weight."""
-    east = north = 0.0
-    for angle, span in held:
-        east += math.sin(math.radians(angle)) * span
-        north += math.cos(math.radians(angle)) * span
-    return math.degrees(math.atan2(east, north)) % 360, math.hypot(east, north)
+        fitting = min((each for each in rises if each[0] >= -JITTER), default=None)
+        added = fitting[1] if fitting else value - first.raw
+    now = at.timestamp()
+    power = first.place.power if first else None
+    return CounterFilter(
+        period=period,
+        value=value,
+        start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
+        current=Level(value - added, value, now, now, 0.0, 0.0),
+        read=at,
+        evidence=CounterEvidence(seen=now, heard=now, power=power),
+    )

@@ -1,0 +1,79 @@
+"""Rows of long-term statistics, and the readings from which they are made.
+
+Pure: from values every five minutes to hourly rows that continue the recorded ones.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from custom_components.smartpvms.counter_evidence import Place
+
+HOUR: Final = 3600.0
+
+type Sample = tuple[float, float | None]
+"""Epoch seconds and a value, `None` if it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class CounterSample:
+    """Reading of a counter."""
+
+    at: datetime
+    raw: float | None
+    place: Place
+    live: bool
+    """Whether a value of the device changed since the row before."""
+    disconnected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """Filtered value of a counter; moments are epoch seconds."""
+
+    at: float
+    value: float
+    start: float | None
+    """Start of the period; `None` for lifetime counters."""
+    offset: float
+    """Difference between the filtered and the raw value."""
+    reset_seen: bool = True
+    """Whether the counter had started over in its period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of the statistics of a counter; moments are epoch seconds."""
+
+    start: float
+    end: float
+    state: float
+    sum: float
+    reset: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """An hour of the statistics of a measurement."""
+
+    start: float
+    mean: float
+    min: float
+    max: float
+    weight: float | None
+    """The weight of a mean of angles."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Recorded rows around the hours to fill."""
+
+    rows: Sequence[Row]
+    """The recorded hours, from the one before the first to fill on."""
+    before: float | None
+    """The sum before the first of these hours, `None` if there is none."""
+    after: Row
+    """The first row after the hours to fill."""
+    offset: float
+    """Present difference between the filtered and the raw value."""
