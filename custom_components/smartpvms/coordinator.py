@@ -296,7 +296,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     @callback
     def _schedule(self) -> None:
-        if self._is_started:
+        if self._is_started and not self.refused:
             self.polling.async_schedule(self.hass, self.config_entry, self._refresh_job)
 
     @callback
@@ -308,6 +308,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
         self.polling.async_cancel()
+        # A pass that ends with an unexpected error is not repeated at once.
+        self.polling.plan(())
         try:
             return await self._read()
         finally:
