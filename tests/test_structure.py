@@ -15,7 +15,6 @@ PURE: Final = (
     "battery_health",
     "counter_evidence",
     "counter_filter",
-    "hours",
     "plant.counters",
     "plant.day_end",
     "plant.energy",
@@ -24,6 +23,9 @@ PURE: Final = (
     "plant.units",
     "plausibility",
     "power_units",
+    "statistics.counters",
+    "statistics.measurements",
+    "statistics.rows",
 )
 
 

@@ -14,7 +14,7 @@ from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.typing import ConfigType
 
 from .account import ACCOUNTS, account_client, async_get_account, temporary_client
-from .const import CONF_PLANTS, DOMAIN
+from .const import DOMAIN
 from .coordinator import (
     InventoryCoordinator,
     RealTimeCoordinator,
@@ -23,6 +23,7 @@ from .coordinator import (
 from .counter_filters import CounterFilters
 from .device_registry import source_name
 from .northbound import NorthboundError
+from .options import options_of
 from .repairs import async_delete_issues, async_update_issues
 from .runtime import SmartPvmsConfigEntry, SmartPvmsData, account_store, async_load
 from .services import async_setup_services
@@ -55,7 +56,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     listed, account.plants = account.plants, None
     known = stored.inventory
     if known is not None:
-        known = known.restricted_to(entry.options.get(CONF_PLANTS))
+        known = known.restricted_to(options_of(entry).plants)
     if known is not None:
         known = await async_with_time_zones(hass, entry, known)
     problems = stored.problems

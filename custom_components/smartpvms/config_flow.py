@@ -7,6 +7,9 @@ import voluptuous as vol
 from yarl import URL
 
 from homeassistant.config_entries import (
+    SOURCE_REAUTH,
+    SOURCE_RECONFIGURE,
+    SOURCE_USER,
     ConfigEntry,
     ConfigEntryState,
     ConfigFlow,
@@ -52,6 +55,7 @@ from .northbound import (
     base_url,
     northbound_host,
 )
+from .options import options_of
 from .plant import GRID_POINTS
 from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
@@ -108,6 +112,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     _history: int
     _plants: list[Plant]
 
+    def __init__(self) -> None:
+        """Begin without errors."""
+        self._errors: dict[str, str] = {}
+        self._placeholders: dict[str, str] = {}
+
     @staticmethod
     @callback
     @override
@@ -120,65 +129,109 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask for the account, log in and list its plants."""
-        errors: dict[str, str] = {}
-        placeholders: dict[str, str] = {}
         if user_input is not None:
             self._history = int(user_input[CONF_HISTORY])
-            if (account := _account(user_input)) is None:
-                errors[CONF_HOST] = "invalid_host"
-            else:
-                self._account = account
-                await self.async_set_unique_id(unique_id(account))
-                # Before the login, which would end the other entry's session.
-                self._abort_if_unique_id_configured()
-                errors, placeholders = await self._log_in(account)
-                if not errors and len(self._plants) > 1:
+            if await self._validate(user_input):
+                if len(self._plants) > 1:
                     return await self.async_step_plants()
-                if not errors:
-                    return self._create_entry(self._plants[0].name)
-        return self.async_show_form(
-            step_id="user",
-            data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
-            errors=errors,
-            description_placeholders=placeholders,
-        )
+                return self._create_entry(self._plants[0].name)
+        return self._show("user", _USER_SCHEMA, user_input)
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Ask for another host or login to the same plants."""
-        errors: dict[str, str] = {}
-        placeholders: dict[str, str] = {}
         entry = self._get_reconfigure_entry()
-        if user_input is not None:
-            if (account := _account(user_input)) is None:
-                errors[CONF_HOST] = "invalid_host"
-            else:
-                account_id = unique_id(account)
-                await self.async_set_unique_id(account_id)
-                is_other = account_id != entry.unique_id
-                if is_other:
-                    self._abort_if_unique_id_configured()
-                errors, placeholders = await self._log_in(account)
-                if not errors and is_other and not self._has_plants_of(entry):
-                    errors["base"] = "wrong_account"
-                if not errors:
-                    return self.async_update_reload_and_abort(
-                        entry,
-                        unique_id=account_id,
-                        data=account,
-                        reason=_RECONFIGURED,
-                    )
+        if user_input is not None and await self._validate(user_input):
+            return self.async_update_reload_and_abort(
+                entry,
+                unique_id=unique_id(self._account),
+                data=self._account,
+                reason=_RECONFIGURED,
+            )
+        present = {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)}
+        return self._show("reconfigure", _ACCOUNT_SCHEMA, user_input or present)
+
+    async def async_step_reauth(
+        self, entry_data: Mapping[str, Any]
+    ) -> ConfigFlowResult:
+        """Start over with an account that the server refuses."""
+        return await self.async_step_reauth_confirm()
+
+    async def async_step_reauth_confirm(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Ask for the account's new password."""
+        entry = self._get_reauth_entry()
+        if user_input is not None and await self._validate(
+            {**entry.data, **user_input}
+        ):
+            return self.async_update_reload_and_abort(
+                entry, data_updates=user_input, reason=_REAUTHENTICATED
+            )
+        self._placeholders["username"] = entry.data[CONF_USERNAME]
+        return self._show("reauth_confirm", _REAUTH_SCHEMA, None)
+
+    def _show(
+        self, step_id: str, schema: vol.Schema, suggested: Mapping[str, Any] | None
+    ) -> ConfigFlowResult:
+        """Show a form with the errors of the last validation."""
         return self.async_show_form(
-            step_id="reconfigure",
-            data_schema=self.add_suggested_values_to_schema(
-                _ACCOUNT_SCHEMA,
-                user_input
-                or {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)},
-            ),
-            errors=errors,
-            description_placeholders=placeholders,
+            step_id=step_id,
+            data_schema=self.add_suggested_values_to_schema(schema, suggested),
+            errors=self._errors,
+            description_placeholders=self._placeholders,
         )
+
+    async def _validate(self, user_input: Mapping[str, Any]) -> bool:
+        """Log in to an account and list its plants, or set the errors of the form."""
+        self._errors, self._placeholders = {}, {}
+        try:
+            url = base_url(user_input[CONF_HOST])
+        except ValueError:
+            self._errors[CONF_HOST] = "invalid_host"
+            return False
+        self._account = {
+            CONF_HOST: _as_host(url),
+            CONF_USERNAME: user_input[CONF_USERNAME],
+            CONF_PASSWORD: user_input[CONF_PASSWORD],
+        }
+        is_other = False
+        if self.source != SOURCE_REAUTH:
+            await self.async_set_unique_id(unique_id(self._account))
+            is_other = (
+                self.source == SOURCE_RECONFIGURE
+                and self.unique_id != self._get_reconfigure_entry().unique_id
+            )
+            # Before the login, which would end the other entry's session.
+            if self.source == SOURCE_USER or is_other:
+                self._abort_if_unique_id_configured()
+        try:
+            await self._log_in()
+        except NorthboundError as err:
+            key, self._placeholders = explain(err)
+            field = "base"
+            if isinstance(err, MalformedResponse):
+                if better := northbound_host(url.host or ""):
+                    key, self._placeholders = "portal_host", {"host": better}
+                # The form of a new password has no host.
+                field = "base" if self.source == SOURCE_REAUTH else CONF_HOST
+            self._errors[field] = key
+        except Exception:
+            LOGGER.exception("Unexpected error while logging in")
+            self._errors["base"] = "unknown"
+        else:
+            if not self._plants:
+                self._errors["base"] = "no_plants"
+            elif is_other and not self._has_plants_of(self._get_reconfigure_entry()):
+                self._errors["base"] = "wrong_account"
+        return not self._errors
+
+    async def _log_in(self) -> None:
+        account = async_get_account(self.hass, self._account)
+        with temporary_client(self.hass, self._account, account) as client:
+            await client.log_in()
+            self._plants = account.plants = await client.plants()
 
     def _has_plants_of(self, entry: ConfigEntry) -> bool:
         """Return whether the account has a plant that the entry has, if any."""
@@ -216,62 +269,6 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             errors=errors,
         )
 
-    async def async_step_reauth(
-        self, entry_data: Mapping[str, Any]
-    ) -> ConfigFlowResult:
-        """Start over with the account that the server refuses."""
-        return await self.async_step_reauth_confirm()
-
-    async def async_step_reauth_confirm(
-        self, user_input: dict[str, Any] | None = None
-    ) -> ConfigFlowResult:
-        """Ask for the account's new password."""
-        errors: dict[str, str] = {}
-        entry = self._get_reauth_entry()
-        placeholders = {"username": entry.data[CONF_USERNAME]}
-        if user_input is not None:
-            errors, explanation = await self._log_in(
-                {**entry.data, **user_input}, host_field="base"
-            )
-            placeholders |= explanation
-            if not errors:
-                return self.async_update_reload_and_abort(
-                    entry, data_updates=user_input, reason=_REAUTHENTICATED
-                )
-        return self.async_show_form(
-            step_id="reauth_confirm",
-            data_schema=_REAUTH_SCHEMA,
-            errors=errors,
-            description_placeholders=placeholders,
-        )
-
-    async def _log_in(
-        self, account: Mapping[str, Any], host_field: str = CONF_HOST
-    ) -> tuple[dict[str, str], dict[str, str]]:
-        """List the account's plants; return what went wrong, and its placeholders.
-
-        What is wrong with the host is shown at its field, if the form has it.
-        """
-        shared = async_get_account(self.hass, account)
-        try:
-            with temporary_client(self.hass, account, shared) as client:
-                await client.log_in()
-                self._plants = shared.plants = await client.plants()
-        except NorthboundError as err:
-            key, placeholders = explain(err)
-            if isinstance(err, MalformedResponse) and (
-                better := northbound_host(base_url(account[CONF_HOST]).host or "")
-            ):
-                key, placeholders = "portal_host", {"host": better}
-            field = host_field if isinstance(err, MalformedResponse) else "base"
-            return {field: key}, placeholders
-        except Exception:
-            LOGGER.exception("Unexpected error while logging in")
-            return {"base": "unknown"}, {}
-        if not self._plants:
-            return {"base": "no_plants"}, {}
-        return {}, {}
-
     def _create_entry(
         self, title: str, options: Mapping[str, Any] | None = None
     ) -> ConfigFlowResult:
@@ -292,11 +289,12 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
-        offered = entry.runtime_data.inventory.data.offered
-        chosen = entry.options.get(CONF_PLANTS, list(offered))
+        inventory, present = entry.runtime_data.inventory.data, options_of(entry)
+        offered = inventory.offered
+        chosen = [*offered] if present.plants is None else present.plants
         still_offered = [code for code in chosen if code in offered]
-        zones = await self._zones(entry.runtime_data.inventory.data)
-        chosen_zones = entry.options.get(CONF_TIME_ZONES, {})
+        zones = await self._zones(inventory)
+        chosen_zones = present.time_zones
         hidden_zones = {
             code: zone
             for code, zone in chosen_zones.items()
@@ -310,10 +308,10 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             if not picked:
                 errors[CONF_PLANTS] = "no_plants_chosen"
             elif CONF_PLANTS in user_input:
-                # Nobody could have unpicked what is not offered at present.
+                # Plants that the server does not list at present stay chosen.
                 withdrawn = [code for code in chosen if code not in offered]
                 options[CONF_PLANTS] = [*picked, *withdrawn]
-                # Where all are shown, plants that are added later are shown as well.
+                # If all are chosen, plants that are added later are included.
                 if len(picked) == len(offered):
                     del options[CONF_PLANTS]
             if CONF_TIME_ZONES in user_input:
@@ -327,11 +325,10 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         schema: dict[vol.Marker, Selector[Any]] = {}
         if len(offered) > 1 or not still_offered:
             schema[vol.Required(CONF_PLANTS, default=still_offered)] = _several(offered)
-        currency = entry.options.get(CONF_CURRENCY, self.hass.config.currency)
+        currency = present.currency or self.hass.config.currency
         schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
-        if meters := _grid_points(entry.runtime_data.inventory.data):
-            at_grid = entry.options.get(CONF_GRID_METERS, [])
-            known = [meter for meter in at_grid if meter in meters]
+        if meters := _grid_points(inventory):
+            known = [meter for meter in present.grid_meters if meter in meters]
             schema[vol.Optional(CONF_GRID_METERS, default=known)] = _several(meters)
         if zones:
             values = [" ".join(each) for each in chosen_zones.items()]
@@ -390,19 +387,6 @@ def _several(offered: Mapping[str, str]) -> SelectSelector:
             multiple=True,
         )
     )
-
-
-def _account(user_input: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the account with its host as people write it, if that is a host."""
-    try:
-        url = base_url(user_input[CONF_HOST])
-    except ValueError:
-        return None
-    return {
-        CONF_HOST: _as_host(url),
-        CONF_USERNAME: user_input[CONF_USERNAME],
-        CONF_PASSWORD: user_input[CONF_PASSWORD],
-    }
 
 
 def _as_host(url: URL) -> str:

@@ -19,7 +19,7 @@ from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, Upda
 from homeassistant.util import dt as dt_util
 
 from .battery_health import with_module_health
-from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN, LOGGER
+from .const import DOMAIN, LOGGER
 from .counter_filter import CounterFilter, Period
 from .counter_filters import CounterFilters
 from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
@@ -48,6 +48,7 @@ from .northbound import (
     SessionTaken,
     number,
 )
+from .options import options_of
 from .plant_flow import PlantFlows
 from .plausibility import DevicePowers
 from .polling import Batch, Polling
@@ -105,7 +106,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         if known is not None:
             self._listed = None
             self.data = self._apply(known)
-            if known.missing_plants(entry.options.get(CONF_PLANTS)):
+            if known.missing_plants(options_of(entry).plants):
                 self._plan(timedelta())
             elif problems.has(INVENTORY) or problems.none_chosen:
                 self._plan(INVENTORY_RETRY)
@@ -121,7 +122,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         try:
             listed = listed or await self._client.plants()
             renamed = {} if known is None else migrations(known, listed)
-            chosen = self.config_entry.options.get(CONF_PLANTS)
+            chosen = options_of(self.config_entry).plants
             if chosen is not None:
                 chosen = [renamed.get(code, code) for code in chosen]
             offered = {plant.code: plant.name for plant in listed}
@@ -217,7 +218,7 @@ async def async_with_time_zones(
         with_time_zones,
         inventory,
         hass.config.time_zone,
-        entry.options.get(CONF_TIME_ZONES, {}),
+        options_of(entry).time_zones,
         dt_util.utcnow(),
     )
 
@@ -447,10 +448,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     @property
     def _grid_meters(self) -> set[int]:
-        """Return the meters of which the user has said that they are at the grid."""
-        return {
-            int(each) for each in self.config_entry.options.get(CONF_GRID_METERS, ())
-        }
+        return options_of(self.config_entry).grid_meter_ids
 
     def grid_point(self, plant_code: str) -> int | None:
         """Return the device where a plant meets the grid, if that is sure."""

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import ConfigEntryState
-from homeassistant.const import CONF_CURRENCY, __version__ as home_assistant_version
+from homeassistant.const import __version__ as home_assistant_version
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr
@@ -21,7 +21,7 @@ from homeassistant.loader import async_get_loaded_integration
 from homeassistant.util import dt as dt_util
 
 from .account import ACCOUNTS
-from .const import CONF_PLANTS, DOMAIN
+from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
@@ -29,6 +29,7 @@ from .device_registry import source_name
 from .models import Inventory, Reading, SourceId
 from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
 from .northbound.flow_control import FlowControl, Interface
+from .options import options_of
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 
@@ -90,7 +91,7 @@ async def async_get_device_diagnostics(
 
 
 def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]:
-    chosen = entry.options.get(CONF_PLANTS)
+    options = options_of(entry)
     account = hass.data.get(ACCOUNTS, {}).get(str(entry.unique_id))
     return {
         "versions": {
@@ -100,8 +101,8 @@ def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]
         "entry": {
             "state": entry.state.value,
             "error": entry.error_reason_translation_key,
-            "chosen_plants": None if chosen is None else len(chosen),
-            "currency": entry.options.get(CONF_CURRENCY, hass.config.currency),
+            "chosen_plants": None if options.plants is None else len(options.plants),
+            "currency": options.currency or hass.config.currency,
         },
         "session": account and _session(account.session),
         "flow_control": account and _flow_control(account.session.flow_control),

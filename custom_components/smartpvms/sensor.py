@@ -11,13 +11,7 @@ from homeassistant.components.sensor import (
     SensorEntity,
     SensorEntityDescription,
 )
-from homeassistant.const import (
-    CONF_CURRENCY,
-    EntityCategory,
-    Platform,
-    UnitOfRatio,
-    UnitOfTime,
-)
+from homeassistant.const import EntityCategory, Platform, UnitOfRatio, UnitOfTime
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -36,6 +30,7 @@ from .descriptions import (
 from .entity import ItemEntity, async_add_reported_items
 from .models import Reading, SourceId
 from .northbound import number
+from .options import options_of
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Activity, HistoryImporter, async_last_value
 
@@ -245,9 +240,8 @@ class CounterSensor(ItemSensor):
         super().__init__(coordinator, source_id, description)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = (
-                coordinator.config_entry.options.get(
-                    CONF_CURRENCY, coordinator.hass.config.currency
-                )
+                options_of(coordinator.config_entry).currency
+                or coordinator.hass.config.currency
             )
 
     @override

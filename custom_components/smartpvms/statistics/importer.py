@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from custom_components.smartpvms.const import CONF_HISTORY, DOMAIN, LOGGER
+from custom_components.smartpvms.const import DOMAIN, LOGGER
 from custom_components.smartpvms.coordinator import (
     InventoryCoordinator,
     RealTimeCoordinator,
@@ -38,6 +38,7 @@ from custom_components.smartpvms.northbound import (
     PermissionDenied,
     RequestRejected,
 )
+from custom_components.smartpvms.options import options_of
 from custom_components.smartpvms.problems import HISTORY, Problems
 from custom_components.smartpvms.storage import decode_parts, encode
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
@@ -196,7 +197,7 @@ class HistoryImporter:
             return
         self._follow_authorizations()
         now = dt_util.utcnow()
-        days = timedelta(days=self._entry.options.get(CONF_HISTORY, 0))
+        days = timedelta(days=options_of(self._entry).history)
         spans: dict[tuple[Priority, datetime, datetime], list[int]] = {}
         for device in self._inventory.data.devices.values():
             if device.type_id not in HISTORY_TYPES:
