@@ -1,4 +1,4 @@
-"""The state of health of a battery, which newer servers report of its modules only."""
+"""State of health of a battery, which newer servers report only for its modules."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -12,7 +12,7 @@ _UNITS: Final = "battery_unit_info"
 def with_module_health(items: DataItems) -> DataItems:
     """Return the items of a battery with the mean health of its modules in percent.
 
-    A health that the battery reports itself stays; 0 is none.
+    A health that the battery itself reports is kept, unless it is 0.
     """
     if _UNITS not in items or number(items.get(_HEALTH)):
         return items
@@ -23,7 +23,7 @@ def with_module_health(items: DataItems) -> DataItems:
 
 
 def _module_healths(units: object) -> Iterator[float]:
-    """Return what the modules report, such as `{"unit1": [{"soh": "95.0%"}]}`."""
+    """Yield the health of each module from `{"unit1": [{"soh": "95.0%"}]}`."""
     for modules in units.values() if isinstance(units, dict) else ():
         for module in modules if isinstance(modules, list) else ():
             raw = module.get("soh") if isinstance(module, dict) else None

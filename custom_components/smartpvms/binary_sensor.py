@@ -1,4 +1,4 @@
-"""Binary sensors: every data item that is 0 or 1."""
+"""Binary sensors of data items that are 0 or 1."""
 
 from typing import override
 
@@ -38,7 +38,7 @@ async def async_setup_entry(
 
 
 class ItemBinarySensor(ItemEntity, BinarySensorEntity):
-    """The binary sensor of a data item."""
+    """Binary sensor of a data item."""
 
     entity_description: ItemBinarySensorDescription
 

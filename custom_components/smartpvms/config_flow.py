@@ -1,4 +1,4 @@
-"""Config flow: an account, which of its plants, and what changes about it later."""
+"""Config flow: accounts, their plants and their options."""
 
 from collections.abc import Mapping
 from typing import Any, Final, override
@@ -80,7 +80,7 @@ _ACCOUNT_SCHEMA: Final = vol.Schema(
     }
 )
 
-# The server knows the last 365 days.
+# The server stores the last 365 days.
 _HISTORY: Final = NumberSelector(
     NumberSelectorConfig(
         min=0, max=365, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
@@ -98,7 +98,7 @@ _CURRENCY: Final = SelectSelector(
     )
 )
 
-# By default Home Assistant 2026.11 takes texts of its own, and may show just their keys.
+# Home Assistant 2026.11 uses its own texts by default, and may show only their keys.
 _RECONFIGURED: Final = "reconfigure_successful"
 _REAUTHENTICATED: Final = "reauth_successful"
 
@@ -106,14 +106,14 @@ _REAUTH_SCHEMA: Final = vol.Schema({vol.Required(CONF_PASSWORD): _PASSWORD})
 
 
 class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
-    """Adds an account."""
+    """Adds an account, and updates its host and credentials."""
 
     _account: dict[str, Any]
     _history: int
     _plants: list[Plant]
 
     def __init__(self) -> None:
-        """Begin without errors."""
+        """Initialize the flow without errors."""
         self._errors: dict[str, str] = {}
         self._placeholders: dict[str, str] = {}
 
@@ -121,14 +121,14 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     @callback
     @override
     def async_get_options_flow(config_entry: ConfigEntry) -> OptionsFlow:
-        """Return the flow that changes what is shown of the account."""
+        """Return the options flow of the account."""
         return SmartPvmsOptionsFlow()
 
     @override
     async def async_step_user(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the account, log in and list its plants."""
+        """Show the form of the account, log in and list its plants."""
         if user_input is not None:
             self._history = int(user_input[CONF_HISTORY])
             if await self._validate(user_input):
@@ -140,7 +140,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for another host or login to the same plants."""
+        """Show the form for another host or login to the same plants."""
         entry = self._get_reconfigure_entry()
         if user_input is not None and await self._validate(user_input):
             return self.async_update_reload_and_abort(
@@ -155,13 +155,13 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
-        """Start over with an account that the server refuses."""
+        """Start the reauthentication of an account that the server refuses."""
         return await self.async_step_reauth_confirm()
 
     async def async_step_reauth_confirm(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the account's new password."""
+        """Show the form for the account's new password."""
         entry = self._get_reauth_entry()
         if user_input is not None and await self._validate(
             {**entry.data, **user_input}
@@ -214,7 +214,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             if isinstance(err, MalformedResponse):
                 if better := northbound_host(url.host or ""):
                     key, self._placeholders = "portal_host", {"host": better}
-                # The form of a new password has no host.
+                # The form for the new password has no host.
                 field = "base" if self.source == SOURCE_REAUTH else CONF_HOST
             self._errors[field] = key
         except Exception:
@@ -234,7 +234,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             self._plants = account.plants = await client.plants()
 
     def _has_plants_of(self, entry: ConfigEntry) -> bool:
-        """Return whether the account has a plant that the entry has, if any."""
+        """Return whether the account has a plant of the entry, if the entry has any."""
         devices = dr.async_entries_for_config_entry(
             dr.async_get(self.hass), entry.entry_id
         )
@@ -246,7 +246,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async def async_step_plants(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask which plants to include."""
+        """Show the form for the plants to include."""
         errors: dict[str, str] = {}
         codes = [plant.code for plant in self._plants]
         if user_input is not None:
@@ -280,12 +280,12 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
 
 
 class SmartPvmsOptionsFlow(OptionsFlowWithReload):
-    """Changes what is shown of an account; reloading it costs no call."""
+    """Changes the options of an account; the reload makes no API calls."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Ask for the plants, and for the currency of their revenues."""
+        """Show the form of plants, currency, grid meters, time zones and history."""
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
@@ -308,10 +308,10 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             if not picked:
                 errors[CONF_PLANTS] = "no_plants_chosen"
             elif CONF_PLANTS in user_input:
-                # Plants that the server does not list at present stay chosen.
+                # Plants that the server does not list now stay chosen.
                 withdrawn = [code for code in chosen if code not in offered]
                 options[CONF_PLANTS] = [*picked, *withdrawn]
-                # If all are chosen, plants that are added later are included.
+                # Without a choice, plants that are added later are included.
                 if len(picked) == len(offered):
                     del options[CONF_PLANTS]
             if CONF_TIME_ZONES in user_input:
@@ -345,7 +345,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         )
 
     async def _zones(self, inventory: Inventory) -> dict[str, str]:
-        """Return the names of possible zones, by code and zone of a plant in doubt."""
+        """Return labels of the possible zones of plants, by plant code and zone."""
         zones = await self.hass.async_add_executor_job(
             doubtful,
             [*inventory.plants.values()],
@@ -363,7 +363,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
 
 
 def _grid_points(inventory: Inventory) -> dict[str, str]:
-    """Return the meters, by id, that may be at the grid."""
+    """Return the names of meters that may be at the grid, by id."""
     several = len(inventory.plants) > 1
     offered: dict[str, str] = {}
     for code, plant in inventory.plants.items():
@@ -377,7 +377,7 @@ def _grid_points(inventory: Inventory) -> dict[str, str]:
 
 
 def _several(offered: Mapping[str, str]) -> SelectSelector:
-    """Return a selector of any number of what is offered, from their names by key."""
+    """Return a multiple-choice selector of names by key."""
     return SelectSelector(
         SelectSelectorConfig(
             options=[
@@ -390,5 +390,5 @@ def _several(offered: Mapping[str, str]) -> SelectSelector:
 
 
 def _as_host(url: URL) -> str:
-    """Return an address the way people write it: https goes without saying."""
+    """Return the address, without the scheme if it is https."""
     return url.authority if url.scheme == "https" else str(url)

@@ -98,7 +98,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         known: Inventory | None,
         problems: Problems,
     ) -> None:
-        """Go on from what is known, or from the plants that a flow has just listed."""
+        """Set the stored inventory, or the plants that a flow has listed."""
         super().__init__(hass, LOGGER, config_entry=entry, name="inventory")
         self._client = client
         self._listed = listed
@@ -134,7 +134,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             self._problems.none_chosen = bool(listed) and not plants
             if not plants:
                 if known is not None and listed:
-                    # What the user can choose instead.
+                    # The user can choose one of these instead.
                     self.data = replace(known, offered=offered)
                 error = UpdateFailed(
                     translation_domain=DOMAIN, translation_key="no_plants"
@@ -148,7 +148,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             }
         except NorthboundError as err:
             self._problems.add(INVENTORY, err, plants.values())
-            # Home Assistant spaces the attempts to set up by itself.
+            # Home Assistant delays further attempts to set up by itself.
             least = 0.0 if known is None else retry.total_seconds()
             raise as_update_error(err, max(least, err.retry_after or 0.0)) from err
         self._problems.clear(
@@ -178,7 +178,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return self._apply(inventory)
 
     async def async_follow_time_zone(self) -> None:
-        """Find the zones of the plants again if Home Assistant's has changed."""
+        """Find the zones of the plants again after Home Assistant's has changed."""
         known = self.data
         if known.home != self.hass.config.time_zone:
             inventory = await async_with_time_zones(self.hass, self.config_entry, known)
@@ -189,7 +189,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
     def _apply(self, inventory: Inventory) -> Inventory:
         """Apply a new inventory to the quotas, the device registry and the schedule.
 
-        Return the inventory with what is missing in it.
+        Return the inventory with the registered devices that are missing in it.
         """
         types = collections.Counter(
             device.type_id for device in inventory.devices.values()
@@ -226,9 +226,9 @@ async def async_with_time_zones(
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     """Reads the KPIs of all plants and devices, batch by batch.
 
-    A pass reads what flow control lets go now, the oldest first; the next pass is at
-    the moment at which something may go again. What fails keeps its last readings and
-    does not take the rest down.
+    A pass reads the batches that flow control allows, those read longest ago first. The
+    next pass is at the first moment at which another call is allowed. A group that
+    fails keeps its last readings, and the others are read.
     """
 
     config_entry: ConfigEntry
@@ -261,7 +261,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         )
         self._problems = problems
         self.refused = False
-        """Whether nothing is read any more until the user has logged in."""
+        """Whether polling has ended until the user enters a new password."""
         self.counters = counters
         self.meters = meters
         self._powers: dict[int, DevicePowers] = {}
@@ -270,9 +270,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         flows.expect(inventory.data, counters)
         self._gaps: list[Gap] = []
         self.created: dict[SourceId, set[str]] = {}
-        """The items that have an entity, enabled or not, by plant or device."""
+        """Items with an entity, enabled or not, by plant or device."""
         self.novel: Mapping[SourceId, Collection[str]] = {}
-        """The items that have no entity and are other than before."""
+        """Items without an entity that the last pass has changed."""
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
@@ -281,9 +281,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._is_started = False
         self._refresh_job = HassJob(self._start_refresh, "real-time pass")
         self.available: set[SourceId] = set()
-        """The plants and devices whose items may be shown."""
+        """Plants and devices whose readings are available."""
         self.flowing: set[SourceId] = set()
-        """The plants of which may be shown what follows from their devices."""
+        """Plants whose powers and energies are available."""
         self._listeners_to = Listeners()
         self._update_available()
         self.polling.plan(self._wanted())
@@ -291,9 +291,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     @callback
     def async_start(self) -> None:
         """Poll from now on, until the entry is unloaded."""
-        self.config_entry.async_on_unload(self.polling.async_cancel)
+        self.config_entry.async_on_unload(self._stop)
         self._is_started = True
         self._schedule()
+
+    @callback
+    def _stop(self) -> None:
+        self._is_started = False
+        self.polling.async_cancel()
 
     @callback
     def _schedule(self) -> None:
@@ -356,7 +361,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             )
             for source_id, items in kpis.rows.items():
                 if isinstance(source_id, str):
-                    # The counters of a plant follow the powers of its devices.
+                    # The counters of a plant need the powers of its devices.
                     rows[source_id] = items, received, server_time
                 elif source_id in inventory:
                     readings[source_id], news[source_id] = self._take(
@@ -379,7 +384,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         rows: Mapping[str, tuple[DataItems, datetime, datetime]],
         news: dict[SourceId, set[str]],
     ) -> None:
-        """Follow the flows of all plants, and take the rows of the plants themselves."""
+        """Update powers and energies of all plants, and the readings of plants."""
         self.flows.keep(inventory.plants)
         for code in inventory.plants:
             devices = inventory.devices_of(code)
@@ -399,7 +404,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     code, devices, readings, news, self.counters
                 )
                 news[code] = news.get(code, set()) | keys
-            # Many plants must not hold up everything else.
+            # The event loop is free between two plants.
             await asyncio.sleep(0)
 
     @callback
@@ -407,15 +412,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def async_add_listener(
         self, update_callback: CALLBACK_TYPE, context: Item | None = None
     ) -> CALLBACK_TYPE:
-        """Listen for every pass, or for what is new of an item."""
+        """Listen for every pass, or for changes of an item."""
         if context is None:
             return super().async_add_listener(update_callback)
         return self._listeners_to.add(context, update_callback)
 
     def items(self) -> Iterator[tuple[SourceId, Iterable[str]]]:
-        """Return the plants and devices with the items that are known of them.
+        """Return the plants and devices with the items of their readings.
 
-        Plants come first: Home Assistant takes so many entities of an account only.
+        Plants come first: Home Assistant limits the entities of an account.
         """
         for source_id, reading in (
             *self.flows.readings.items(),
@@ -424,7 +429,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             yield source_id, reading.items
 
     async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
-        """Tell who listens what is new, and where all of it has come or gone."""
+        """Call the listeners of changed items, and of all that became (un)available."""
         self.novel = {
             source_id: novel
             for source_id, keys in news.items()
@@ -434,7 +439,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         await self._listeners_to.tell({**news, **dict.fromkeys(turned)})
 
     def _update_available(self) -> set[SourceId]:
-        """Find out what may be shown, and return where that has changed."""
+        """Update the availability, and return the sources where it has changed."""
         before = self.available, self.flowing
         self.available, self.flowing = (
             {
@@ -451,7 +456,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return options_of(self.config_entry).grid_meter_ids
 
     def grid_point(self, plant_code: str) -> int | None:
-        """Return the device where a plant meets the grid, if that is sure."""
+        """Return the device at a plant's grid connection, `None` if it is not sure."""
         devices = self._inventory.data.devices_of(plant_code)
         return self.flows.grid_point(plant_code, devices, self._grid_meters)
 
@@ -468,7 +473,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def async_forget_removed(
         self, event: Event[dr.EventDeviceRegistryUpdatedData]
     ) -> None:
-        """Let whoever comes back after having been removed get entities again."""
+        """Let a removed plant or device get entities again when it comes back."""
         if event.data["action"] != "remove":
             return
         device = event.data["device"]
@@ -490,7 +495,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self.polling.set_inventory(inventory)
 
     def _wanted(self) -> list[Batch]:
-        """Return the batches that have, or may come to have, an enabled entity."""
+        """Return the batches with an enabled entity, or with items without entities."""
         enabled: set[SourceId] = set()
         for source_id, keys in self._listeners_to:
             enabled.add(source_id)
@@ -502,7 +507,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for batch in self.polling.batches
             if not (
                 enabled.isdisjoint(batch.source_ids)
-                # What follows from a plant's devices says nothing of its own items.
+                # Powers and energies of a plant are no items of its row.
                 and all(
                     self.created.get(each, set()) - FLOW_SENSORS.keys()
                     for each in batch.source_ids
@@ -511,7 +516,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         ]
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
-        """Log that a group cannot be read, once; ask for devices that are unknown."""
+        """Record a failed read, and leave out members that the server rejects."""
         self._problems.add(batch.group, err, self._plants_of(batch), is_logged=True)
         if not isinstance(err, RequestRejected):
             return
@@ -534,14 +539,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     @callback
     def async_follow_inventory(self) -> None:
-        """Read what a new inventory has brought, as soon as it may be read."""
+        """Rename plants, and read new devices of an inventory."""
         inventory = self._inventory.data
         for old, new in inventory.renamed.items():
             if old in self.data or old in self.flows.plants:
                 self._rename(old, new)
         if not inventory.has_same_devices(self._polled):
             self.config_entry.async_create_background_task(
-                self.hass, self.async_refresh(), "read what is new"
+                self.hass, self.async_refresh(), "read new devices"
             )
 
     async def _confirm(self) -> None:
@@ -550,7 +555,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             self._is_confirming = False
 
     def _plants_of(self, batch: Batch) -> list[Plant]:
-        """Return the plants that a batch is of; of devices it does not tell."""
+        """Return the plants of a batch of plants."""
         plants = self._polled.plants
         return [plants[str(code)] for code in batch.source_ids if code in plants]
 
@@ -573,9 +578,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         readings: Mapping[SourceId, Reading],
         powers: DataItems | None = None,
     ) -> tuple[Reading, set[str]]:
-        """Take a row, and return the reading and what shows something new in it.
+        """Return the reading of a row, and the keys of the items that it changes.
 
-        `powers` are those of a plant, which has none of its own.
+        `powers` are those of a plant, whose row has none.
         """
         last = self.data.get(source_id)
         descriptions = sensors(self._polled.type_of(source_id))
@@ -583,10 +588,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if isinstance(source_id, int):
             items = self._without_false_powers(source_id, items, last, descriptions)
         changed = changes(last.items if last else {}, items)
-        # Some measurement of a device always changes.
+        # Measurements of a connected device change from row to row.
         live = last is not None and bool(changed)
         if isinstance(source_id, str):
-            # A plant rests at night, but some of its devices report on.
+            # At night, a plant's row stays the same, but not that of all its devices.
             devices = self._polled.devices_of(source_id)
             live |= any(
                 (each := readings.get(device.id)) and each.live for device in devices
@@ -609,31 +614,36 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _look_for_gap(
         self, source_id: SourceId, reading: Reading, last: Reading | None
     ) -> None:
-        """Remember the time in which a device that is back was not heard."""
-        heard, received = last.last_connected if last else None, reading.received
+        """Add a gap if the device was not connected for some time."""
+        last_connected, received = (
+            last.last_connected if last else None,
+            reading.received,
+        )
         if (
             isinstance(source_id, int)
             and last is not None
-            and heard is not None
-            and received - heard > LEAST_GAP
-            # At night a sleeping inverter misses nothing.
+            and last_connected is not None
+            and received - last_connected > LEAST_GAP
+            # A sleeping inverter reports no connection at night.
             and (
                 not last.disconnected
-                or self._has_counted(source_id, reading.items, heard)
+                or self._has_counted(source_id, reading.items, last_connected)
             )
         ):
-            self._gaps.append(Gap(source_id, heard, received))
+            self._gaps.append(Gap(source_id, last_connected, received))
 
-    def _has_counted(self, device_id: int, items: DataItems, heard: datetime) -> bool:
-        """Return whether a lifetime counter is higher than when it was last heard."""
+    def _has_counted(
+        self, device_id: int, items: DataItems, last_connected: datetime
+    ) -> bool:
+        """Return whether a lifetime counter has risen without a connection."""
         for key, counter in self.counters.of(device_id).items():
             raw = number(items.get(key))
             if (
                 counter.period is Period.LIFETIME
                 and counter.current is not None
-                # Others have no entity that is enabled.
+                # A counter without an enabled entity is not read.
                 and counter.read is not None
-                and heard - counter.read < LEAST_GAP
+                and last_connected - counter.read < LEAST_GAP
                 and raw is not None
                 and raw - counter.current.raw > LEAST_COUNTED
             ):
@@ -641,7 +651,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return False
 
     def take_gaps(self) -> list[Gap]:
-        """Return the gaps that have ended since this was last asked."""
+        """Return the gaps that have ended since the last call."""
         gaps, self._gaps = self._gaps, []
         return gaps
 
@@ -700,7 +710,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return self.counters.get(source_id, description, reading, plant, powers)
 
     def _powers_of_plant(self, code: str) -> DataItems:
-        """Return the last powers of a plant, unless they are too old."""
+        """Return the last powers of a plant, or none if they are too old."""
         flow = self.flows.readings.get(code)
         return flow.items if flow and flow.fresh else {}
 

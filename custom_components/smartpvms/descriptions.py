@@ -1,4 +1,4 @@
-"""The tables: which entity a data item of the document becomes, per device type."""
+"""Entity descriptions of the documented data items, by device type."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -39,12 +39,12 @@ from .counter_filter import Period
 from .models import Reading
 from .northbound import DataItems, DeviceType, Plant, moment, number
 
-# Words, perhaps numbered: no code, no serial number, no address.
+# Words with optional numbers; excludes codes, serial numbers and addresses.
 _KEY: Final = re.compile(
     r"(?=.{1,64}$)[a-z]+\d{0,2}(_[a-z]+\d{0,2}|_\d{1,2})*", re.IGNORECASE | re.ASCII
 )
 
-# What people add up over time by themselves.
+# Device classes that users integrate over time.
 RATES: Final = frozenset(
     {
         SensorDeviceClass.APPARENT_POWER,
@@ -54,10 +54,10 @@ RATES: Final = frozenset(
     }
 )
 
-# Capacity in kW of plants whose capacity is missing, and the least of the others.
+# Minimum capacity in kW, and the capacity of plants without a valid one.
 LEAST_CAPACITY: Final = 5.0
 ANY_CAPACITY: Final = 1000.0
-# Share by which PV modules exceed their rating.
+# Ratio of the maximum power of PV modules to their rating.
 EXCESS: Final = 1.1
 
 type Value = float | str | datetime | None
@@ -68,40 +68,40 @@ class ItemSensorDescription(SensorEntityDescription):
     """Describes the sensor of a data item."""
 
     read: Callable[[object], Value] = number
-    """Turns the item as sent into the state; `None` means unknown."""
+    """Converts the raw item to the state; `None` means unknown."""
     appears_with_zero: bool = True
-    """Whether 0 shows that the item exists, or only that it is not used."""
+    """Whether a value of 0 creates the entity; if not, 0 means that it is unused."""
     period: Period | None = None
-    """How often it starts over, if it is a counter."""
+    """Reset period of a counter; `None` if the item is not a counter."""
     power: Callable[[DataItems], float | None] = lambda items: None
-    """Returns the power in kW whose energy a counter counts, from the same row; of
+    """Returns the power in kW whose energy the counter measures, from the same row; for
     plants, from the plant's powers."""
     bound: float | None = None
-    """Fixed maximum per hour of a counter of something else than energy."""
+    """Fixed maximum per hour of a counter that does not count energy."""
     past_key: str | None = None
-    """The key that the item has in history, where it is another."""
+    """Key of the item in history, if different."""
 
     @cached_property
     def is_rate(self) -> bool:
-        """Whether the state is reported even where it has not changed.
+        """Whether the state is reported even if it has not changed.
 
-        What adds up a rate takes it for a slope since it was last reported.
+        Integration over time assumes a linear change since the last report.
         """
         return self.device_class in RATES
 
     def value(self, reading: Reading) -> Value:
         """Return the value in a reading; `None` means unknown.
 
-        A disconnected device reports what it once measured, or zeros: only its power
-        can be believed, since it is 0 at night.
+        A disconnected device reports old measurements or zeros. Only its power is
+        valid, since it is 0 at night.
         """
         if reading.disconnected and self.device_class != SensorDeviceClass.POWER:
             return None
         return self.read(reading.items.get(self.key))
 
     def place(self, plant: Plant, zone: tzinfo, powers: DataItems) -> Place:
-        """Return the surroundings of a counter of a plant."""
-        # Installers leave the capacity out, or type it in a unit of their own.
+        """Return the plant's data for the filter of a counter."""
+        # Installers omit the capacity, or enter it in another unit.
         capacity = plant.capacity or 0.0
         capacity = max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
         return Place(
@@ -131,7 +131,7 @@ def _item(
     name = translation_key or key
     return ItemSensorDescription(
         key=key,
-        # Home Assistant knows the name of a device class in every language.
+        # Home Assistant translates the names of device classes.
         translation_key=None if name == fields.get("device_class") else name,
         entity_registry_enabled_default=enabled,
         entity_category=EntityCategory.DIAGNOSTIC if diagnostic else None,
@@ -152,9 +152,9 @@ def _measured(
 
 
 def _power(key: str, *others: str, kilowatts: float = 1.0) -> Callable[..., Any]:
-    """Return a reader of the first known power, in units of `kilowatts`.
+    """Return a function that reads the first known power in kW.
 
-    A power of the other direction is 0.
+    `kilowatts` is the factor to kW. A power in the opposite direction is 0.
     """
 
     def read(items: DataItems) -> float | None:
@@ -167,7 +167,7 @@ def _power(key: str, *others: str, kilowatts: float = 1.0) -> Callable[..., Any]
 
 
 def _either(key: str, kilowatts: float = 1.0) -> Callable[..., Any]:
-    """Return a reader of a power whose sign is not the same everywhere."""
+    """Return a function that reads a power in kW whose sign differs by device."""
 
     def read(items: DataItems) -> float | None:
         power = number(items.get(key))
@@ -183,8 +183,8 @@ def _counted(
     period: Period = Period.LIFETIME,
     **fields: Any,
 ) -> Callable[..., ItemSensorDescription]:
-    # A total that starts over says when it did; one that never falls needs not. Money
-    # may only be a total.
+    # Counters that reset are `total` with a last reset. Home Assistant allows only
+    # `total` for money.
     increasing = (
         period is Period.LIFETIME and device_class != SensorDeviceClass.MONETARY
     )
@@ -483,8 +483,8 @@ PLANT_SENSORS: Final = _table(
     _energy_today("day_use_energy", power=_power("home_power", kilowatts=0.001)),
 )
 
-# What follows from the devices of a plant; the names of the powers follow Home
-# Assistant: grid + is import, battery + is discharge.
+# Calculated from the devices of a plant. Signs are those of Home Assistant: positive
+# grid power is import, positive battery power is discharge.
 FLOW_SENSORS: Final = _table(
     _watts("pv_power"),
     _watts("grid_power"),
@@ -510,8 +510,8 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _energy("mppt_total_cap", power=_DC_POWER),
         *_mppts(10, enabled=False),
     ),
-    # Nothing else counts what the panels have yielded: with a battery, what the
-    # inverter has put out is something else.
+    # The MPPT counters are the only counters of PV energy: with a battery, the output
+    # of the inverter differs from it.
     DeviceType.RESIDENTIAL_INVERTER: _table(
         *_INVERTER, *_strings(8), *_mppts(4, enabled=True)
     ),
@@ -681,9 +681,9 @@ def sensors(type_id: int | None) -> Mapping[str, ItemSensorDescription]:
 
 
 def undocumented(key: str) -> ItemSensorDescription | None:
-    """Describe a number that the document does not know, under its raw key.
+    """Return the description of an undocumented number, named by its raw key.
 
-    The key becomes a name that everybody sees, so it has to look like one.
+    Returns `None` for a key that may be private, since all users see the name.
     """
     if not _KEY.fullmatch(key):
         return None

@@ -1,8 +1,7 @@
-"""Diagnostics: what somebody else needs to find a fault, and nothing about anybody.
+"""Diagnostics without personal data.
 
-Nothing is shown as the server has sent it but numbers of data items that the document
-knows, and the words by which it says that there is none. Plants and devices are
-numbered in the order of the server's lists.
+The only raw values are the numbers of documented data items, and placeholders for
+missing values. Plants and devices are numbered in the order of the server's lists.
 """
 
 from collections import Counter
@@ -33,10 +32,10 @@ from .options import options_of
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 
-# Which decisions on counters are shown.
+# Maximum age of the counter decisions.
 _LATELY: Final = timedelta(days=1)
-# No measurement is this large; telephone and serial numbers are, and so are moments in
-# milliseconds, which are of this century.
+# Measurements are smaller; telephone and serial numbers are larger. Times in
+# milliseconds are larger as well, and lie between the year 2000 and now.
 _TOO_LARGE: Final = 1e9
 _THIS_CENTURY: Final = 946_684_800_000
 
@@ -54,7 +53,7 @@ _KINDS: Final[Mapping[type, str]] = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry
 ) -> Mapping[str, Any]:
-    """Return what is known of an account, also if it is not loaded."""
+    """Return the diagnostics of an account, which need not be loaded."""
     known = _account(hass, entry)
     if entry.state is not ConfigEntryState.LOADED:
         return known
@@ -73,13 +72,13 @@ async def async_get_config_entry_diagnostics(
 async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
 ) -> Mapping[str, Any]:
-    """Return what is known of a plant or device, and of its account."""
+    """Return the diagnostics of a plant or device, and of its account."""
     known = _account(hass, entry)
     if entry.state is not ConfigEntryState.LOADED:
         return known
     name = source_name(device)
     labels = _labels(entry.runtime_data.inventory.data)
-    # Nothing, if the device is not listed any more.
+    # Empty if the device is no longer in the inventory.
     own = {key: label for key, label in labels.items() if str(key) == name}
     return {
         **known,
@@ -166,7 +165,7 @@ def _type_name(type_id: int) -> str:
 
 
 def _labels(inventory: Inventory) -> dict[SourceId, str]:
-    """Return neutral names of all plants and devices."""
+    """Return anonymous labels of all plants and devices."""
     labels: dict[SourceId, str] = {
         code: f"plant {n}" for n, code in enumerate(inventory.plants, 1)
     }
@@ -234,7 +233,7 @@ def _group(
 
 
 def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
-    """Return the last reading of a plant or device, and the decisions on its counters."""
+    """Return the last reading of a plant or device, and its counter decisions."""
     real_time = entry.runtime_data.real_time
     type_id = entry.runtime_data.inventory.data.type_of(source_id)
     reading = real_time.data.get(source_id)
@@ -278,7 +277,7 @@ def _reading(reading: Reading, type_id: int | None) -> dict[str, Any]:
 
 
 def _is_known(key: str, raw: object, type_id: int | None) -> bool:
-    """Return whether the tables know a state; what is no state counts as known."""
+    """Return whether a state is documented; `True` for items without states."""
     if key in BINARY_SENSORS:
         return number(raw) in (0, 1)
     description = sensors(type_id).get(key)
@@ -288,7 +287,7 @@ def _is_known(key: str, raw: object, type_id: int | None) -> bool:
 
 
 def _shown(raw: object, *, moment: bool = False) -> object:
-    """Return the value of a documented item, or what it is if it should not be."""
+    """Return the raw value, or its type if it may be personal data."""
     value = number(raw)
     if value is None:
         harmless = raw is None or isinstance(raw, bool) or _is_placeholder(raw)
@@ -300,7 +299,7 @@ def _shown(raw: object, *, moment: bool = False) -> object:
 
 
 def _is_placeholder(raw: object) -> bool:
-    """Return whether a raw value is a word by which the server says nothing."""
+    """Return whether a raw value is a placeholder for a missing value."""
     return isinstance(raw, str) and text(raw) is None
 
 

@@ -1,4 +1,4 @@
-"""The configuration of the Energy dashboard that fits a plant."""
+"""Sources of a plant for the Energy dashboard."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, cast
@@ -23,9 +23,9 @@ from .plant import GRID_COUNTERS
 from .runtime import SmartPvmsConfigEntry
 
 type Source = dict[str, Any]
-"""A source of energy, as `energy/save_prefs` takes it."""
+"""An energy source in the format of `energy/save_prefs`."""
 
-# What has been drawn from the grid, and fed into it.
+# Keys of the import and export counters, by device type.
 _GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
     **GRID_COUNTERS,
     DeviceType.MAINS: ("total_energy_consumption", None),
@@ -33,14 +33,14 @@ _GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
 
 
 class _Sensors:
-    """The sensors of an account that can be shown: registered and enabled."""
+    """Registered and enabled sensors of the integration."""
 
     def __init__(self, hass: HomeAssistant) -> None:
-        """Look into the registry."""
+        """Initialize with the entity registry."""
         self._registry = er.async_get(hass)
 
     def of(self, source_id: SourceId, key: str | None) -> str | None:
-        """Return the entity of a data item."""
+        """Return the entity id of a data item, if its sensor is enabled."""
         entity_id = self._registry.async_get_entity_id(
             Platform.SENSOR, DOMAIN, f"{source_id}_{key}"
         )
@@ -52,10 +52,10 @@ class _Sensors:
 def async_suggest(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> list[Source]:
-    """Return the sources of energy that a plant has entities for.
+    """Return the energy sources for which a plant has entities.
 
-    The panels' energy is made of counters of the inverters, which have a past. The
-    yield of the plant has none where it includes others than these.
+    Prefers `pv_energy` to the plant's total yield: it is the sum of inverter counters,
+    which have history. The yield has none if it differs from their sum.
     """
     shown = _Sensors(hass)
     sources = [
@@ -70,7 +70,7 @@ def async_suggest(
         _battery(entry, plant, shown),
     ]
     if len(entry.runtime_data.inventory.data.plants) == 1:
-        # Home Assistant takes one home, for all that is there.
+        # The Energy dashboard has one home for all plants.
         sources.append(
             {
                 "type": "home",
@@ -117,7 +117,7 @@ def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Sour
 
 
 def _capacity(entry: SmartPvmsConfigEntry, storage: Device) -> float | None:
-    """Return what a battery can hold, in kWh."""
+    """Return the rated capacity of a battery in kWh."""
     description = sensors(storage.type_id).get("rated_capacity")
     reading = entry.runtime_data.real_time.data.get(storage.id)
     if description is None or reading is None:
@@ -126,9 +126,9 @@ def _capacity(entry: SmartPvmsConfigEntry, storage: Device) -> float | None:
 
 
 def _validated(source: Source) -> Source | None:
-    """Return a source as the energy integration takes it, if it does.
+    """Return a source in the format of the energy integration, `None` if invalid.
 
-    It takes none that lacks what it is made of, nor one of a kind that came with a
+    A source is invalid without its required statistics, or if its type requires a
     newer Home Assistant.
     """
     given = {
@@ -149,11 +149,11 @@ async def async_apply(
     plant: Plant,
     suggested: Iterable[Source],
 ) -> list[Source]:
-    """Add the sources of the kinds that the user has none of, and return them.
+    """Add the suggested sources that cannot duplicate others, and return them.
 
-    Nobody can know that another source does not measure the same, so a kind that is
-    there gets a second source only if the first is of another plant. What the home of
-    this plant uses is not what a home with other sources does.
+    Skips types that the user has already configured, unless their sources all belong
+    to other plants. Skips the home if a source does not belong to this plant, since the
+    home's consumption would not include it.
     """
     manager = await async_get_manager(hass)
     preferences = manager.data or manager.default_preferences()
@@ -171,7 +171,7 @@ async def async_apply(
 
 
 def _statistics(source: Mapping[str, Any]) -> set[str]:
-    """Return the energies that a source is made of, or its power if it has none."""
+    """Return the energy statistics of a source, or its power if it has none."""
     energies = {source.get("stat_energy_from"), source.get("stat_energy_to")} - {None}
     return {str(each) for each in energies or {source.get("stat_rate")}}
 
@@ -179,7 +179,7 @@ def _statistics(source: Mapping[str, Any]) -> set[str]:
 def _entities_of(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> set[str]:
-    """Return the entities of a plant and its devices."""
+    """Return the entity ids of a plant and its devices."""
     devices = entry.runtime_data.inventory.data.devices_of(plant.code)
     names = {plant.code, *(str(device.id) for device in devices)}
     return {
@@ -196,7 +196,7 @@ def _entities_of(
 
 
 def _entities(hass: HomeAssistant) -> set[str]:
-    """Return the entities of all plants."""
+    """Return the entity ids of all plants."""
     return {
         registered.entity_id
         for registered in er.async_get(hass).entities.values()

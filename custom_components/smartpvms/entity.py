@@ -1,4 +1,4 @@
-"""The entity of a data item, and when it comes to exist."""
+"""Base entity of data items, and creation of entities for reported items."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import override
@@ -18,7 +18,7 @@ from .runtime import SmartPvmsConfigEntry
 
 
 class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
-    """A data item of a plant or device."""
+    """Entity of a data item of a plant or device."""
 
     _attr_has_entity_name = True
 
@@ -30,12 +30,12 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         *,
         is_rate: bool = False,
     ) -> None:
-        """Show the item as soon as it is added, and what is new of it."""
+        """Initialize the entity; a rate is updated with every reading."""
         super().__init__(coordinator, Item(source_id, description.key, is_rate))
         self.entity_description = description
         self._source_id = source_id
         self._attr_unique_id = f"{source_id}_{description.key}"
-        # The inventory has registered it.
+        # Registered by the inventory coordinator.
         self.device_entry = dr.async_get(
             coordinator.hass
         ).async_get_device_by_identifier(
@@ -75,7 +75,7 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
             self.async_write_ha_state()
 
     def _show(self, reading: Reading) -> bool:
-        """Take the state from a reading, and return whether it has to be written."""
+        """Set the state from a reading, and return whether it must be written."""
         raise NotImplementedError
 
 
@@ -86,10 +86,10 @@ def async_add_reported_items(
     create: Callable[[SourceId, str, Reading | None], Entity | None],
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an entity for an item once it reports something usable.
+    """Add an entity for an item when it first reports a usable value.
 
-    `create` returns the entity for an item of a reading, or `None` where the reading
-    does not show that the item exists; without a reading, the item once did.
+    `create` returns the entity for an item of a reading, or `None` if the reading does
+    not prove that the item exists. Registered entities are created without a reading.
     """
     coordinator = entry.runtime_data.real_time
     created = coordinator.created
@@ -104,7 +104,7 @@ def async_add_reported_items(
             source = inventory.source_of(registered.unique_id)
             if source is None:
                 continue
-            # Home Assistant would throw a disabled entity away.
+            # Home Assistant would discard a disabled entity.
             entity = None if registered.disabled else create(*source, None)
             if entity or registered.disabled:
                 source_id, key = source

@@ -1,4 +1,4 @@
-"""One place that says what an error of the API means to a person."""
+"""Translation of API errors into translation keys and Home Assistant exceptions."""
 
 from math import ceil
 from typing import Final
@@ -19,7 +19,7 @@ from .northbound import (
     SessionTaken,
 )
 
-# What the portal calls the permission for an interface, as a key of its translation.
+# Translation keys of the portal's names for the permissions, by interface.
 PERMISSIONS: Final = {
     "stations": "plant_list",
     "getStationList": "plant_list",
@@ -38,7 +38,7 @@ _KEYS: dict[type[NorthboundError], str] = {
 
 
 def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
-    """Return the translation key of an error, and its placeholders."""
+    """Return the translation key and the placeholders of an error."""
     match error:
         case InvalidCredentials(code=20002 | 20003):
             return "account_disabled", {}
@@ -61,9 +61,9 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
 def as_update_error(
     error: NorthboundError, retry_after: float | None = None
 ) -> UpdateFailed | ConfigEntryAuthFailed:
-    """Return what a coordinator raises for an error.
+    """Return the exception that a coordinator raises for an error.
 
-    `retry_after` is when it tries again, if it knows better than the error.
+    `retry_after` overrides the seconds until the next attempt in the error.
     """
     key, placeholders = explain(error)
     if isinstance(error, InvalidCredentials):

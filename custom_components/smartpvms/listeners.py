@@ -1,4 +1,4 @@
-"""Who is told what is new of which plants and devices."""
+"""Update callbacks of the data items of plants and devices."""
 
 import asyncio
 from collections.abc import Collection, Iterator, Mapping
@@ -12,44 +12,44 @@ from homeassistant.core import CALLBACK_TYPE
 from .const import LOGGER
 from .models import SourceId
 
-# How long the others have to wait while states are written, in seconds.
+# Seconds of state writes before other tasks of the event loop run.
 LONGEST_TURN: Final = 0.005
 
 
 class Item(NamedTuple):
-    """A data item of a plant or device, which something shows."""
+    """A data item of a plant or device with an update callback."""
 
     source_id: SourceId
     key: str
     is_rate: bool
-    """Whether every reading is shown, not only another."""
+    """Whether every reading calls the callback, not only a changed one."""
 
 
 @dataclass(slots=True)
 class _Listeners:
-    """Who listens for the items of a plant or device."""
+    """Update callbacks of a plant or device, by key of the item."""
 
     by_key: dict[str, CALLBACK_TYPE] = field(default_factory=dict)
     rates: set[str] = field(default_factory=set)
 
 
 class Listeners:
-    """Who listens for which items: for each item, one."""
+    """Update callbacks by source and data item, one per item."""
 
     def __init__(self) -> None:
-        """Have no listeners."""
+        """Initialize without listeners."""
         self._of: dict[SourceId, _Listeners] = {}
-        # One of these for all: there are as many listeners as entities.
+        # One bound method for all entities, which saves memory.
         self._end = self._remove
 
     def __iter__(self) -> Iterator[tuple[SourceId, Collection[str]]]:
-        """Return the plants and devices with the items that are listened for."""
+        """Return the plants and devices with the keys of items that have a listener."""
         for source_id, listeners in self._of.items():
             if listeners.by_key:
                 yield source_id, listeners.by_key.keys()
 
     def add(self, item: Item, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
-        """Listen for an item; return what ends it."""
+        """Add the listener of an item, and return a function that removes it."""
         listeners = self._of.setdefault(item.source_id, _Listeners())
         listeners.by_key[item.key] = listener
         if item.is_rate:
@@ -62,9 +62,10 @@ class Listeners:
         listeners.rates.discard(item.key)
 
     async def tell(self, news: Mapping[SourceId, Collection[str] | None]) -> None:
-        """Tell who listens for what is new; `None` is all of a plant or device.
+        """Call the listeners of changed items; `None` means all items of the source.
 
-        Home Assistant has other things to do as well, and takes turns with them.
+        Listeners of rates are called for every listed source. Yields to the event loop
+        every 5 ms.
         """
         turn = time.perf_counter()
         for source_id, keys in news.items():

@@ -1,4 +1,4 @@
-"""What flows at the plants of an account, from the readings of their devices."""
+"""Powers and energies of an account's plants, from the readings of their devices."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -33,25 +33,25 @@ from .plant import (
 
 @dataclass(slots=True)
 class PlantFlow:
-    """The powers and energies of a plant that follow from those of its devices."""
+    """Powers and energies of a plant, calculated from those of its devices."""
 
     evidence: Evidence = field(default_factory=Evidence)
     home: HomeEnergy = field(default_factory=HomeEnergy)
     balances: dict[str, Balance] = field(default_factory=dict)
-    """The other energies, by key."""
+    """Balances of the other energies, by key."""
     reading: Reading | None = None
     """The last powers and energies."""
     terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
-    """What the energies gain and lose with, by key."""
+    """Gains and losses of the energies, by key."""
     units: Units = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
-    """Powers of the present pass, of which `units` and `point` are the source."""
+    """Powers of the current pass, calculated from `units` and `point`."""
 
     def update_powers(self, units: Units, *, chosen: int | None) -> DataItems:
-        """Take new readings, and return the powers.
+        """Process new readings, and return the powers.
 
-        `chosen` is the meter at the grid, where the user has said so.
+        `chosen` is the meter at the grid, if the user has selected one.
         """
         self.evidence.learn(units)
         self.units, self.point = units, self.evidence.grid_point(units, chosen)
@@ -59,7 +59,7 @@ class PlantFlow:
         return _powers(self.powers)
 
     def update_energies(self, counts: Counts, *, at: datetime) -> Reading:
-        """Take the counters of the readings, and return the powers and energies."""
+        """Process the counters of the readings, and return the powers and energies."""
         units, powers = self.units, self.powers
         assert powers is not None
         values = _powers(powers)
@@ -86,7 +86,7 @@ class PlantFlow:
         return self.reading
 
     def resume(self, key: str, recorded: float) -> None:
-        """Let an energy go on from what was recorded, if that is more."""
+        """Continue an energy from the recorded value, if that is higher."""
         if key == "home_energy":
             energy: HomeEnergy | Balance = self.home
         else:
@@ -110,7 +110,7 @@ def _powers(flow: PowerFlow) -> dict[str, float | None]:
 
 @dataclass(slots=True)
 class PlantFlows:
-    """The flows of all plants of an account."""
+    """Powers and energies of all plants of an account."""
 
     plants: dict[str, PlantFlow] = field(default_factory=dict)
     """By plant code."""
@@ -118,18 +118,18 @@ class PlantFlows:
     """The last powers and energies, by plant code."""
 
     def __post_init__(self) -> None:
-        """Collect the last powers and energies."""
+        """Collect the last powers and energies of the plants."""
         self.readings = {
             code: flow.reading for code, flow in self.plants.items() if flow.reading
         }
 
     def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
-        """Return what the energies of a plant gain and lose with, by key."""
+        """Return gains and losses of the energies of a plant, by key."""
         flow = self.plants.get(code)
         return flow.terms if flow else {}
 
     def resume(self, code: str, key: str, recorded: float) -> None:
-        """Let an energy of a plant go on from what was recorded, if that is more."""
+        """Continue an energy of a plant from the recorded value, if that is higher."""
         flow = self.plants.setdefault(code, PlantFlow())
         flow.resume(key, recorded)
         if flow.reading is not None:
@@ -138,20 +138,20 @@ class PlantFlows:
     def grid_point(
         self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
     ) -> int | None:
-        """Return the device where a plant meets the grid, if that is sure."""
+        """Return the device at a plant's grid connection, if it is sure."""
         units = {device.id: Unit(device.type_id, None) for device in devices}
         flow = self.plants.get(code, PlantFlow())
         return flow.evidence.grid_point(units, _chosen(units, grid_meters))
 
     def rename(self, old: str, new: str) -> None:
-        """Let a plant go on under another code."""
+        """Move the state of a plant to its new code."""
         if old in self.plants:
             self.plants[new] = self.plants.pop(old)
         if old in self.readings:
             self.readings[new] = self.readings.pop(old)
 
     def expect(self, inventory: Inventory, counters: CounterFilters) -> None:
-        """Create filters for the counters that the energies are made of."""
+        """Create filters for the counters from which the energies are calculated."""
         for code in inventory.plants:
             devices = inventory.devices_of(code)
             types = {device.type_id for device in devices}
@@ -161,7 +161,7 @@ class PlantFlows:
                 counters.expect(device.id, counters_of(device.type_id, types))
 
     def keep(self, plants: Collection[str]) -> None:
-        """Remove the flows of plants that are not listed any more."""
+        """Remove the state of all plants except these."""
         for code in self.plants.keys() - plants:
             del self.plants[code]
             self.readings.pop(code, None)
@@ -173,7 +173,7 @@ class PlantFlows:
         readings: Mapping[SourceId, Reading],
         grid_meters: Collection[int],
     ) -> DataItems:
-        """Take new readings of the devices of a plant, and return its powers."""
+        """Process new readings of the devices of a plant, and return its powers."""
         flow = self.plants.setdefault(code, PlantFlow())
         units = {each.id: _unit(each, readings.get(each.id)) for each in devices}
         return flow.update_powers(units, chosen=_chosen(units, grid_meters))
@@ -186,7 +186,7 @@ class PlantFlows:
         read: Collection[SourceId],
         counters: CounterFilters,
     ) -> set[str]:
-        """Take the counters of a plant, and return the keys of what changed.
+        """Process the counters of a plant, and return the keys of the changed items.
 
         `read` are the plants and devices that were just read, whose counters are
         filtered.
@@ -200,7 +200,6 @@ class PlantFlows:
 
 
 def _unit(device: Device, reading: Reading | None) -> Unit:
-    """Return a device as last read."""
     if reading is None:
         return Unit(device.type_id, None, live=False)
     items = reading.items if reading.fresh else None
@@ -208,7 +207,7 @@ def _unit(device: Device, reading: Reading | None) -> Unit:
 
 
 def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
-    """Return the meter of a plant of which the user has said that it is at the grid."""
+    """Return the plant's meter that the user has selected as its grid meter."""
     return next((each for each in units if each in grid_meters), None)
 
 
@@ -219,9 +218,9 @@ def _counts(
     counters: CounterFilters,
     read: Collection[SourceId],
 ) -> Counts:
-    """Return what the counters of a plant and its devices have come to.
+    """Return the energies of the counters of a plant and its devices.
 
-    A counter of a device that was not read is not sure.
+    The energy of a device that was not read is not sure.
     """
     day_use = DAY_USE[1]
     counts: dict[CounterId, Count | None] = {
@@ -244,7 +243,7 @@ def _count(
     *,
     was_read: bool = True,
 ) -> Count | None:
-    """Return the energy of a counter, which is sure if it was just read."""
+    """Return the energy of a counter, which is sure only if it was just read."""
     if counter is None or reading is None:
         return None
     raw = None

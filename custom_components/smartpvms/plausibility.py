@@ -1,8 +1,7 @@
 """Values that cannot be measurements.
 
-Where a device has no value, servers may send a number whose bits are all ones: 65535,
-21474836.47, 4294967.295. Powers may also be far beyond everything that the device can
-carry.
+If a device has no value, servers may send a number whose bits are all ones: 65535,
+21474836.47, 4294967.295. Powers may also be far above the limit of the device.
 """
 
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Final
 
 from .northbound import DataItems, number
 
-# Small numbers with these digits are more often measurements.
+# Smaller numbers with these digits are more often measurements.
 _LEAST_SENTINEL: Final = 30.0
 
 
@@ -32,10 +31,10 @@ def is_sentinel(value: float) -> bool:
     32767, 655.35 and 4294967.295, with either sign, and the lowest signed integers,
     such as -2147483648.
 
-    The digits are all that is compared, and a measurement can have them as well: a
-    counter passes 655.35 or 65535, and a power is 32.767 kW now and then. The context
-    decides: neighboring readings of a counter, voltage and current of a power. Numbers
-    below 30 are never sentinels here, so that neither 6.5535 nor 3.2767 is one.
+    Only the digits are compared, and a measurement can have them as well: a counter
+    passes 655.35 or 65535, and a power is 32.767 kW now and then. The caller decides by
+    the context: neighboring readings of a counter, voltage and current of a power.
+    Numbers below 30 are never sentinels here, so that neither 6.5535 nor 3.2767 is one.
     """
     if abs(value) < _LEAST_SENTINEL:
         return False
@@ -45,11 +44,12 @@ def is_sentinel(value: float) -> bool:
 
 # Apparent powers below this, in VA, are noise.
 _LEAST_APPARENT: Final = 100.0
-# A power with the digits of a sentinel is one unless it is this share of the apparent
-# power.
+# A power with the digits of a sentinel is a measurement if its share of the apparent
+# power is in this range.
 _CARRIED: Final = (0.2, 1.5)
-# A power beyond this multiple of the highest one that has lasted, and of the apparent
-# power, has to last. Where voltage and current are unknown, the others stand in.
+# A power beyond this multiple of both the sustained and the apparent power is accepted
+# only if it lasts. Without voltage and current, the greater of a multiple of the
+# capacity and a power in W replaces the limit of the apparent power.
 _BEYOND: Final = 10.0
 _BEYOND_CAPACITY: Final = 5.0
 _ANY_POWER: Final = 50_000.0
@@ -65,7 +65,7 @@ _AC_POWERS: Final = "active_power"
 
 
 def apparent_power(items: DataItems) -> float | None:
-    """Return the apparent power of all phases in VA, unless it is noise or unknown."""
+    """Return the apparent power of all phases in VA; `None` if noise or unknown."""
     total = sum(
         abs((number(items.get(voltage)) or 0.0) * (number(items.get(current)) or 0.0))
         for voltage, current in _PHASES
@@ -78,7 +78,7 @@ class PowerFilter:
     """Recognizes false values of one power."""
 
     sustained: float = 0.0
-    """The highest power in W that has lasted for two readings."""
+    """Highest power in W that has lasted for two readings."""
     last: float = 0.0
     doubted: list[float] = field(default_factory=list)
 
@@ -87,9 +87,9 @@ class PowerFilter:
     ) -> bool:
         """Return whether a reading is false.
 
-        `raw` is the power as reported, `power` its size in W, `apparent` what voltage
-        and current allow in VA, and `capacity` the plant's in W. A power that is far
-        beyond all of them is false until it has lasted for three readings.
+        `raw` is the power as reported, `power` its absolute value in W, `apparent` the
+        product of voltage and current in VA, and `capacity` the plant's in W. A power
+        far beyond all limits is false until it has lasted for three readings.
         """
         if is_sentinel(raw):
             low, high = _CARRIED
@@ -109,10 +109,10 @@ class PowerFilter:
 
 
 class DevicePowers:
-    """The powers of one device, without those that are false."""
+    """Filters of the powers of one device."""
 
     def __init__(self, watts: Mapping[str, float], last: DataItems) -> None:
-        """Go on from the last reading; `watts` holds the unit of each power in W."""
+        """Start from the last reading; `watts` holds the unit of each power in W."""
         self._watts = watts
         self._filters: dict[str, PowerFilter] = {}
         for key, unit in watts.items():
@@ -120,7 +120,7 @@ class DevicePowers:
             self._filters[key] = PowerFilter(power, power)
 
     def without_false(self, items: DataItems, capacity: float | None) -> DataItems:
-        """Return a reading with its false powers unknown; the capacity is in kW."""
+        """Return a reading with false powers set to `None`; the capacity is in kW."""
         apparent = apparent_power(items)
         false = [
             key

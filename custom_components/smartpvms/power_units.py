@@ -1,8 +1,8 @@
-"""Whether a meter reports its powers in W or in kW.
+"""Detection of the unit of a meter's powers: W or kW.
 
-The document says kW for the grid meter and for the phases of the power sensor; newer
-servers send W. The meter's own voltages and currents tell: no power is larger than the
-apparent power, and one in kW is a thousand times smaller.
+The interface document specifies kW for the grid meter and for the phases of the power
+sensor; newer servers send W. The meter's own voltages and currents show the unit: no
+power is larger than the apparent power, and one in kW is a thousand times smaller.
 """
 
 from collections.abc import Iterable, Mapping
@@ -12,29 +12,29 @@ from typing import Final
 from .northbound import DataItems, DeviceType, number
 
 type Measured = tuple[float, float]
-"""A power as reported, and the apparent power in VA."""
+"""Power as reported, and apparent power in VA."""
 
 # Apparent powers below this, in VA, are noise.
 LEAST_APPARENT: Final = 100.0
-# As shares of the apparent power. A power above the first cannot be in kW; one between
-# the others is hardly ever in W.
+# A power above this share of the apparent power cannot be in kW.
 IN_WATTS: Final = 0.002
 # A power above this share of the apparent power is false in either unit.
 IMPOSSIBLE: Final = 10.0
+# A power between these shares of the apparent power is hardly ever in W.
 IN_KILOWATTS: Final = (0.0002, 0.0012)
-# Around 0 a power in W looks like one in kW for a moment.
+# Readings that change the unit to kW: near 0, a power in W briefly looks like kW.
 DOUBTS: Final = 3
 
 
 @dataclass(slots=True)
 class PowerUnit:
-    """The unit of one or more powers, as the evidence so far has it."""
+    """Unit of one or more powers, by the evidence so far."""
 
     kilowatts: bool | None = None
     doubts: int = 0
 
     def weigh(self, measured: Iterable[Measured]) -> None:
-        """Take the evidence of one reading."""
+        """Add the evidence of one reading."""
         shares = [
             abs(power) / apparent
             for power, apparent in measured
@@ -50,7 +50,7 @@ class PowerUnit:
                 self.kilowatts = True
 
     def in_watts(self, power: float) -> float:
-        """Return a power in W."""
+        """Convert a reported power to W."""
         return round(power * 1000, 3) if self.kilowatts else power
 
 
@@ -63,7 +63,7 @@ _PHASES: Final[Mapping[int, tuple[tuple[str, str], ...]]] = {
 
 @dataclass(slots=True)
 class MeterPowers:
-    """The powers of one meter, in W whatever its firmware sends."""
+    """Converts the powers of one meter to W, independent of its firmware."""
 
     type_id: int
     total: PowerUnit = field(default_factory=PowerUnit)
@@ -71,17 +71,17 @@ class MeterPowers:
 
     @staticmethod
     def known(type_id: int) -> bool:
-        """Return whether devices of a type report powers of unsure unit."""
+        """Return whether devices of a type report powers in W or in kW."""
         return type_id in _PHASES
 
     @property
     def _has_sure_total(self) -> bool:
-        """Whether the total has always been in W, as that of a power sensor."""
+        """Return whether the total is always in W, as that of a power sensor."""
         return self.type_id != DeviceType.GRID_METER
 
     @property
     def unsure(self) -> bool:
-        """Whether there is a power whose unit no reading has told yet."""
+        """Return whether the unit of a power is still unknown."""
         units = [self.phase] if self._has_sure_total else [self.phase, self.total]
         return any(unit.kilowatts is None for unit in units)
 

@@ -1,4 +1,4 @@
-"""Repairs: what only the user can mend, and only as long as it lasts."""
+"""Repair issues for current problems that only the user can solve."""
 
 from collections.abc import Iterator
 from typing import Final
@@ -14,11 +14,11 @@ from .northbound import SessionState
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 
-# Takeovers of the session in an hour that are no coincidence.
+# Takeovers of the session in an hour that indicate a second client.
 TAKEOVERS: Final = 3
 
 type Issue = tuple[str, str, dict[str, str]]
-"""What tells an issue from others, its translation key, and its placeholders."""
+"""Suffix of the issue id, translation key and placeholders."""
 
 
 @callback
@@ -28,7 +28,7 @@ def async_update_issues(
     state: SessionState,
     problems: Problems,
 ) -> None:
-    """Show the issues that an account has, and no others."""
+    """Create the current issues of an account, and delete its others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
         for name, key, placeholders in _issues(hass, entry, state, problems)
@@ -42,7 +42,7 @@ def async_update_issues(
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
-            # Its title may be "2 plants", of which nobody can speak as of an account.
+            # Not the title of the entry, which may be "2 plants".
             translation_placeholders={
                 "account": entry.data[CONF_USERNAME],
                 **placeholders,
@@ -54,7 +54,7 @@ def async_update_issues(
 
 @callback
 def async_delete_issues(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
-    """Show no issue of an account any more."""
+    """Delete all issues of an account."""
     _delete(hass, entry, keep=set())
 
 
@@ -88,6 +88,6 @@ def _issues(
     devices = dr.async_get(hass)
     for code, name in problems.unauthorized.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
-        # Everybody who gets the diagnostics sees the ids of issues.
+        # Not the plant code, since diagnostics contain the ids of issues.
         plant = device.id if device else "new_plants"
         yield f"not_authorized_{plant}", "not_authorized", {"plant": name}

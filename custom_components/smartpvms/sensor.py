@@ -1,4 +1,4 @@
-"""Sensors: every data item that is a number, a state or a moment."""
+"""Sensors of data items that are numbers, states or times."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ PARALLEL_UPDATES = 0
 
 @dataclass(frozen=True, kw_only=True)
 class HistorySensorDescription(SensorEntityDescription):
-    """Describes a sensor of the import of history."""
+    """Describes a sensor of the history import."""
 
     value: Callable[[HistoryImporter], str | float]
 
@@ -109,7 +109,7 @@ async def async_setup_entry(
 
 
 class HistorySensor(SensorEntity):
-    """Shows how far the import of an account's history is."""
+    """Sensor of the progress of an account's history import."""
 
     entity_description: HistorySensorDescription
     _attr_has_entity_name = True
@@ -118,7 +118,7 @@ class HistorySensor(SensorEntity):
     def __init__(
         self, entry: SmartPvmsConfigEntry, description: HistorySensorDescription
     ) -> None:
-        """Belong to an account."""
+        """Initialize the sensor with the device of the account."""
         self.entity_description = description
         self._history = entry.runtime_data.history
         self._attr_unique_id = f"{entry.entry_id}_{description.key}"
@@ -143,11 +143,11 @@ class HistorySensor(SensorEntity):
 
 
 class ItemSensor(ItemEntity, SensorEntity):
-    """The sensor of a data item."""
+    """Sensor of a data item."""
 
     entity_description: ItemSensorDescription
-    # Not Home Assistant's own attribute: what it remembers of that, and forgets with
-    # every change, costs each entity 3 kB.
+    # Not `_attr_native_value`: its property cache, which every change invalidates,
+    # costs 3 kB per entity.
     _value: Value = None
     _unknown_state_logged = False
 
@@ -157,7 +157,7 @@ class ItemSensor(ItemEntity, SensorEntity):
         source_id: SourceId,
         description: ItemSensorDescription,
     ) -> None:
-        """Show the item, and a rate with every reading."""
+        """Initialize the sensor; a rate is written with every reading."""
         is_rate = description.is_rate
         super().__init__(coordinator, source_id, description, is_rate=is_rate)
 
@@ -189,7 +189,7 @@ class ItemSensor(ItemEntity, SensorEntity):
 
 
 class FlowSensor(ItemSensor):
-    """The sensor of what follows from the devices of a plant."""
+    """Sensor of a value calculated from the devices of a plant."""
 
     @property
     @override
@@ -203,11 +203,11 @@ class FlowSensor(ItemSensor):
 
 
 class EnergySensor(FlowSensor, RestoreSensor):
-    """The sensor of an energy that is added up."""
+    """Sensor of an energy calculated from the devices of a plant."""
 
     @override
     async def async_added_to_hass(self) -> None:
-        # The file of the account may be lost, or older than the recorder.
+        # The account's stored state may be missing, or older than the recorder's.
         if (recorded := await self._async_recorded()) is not None:
             self.coordinator.flows.resume(
                 str(self._source_id), self.entity_description.key, recorded
@@ -215,7 +215,7 @@ class EnergySensor(FlowSensor, RestoreSensor):
         await super().async_added_to_hass()
 
     async def _async_recorded(self) -> float | None:
-        """Return the highest value that was shown or recorded last."""
+        """Return the highest of the last restored, recorded and statistics values."""
         unit = self.entity_description.native_unit_of_measurement
         values = [await async_last_value(self.hass, self.entity_id, unit)]
         last = await self.async_get_last_sensor_data()
@@ -225,7 +225,7 @@ class EnergySensor(FlowSensor, RestoreSensor):
 
 
 class CounterSensor(ItemSensor):
-    """The sensor of a counter, which shows only what can be true."""
+    """Sensor of a counter, limited to plausible values."""
 
     _start: datetime | None = None
     _counter: CounterFilter
@@ -236,7 +236,7 @@ class CounterSensor(ItemSensor):
         source_id: SourceId,
         description: ItemSensorDescription,
     ) -> None:
-        """Show money in the account's currency."""
+        """Initialize the sensor; revenues are in the account's currency."""
         super().__init__(coordinator, source_id, description)
         if description.device_class == SensorDeviceClass.MONETARY:
             self._attr_native_unit_of_measurement = (
@@ -246,7 +246,7 @@ class CounterSensor(ItemSensor):
 
     @override
     async def async_added_to_hass(self) -> None:
-        # Not before: most counters are disabled.
+        # Not in the constructor, since most counters are disabled.
         self._counter = self.coordinator.counter(
             self._source_id, self.entity_description
         )

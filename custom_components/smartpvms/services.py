@@ -1,4 +1,4 @@
-"""Actions."""
+"""Actions of the integration."""
 
 from collections.abc import Iterable
 from typing import Final
@@ -77,7 +77,7 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 async def _refresh(call: ServiceCall) -> ServiceResponse:
-    """List plants and devices now, and say how many there are."""
+    """Refresh the inventory, and return the numbers of plants and devices."""
     entry: SmartPvmsConfigEntry = service.async_get_config_entry(
         call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
     )
@@ -100,13 +100,13 @@ async def _refresh(call: ServiceCall) -> ServiceResponse:
 
 
 async def _import_history(call: ServiceCall) -> ServiceResponse:
-    """Import the history of devices, and say what that takes."""
+    """Request an import of history, and return the planned devices, span and calls."""
     hass = call.hass
     entry: SmartPvmsConfigEntry = service.async_get_config_entry(
         hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
     )
     now = dt_util.utcnow()
-    # People enter local time.
+    # Times without a UTC offset are local.
     start = dt_util.as_utc(call.data[ATTR_START])
     end = dt_util.as_utc(call.data.get(ATTR_END, now))
     if start >= now:
@@ -149,7 +149,7 @@ def _devices(
     entry: SmartPvmsConfigEntry,
     registered: Iterable[str] | None,
 ) -> list[int]:
-    """Return the devices that have a history: the chosen ones, or all of a plant."""
+    """Return the ids of the chosen devices, or of all, that support history."""
     devices = entry.runtime_data.inventory.data.devices
     with_history = {
         device.id: device
@@ -178,7 +178,7 @@ def _devices(
 def _source_name(
     registry: dr.DeviceRegistry, entry: SmartPvmsConfigEntry, registry_id: str
 ) -> str | None:
-    """Return by which name a plant or device of the account is registered."""
+    """Return the registered name of a plant or device of the account."""
     device = registry.async_get(registry_id)
     if isinstance(device, dr.DeviceEntry) and device.config_entry_id == entry.entry_id:
         return source_name(device)
@@ -186,7 +186,7 @@ def _source_name(
 
 
 async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
-    """Say what to choose in the Energy dashboard, and add it if that is wanted."""
+    """Return sources for the Energy dashboard, and add them on request."""
     hass = call.hass
     entry: SmartPvmsConfigEntry = service.async_get_config_entry(
         hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]

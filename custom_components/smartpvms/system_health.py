@@ -1,4 +1,4 @@
-"""System health: whether the servers answer, and what is left of the quotas."""
+"""System health: reachability of the servers and use of the quotas."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from .const import DOMAIN
 from .northbound import base_url
 from .northbound.flow_control import FlowControl
 
-# What the calls to an interface are shown as, in this order.
+# Translation keys by interface, in the order of display.
 CALLS: Final = {
     "login": "logins",
     "stations": "plant_list_calls",
@@ -29,12 +29,12 @@ CALLS: Final = {
 def async_register(
     hass: HomeAssistant, register: system_health.SystemHealthRegistration
 ) -> None:
-    """Register the information."""
+    """Register the system health information."""
     register.async_register_info(_info)
 
 
 async def _info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the information: of several accounts, one after another."""
+    """Return the information, with the used quotas of each account in a list."""
     entries = hass.config_entries.async_entries(DOMAIN)
     accounts = hass.data.get(ACCOUNTS, {})
     flow_controls = [
@@ -59,7 +59,7 @@ async def _info(hass: HomeAssistant) -> dict[str, Any]:
 
 
 async def _can_reach(hass: HomeAssistant, hosts: Iterable[str]) -> str | dict[str, str]:
-    """Return "ok" if all hosts can be reached, or what is wrong with one of them."""
+    """Return "ok" if all hosts can be reached, otherwise the first error."""
     results = await asyncio.gather(
         *(system_health.async_check_can_reach_url(hass, host) for host in hosts)
     )
@@ -67,7 +67,7 @@ async def _can_reach(hass: HomeAssistant, hosts: Iterable[str]) -> str | dict[st
 
 
 def _used(flow_control: FlowControl, interface: str) -> str:
-    """Return how many calls are used, of how many."""
+    """Return the used and the allowed calls, such as "3/24"."""
     usages = flow_control.usages(interface)
     calls = sum(usage.calls for usage in usages)
     return f"{calls}/{sum(usage.quota.calls for usage in usages)}"

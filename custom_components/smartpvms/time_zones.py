@@ -1,7 +1,8 @@
-"""The time zones of plants, from tzdata and the rows of `stations`.
+"""Time zones of plants, from tzdata and the rows of `stations`.
 
-A plant is in Home Assistant's zone unless it was connected to the grid with an offset
-that this zone never has. The server writes the standard offset also in summer.
+A plant is in Home Assistant's zone unless its grid connection date has an offset that
+this zone had neither in that year nor in the last 10 years. The server writes the
+standard offset also in summer.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,13 +19,14 @@ from zoneinfo import ZoneInfo
 from .models import Inventory
 from .northbound import Plant
 
-# Years of which an offset of Home Assistant's zone counts.
+# Number of past years whose offsets of Home Assistant's zone are accepted.
 _RECENT: Final = 10
-# A zone this much farther away than the nearest one may still be the plant's.
+# A zone whose city is this many times as far as the nearest one may be the plant's.
 _FARTHER: Final = 1.5
-# Borders of zones run this many kilometers from their cities, or farther.
+# Least distance in kilometers within which a zone may be the plant's: borders of zones
+# run this far from their cities, or farther.
 _BORDERLAND: Final = 1000.0
-# Offsets that servers write if they have none of the plant: those of UTC and China.
+# Offsets that servers write if the plant has none: those of UTC and China.
 _SERVERS: Final = (timedelta(), timedelta(hours=8))
 _EARTH_RADIUS: Final = 6371.0
 
@@ -32,7 +34,7 @@ _COORDINATE: Final = re.compile(r"([+-])(\d{2,3}?)(\d\d)(\d\d)?(?=[+-]|$)")
 
 
 class City(NamedTuple):
-    """The place of a zone in tzdata."""
+    """City of a zone in tzdata."""
 
     zone: str
     latitude: float
@@ -40,12 +42,12 @@ class City(NamedTuple):
 
 
 class TimeZone(NamedTuple):
-    """The zone of a plant."""
+    """Time zone of a plant."""
 
     zone: tzinfo | None
-    """`None` for Home Assistant's."""
+    """`None` for Home Assistant's zone."""
     offered: tuple[str, ...] = ()
-    """Zones to choose from, if it is in doubt."""
+    """Zones to choose from, if the zone is in doubt."""
 
 
 def with_time_zones(
@@ -53,7 +55,7 @@ def with_time_zones(
 ) -> Inventory:
     """Return the inventory with the zones of its plants; reads files.
 
-    `home` is Home Assistant's zone, `chosen` the zones that the user has chosen.
+    `home` is Home Assistant's zone, `chosen` the user's choices by plant code.
     """
     plants: dict[str, Plant] = {}
     for code, plant in inventory.plants.items():
@@ -68,7 +70,7 @@ def with_time_zones(
 def doubtful(
     plants: Iterable[Plant], home: str, now: datetime
 ) -> dict[str, tuple[str, ...]]:
-    """Return the zones to choose from, by the codes of plants whose zone is in doubt.
+    """Return the zones to choose from, by code, of plants whose zone is in doubt.
 
     Reads files.
     """
@@ -99,7 +101,7 @@ def find(plant: Plant, home: str, now: datetime) -> TimeZone:
 def _nearest(
     latitude: float, longitude: float, connected: datetime, home: str, now: datetime
 ) -> TimeZone:
-    """Return the zone of the nearest city that has the offset."""
+    """Return the zone of the nearest city whose zone had the offset."""
     distances = sorted(
         (_distance(latitude, longitude, city), city.zone) for city in _cities()
     )
@@ -124,7 +126,7 @@ def _nearest(
 
 
 def _distinct(zones: Iterable[str], now: datetime) -> list[str]:
-    """Return the first zone of each set of rules."""
+    """Return the first of the zones that have the same offsets all year."""
     first: dict[tuple[timedelta | None, ...], str] = {}
     for zone in zones:
         first.setdefault(_rules(zone, now.year), zone)
@@ -132,7 +134,7 @@ def _distinct(zones: Iterable[str], now: datetime) -> list[str]:
 
 
 def _had(zone: str, connected: datetime, now: datetime) -> bool:
-    """Return whether a plant of a zone can have been connected with an offset."""
+    """Return whether a zone had the connection's offset, or has it as standard."""
     offsets = {
         connected.astimezone(ZoneInfo(zone)).utcoffset(),
         min(_offsets(zone, connected.year)),
@@ -143,13 +145,12 @@ def _had(zone: str, connected: datetime, now: datetime) -> bool:
 
 @lru_cache(maxsize=4096)
 def _offsets(zone: str, year: int) -> frozenset[timedelta]:
-    """Return the offsets that a zone has in a year."""
     return frozenset(each for each in _rules(zone, year) if each is not None)
 
 
 @lru_cache(maxsize=4096)
 def _rules(zone: str, year: int) -> tuple[timedelta | None, ...]:
-    """Return the offset of each day of a year."""
+    """Return the offset of a zone on each day of a year."""
     info = ZoneInfo(zone)
     begin = datetime(year, 1, 1, 12, tzinfo=info)
     return tuple((begin + timedelta(days=day)).utcoffset() for day in range(365))
@@ -163,7 +164,7 @@ def _cities() -> tuple[City, ...]:
 
 
 def _degrees(coordinates: str) -> tuple[float, float]:
-    """Return latitude and longitude of `±DDMM±DDDMM` or `±DDMMSS±DDDMMSS`."""
+    """Parse latitude and longitude from `±DDMM±DDDMM` or `±DDMMSS±DDDMMSS`."""
     latitude, longitude = (
         float(f"{sign}1")
         * (int(degrees) + int(minutes) / 60 + int(seconds or 0) / 3600)
@@ -173,7 +174,7 @@ def _degrees(coordinates: str) -> tuple[float, float]:
 
 
 def _distance(latitude: float, longitude: float, city: City) -> float:
-    """Return the kilometers between a plant and a city."""
+    """Return the distance in kilometers between a plant and a city."""
     north, south = math.radians(latitude), math.radians(city.latitude)
     across = math.sin(math.radians(longitude - city.longitude) / 2) ** 2
     along = math.sin((north - south) / 2) ** 2

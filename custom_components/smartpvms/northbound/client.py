@@ -1,4 +1,4 @@
-"""The interfaces of the SmartPVMS Northbound API, one method each."""
+"""Client of the SmartPVMS Northbound API, with one method per interface."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
@@ -24,36 +24,37 @@ from .models import (
 from .session import Answer, Session
 
 BATCH: Final = 100
-"""The most plants, or devices of one type, that one call may name."""
+"""Maximum number of plants, or of devices of one type, per call."""
 
 HISTORY_BATCH: Final = 10
-"""The most devices of one type whose history one call may ask for."""
+"""Maximum number of devices of one type per call of `getDevHistoryKpi`."""
 
 HISTORY_SPAN: Final = timedelta(days=3)
-"""The longest time whose history one call may ask for."""
+"""Maximum time span per call of `getDevHistoryKpi`."""
 
 HISTORY_REACH: Final = timedelta(days=365)
-"""How far back there is history."""
+"""Maximum age of history on the server."""
 
-# Where one call a minute is allowed, a list of several pages takes minutes.
+# Longest wait in seconds for further pages: some servers allow one call a minute.
 _PATIENCE: Final = 125.0
 
 
 class NorthboundClient:
     """Reads the plants and devices of one account and their KPIs.
 
-    Every method raises what `Session.call` raises and nothing else.
+    The methods raise only the errors of `Session.call`.
     """
 
     def __init__(self, session: Session) -> None:
-        """Use the session of the account."""
+        """Set the session of the account."""
         self._session = session
 
     async def plants(self) -> list[Plant]:
         """Return the plants of the account, capacity in kWp (`stations`).
 
-        Accounts of before 2022 may be refused `stations` and are asked for
-        `getStationList` instead, whose capacity in MW becomes kWp.
+        If the server refuses `stations`, as it may for accounts of before 2022, calls
+        `getStationList` and converts its capacity from MW to kWp. If it refuses both,
+        raises the `PermissionDenied` of `stations`.
         """
         try:
             return await self._pages("stations", parse_plant)
@@ -64,7 +65,7 @@ class NorthboundClient:
                 raise refused from None
 
     async def devices(self, plant_codes: Iterable[str]) -> list[Device]:
-        """Return the devices of the plants, loggers included (`getDevList`)."""
+        """Return the devices of the plants, including loggers (`getDevList`)."""
         devices: dict[int, Device] = {}
         for number, batch in enumerate(batched(plant_codes, BATCH, strict=False)):
             answer = await self._session.call(
@@ -72,7 +73,7 @@ class NorthboundClient:
                 {"stationCodes": ",".join(batch)},
                 patience=_PATIENCE if number else 0,
             )
-            # Every plant has a device; without any, the list is not one.
+            # Every plant has a device, so an answer without a list is an error.
             if answer.data is None:
                 raise MalformedResponse("no list of devices")
             for row in _rows(answer.data):
@@ -83,8 +84,8 @@ class NorthboundClient:
     async def plant_real_time(self, plant_codes: Iterable[str]) -> RealTimeKpis[str]:
         """Return the KPIs of at most 100 plants (`getStationRealKpi`).
 
-        Energies are in kWh, revenues in the currency of the plant; a plant that the
-        server leaves out has no row.
+        Energies are in kWh, revenues in the currency of the plant. A plant that the
+        server omits has no row.
         """
         answer = await self._session.call(
             "getStationRealKpi", {"stationCodes": ",".join(plant_codes)}
@@ -96,8 +97,8 @@ class NorthboundClient:
     ) -> RealTimeKpis[int]:
         """Return the KPIs of at most 100 devices of one type (`getDevRealKpi`).
 
-        Units are those of the document for the type; a device that the server leaves
-        out has no row.
+        Units are as documented for the type. A device that the server omits has no
+        row.
         """
         answer = await self._session.call(
             "getDevRealKpi",
@@ -108,11 +109,11 @@ class NorthboundClient:
     async def device_history(
         self, type_id: int, device_ids: Iterable[int], start: datetime, end: datetime
     ) -> dict[int, list[HistoryRow]]:
-        """Return what devices of one type reported (`getDevHistoryKpi`).
+        """Return the history rows of devices of one type (`getDevHistoryKpi`).
 
-        At most 10 devices and 3 days, both ends included, and 365 days back; units are
-        those of the document for the type. Rows are in the order of their time, one for
-        each; a device that the server leaves out has none.
+        Allows at most 10 devices and 3 days, including both ends, up to 365 days back.
+        Units are as documented for the type. Rows are sorted by time, one for each
+        time. A device that the server omits has no rows.
         """
         answer = await self._session.call(
             "getDevHistoryKpi",
@@ -123,26 +124,26 @@ class NorthboundClient:
                 "endTime": int(end.timestamp() * 1000),
             },
         )
-        # Nothing is an empty list; without one, the answer is not whole.
+        # The server sends an empty list if there are no rows.
         if answer.data is None:
             raise MalformedResponse("no list of rows")
-        # Three days of ten devices are thousands of rows.
+        # 3 days of 10 devices are thousands of rows, which would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 
     def history_wait(self, reserve: int = 0) -> float:
-        """Return the seconds until history, and `reserve` more calls, may be asked."""
+        """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
         return self._session.wait("getDevHistoryKpi", reserve=reserve)
 
     def real_time_wait(self, type_id: int | None, calls: int = 1) -> float:
-        """Return the seconds until so many batches of devices of a type may be read.
+        """Return the seconds until so many batches of a device type can be read.
 
-        Without a type, until plants may be read.
+        The type `None` stands for plants.
         """
         interface = "getStationRealKpi" if type_id is None else "getDevRealKpi"
         return self._session.wait(interface, type_id, calls - 1)
 
     def measure(self, plants: int, devices: Mapping[int, int]) -> None:
-        """Take the account's size, which its quotas follow: devices by type."""
+        """Set the number of plants, and of devices by type, for the quotas."""
         self._session.state.flow_control.measure(plants, devices)
 
     async def log_in(self) -> None:
@@ -165,7 +166,7 @@ class NorthboundClient:
                 patience=_PATIENCE if page > 1 else 0,
             )
             known = len(plants)
-            # getStationList of older servers returns the bare list.
+            # Older servers return the bare list from getStationList.
             data = answer.data
             if isinstance(data, dict):
                 pages = integer(data.get("pageCount")) or 1
@@ -180,7 +181,7 @@ class NorthboundClient:
 
 
 def _rows(data: object) -> list[Mapping[str, object]]:
-    """Return the rows of an answer; `null` says that there are none."""
+    """Return the rows of an answer; `null` means no rows."""
     if data is None:
         return []
     if not isinstance(data, list):
@@ -191,7 +192,7 @@ def _rows(data: object) -> list[Mapping[str, object]]:
 def read_kpis[IdT: (str, int)](
     answer: Answer, key: str, identify: Callable[[object], IdT | None]
 ) -> RealTimeKpis[IdT]:
-    """Return the rows of an answer that say what they belong to."""
+    """Return the rows of an answer that have a plant code or device id."""
     rows: dict[IdT, DataItems] = {}
     unauthorized: set[IdT] = set()
     for row in _rows(answer.data):
@@ -207,7 +208,7 @@ def read_kpis[IdT: (str, int)](
 
 
 def read_history(answer: Answer) -> dict[int, list[HistoryRow]]:
-    """Return the rows of an answer that say what and when they are, in order."""
+    """Return the rows of an answer that have a device id and a time, sorted by time."""
     devices: dict[int, dict[datetime, HistoryRow]] = {}
     for row in _rows(answer.data):
         device_id = integer(row.get("devId"))

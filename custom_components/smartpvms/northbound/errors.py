@@ -1,68 +1,68 @@
-"""Errors of the Northbound API: every failCode ends in one of these."""
+"""Errors of the Northbound API; every failCode maps to one of them."""
 
 from typing import Final, override
 
 
 class NorthboundError(Exception):
-    """Base of every error that the client raises."""
+    """Base class of the errors that the client raises."""
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
-        """Keep the seconds after which a call can succeed, where that is known."""
+        """Set the seconds after which a call can succeed, if known."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class ConnectionFailed(NorthboundError):
-    """The server cannot be reached: DNS, TCP, TLS, time-out or a broken answer."""
+    """The connection failed: DNS, TCP, TLS, timeout or an incomplete answer."""
 
     def __init__(self, reason: str = "", *, sent: bool = True) -> None:
-        """Keep whether the server may have received the call."""
+        """Set whether the server may have received the call."""
         super().__init__(reason)
         self.sent = sent
 
 
 class InvalidCredentials(NorthboundError):
-    """The account is surely refused: wrong user or password, disabled or expired."""
+    """The server refuses the account: wrong user or password, disabled or expired."""
 
     def __init__(self, code: int | None = None) -> None:
-        """Keep the failCode; `None` where the server gave none."""
+        """Set the failCode; `None` if the server sent none."""
         super().__init__(f"credentials refused (failCode {code})")
         self.code = code
 
 
 class AccountLocked(NorthboundError):
-    """The login is refused for now: account locked or too many online sessions."""
+    """The login is refused temporarily: account locked or too many online sessions."""
 
 
 class SessionTaken(NorthboundError):
-    """The server does not know the token: another client logged in after us."""
+    """The server rejects the token: another client has logged in to the account."""
 
 
 class RateLimited(NorthboundError):
-    """The interface was called too often, or would be."""
+    """The interface was called too often, or the call would exceed its quota."""
 
     retry_after: float
 
     def __init__(self, retry_after: float, code: int | None = None) -> None:
-        """Keep the seconds to wait, and the failCode if the server refused."""
+        """Set the seconds to wait, and the failCode if the server refused the call."""
         super().__init__(retry_after=retry_after)
         self.code = code
 
     @override
     def __str__(self) -> str:
-        """Tell how long to wait."""
+        """Return the message, with the seconds to wait."""
         return f"called too often, retry after {self.retry_after:.0f} s"
 
 
 class AccountLimited(RateLimited):
-    """Every interface has to wait: the login, or the whole system, is limited."""
+    """All interfaces have to wait: the login or the whole system is limited."""
 
 
 class PermissionDenied(NorthboundError):
     """The account lacks the permission for an interface, a plant or a device."""
 
     def __init__(self, what: str, code: int | None = None) -> None:
-        """Keep the name of the refused interface, and the failCode."""
+        """Set the name of the refused interface, and the failCode."""
         super().__init__(f"no permission for {what} (failCode {code})")
         self.what = what
         self.code = code
@@ -74,20 +74,20 @@ class PermissionDenied(NorthboundError):
 
 
 class ServerBusy(NorthboundError):
-    """The server has a passing problem of its own."""
+    """The server has a temporary problem."""
 
 
 class RequestRejected(NorthboundError):
-    """The server does not accept the request as it was sent."""
+    """The server rejects the request as invalid."""
 
     def __init__(self, code: int | None = None) -> None:
-        """Keep the failCode; the gateway gives none."""
+        """Set the failCode; `None` if the gateway rejected the request."""
         super().__init__(f"request rejected (failCode {code})")
         self.code = code
 
 
 class MalformedResponse(NorthboundError):
-    """The answer is not one that a Northbound server gives."""
+    """The answer does not have the format of a Northbound server."""
 
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
@@ -102,18 +102,18 @@ _NO_PERMISSION: Final = NOT_AUTHORIZED | {
     *(401, 20007, 20045, 20046, 20622, 20623, 30029)
 }
 
-# What to wait where flow control does not know better.
+# Default wait in seconds; flow control replaces it.
 _MINUTE: Final = 60.0
 
 
 def error_for(interface: str, code: int, message: object) -> NorthboundError:
-    """Return the error for a failCode that `interface` answered with."""
+    """Return the error for a failCode of an interface."""
     if code in _SESSION_UNKNOWN:
         return SessionTaken(f"token unknown (failCode {code})")
     if code in _ACCOUNT_REFUSED:
         return InvalidCredentials(code)
     # 20400 means a wrong password, a lock, an expired password or too many sessions;
-    # only the message tells the first from the others.
+    # only the message identifies a wrong password.
     if code == 20400 and message == _WRONG_CREDENTIALS:
         return InvalidCredentials(code)
     if code in (20400, 20403):

@@ -1,4 +1,4 @@
-"""Where Northbound servers are, and how people write their addresses."""
+"""Hosts of Northbound servers, and parsing of addresses entered by users."""
 
 from ipaddress import ip_address
 import re
@@ -17,10 +17,10 @@ _PORTAL: Final = re.compile(
 
 
 def base_url(host: str) -> URL:
-    """Return the address of the server behind a host name, URL or portal URL.
+    """Return the URL of the server for a host name, URL or portal URL.
 
-    Always https, unless the address says http and is loopback or private. Raises
-    `ValueError` for what is no address.
+    The scheme is https, except for http URLs of loopback or private hosts. Raises
+    `ValueError` for an invalid address.
     """
     host = host.strip()
     url = URL(host if "://" in host else f"https://{host}")
@@ -33,7 +33,7 @@ def base_url(host: str) -> URL:
 
 
 def northbound_host(portal_host: str) -> str | None:
-    """Return the server that belongs to a host of the web portal's login pages."""
+    """Return the Northbound host for a host of the web portal's login pages."""
     match = _PORTAL.fullmatch(portal_host)
     return match.expand(r"\1\2") if match else None
 

@@ -1,4 +1,4 @@
-"""Plants, devices and KPI rows as the Northbound API describes them."""
+"""Plants, devices and KPI rows of the Northbound API."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
@@ -14,19 +14,19 @@ _NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
-# Codes and ids are no names: names are for everybody to see.
+# Fallback names; not codes and ids, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
-# Servers fill a missing date with the ends of a calendar.
+# Servers send extreme dates in place of missing ones.
 _YEARS = range(2000, 2100)
-# Offsets of time zones are multiples of a quarter of an hour.
+# UTC offsets of time zones are multiples of 15 minutes.
 _QUARTER = timedelta(minutes=15)
 _FARTHEST_OFFSET = timedelta(hours=14)
 
 
 class DeviceType(IntEnum):
-    """The device types (devTypeId) that getDevRealKpi answers for."""
+    """Device types (devTypeId) that `getDevRealKpi` supports."""
 
     STRING_INVERTER = 1
     EMI = 10
@@ -49,7 +49,7 @@ HISTORY_TYPES: Final = frozenset(DeviceType) - {
     DeviceType.SSU,
     DeviceType.POWER_CONVERTER,
 }
-"""The device types that getDevHistoryKpi answers for."""
+"""Device types that `getDevHistoryKpi` supports."""
 
 DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
     DeviceType.STRING_INVERTER: "String inverter",
@@ -83,7 +83,7 @@ DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
     DeviceType.SSU: "SSU",
     DeviceType.POWER_CONVERTER: "Power converter",
 }
-"""The names that the document gives to device types."""
+"""Names of device types in the API document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +96,12 @@ class Plant:
     capacity: float | None
     """Installed capacity in kWp."""
     grid_connection: datetime | None
-    """When the plant was connected, with the plant's UTC offset on that day."""
+    """Time of the grid connection, with the plant's UTC offset on that day."""
     address: str | None = None
     latitude: float | None = field(default=None, repr=False)
     longitude: float | None = field(default=None, repr=False)
     time_zone: tzinfo | None = field(default=None, metadata={"stored": False})
-    """The zone of the plant's days, if it is not the reader's own; never sent."""
+    """Time zone of the plant's days, `None` if local; not part of the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class Device:
     """A device of a plant (`getDevList`)."""
 
     id: int
-    """The devIds value: 64-bit, negative on old systems."""
+    """The devIds value: a 64-bit integer, negative on old systems."""
     type_id: int
     """devTypeId."""
     name: str
@@ -121,34 +121,34 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class RealTimeKpis[IdT: (str, int)]:
-    """The rows of one real-time answer, by plant code or device id."""
+    """Rows of a real-time answer, by plant code or device id."""
 
     server_time: datetime | None
     """The server's clock (`params.currentTime`)."""
     rows: Mapping[IdT, DataItems]
-    """The dataItemMap of each row, as sent; `number` reads its values."""
+    """The dataItemMap of each row, as sent; `number` parses its values."""
     unauthorized: Collection[IdT] = ()
-    """The plants whose owner has not authorized the API."""
+    """Plants whose owner has not authorized the API."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """What a device reported at a collection (`getDevHistoryKpi`)."""
+    """Data items of a device at one collection (`getDevHistoryKpi`)."""
 
     at: datetime
-    """When the server collected it, every five minutes."""
+    """Time of the collection; the server collects every five minutes."""
     items: DataItems
-    """The dataItemMap, as sent; `number` reads its values."""
+    """The dataItemMap, as sent; `number` parses its values."""
 
 
 def number(raw: object) -> float | None:
     """Return a raw data item as a finite number; `None` means unknown.
 
-    JSON numbers and numeric strings count; `null`, `"N/A"`, `"--"`, truth values
-    and junk do not.
+    Accepts JSON numbers and numeric strings. `null`, `"N/A"`, `"--"`, booleans and
+    other values are unknown.
     """
     match raw:
-        # The first, since hardly anything else is ever sent.
+        # First, since almost all values are floats.
         case float():
             value = raw
         case bool():
@@ -162,12 +162,12 @@ def number(raw: object) -> float | None:
                 return None
         case _:
             return None
-    # Without -0.0.
+    # Replaces -0.0 by 0.0.
     return (value or 0.0) if math.isfinite(value) else None
 
 
 def integer(raw: object) -> int | None:
-    """Return a raw id or count as an exact integer, never by way of a float."""
+    """Return a raw id or count as an integer; `None` means unknown or inexact."""
     match raw:
         case bool():
             return None
@@ -182,7 +182,7 @@ def integer(raw: object) -> int | None:
 
 
 def text(raw: object) -> str | None:
-    """Return a raw text, or `None` where it only says that there is none."""
+    """Return a raw text without outer spaces, `None` if empty or a placeholder."""
     if isinstance(raw, int | float) and not isinstance(raw, bool):
         return str(raw)
     if not isinstance(raw, str) or raw.strip().lower() in _NO_TEXT:
@@ -191,7 +191,7 @@ def text(raw: object) -> str | None:
 
 
 def moment(raw: object) -> datetime | None:
-    """Return epoch milliseconds as a moment; dates out of this century are unknown."""
+    """Return epoch milliseconds as UTC time, `None` outside the years 2000 to 2099."""
     milliseconds = number(raw)
     if milliseconds is None:
         return None
@@ -203,7 +203,7 @@ def moment(raw: object) -> datetime | None:
 
 
 def parse_plant(row: Mapping[str, object]) -> Plant | None:
-    """Read a row of `stations`."""
+    """Return the plant in a row of `stations`, `None` without a code."""
     code = text(row.get("plantCode"))
     if code is None:
         return None
@@ -220,7 +220,7 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
 
 
 def parse_station(row: Mapping[str, object]) -> Plant | None:
-    """Read a row of `getStationList`, which gives the capacity in MW."""
+    """Return the plant in a row of `getStationList`, with capacity in MW as kWp."""
     code = text(row.get("stationCode"))
     if code is None:
         return None
@@ -235,7 +235,7 @@ def parse_station(row: Mapping[str, object]) -> Plant | None:
 
 
 def parse_device(row: Mapping[str, object]) -> Device | None:
-    """Read a row of `getDevList`."""
+    """Return the device in a row of `getDevList`, `None` without id, type or plant."""
     device_id = integer(row.get("id"))
     type_id = integer(row.get("devTypeId"))
     plant_code = text(row.get("stationCode"))
@@ -266,7 +266,7 @@ def _iso(raw: object) -> datetime | None:
 
 
 def _place(latitude: object, longitude: object) -> tuple[float | None, float | None]:
-    """Return coordinates; two zeros stand for none."""
+    """Return valid coordinates; two zeros mean that there are none."""
     north, east = number(latitude), number(longitude)
     if north is None or east is None or abs(north) > 90 or abs(east) > 180:
         return None, None

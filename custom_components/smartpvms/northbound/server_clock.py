@@ -1,8 +1,8 @@
-"""The moments of answers by the server's clock, as far as it agrees with time passed.
+"""Times of answers by the server's clock, checked against other clocks.
 
 `params.currentTime` may be wrong in single answers, or for hours. The clock of Home
-Assistant may be wrong from its start until it is set. Monotonic time is right for as
-long as Home Assistant runs, but has no date.
+Assistant may be wrong from its start until it is set. Monotonic time is correct while
+Home Assistant runs, but has no date.
 """
 
 from collections.abc import Iterable
@@ -10,41 +10,43 @@ from datetime import UTC, datetime, timedelta
 import math
 from typing import Final, Self
 
-# Answers take time, and the servers behind one address have clocks of their own.
+# Allowed difference in seconds: answers are delayed, and the servers behind one address
+# have separate clocks.
 TOLERANCE: Final = 120.0
-# A deviating clock is followed after so many seconds and answers in a row that agree.
+# A deviating clock is accepted after so many seconds and consistent answers in a row.
 SETTLING: Final = 6 * 3600.0
 ANSWERS: Final = 12
-# Clocks that differ by more are not a matter of time zones: one is broken.
+# A larger difference is not due to time zones: one clock is wrong.
 FARTHEST: Final = timedelta(days=2).total_seconds()
-# The slowest that time passes while a later clock is given up.
+# Minimum rate at which the returned time advances after a correction backward.
 SLOWEST: Final = 0.9
 
 
 class ServerClock:
-    """Dates the answers of one server.
+    """Determines the times of the answers of one server.
 
-    An answer counts if it agrees with the last one that counted and the time since, or
-    with Home Assistant's clock, or with a series of deviating answers. Any other answer
-    is dated by the time since the last one that counted. Moments never go back.
+    The time in an answer is accepted if it agrees with the last accepted time plus the
+    time elapsed since, with Home Assistant's clock (with or without the server's last
+    offset), or with a long series of deviating answers. Otherwise, the last accepted
+    time plus the time elapsed is returned. Returned times never decrease.
     """
 
     def __init__(self, ahead: float = 0.0, last: float = -math.inf) -> None:
-        """Go on from the last moment, with a clock that was ahead of the own one."""
+        """Set the lead over Home Assistant's clock, and the last returned time."""
         self._ahead = ahead
         self._last = last
         self._read: float | None = None
-        """When the last moment was returned, in monotonic seconds."""
+        """Monotonic seconds at which a time was last returned."""
         self._offset = 0.0
-        """The server's clock less monotonic time."""
+        """The server's clock minus monotonic time."""
         self._deviating: float | None = None
-        """The offset of the answers since the last one that counted."""
+        """Offset of the current series of deviating answers."""
         self._deviating_since = 0.0
         self._deviations = 0
 
     @classmethod
     def after(cls, dated: Iterable[tuple[datetime, datetime]]) -> Self:
-        """Go on from answers: when each was received, and its moment."""
+        """Return a clock that continues from receipt and server times of answers."""
         last = max(dated, key=lambda each: each[1], default=None)
         if last is None:
             return cls()
@@ -55,15 +57,16 @@ class ServerClock:
     def moment(
         self, reported: datetime | None, received: datetime, monotonic: float
     ) -> datetime:
-        """Return the moment of an answer from what it reports, if it does.
+        """Return the time of an answer.
 
-        `received` is Home Assistant's clock, `monotonic` its monotonic time.
+        `reported` is the server's clock in the answer, `received` is Home Assistant's
+        clock, and `monotonic` is its monotonic time.
         """
         own = received.timestamp()
         told = None if reported is None else reported.timestamp()
         answer = own + self._ahead if told is None else told
         if self._read is None:
-            # Time can be moved ahead later, but not back.
+            # The earliest, since later corrections cannot move the time back.
             possible = [own + self._ahead, answer]
             begin = min(
                 (each for each in possible if each >= self._last - TOLERANCE),
@@ -84,7 +87,7 @@ class ServerClock:
         return datetime.fromtimestamp(self._last, UTC)
 
     def _settles(self, answer: float, own: float, monotonic: float) -> bool:
-        """Return whether a deviating answer ends a series that is long enough."""
+        """Return whether a deviating answer completes a series that is long enough."""
         offset = answer - monotonic
         if self._deviating is None or abs(offset - self._deviating) > TOLERANCE:
             self._deviating = offset

@@ -1,4 +1,4 @@
-"""Session of an account: one token, renewed once when the server rejects it."""
+"""Session of an account: one token, renewed once if the server rejects it."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -33,15 +33,15 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
 # An answer of this many bytes takes several milliseconds to parse.
 _LARGE: Final = 500_000
-# The server keeps a token for 30 minutes; the margin is for a call that is under way.
+# The server keeps a token for 30 minutes; the margin covers a call in progress.
 _TOKEN_LIFE: Final = 29 * MINUTE
-# An account is locked for 30 minutes.
+# The server locks an account for 30 minutes.
 _LOCK_TIME: Final = 31 * MINUTE
 # Consecutive refusals and empty login responses that are treated as wrong credentials.
-# Older servers refuse with an empty response, others fail with it.
+# Older servers send an empty response for wrong credentials, others on a failure.
 _REFUSED_LOGINS: Final = 2
 _EMPTY_LOGINS: Final = 8
-# Logins of the five in ten minutes that are left to the user.
+# Logins reserved for the user, of the five allowed in ten minutes.
 _RESERVED_LOGINS: Final = 2
 # Shortest and longest pause after another client has taken over the session.
 _SHORTEST_PAUSE: Final = TEN_MINUTES
@@ -50,7 +50,7 @@ _LONGEST_PAUSE: Final = HOUR
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server returned for a call that succeeded."""
+    """Answer of the server to a successful call."""
 
     data: object
     server_time: datetime | None
@@ -59,26 +59,26 @@ class Answer:
 
 @dataclass(slots=True)
 class SessionState:
-    """Session state shared by all clients of an account, and stored."""
+    """Session state, shared by all clients of an account and persisted."""
 
     flow_control: FlowControl = field(default_factory=FlowControl)
     token: str | None = field(default=None, repr=False)
     issued: PastMoment = 0.0
     used: PastMoment = 0.0
     expired_in_use: PastMoment | None = None
-    """Time at which a token last expired although it was used."""
+    """Time at which a token last expired despite being used."""
     takeovers: list[PastMoment] = field(default_factory=list)
     """Times at which another client took over the session."""
     refused_code: int | None = None
     """The failCode with which the server refused the credentials."""
     refused_logins: int = 0
-    """Logins refused since the last that succeeded, for a cause that may pass."""
+    """Logins refused for a possibly temporary cause since the last success."""
     empty_logins: int = 0
-    """Empty login responses since the last login that succeeded."""
+    """Empty login responses since the last successful login."""
     lost_tokens: int = 0
-    """Calls in a row whose token was rejected right after the login."""
+    """Consecutive calls whose token was rejected right after the login."""
     paused_until: Moment = 0.0
-    """End of the time in which no login can succeed."""
+    """Time before which no login can succeed."""
     lock: asyncio.Lock = field(
         default_factory=asyncio.Lock, init=False, repr=False, compare=False
     )
@@ -86,10 +86,11 @@ class SessionState:
 
     @property
     def has_token(self) -> bool:
-        """Whether there is a token that the server should accept.
+        """Whether there is a token that should still be valid.
 
-        Some servers prolong a token by use, others do not. A token is used until it
-        expires; after that has happened, tokens are renewed in time for a day.
+        Some servers extend the life of a token when it is used, others do not. Its life
+        counts from the last use, or from the login for a day after a used token has
+        expired.
         """
         now = time.monotonic()
         fixed = self.expired_in_use is not None and now - self.expired_in_use < DAY
@@ -102,7 +103,7 @@ class SessionState:
         return max(self.paused_until - time.monotonic(), 0.0)
 
     def set_token(self, token: str) -> None:
-        """Set the token of a new session, and clear the errors of logins."""
+        """Set the token of a new session, and clear the login errors."""
         self.token = token
         self.issued = self.used = time.monotonic()
         self.refused_code = None
@@ -110,7 +111,7 @@ class SessionState:
         self.paused_until = 0.0
 
     def drop_token(self) -> None:
-        """Drop a token that the server has rejected."""
+        """Remove a rejected token, and record its expiry or a takeover."""
         now = time.monotonic()
         if now - self.issued >= _TOKEN_LIFE:
             self.expired_in_use = now
@@ -126,7 +127,7 @@ class SessionState:
 
 
 class Session:
-    """Logs in to one account and sends calls with its token, one after another."""
+    """Sends calls to one account, one at a time, and logs in if necessary."""
 
     def __init__(
         self,
@@ -136,7 +137,7 @@ class Session:
         system_code: str,
         state: SessionState | None = None,
     ) -> None:
-        """Set credentials and state of the account."""
+        """Set the credentials and the state of the account."""
         self.state = state or SessionState()
         self._websession = websession
         self._base_url = base_url
@@ -149,13 +150,13 @@ class Session:
         parameters: Mapping[str, object],
         patience: float = 0,
     ) -> Answer:
-        """Call an interface, with a login before if there is no valid token.
+        """Call an interface; log in first if there is no valid token.
 
         Raises `SessionTaken` if the server rejects a new token, the errors of the login
         (`InvalidCredentials`, `AccountLocked`), and `ConnectionFailed`, `RateLimited`,
-        `PermissionDenied`, `ServerBusy`, `RequestRejected` or `MalformedResponse`. A
-        call that flow control does not allow within `patience` seconds is not sent, nor
-        is a login that cannot succeed.
+        `PermissionDenied`, `ServerBusy`, `RequestRejected` or `MalformedResponse`.
+        Raises them without sending a call that flow control does not allow within
+        `patience` seconds, or a login that cannot succeed.
         """
         while True:
             try:
@@ -222,9 +223,10 @@ class Session:
     async def _log_in_again(self) -> None:
         """Open a new session.
 
-        The server locks an account after five wrong passwords, so none is sent twice.
-        After a refusal that may have a passing cause, the login is repeated once the
-        longest lock has ended; then the refusal is final.
+        The server locks an account after five wrong passwords, so a refusal of the
+        credentials is final at once. A refusal with a possibly temporary cause is final
+        the second time, and an empty response the eighth time; the next login waits
+        until the longest lock has ended.
         """
         state = self.state
         try:
@@ -243,7 +245,7 @@ class Session:
             raise AccountLocked(str(err), retry_after=_LOCK_TIME) from err
 
     async def _log_in(self, reserve: int = 0) -> str:
-        """Return the token of a new session; the account's previous one ends."""
+        """Return the token of a new session, which ends the account's previous one."""
         with self._flow_control.call("login", reserve=reserve):
             response, content = await self._send(
                 "login", {"userName": self._user_name, "systemCode": self._system_code}
@@ -296,28 +298,28 @@ class Session:
                 data=orjson.dumps(parameters),
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=_TIMEOUT,
-                # A redirect would carry the credentials to another host.
+                # A redirect would send the credentials to another host.
                 allow_redirects=False,
             ) as response:
                 return response, await response.read()
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             sent = not isinstance(err, aiohttp.ClientConnectorError)
             failure = ConnectionFailed(type(err).__name__, sent=sent)
-        # Not in the handler: the original error names the host.
+        # Outside the handler, since the original error contains the host.
         raise failure
 
 
 def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:
-    """Return the device type of an interface whose quota some servers count by type."""
+    """Return the device type if some servers count the interface's quota by type."""
     if interface != "getDevRealKpi":
         return None
     return integer(parameters.get("devTypeId"))
 
 
 def _parse_in_thread(content: bytes) -> object:
-    """Parse JSON in a thread, and let other threads run in between.
+    """Parse JSON without blocking other threads.
 
-    A parser in C holds the interpreter's lock until it calls back.
+    The C parser holds the interpreter lock except while it calls the hook.
     """
     return json.loads(
         content, object_hook=lambda members: members, parse_constant=_refuse
@@ -325,7 +327,7 @@ def _parse_in_thread(content: bytes) -> object:
 
 
 def _refuse(constant: str) -> Never:
-    """Refuse `NaN` and infinities, which are no JSON."""
+    """Reject `NaN` and infinities, which are not valid JSON."""
     raise ValueError(constant)
 
 

@@ -1,4 +1,4 @@
-"""Counters of a plant's devices, of which its energies are made."""
+"""Counters of a plant's devices, from which its energies are calculated."""
 
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
@@ -12,12 +12,12 @@ GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
     DeviceType.POWER_SENSOR: ("reverse_active_cap", "active_cap"),
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
 }
-"""The counters of imported and exported energy, by device type."""
+"""Counters of imported and exported energy, by device type."""
 
 MPPTS: Final = tuple(f"mppt_{n}_cap" for n in range(1, 11))
 DC_COUNTERS: Final = ("mppt_total_cap", *MPPTS)
 STORED: Final = ("charge_cap", "discharge_cap")
-# Counters of the same energy, the best first.
+# Each tuple holds counters of the same energy, the best one first.
 YIELDS: Final = ("total_cap", "day_cap")
 CHARGED: Final = ("total_charged_energy", "charge_cap")
 DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
@@ -25,7 +25,7 @@ SUBSTITUTES: Final[Mapping[str, str]] = {
     **dict.fromkeys(DC_COUNTERS, YIELDS[0]),
     **dict((YIELDS, CHARGED, DISCHARGED)),
 }
-"""The counter of a device that counts instead of one that stays 0."""
+"""The counter of the same device that replaces a counter that stays 0."""
 COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
     DeviceType.STRING_INVERTER: (*YIELDS, *DC_COUNTERS),
     DeviceType.RESIDENTIAL_INVERTER: (*YIELDS, *MPPTS[:4]),
@@ -35,7 +35,7 @@ COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
     DeviceType.POWER_SENSOR: ("active_cap", "reverse_active_cap"),
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
 }
-"""The counters that the energies are made of, by device type."""
+"""Counters from which the energies are calculated, by device type."""
 
 
 class Count(NamedTuple):
@@ -43,13 +43,13 @@ class Count(NamedTuple):
 
     value: float
     start: datetime | None = None
-    """When its period began; `None` for lifetime counters."""
+    """Start of its period; `None` for lifetime counters."""
     sure: bool = True
-    """Whether the last reading bears it out, or it is only what was true before."""
+    """Whether the last reading confirms the value; otherwise it may be outdated."""
     read: datetime | None = None
-    """When it was last read."""
+    """Time of the last reading."""
     reset_seen: bool = True
-    """Whether it has started over in its period."""
+    """Whether the counter has started over in its period."""
 
     @property
     def reading(self) -> tuple[float, float | None, float | None, bool]:
@@ -61,9 +61,9 @@ class Count(NamedTuple):
 
     @classmethod
     def of(cls, counter: CounterFilter, raw: float | None) -> Self | None:
-        """Return the energy of a filter after a reading; `None` is nothing yet.
+        """Return the energy of a filter after a reading; `None` before the first one.
 
-        That is less than it publishes where a rise turned out to be false.
+        The energy is below the published value if a rise turned out to be false.
         """
         if counter.counted is None:
             return None
@@ -74,21 +74,21 @@ class Count(NamedTuple):
 
 
 type CounterId = tuple[int | None, str]
-"""The device and the data item of a counter; one of the plant has no device."""
+"""Device id and data item of a counter; the id is `None` for a plant's counter."""
 
 type Counts = Mapping[CounterId, Count | None]
-"""Values of the counters of a plant and its devices."""
+"""Energies of the counters of a plant and its devices."""
 
 DAY_USE: Final = (None, "day_use_energy")
-"""The plant's own counter of what was used on the day."""
+"""The plant's own counter of the energy used on the day."""
 
 type Terms = Mapping[str, Count | None]
 
 
 def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
-    """Return the counters of a device type that a plant of such types needs.
+    """Return the counters of a device type that a plant with these types needs.
 
-    Without a battery, what the panels yield is what the inverters do.
+    Without a battery, the inverters' yield replaces the DC energy of the panels.
     """
     counters = COUNTERS.get(type_id, ())
     if DeviceType.BATTERY in types:
@@ -97,15 +97,15 @@ def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
 
 
 def as_terms(counts: Counts) -> dict[str, Count | None]:
-    """Return counts as terms."""
+    """Return all counts as terms."""
     return terms_of(counts, counts)
 
 
 def terms_of(counts: Counts, keys: Iterable[CounterId]) -> dict[str, Count | None]:
-    """Return some of the counts as terms."""
+    """Return the counts of these counters as terms."""
     return {name_of(*key): counts.get(key) for key in keys}
 
 
 def name_of(device_id: int | None, key: str) -> str:
-    """Return the name of a counter in a file."""
+    """Return the name of a counter in the stored state."""
     return key if device_id is None else f"{device_id}_{key}"

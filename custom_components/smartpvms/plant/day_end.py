@@ -1,29 +1,30 @@
 """Energy of a counter between the last reading of a day and midnight.
 
-Counters of a day do not have it: the next reading is of another day. A `DayEndEstimate`
-continues the last rise up to midnight. That is right on average, and wrong by minutes
-at most, where the energy begins or ends just then.
+Counters of a day miss this energy: the next reading belongs to another day. A
+`DayEndEstimate` extends the last rise up to the next reading and subtracts the energy
+that the new day has counted. The result is right on average, and wrong by minutes at
+most if the flow of energy begins or ends around midnight.
 """
 
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final, Self
 
-# Longest time between two readings that is filled.
+# Longest time between two readings for which energy is estimated.
 LONGEST_GAP: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
 class DayEndEstimate:
-    """State of a counter; moments are epoch seconds."""
+    """State of a counter; times are epoch seconds."""
 
     value: float
     start: float | None
     """Start of its day; `None` for lifetime counters."""
     read: float | None
-    """Time at which a counter of a day was last read."""
+    """Time of the last reading; `None` for lifetime counters."""
     reset_seen: bool
-    """Whether it has started over on this day, which may be late."""
+    """Whether the counter has started over on this day, which may happen late."""
     speed: float = 0.0
     """Rise per second between the last two readings without a reset."""
 
@@ -34,7 +35,7 @@ class DayEndEstimate:
         read: float | None,
         reset_seen: bool,
     ) -> tuple[Self, float, float]:
-        """Return the state after a reading, its energy, and the energy left out before."""
+        """Return the new state, the counted energy, and the energy missed before it."""
         passed = left_out = 0.0
         if read is not None and self.read is not None:
             passed = read - self.read
@@ -42,7 +43,7 @@ class DayEndEstimate:
         counted = value if is_new else value - self.value
         if reset_seen and (is_new or not self.reset_seen):
             if passed <= LONGEST_GAP.total_seconds():
-                # The new day may have counted some of it.
+                # The new day's value may include part of this energy.
                 left_out = max(speed * passed - counted, 0.0)
         elif passed > 0:
             speed = counted / passed

@@ -1,6 +1,6 @@
-"""Energies of a plant, made of the counters of its devices.
+"""Energies of a plant, calculated from the counters of its devices.
 
-An exact sum of counters is better than the integral of powers that are minutes apart;
+A sum of counters is exact, while the integral of powers that are minutes apart is not;
 `Integral` is for an energy without a counter.
 """
 
@@ -31,33 +31,33 @@ from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total
 
 @dataclass(slots=True)
 class Balance:
-    """A counter that is made of counters: it gains with some and loses with others.
+    """Monotonic sum of counters: gains minus losses.
 
-    It never falls. Readings of different moments may make the balance dip: then it
-    stays where it was until the balance is there again. It stays, too, while a loss is
-    not sure, since it would be too high without; gains may be old or missing. What was
-    missed arrives later.
+    The value never falls. Readings of different times may lower the level; the value
+    then stays until the level reaches it again. The value also stays while a loss is
+    not sure, since it would be too high without this loss; gains may be old or missing.
+    Missed energy is added later.
 
-    It begins with 0: what was counted before is not its own. Nothing is gained by the
-    first value of a counter that is new, and all of it by the first value of a new day.
+    The value begins at 0 and excludes the energy that was counted before. The first
+    value of a new counter adds nothing; the first value of a new day is added in full.
     """
 
     value: float | None = None
     level: float = 0.0
-    """The balance, which may be below the value."""
+    """Current sum, which may be below the value."""
     tallies: dict[str, DayEndEstimate] = field(default_factory=dict)
     is_ahead: bool = False
-    """Whether the value is of a later moment than the level."""
+    """Whether the value was recorded later than the level."""
     is_read: bool = field(default=False, init=False)
     """Whether counters were read since the state was restored."""
 
     def resume(self, recorded: float) -> None:
-        """Go on from a value that was recorded later than this state."""
+        """Continue from a value that was recorded later than this state."""
         if self.value is not None and recorded <= self.value:
             return
         self.value = recorded
         if self.tallies and not self.is_read:
-            # The counters may have counted that, or even more.
+            # The next rises of the counters may include this energy, or more.
             self.is_ahead = True
         else:
             self.level = max(self.level, recorded)
@@ -65,10 +65,10 @@ class Balance:
     def update(
         self, gains: Terms, losses: Terms | None = None, spare: Terms | None = None
     ) -> float | None:
-        """Take what the counters show, and return what the balance has come to.
+        """Add the rises of the counters, and return the value.
 
-        `spare` are counters that may take the place of others later. They are followed,
-        so that nothing is lost or added then.
+        `spare` are counters that may replace others later. Their readings are followed,
+        so that a replacement neither loses nor adds energy.
         """
         losses = losses or {}
         terms = {**(spare or {}), **gains, **losses}
@@ -103,18 +103,19 @@ class Balance:
 
 @dataclass(slots=True)
 class Integral:
-    """The energy of a power that nothing counts, in kWh.
+    """Energy of a power without a counter, in kWh.
 
-    Between two readings it takes the mean. That is right for what changes slowly; what
-    comes and goes within the minutes between is only right on average.
+    The mean of two readings applies to the time between them. This is accurate for a
+    power that changes slowly, and right on average for a load that is switched on and
+    off within these minutes.
     """
 
     value: float = 0.0
     last: tuple[datetime, float] | None = None
-    """Time and size of the last power."""
+    """Time of the last known power, and the power in W."""
 
     def update(self, power: float | None, at: datetime) -> float:
-        """Take a power in W, or that it is unknown, and return the energy so far."""
+        """Add a power in W, `None` if unknown, and return the energy so far."""
         if power is None:
             return self.value
         power = max(power, 0.0)
@@ -130,35 +131,35 @@ class Integral:
 
 @dataclass(slots=True)
 class HomeEnergy:
-    """What the home has used, in kWh.
+    """Energy used by the home, in kWh.
 
-    It is what the inverters have yielded and what was imported and discharged, less
-    what was exported and charged, and less what the inverters took: to charge a battery
-    from the grid, or while they slept. Only the latter is an integral, since nothing
-    counts it. Where counters are missing, it is what the plant itself says, and where
-    that says nothing, the integral of the home's power.
+    It is the sum of the inverters' yield, the import and the discharge, less the
+    export, the charge, and the energy that the inverters draw to charge a battery from
+    the grid or while they sleep. Only the drawn energy is an integral, since it has no
+    counter. If counters are missing, the plant's own counter replaces the sum, and
+    without that counter the integral of the home's power does.
     """
 
     balance: Balance = field(default_factory=Balance)
     inverter_use: Integral = field(default_factory=Integral)
-    """What the inverters have taken."""
+    """Integral of the power that the inverters draw."""
     home_use: Integral = field(default_factory=Integral)
-    """The integral of the home's power."""
+    """Integral of the home's power."""
     terms: tuple[Terms, Terms] | None = field(default=None, init=False)
-    """What it gains and loses with, if it can be counted."""
+    """Gains and losses; `None` if the plant's devices allow no sum of counters."""
 
     @property
     def value(self) -> float | None:
-        """Return what has been used so far."""
+        """Return the energy used so far."""
         return self.balance.value
 
     @property
     def taken(self) -> Terms:
-        """Return what the inverters have taken."""
+        """Return the energy drawn by the inverters as a term."""
         return {"taken": Count(self.inverter_use.value)}
 
     def resume(self, recorded: float) -> None:
-        """Go on from a value that was recorded later than this state."""
+        """Continue from a value that was recorded later than this state."""
         self.balance.resume(recorded)
 
     def update(
@@ -171,9 +172,10 @@ class HomeEnergy:
         point: int | None,
         at: datetime,
     ) -> float | None:
-        """Take new readings, and return what has been used so far.
+        """Process new readings, and return the energy used so far.
 
-        `usable` are the counts of counters that count, and `point` is the grid point.
+        `usable` are the counts without those of counters that do not count, and
+        `point` is the device at the grid connection.
         """
         outputs = total(unit.output for unit in of_type(units, *INVERTERS).values())
         self.inverter_use.update(None if outputs is None else -outputs, at)
@@ -181,7 +183,7 @@ class HomeEnergy:
         used = Count(self.home_use.update(flow.home, at))
         self.terms = terms = home_terms(units, usable, point)
         spare = {**as_terms(counts), **taken, "used": used}
-        # Without a meter at the grid, nobody can know what a home uses.
+        # Without a meter at the grid, the home's energy is unknown.
         if point is None or units[point].type_id not in GRID_COUNTERS:
             return self.balance.update({}, spare=spare)
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
@@ -195,7 +197,7 @@ class HomeEnergy:
 def home_terms(
     units: Units, counts: Counts, point: int | None
 ) -> tuple[Terms, Terms] | None:
-    """Return what the home's energy gains and loses with, if it can be counted."""
+    """Return gains and losses of the home's energy, if the devices allow the sum."""
     inverters = of_type(units, *INVERTERS)
     if not inverters or point is None or of_type(units, *TELECOM, *OPAQUE):
         return None
@@ -206,7 +208,7 @@ def home_terms(
     gains += [(device_id, "discharge_cap") for device_id in storages]
     losses = [(point, exported)]
     losses += [(device_id, "charge_cap") for device_id in storages]
-    # An idle storage repeats itself, but one that charges does not.
+    # An idle storage repeats its row; any other repeated row is outdated.
     repeated = {
         device_id
         for device_id, unit in {point: units[point], **storages}.items()
@@ -220,12 +222,12 @@ def home_terms(
 
 
 def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
-    """Return what the panels' energy is made of.
+    """Return gains and losses of the panels' energy.
 
-    That is what the inverters have yielded, unless a battery behind them hides it. Then
-    it is their DC energy, where they count that. Otherwise it is what they have yielded
-    and what went into the battery, less what came out of it and what the inverters took,
-    which is lower by their losses.
+    Without a battery behind the inverters, the energy is their yield. With a battery,
+    it is their DC energy, if all of them count it. Otherwise it is the yield plus the
+    charge, less the discharge and the energy drawn by the inverters, which the caller
+    adds to the losses; this sum is lower by the conversion losses.
     """
     inverters = of_type(units, *INVERTERS)
     batteries = of_type(units, DeviceType.BATTERY)
@@ -257,7 +259,7 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
 def storage_terms(
     units: Units, counts: Counts, *, charged: bool
 ) -> tuple[Terms, Terms] | None:
-    """Return what the energy is made of that the storages were charged with, or gave."""
+    """Return gains and losses of the storages' charged or discharged energy."""
     storages = of_type(units, DeviceType.BATTERY, DeviceType.ESS)
     if not storages:
         return None
@@ -267,6 +269,6 @@ def storage_terms(
 
 
 def _counting(device_id: int, counts: Counts, candidates: Sequence[str]) -> CounterId:
-    """Return the first counter of a device that counts, or else the last."""
+    """Return the first candidate that has a count, or else the last."""
     keys = [(device_id, key) for key in candidates]
     return next((key for key in keys if counts.get(key) is not None), keys[-1])

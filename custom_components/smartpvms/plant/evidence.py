@@ -1,4 +1,4 @@
-"""Evidence from readings: the grid point, signs of powers, and counters that count."""
+"""Evidence from readings: grid point, signs of powers, and dead counters."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -26,23 +26,23 @@ from .units import GRID_POINTS, INVERTERS, METERS, OPAQUE, Unit, Units, of_type,
 
 # Powers below this, in W, are no evidence.
 NOISE: Final = 50.0
-# A meter that shows an inverter's power up to this share may be its own.
+# A meter may measure an inverter if their powers differ by at most this share.
 MIRRORED: Final = 0.03
-# A meter that differs from all inverters by this share is not theirs.
+# A meter measures no inverter if its power differs from each by more than this share.
 APART: Final = 0.25
-# Inverters that yield less than this, in W, are no evidence about a meter.
+# Inverter powers below this, in W, are no evidence about a meter.
 LEAST_YIELD: Final = 300.0
-# A meter that has counted this share of its energy the other way round counts both.
+# A meter counts both ways if its smaller counter exceeds this share of the larger.
 BOTH_WAYS: Final = 0.02
-# Readings that one contradicting reading outweighs.
+# Number of readings that one contradicting reading outweighs.
 OUTWEIGHED: Final = 10
-# Number of readings of one kind that count, about three days.
+# Number of readings of one kind above which the counts are halved, about three days.
 REMEMBERED: Final = 1000
-# Readings that have to agree on a sign, and the highest count of them.
+# Votes that decide, and the highest number of votes.
 AGREEING: Final = 2
 FIRM: Final = 12
-# A counter is dead that has counted at most the first of these, in kWh, while more than
-# the second flowed.
+# A counter is dead if it has counted at most the first of these, in kWh, while more
+# than the second has flowed.
 STILL: Final = 0.05
 UNCOUNTED: Final = 0.2
 
@@ -57,24 +57,24 @@ _GRID_ITEMS: Final = (
 
 @dataclass(slots=True)
 class MeterEvidence:
-    """What readings have told about whether a meter is the one at the grid."""
+    """Evidence on whether a meter is at the grid connection."""
 
     mirrored: int = 0
-    """Readings that showed just what an inverter yielded."""
+    """Number of readings that matched the output of an inverter, or of all."""
     apart: int = 0
-    """Readings that showed something else."""
+    """Number of readings that matched no output."""
     both_ways: int = 0
-    """Positive where it has counted import and export, by its last readings."""
+    """Votes of the last readings: positive if import and export have been counted."""
 
     @property
     def may_be_grid(self) -> bool:
-        """Whether it does not repeat an inverter."""
+        """Return whether the meter does not just repeat an inverter."""
         return self.both_ways > 0 or self.mirrored <= self.apart * OUTWEIGHED
 
     def weigh(self, unit: Unit, outputs: Iterable[float]) -> None:
-        """Take the evidence of the powers of one reading.
+        """Add the evidence of the powers of one reading.
 
-        `outputs` are the powers of the inverters and of all of them.
+        `outputs` are the power of each inverter and the sum of all.
         """
         imported = unit.imported
         if imported is None:
@@ -95,7 +95,7 @@ class MeterEvidence:
             self.apart //= 2
 
     def weigh_counters(self, unit: Unit) -> None:
-        """Take the evidence of what a meter has counted."""
+        """Add the evidence of the meter's counters."""
         forward, reverse = unit.read("active_cap"), unit.read("reverse_active_cap")
         if forward is None or reverse is None or max(forward, reverse) <= 0:
             return
@@ -105,24 +105,24 @@ class MeterEvidence:
 
 @dataclass(slots=True)
 class SignEvidence:
-    """What readings have told about the sign of a storage's power."""
+    """Evidence on the sign of a storage's power."""
 
     votes: int = 0
-    """Positive where charging is."""
+    """Positive if charging is positive."""
     last: DataItems = field(default_factory=dict, init=False)
 
     @property
     def charging(self) -> float | None:
-        """Return the sign of the power while it charges, if that is known."""
+        """Return the sign of the power while the storage charges, if it is known."""
         if abs(self.votes) < AGREEING:
             return None
         return 1.0 if self.votes > 0 else -1.0
 
     def weigh(self, unit: Unit) -> None:
-        """Take the evidence of one reading and the one before.
+        """Add the evidence of one reading and the one before.
 
-        While the power kept its direction, the day's counters tell which one it was,
-        and where they stood still or both moved, the state of charge does.
+        If the power keeps its sign, the day's counters show its direction. If none or
+        both of them have risen, the state of charge shows it.
         """
         keys = ("ch_discharge_power", "battery_soc", *STORED)
         read = {key: unit.read(key) for key in keys}
@@ -153,35 +153,35 @@ class SignEvidence:
 class Activity:
     """Energy of a counter, and energy that flowed before it counted, in kWh.
 
-    A counter that begins to count is recognized with the reading after, so that the
-    rise by which it caught up is not counted.
+    A counter that begins to count is recognized one reading later, so that the rise by
+    which it catches up is not counted.
     """
 
     last: float
     before: float | None = None
-    """The value of the reading before the last."""
+    """Value of the reading before the last."""
     counted: float = 0.0
     flowed: float = 0.0
     power: float = 0.0
-    """The power of the last reading in W."""
+    """Power of the last reading in W."""
     counts: bool = False
-    """Whether it had counted before the last reading."""
+    """Whether the counter had counted before the last reading."""
     is_dead: bool = False
-    """Whether energy flows and is not counted."""
+    """Whether energy flows that the counter does not count."""
 
     @property
     def is_zero(self) -> bool:
-        """Whether it has never counted anything."""
+        """Return whether the counter was still 0 before the last reading."""
         return not (self.before or self.counts)
 
     def follow(self, value: float, power: float, passed: timedelta) -> None:
-        """Take the next reading of a counter that does not count yet."""
+        """Add the next reading of a counter that does not count yet."""
         self.before = self.last
         self.counts = self.counted > STILL
         self.counted += value - self.last if value >= self.last else value
         self.last = value
         if passed <= LONGEST_GAP:
-            # A single power may be false.
+            # A single power may be false, so the lower of two applies.
             self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
         self.power = power
         if self.counts:
@@ -194,20 +194,20 @@ class Activity:
 class Evidence:
     """Evidence from the readings of a plant: grid point, signs and dead counters.
 
-    The first two take a few readings at most where the counters or the powers tell;
-    where they do not, it stays unknown.
+    Grid point and signs are found within a few readings if the counters or the powers
+    show them; otherwise they stay unknown.
     """
 
     meters: dict[int, MeterEvidence] = field(default_factory=dict)
     storages: dict[int, SignEvidence] = field(default_factory=dict)
     reported: set[int] = field(default_factory=set)
-    """The possible grid points that have reported a power or a counter."""
+    """Possible grid points that have reported a power or a counter."""
     activities: dict[str, Activity] = field(default_factory=dict)
     weighed: datetime | None = None
     """Time at which the counters were last weighed."""
 
     def learn(self, units: Units) -> None:
-        """Take the evidence of new readings, once."""
+        """Add the evidence of new readings, once per reading."""
         self.reported |= {
             device_id
             for device_id, unit in of_type(units, *GRID_POINTS).items()
@@ -221,7 +221,7 @@ class Evidence:
         inverters = of_type(units, *INVERTERS).values()
         outputs = [unit.output for unit in inverters if not unit.is_silent]
         known = [output for output in outputs if output is not None]
-        # An inverter that is silent may be asleep, or yield without saying so.
+        # A silent inverter may be asleep, or yield without reporting it.
         if len(known) < len(inverters) or of_type(units, *OPAQUE):
             return
         for device_id, unit in meters.items():
@@ -230,9 +230,9 @@ class Evidence:
     def weigh_counters(
         self, units: Units, counts: Counts, home: float | None, at: datetime
     ) -> None:
-        """Take how far counters have counted, and the powers that they should count.
+        """Compare the rises of counters with the powers that they should count.
 
-        `home` is the home's power; a counter of the plant has no device id.
+        `home` is the home's power in W; a counter of the plant has no device id.
         """
         is_first = self.weighed is None
         passed = at - (self.weighed or at)
@@ -248,17 +248,17 @@ class Evidence:
             if key == DAY_USE:
                 power = home or 0.0
             if activity is None:
-                # Of a new counter no rise is known yet.
+                # A counter that appears later has no known rise yet.
                 before = count.value if is_first else None
                 self.activities[name] = Activity(count.value, before, power=power)
                 continue
-            # A row that is repeated says nothing, nor does a value that is in doubt.
+            # A repeated row or an unsure value is no evidence that energy flowed.
             if not count.sure or (unit is not None and not unit.live):
                 power = 0.0
             activity.follow(count.value, power, passed)
 
     def _counted_powers(self, units: Units) -> dict[CounterId, float]:
-        """Return the power in W that each counter should count, where it is known."""
+        """Return the power in W that each counter should count, if it is known."""
         powers: dict[CounterId, float | None] = {}
         batteries = of_type(units, DeviceType.BATTERY)
         charges = {
@@ -291,10 +291,10 @@ class Evidence:
         return activity is not None and activity.is_dead
 
     def usable(self, counts: Counts) -> Counts:
-        """Return the counts without those of counters that do not count.
+        """Return the counts, with those of unusable counters set to `None`.
 
-        These are dead counters, those that are still 0 while there is another one for
-        the same energy, and those that are new, of which no rise is known yet.
+        Unusable are dead counters, counters that are still 0 while another one counts
+        the same energy, and new counters without a known rise.
         """
         usable = dict(counts)
         for device_id, key in counts:
@@ -308,7 +308,7 @@ class Evidence:
             ):
                 usable[device_id, key] = None
         for device_id in {device_id for device_id, key in counts if key in MPPTS}:
-            # A tracker that has counted is missing in the sum of the others.
+            # Without a tracker that has counted, the sum of the others is too low.
             trackers = [(device_id, key) for key in MPPTS]
             if any(
                 (count := counts.get(key)) and count.value and usable[key] is None
@@ -318,7 +318,7 @@ class Evidence:
         return usable
 
     def storage_discharge(self, units: Units) -> float | None:
-        """Return what the storages on the AC side deliver, in W."""
+        """Return the power in W that the storages on the AC side deliver."""
         return total(
             self._discharge_of(device_id, unit)
             for device_id, unit in of_type(units, DeviceType.ESS).items()
@@ -332,11 +332,12 @@ class Evidence:
         return power and -power * (sign or 1.0)
 
     def grid_point(self, units: Units, chosen: int | None = None) -> int | None:
-        """Return the device where the plant meets the grid, if that is sure.
+        """Return the device at the plant's grid connection, if it is sure.
 
-        It is the chosen one, if the plant has it; or the EMMA; or the only meter,
-        unless it repeats an inverter; or, of several meters, the only one that has
-        counted both ways. Devices that have never reported anything are passed over.
+        It is the chosen device, if the plant has it; or the EMMA; or the mains, if
+        there is no other candidate; or the only meter, unless it repeats an inverter;
+        or, of several meters, the only one that has counted both directions. Devices
+        that have never reported anything are skipped, unless none has.
         """
         points = of_type(units, *GRID_POINTS)
         if chosen in points:

@@ -1,17 +1,17 @@
-"""Power flow of a plant at one moment, by what its devices report.
+"""Power flow of a plant, calculated from the readings of its devices.
 
-The API has no power of a home: it follows from the inverters, the batteries and the
-meter at the grid. All powers are those of the AC side, so that PV + grid + battery =
-home, always:
+The API has no power of the home: it follows from the inverters, the batteries and the
+meter at the grid. All powers are on the AC side, so that PV + grid + battery = home
+always holds:
 
-- An inverter's AC output is what the panels and the battery behind it deliver together.
-  While the battery is charged, PV is the output and what goes into the battery; while
-  it is discharged, both share the output, and the conversion losses, in proportion. So
-  PV and discharge are some percent below what is measured on the DC side, and no value
-  has the wrong sign. The panels' DC energy has counters of its own.
+- An inverter's AC output is the sum of the panels and the battery behind it. While the
+  battery charges, PV is the output plus the charging power. While it discharges, PV and
+  battery share the output, and the conversion losses, in proportion. PV and discharge
+  are therefore some percent below their DC measurements, and no value has the wrong
+  sign. The panels' DC energy has separate counters.
 - The few watts that an inverter draws while it sleeps are part of the home's power.
-- A value that follows from a device without a fresh value is unknown. So is one that
-  depends on a meter or on a sign that is not sure.
+- A value that follows from a device without a fresh value is unknown, and so is one
+  that depends on a meter or a sign that is not sure.
 """
 
 from dataclasses import dataclass
@@ -22,13 +22,13 @@ from custom_components.smartpvms.northbound import DeviceType
 from .evidence import NOISE, Evidence
 from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total, watts
 
-# Differences below this share of what flows are noise.
+# Differences below this share of the largest power are noise.
 NOISE_SHARE: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
 class PowerFlow:
-    """The powers of a plant at one moment, in W; `None` is unknown or not there."""
+    """Powers of a plant in W; `None` if unknown or not available."""
 
     pv: float | None = None
     grid: float | None = None
@@ -39,21 +39,21 @@ class PowerFlow:
 
     @property
     def self_consumption(self) -> float | None:
-        """Return how much of the PV power is not exported, in percent."""
+        """Return the share of the PV power that is not exported, in percent."""
         if self.pv is None or self.grid is None or self.pv <= 0:
             return None
         return _percent(1 - max(-self.grid, 0.0) / self.pv)
 
     @property
     def self_sufficiency(self) -> float | None:
-        """Return how much of the home's power is not imported, in percent."""
+        """Return the share of the home's power that is not imported, in percent."""
         if self.home is None or self.grid is None or self.home <= 0:
             return None
         return _percent(1 - max(self.grid, 0.0) / self.home)
 
 
 def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow:
-    """Return a plant's powers; `point` is the device where it meets the grid."""
+    """Return a plant's powers; `point` is the device at its grid connection."""
     grid = None if point is None else units[point].imported
     if of_type(units, *OPAQUE):
         return PowerFlow(grid=grid)
@@ -68,14 +68,14 @@ def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow
         powers = [watts(unit.read("pv_input_power")) for unit in converters.values()]
         pv = total([*([pv] if of_type(units, *INVERTERS) else []), *powers])
     home = None
-    # What a telecom site uses is on both sides of its rectifiers.
+    # A telecom site has loads on both sides of its rectifiers.
     if grid is not None and supply is not None and not of_type(units, *TELECOM):
         home = None if stored is None else supply + stored + grid
     if home is not None and home < 0:
         contradictory = home < -_noise(supply or 0.0, stored or 0.0, grid or 0.0)
         inverters = of_type(units, *INVERTERS).values()
         if contradictory and any(unit.is_silent for unit in inverters):
-            # What is exported comes from an inverter that only seems to be asleep.
+            # The export comes from an inverter that only seems to be asleep.
             pv = None
         home = None if contradictory else 0.0
     return PowerFlow(
@@ -89,7 +89,7 @@ def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow
 def _behind_inverters(
     units: Units,
 ) -> tuple[float | None, float | None, float | None]:
-    """Return PV, battery on the DC side, and what both deliver, on the AC side."""
+    """Return the powers of PV, of batteries on the DC side, and of both, as AC."""
     inverters = of_type(units, *INVERTERS).values()
     if not inverters:
         return None, None, None
@@ -98,7 +98,7 @@ def _behind_inverters(
     batteries = of_type(units, DeviceType.BATTERY).values()
     if not batteries:
         if output is None or (silent and output > NOISE):
-            # By day, whoever is silent has lost its connection.
+            # By day, a silent inverter has lost its connection.
             return None, None, None
         pv = max(output, 0.0)
         return pv, None, pv
@@ -119,7 +119,7 @@ def _behind_inverters(
 
 
 def _shares(output: float, panels: float | None, battery: float) -> tuple[float, float]:
-    """Share an AC output between PV and battery; their DC powers tell how."""
+    """Split an AC output into PV and battery by their DC powers."""
     if output <= 0 <= battery:
         return 0.0, 0.0
     if battery > 0 and panels is not None:
@@ -127,7 +127,7 @@ def _shares(output: float, panels: float | None, battery: float) -> tuple[float,
     else:
         pv = max(output - battery, 0.0)
         if panels is not None:
-            # Readings of different moments would make more of it than there is.
+            # Readings of different times may sum up to more than the DC power.
             pv = min(pv, max(panels, 0.0))
     return pv, output - pv
 

@@ -10,7 +10,7 @@ from custom_components.smartpvms.northbound import DataItems, DeviceType, number
 INVERTERS: Final = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
 METERS: Final = (DeviceType.GRID_METER, DeviceType.POWER_SENSOR)
 GRID_POINTS: Final = (*METERS, DeviceType.EMMA, DeviceType.MAINS)
-"""The device types that can be where a plant meets the grid."""
+"""Device types that can be at a plant's grid connection."""
 TELECOM: Final = (
     DeviceType.MAINS,
     DeviceType.GENSET,
@@ -20,13 +20,13 @@ TELECOM: Final = (
     DeviceType.SSU,
     DeviceType.POWER_CONVERTER,
 )
-"""The device types of a telecom site, with loads on both sides of its rectifiers."""
+"""Device types of a telecom site, which has loads on both sides of its rectifiers."""
 OPAQUE: Final = (23093,)
-"""The PV-ESS all-in-one, which generates and stores, but has undocumented items."""
+"""The PV-ESS all-in-one, which generates and stores; its items are undocumented."""
 
 _NO_IRRADIATION: Final = 40960
 _COMMUNICATION_INTERRUPTED: Final = 45056
-# Signs of a battery rack's power by its state.
+# Sign of a battery rack's power by its state; discharge is positive.
 _RACK_DISCHARGES: Final = {4: 1.0, 2: -1.0, 3: -1.0, 5: -1.0}
 
 
@@ -36,19 +36,19 @@ class Unit:
 
     type_id: int
     items: DataItems | None
-    """A fresh reading, with the powers of meters in W; `None` where there is none."""
+    """A fresh reading, with the powers of meters in W; `None` if there is none."""
     live: bool = True
-    """Whether the server surely does not repeat itself."""
+    """Whether a value changed since the previous reading, which is no cached copy."""
 
     def read(self, key: str) -> float | None:
-        """Return a value; a device that has no connection reports none."""
+        """Return a value; `None` if it is missing or the device has no connection."""
         if self.items is None or self.has_no_connection:
             return None
         return number(self.items.get(key))
 
     @cached_property
     def has_no_connection(self) -> bool:
-        """Whether it says that it is asleep or cannot be reached."""
+        """Return whether the device reports that it is asleep or unreachable."""
         items = self.items or {}
         state = number(items.get("inverter_state"))
         return (
@@ -57,7 +57,7 @@ class Unit:
 
     @cached_property
     def is_silent(self) -> bool:
-        """Whether an inverter without connection reports no power either."""
+        """Return whether an inverter reports neither a connection nor a power."""
         items = self.items
         return (
             items is not None
@@ -67,7 +67,7 @@ class Unit:
 
     @cached_property
     def output(self) -> float | None:
-        """Return an inverter's AC power in W, negative for what it takes."""
+        """Return an inverter's AC power in W, negative while it draws power."""
         if self.is_silent:
             return 0.0
         power = self.read("active_power")
@@ -87,19 +87,19 @@ class Unit:
         voltage = self.read(
             "meter_u" if self.type_id == DeviceType.POWER_SENSOR else "a_u"
         )
-        # Not every meter says that it has no connection, but then all it says is 0.
+        # Some meters without a connection do not report that, but only zeros.
         if power is None or power == voltage == 0:
             return None
         if self.type_id in METERS:
             return 0.0 - power
-        # Where mains would take something back, its sign is not what it seems.
+        # The sign of a negative power at the mains is unreliable.
         if self.type_id == DeviceType.MAINS and power < 0:
             return None
         return power * 1000
 
     @property
     def rack_discharge(self) -> float | None:
-        """Return the power of a battery rack in W, its direction by its state."""
+        """Return the power of a battery rack in W, with the sign of its state."""
         power = watts(self.read("charge_discharge_power"))
         state = self.read("battery_state")
         if not power:
@@ -114,12 +114,12 @@ type Units = Mapping[int, Unit]
 
 
 def of_type(units: Units, *type_ids: int) -> dict[int, Unit]:
-    """Return the devices of some types."""
+    """Return the devices of these types."""
     return {key: unit for key, unit in units.items() if unit.type_id in type_ids}
 
 
 def total(values: Iterable[float | None]) -> float | None:
-    """Return a sum, which is unknown if a part of it is."""
+    """Return the sum, or `None` if any value is unknown."""
     total = 0.0
     for value in values:
         if value is None:
@@ -129,5 +129,5 @@ def total(values: Iterable[float | None]) -> float | None:
 
 
 def watts(kilowatts: float | None) -> float | None:
-    """Return a power in W."""
+    """Convert a power from kW to W."""
     return None if kilowatts is None else kilowatts * 1000

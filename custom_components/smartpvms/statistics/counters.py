@@ -1,4 +1,4 @@
-"""Hourly statistics of counters, from rows every five minutes."""
+"""Hourly statistics of counters, from 5-minute history rows."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,15 +13,16 @@ from custom_components.smartpvms.plant.day_end import DayEndEstimate
 
 from .rows import HOUR, CounterSample, Known, Point, Row
 
-# What is shown at the end of an hour was collected up to this long before.
+# Maximum age in seconds of the value that is shown at the end of an hour.
 TOLD_LATE: Final = 900.0
 
-# Below this, in the counter's unit, sums agree.
+# Tolerance for the comparison of sums, in the counter's unit.
 AGREES: Final = 0.0005
 
-# Longest fault at the begin of a window that counts like another device.
+# Longest false level at the start of a window whose values rise, such as those of
+# another device.
 LONGEST_FAULT: Final = timedelta(hours=6)
-# Factor by which a jump exceeds the rises after it if it is no energy.
+# Ratio of a jump to the largest rise after it above which the jump is no energy.
 LARGEST_JUMP: Final = 3.0
 
 _ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
@@ -29,12 +30,12 @@ _ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
 
 @dataclass(slots=True)
 class FilledHours:
-    """What to write."""
+    """Rows to import, and the adjustment of later sums."""
 
     rows: list[Row] = field(default_factory=list)
-    """The missing hours, and those between them whose sums move."""
+    """Missing hours, and recorded hours between them with adjusted sums."""
     lift: float = 0.0
-    """What has to be added to all sums from the row after the hours on."""
+    """Amount to add to all sums from the row after the hours on."""
 
     def join(
         self,
@@ -47,11 +48,13 @@ class FilledHours:
         adjacent: bool,
         known: bool = False,
     ) -> float:
-        """Let a row go on from the missing hours before it; return its sum.
+        """Append the missing hours before a row, and return the row's adjusted sum.
 
-        What its own sum holds beyond them was counted before them, if not even the
-        hour before the first of them is known. Without any row of the missing hours,
-        it keeps its change, unless the value before them is `known`.
+        Later sums are lifted if the row's sum is too low to continue the missing
+        hours. If it is too high and the missing hours do not continue earlier rows
+        (`adjacent` is false), the excess was counted before them and raises them.
+        Without any of these hours, the row keeps its change, unless the value before
+        them is `known`.
         """
         change = walk.to_row(row, offset)
         if not block and not known:
@@ -59,7 +62,7 @@ class FilledHours:
         excess = row.sum + self.lift - sum_ - change
         if excess < -AGREES:
             self.lift -= excess
-            # What floats lose must not make a sum fall.
+            # Rounding errors of floats must not make a sum fall.
             self.lift += 4 * math.ulp(max(abs(row.sum), abs(self.lift), abs(sum_)))
         elif not adjacent:
             block = [replace(each, sum=each.sum + excess) for each in block]
@@ -75,10 +78,10 @@ class FilledHours:
         at: Point,
         adjacent: bool,
     ) -> None:
-        """Let a row be that is far after the missing hours.
+        """Append the missing hours before a row that is far after them.
 
-        What was counted in between is in the row already, or in nothing; in the first
-        case, so is what was counted in the missing hours.
+        If the row's sum includes the energy in between, it also includes the energy of
+        the missing hours. Otherwise later sums are lifted by the latter (`counted`).
         """
         change = row.state - at.value
         excess = row.sum + self.lift - sum_ - change
@@ -93,10 +96,10 @@ class FilledHours:
 def first_level(period: Period, samples: Sequence[CounterSample]) -> int:
     """Return the index of the first sample that is not a fault.
 
-    The history may begin with zeros or with values of another day or device, which the
-    filter cannot doubt. The first level is a fault if another one soon replaces it, or
-    if its first rise is a jump. The samples do not have the energy between an earlier
-    reading and the level after the fault.
+    The history may begin with zeros or with values of another day or device, which a
+    new filter accepts. The first level is a fault if another one soon replaces it, or
+    if its first rise is a jump. The energy between an earlier reading and the level
+    after the fault is not in the samples.
     """
     counter = CounterFilter(period)
     begun: int | None = None
@@ -144,7 +147,7 @@ def first_level(period: Period, samples: Sequence[CounterSample]) -> int:
 
 
 def _is_jump(samples: Sequence[CounterSample], index: int) -> bool:
-    """Return whether a rise is far larger than those that follow it."""
+    """Return whether the rise to a sample is far larger than those in the next hour."""
     earlier = [each.raw for each in samples[:index] if each.raw is not None]
     hour = timedelta(hours=1)
     raws = [
@@ -157,7 +160,6 @@ def _is_jump(samples: Sequence[CounterSample], index: int) -> bool:
 
 
 def _take(counter: CounterFilter, sample: CounterSample) -> None:
-    """Let a filter take a sample."""
     if sample.disconnected:
         counter.pass_time(sample.at, sample.place.zone)
     elif sample.raw is not None:
@@ -165,10 +167,10 @@ def _take(counter: CounterFilter, sample: CounterSample) -> None:
 
 
 def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Point]:
-    """Return the values of a filter at samples.
+    """Pass samples to a filter, and return its values.
 
-    Energy that the filter holds back and counts later is in the value of the sample
-    that reported it.
+    Energy that the filter holds back and counts later is added at the sample that
+    reported it.
     """
     points: list[Point] = []
     held: list[tuple[int, float]] = []
@@ -194,7 +196,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
             if verdict == Verdict.RESTORED:
                 lowered = _restore(points, point, lowered)
             elif lowered and point.value >= lowered[-1].value:
-                # The level goes on by itself.
+                # The level has risen beyond the lowered points: they stay lowered.
                 lowered = []
             if verdict in _ACCEPTED:
                 _correct(points, held, point)
@@ -202,7 +204,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
         points.append(point)
     pending = counter.pending
     if pending and pending.is_plausible:
-        # Nothing that follows contradicts the energy.
+        # No later sample contradicts the jump, so it counts as energy.
         last = points[-1]
         offset = counter.offset
         to = replace(last, value=round(pending.raw + offset, 6), offset=offset)
@@ -211,7 +213,7 @@ def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Poi
 
 
 def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> None:
-    """Let points that were held back follow the level that was accepted in the end."""
+    """Set held-back points to their raw values on the level that was accepted."""
     for index, raw in held:
         least = points[index - 1].value if index else 0.0
         value = min(max(raw + to.offset, least), to.value)
@@ -220,10 +222,10 @@ def _correct(points: list[Point], held: list[tuple[int, float]], to: Point) -> N
 
 
 def _restore(points: list[Point], to: Point, lowered: list[Point]) -> list[Point]:
-    """Let points of a false level stay where the level was that follows it.
+    """Set the points of a false level to the value before it, and return the old ones.
 
-    If the level that was false follows again, its points are right after all: `lowered`
-    are those. Return the points that were changed.
+    `lowered` are the old points of an earlier call. They are restored if their level
+    follows again, which confirms it.
     """
     if lowered and to.start == lowered[-1].start and to.value >= lowered[-1].value:
         at = [point.at for point in points].index(lowered[0].at)
@@ -251,7 +253,7 @@ def _restore(points: list[Point], to: Point, lowered: list[Point]) -> list[Point
 
 
 def ends_of_days(points: Iterable[Point]) -> Iterator[tuple[float, float]]:
-    """Return what a counter of a day leaves out at the end of a day, and in what hour."""
+    """Yield the hour of the last reading of a day, and the energy up to midnight."""
     estimate: DayEndEstimate | None = None
     for point in points:
         reading = point.value, point.start, point.at, point.reset_seen
@@ -272,9 +274,9 @@ def fill_counter(
 ) -> FilledHours:
     """Return the rows of the missing hours of a counter.
 
-    `points` begin at the first missing hour or before; `resumed` says that the filter
-    went on from the row before it. The rows before keep their sums; those after are
-    lifted where the sum of the missing hours is not yet in them.
+    `points` begin at the first missing hour or before. `resumed` is whether the filter
+    continued from the row before it. Earlier rows keep their sums. Later sums are
+    lifted if they do not include the missing hours yet.
     """
     filled = FilledHours()
     if not points or not hours:
@@ -290,7 +292,7 @@ def fill_counter(
         walk.begin(previous.state, previous.reset)
     else:
         walk.to(first)
-    # Where nothing is before, all that was counted before is counted elsewhere.
+    # Without an earlier row, the sums include no energy from before the block.
     adjacent = resumed or (previous is None and known.before is None)
     after = known.after
     far = after.start > max(hours) + HOUR and after.start >= points[-1].at
@@ -343,10 +345,10 @@ def _row(hour: float, at: Point, sum_: float, base: float | None) -> Row:
 
 
 def _offset_of(points: Sequence[Point], row: Row, offset: float) -> float:
-    """Return what a lifetime counter had been shown with, above its raw value.
+    """Return the difference between a lifetime counter's state and its raw value.
 
-    It is nothing, or what is added now, as far as that fits; it may also have been
-    something else that nobody remembers.
+    It is 0 or the present offset if the raw values around the row fit. Otherwise it is
+    an earlier offset, computed from the last raw value because it is not stored.
     """
     raws = [
         (point.at, point.value - point.offset)
@@ -364,7 +366,7 @@ def _offset_of(points: Sequence[Point], row: Row, offset: float) -> float:
 
 
 class _Walk:
-    """Goes along the points of a counter and tells by how much it has counted."""
+    """Iterates over the points of a counter and adds up its energy."""
 
     def __init__(self, points: Sequence[Point]) -> None:
         self._points = points
@@ -372,11 +374,11 @@ class _Walk:
         self.at = points[0]
 
     def begin(self, value: float, start: float | None) -> None:
-        """Begin where the statistics are."""
+        """Start at the state of a recorded row."""
         self.at = replace(self.at, at=-math.inf, value=value, start=start)
 
     def to(self, end: float) -> float:
-        """Go on to a moment, and return what was counted on the way."""
+        """Advance to a time, and return the energy on the way."""
         counted = 0.0
         while self._next < len(self._points) and self._points[self._next].at <= end:
             counted += self._step(self._points[self._next])
@@ -384,7 +386,7 @@ class _Walk:
         return counted
 
     def to_row(self, row: Row, offset: float) -> float:
-        """Go on to where a row is, and return what was counted on the way.
+        """Advance to a recorded row, and return the energy on the way.
 
         `offset` is the present difference between the filtered and the raw value.
         """
@@ -408,7 +410,7 @@ class _Walk:
         return counted
 
     def reached(self, hour: float) -> bool:
-        """Return whether there was anything in an hour or before, and there is more."""
+        """Return whether a point was passed, and the last is after the hour's start."""
         last = self._points[-1].at
         return self._next > 0 and last > hour
 
@@ -426,13 +428,13 @@ def resumed_filter(
     offset: float,
     samples: Sequence[CounterSample],
 ) -> CounterFilter:
-    """Return a filter that goes on from a row of the statistics."""
+    """Return a filter that continues from a row of the statistics."""
     value = row.state / unit
     at = datetime.fromtimestamp(row.start, UTC)
     first = next((each for each in samples if each.raw), None)
     added = 0.0
     if period is Period.LIFETIME and first is not None and first.raw is not None:
-        # The row has the offset of its time, which may be the present one.
+        # The offset of the row is 0, the present one or an earlier one.
         rises = [
             (first.raw - value + candidate, candidate) for candidate in (0.0, offset)
         ]

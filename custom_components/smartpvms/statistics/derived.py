@@ -1,4 +1,4 @@
-"""Statistics of a plant that are made of those of its devices."""
+"""Statistics of a plant that are computed from those of its devices."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -21,7 +21,7 @@ from .recorder import Recorded
 from .rows import Known, Point, Row
 
 _STORAGES: Final = (DeviceType.BATTERY, DeviceType.ESS, DeviceType.BATTERY_RACK)
-# How far the yields of a plant and of its inverters differ by rounding, in kWh.
+# Largest rounding error of a yield of a plant or an inverter, in kWh.
 _ROUNDING: Final = 0.05
 
 _YIELDS: Final[Mapping[str, tuple[str, Period]]] = {
@@ -29,13 +29,12 @@ _YIELDS: Final[Mapping[str, tuple[str, Period]]] = {
     "month_power": ("total_cap", Period.MONTH),
     "total_power": ("total_cap", Period.LIFETIME),
 }
-"""The yields of a plant: of what item of its inverters they are the sum, and when they
-start over."""
+"""Yields of a plant, with the summed item of its inverters and the period."""
 
 
 @dataclass(frozen=True, slots=True)
 class DerivedStatistic:
-    """A statistic that is made of others, hour by hour."""
+    """Statistic that is computed from others, hour by hour."""
 
     statistic_id: str
     period: Period
@@ -43,11 +42,11 @@ class DerivedStatistic:
     gains: tuple[str, ...]
     losses: tuple[str, ...] = ()
     taken: tuple[str, ...] = ()
-    """The powers of inverters, in kW, whose negative part is lost as well."""
+    """Powers of inverters, in kW, whose negative part is subtracted as well."""
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """Return the statistics that it is made of."""
+        """Return the statistics from which it is computed."""
         return self.gains + self.losses + self.taken
 
 
@@ -57,10 +56,10 @@ def fill_derived(
     hours: frozenset[float],
     left_out: LeftOut,
 ) -> FilledHours | None:
-    """Return the missing hours of a sum that all of its parts have.
+    """Return the missing hours for which all parts are recorded.
 
-    `left_out` is to be added to what the parts have counted. `None` as long as the hour
-    after the hours, or what is there of it, is not recorded of all.
+    `left_out` is the energy that the parts lack at the ends of days. The result is
+    `None` until the row after the hours is recorded for the statistic and all parts.
     """
     whole = recorded[made.statistic_id]
     parts = [recorded[part] for part in made.gains + made.losses]
@@ -82,7 +81,7 @@ def fill_derived(
         means = (recorded[power].means.get(hour, 0.0) for power in made.taken)
         taken = math.fsum(max(-mean, 0.0) for mean in means)
         if made.period is Period.DAY:
-            # It leaves out what they do.
+            # A counter of a day lacks the same energy as its parts.
             return -taken
         ends = (left_out.get(part, {}) for part in made.gains + made.losses)
         return total(of_part.get(hour, 0.0) for of_part in ends) - taken
@@ -92,11 +91,11 @@ def fill_derived(
     for start in common:
         more += uncounted(start)
         sum_ = total(of_part[start].sum for of_part in rows) + more
-        # What a balance lacks for a moment is there again later.
+        # A balance may fall for a short time; its values must not.
         sum_ = max([sum_, *(point.value for point in points[-1:])])
         points.append(Point(rows[0][start].end, sum_, None, 0.0))
     last = points[common.index(after.start)]
-    # What was shown last is what the parts have come to.
+    # The recorded state after the hours corresponds to the sums of the parts.
     points = [
         replace(point, value=after.state + point.value - last.value) for point in points
     ]
@@ -111,7 +110,7 @@ def fill_derived(
         ]
     elif made.period is Period.MONTH:
         points = list(_by_month(points, common, after, made.zone))
-    # Where the first of these hours began.
+    # The sums of the parts at the start of the first common hour.
     earlier = [
         max((row for row in of_part.values() if row.start < common[0]), key=_start).sum
         if min(of_part) < common[0]
@@ -137,7 +136,7 @@ def _start(row: Row) -> float:
 def _by_month(
     points: Sequence[Point], starts: Sequence[float], after: Row, zone: tzinfo
 ) -> Iterator[Point]:
-    """Return what was counted since the month began, or since the first hour of it."""
+    """Yield the energy since the start of the month, or since its first known hour."""
     begun: float | None = None
     base = 0.0
     last = points[0]
@@ -158,7 +157,7 @@ def derived_statistics(
     real_time: RealTimeCoordinator,
     plant_codes: Collection[str],
 ) -> Iterator[DerivedStatistic]:
-    """Return the sums of some plants, as far as they are exact."""
+    """Yield the energy flows of plants, and the yields that equal their inverters'."""
     entities: dict[tuple[SourceId, str], str] = {
         source: registered.entity_id
         for registered in er.async_entries_for_config_entry(
@@ -190,7 +189,7 @@ def _flows(
     code: str,
     entities: Mapping[tuple[SourceId, str], str],
 ) -> Iterator[DerivedStatistic]:
-    """Return the energies of a plant that are made of counters of its devices."""
+    """Yield the energies of a plant that are computed from counters of its devices."""
     zone = zone_of(inventory.plants[code])
     by_unique_id = {
         f"{source_id}_{key}": entity_id
@@ -198,7 +197,7 @@ def _flows(
     }
     for key, (gains, losses) in real_time.flows.terms(code).items():
         whole = entities.get((code, key))
-        # What has never counted anything needs no entity.
+        # A counter that has never counted energy needs no entity.
         gains = {
             name: count
             for name, count in gains.items()
@@ -225,10 +224,10 @@ def _flows(
 def _is_exact(
     real_time: RealTimeCoordinator, code: str, devices: Collection[Device]
 ) -> bool:
-    """Return whether the yields of a plant are those of its inverters.
+    """Return whether the yields of a plant equal the sums of its inverters.
 
-    Behind a battery they are not; and a plant whose total is higher than its inverters'
-    had others before.
+    With a battery they differ. A total above the sum of the inverters includes earlier
+    inverters.
     """
     inverters = [device for device in devices if device.type_id in INVERTERS]
     if not inverters or any(device.type_id in _STORAGES for device in devices):

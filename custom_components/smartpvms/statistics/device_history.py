@@ -26,7 +26,7 @@ from .rows import CounterSample, Known, Mean, Sample
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImportTarget:
-    """A data item of a device, and the statistic that its values are recorded in."""
+    """Data item of a device, and the statistic that records its values."""
 
     statistic_id: str
     unique_id: str
@@ -40,22 +40,22 @@ class ImportTarget:
         return self.description.period is not None
 
     def has_value(self, hass: HomeAssistant) -> bool:
-        """Return whether there is a value now, which will be recorded."""
+        """Return whether the entity has a numeric state, which will be recorded."""
         state = hass.states.get(self.statistic_id)
         return state is not None and number(state.state) is not None
 
 
 type Wanted = Mapping[ImportTarget, frozenset[float]]
-"""The hours that are missing of what is recorded, in epoch seconds."""
+"""Hours to fill of each data item, in epoch seconds."""
 
 
 type LeftOut = dict[str, dict[float, float]]
-"""What the counters of a day leave out at its end, by statistic and by hour."""
+"""Energy that counters of a day lack at its end, by statistic and by hour."""
 
 
 @dataclass(slots=True)
 class ImportBatch:
-    """What to write into the statistics."""
+    """Rows to import into the statistics."""
 
     counters: list[tuple[Recorded, FilledHours]] = field(default_factory=list)
     measurements: list[tuple[Recorded, list[Mean]]] = field(default_factory=list)
@@ -63,7 +63,7 @@ class ImportBatch:
 
     @property
     def lifts(self) -> list[SumAdjustment]:
-        """Return the changes of later sums that have to follow."""
+        """Return the adjustments of later sums that follow the import."""
         lifts = [recorded.lift(filled) for recorded, filled in self.counters]
         return [lift for lift in lifts if lift is not None]
 
@@ -80,8 +80,8 @@ def fill(
     """Return the missing hours of devices.
 
     `offsets` are the present differences between filtered and raw values, `meters` the
-    units of powers. `resumes` is whether the row before the hours
-    is one that counters go on from.
+    units of powers. `resumes` is whether counters continue from the row before the
+    hours.
     """
     filling = ImportBatch()
     readings = {
@@ -116,7 +116,7 @@ def fill(
 def _renamed(
     wanted: Wanted, rows: Mapping[int, Sequence[HistoryRow]]
 ) -> Mapping[int, Sequence[HistoryRow]]:
-    """Return the rows with the keys that their items have in live readings."""
+    """Return the rows with items also under their keys of live readings."""
     renamed = dict(rows)
     for series in wanted:
         key, past_key = series.description.key, series.description.past_key
@@ -131,9 +131,9 @@ def _renamed(
 def _readings(
     rows: Sequence[HistoryRow], meter: MeterPowers | None
 ) -> Iterator[Reading]:
-    """Return rows as if they had been read when they were collected.
+    """Yield rows as readings at the times of their collection.
 
-    What the first do not tell of their units, later ones do.
+    All rows are evaluated first, since the unit of a power may follow from later ones.
     """
     for row in rows:
         if meter is not None and meter.unsure:
@@ -171,7 +171,7 @@ def _counted(
     *,
     resumes: bool,
 ) -> tuple[FilledHours, dict[float, float]]:
-    """Return the missing hours of a counter, and what it leaves out of them."""
+    """Return the missing hours of a counter, and the energy it lacks in them."""
     description = series.description
     convert = recorded.converter(description.native_unit_of_measurement)
     one = convert(1.0)

@@ -1,9 +1,9 @@
-"""HistoryImporter: the past of devices, from the server into long-term statistics.
+"""Import of the history of devices from the server into long-term statistics.
 
-What has to be filled is a `Job`: some devices, and a time. Jobs are done window by
-window, the newest first, with as few calls as the server allows and with none that
-something more urgent could need. What an answer holds is written once all of it is
-there, and hours that are recorded already are left alone.
+A `Job` is a period to fill for some devices. Jobs are done window by window, the newest
+first. Each call reads as many devices and as long a span as the server allows, and
+less urgent jobs leave a reserve of calls for urgent ones. A window is written once its
+answers are complete. Recorded hours are not imported again, except within gaps.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -66,22 +66,22 @@ from .rows import HOUR as _HOUR
 STORE_VERSION: Final = 1
 SAVE_DELAY: Final = 1
 
-# Until the server has collected an hour, and the recorder has compiled it.
+# Time for the server to collect an hour, and for the recorder to compile it.
 SETTLED: Final = timedelta(minutes=10)
-# How long a value may take to be recorded for the first time.
+# Longest time until a value is recorded for the first time.
 FIRST_RECORDED: Final = timedelta(hours=1)
 RETRY: Final = timedelta(minutes=5)
 LONGEST_RETRY: Final = timedelta(hours=1)
-# The wait between two calls for a history that is not allowed yet.
+# Interval between two calls for a history that is not allowed yet.
 NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
-# The wait for counters that are in doubt after a gap.
+# Longest wait for pending levels of counters after a gap.
 LONGEST_DOUBT: Final = timedelta(days=1)
-# Refusals in a row after which devices are given up.
+# Number of consecutive refusals after which a batch is set aside.
 REFUSALS_BELIEVED: Final = 3
 _NO_HISTORY_OF_TYPE: Final = 20013
 # One unknown device makes the server reject the whole batch.
 _UNKNOWN_DEVICE: Final = (20006, 20008)
-# Waiting for less than this is no news.
+# Shorter waits do not change the activity to waiting.
 SHORT: Final = timedelta(minutes=2)
 
 
@@ -97,7 +97,7 @@ class StoredHistory:
 
 
 class HistoryImporter:
-    """Fills the long-term statistics of an account's devices with their past."""
+    """Imports the history of an account's devices into long-term statistics."""
 
     def __init__(
         self,
@@ -108,7 +108,7 @@ class HistoryImporter:
         real_time: RealTimeCoordinator,
         problems: Problems,
     ) -> None:
-        """Set the account whose devices have a history."""
+        """Initialize the importer of an account."""
         self._hass = hass
         self._entry = entry
         self._client = client
@@ -120,30 +120,30 @@ class HistoryImporter:
         self._planned: dict[int, Planned] = {}
         self._lifts: Sequence[SumAdjustment] = ()
         self._left_out: LeftOut = {}
-        """What is to be added to what is made of the counters of days."""
+        """Energy that counters of a day lack; derived statistics add it."""
         self._answered: set[int] = set()
-        """The device types whose history the server has answered."""
+        """Device types whose history the server has returned."""
         self._unknown_types: set[int] = set()
-        """The device types whose history the server does not know."""
+        """Device types for which the server has no history."""
         self._given_up: set[int] = set()
-        """The device types of devices that were given up."""
+        """Device types with a logged warning about a missing history."""
         self._closed: set[str] = set()
-        """The plants that were not authorized at the last reading."""
+        """Plants that were not authorized at the last update."""
         self._begun = dt_util.utcnow()
         self._answers: dict[
             tuple[tuple[int, ...], datetime, datetime],
             Mapping[int, Sequence[HistoryRow]],
         ] = {}
-        """The answers for a window that takes more than one call."""
+        """Answers for a window that takes more than one call."""
         self._failures = 0
-        """Calls that failed, since the last that did not."""
+        """Number of consecutive failed calls."""
         self._is_running = False
         self._resume: CALLBACK_TYPE | None = None
         self._listeners: list[CALLBACK_TYPE] = []
         self.activity = Activity.IDLE
 
     async def async_load(self) -> None:
-        """Go on from where the last run was."""
+        """Load the stored state of the last run."""
         stored = decode_parts(StoredHistory, await self._store.async_load() or {})
         self._jobs, self._planned = stored.jobs, stored.planned
         self._lifts, self._left_out = stored.lifts, stored.left_out
@@ -151,7 +151,7 @@ class HistoryImporter:
 
     @callback
     def async_start(self) -> None:
-        """Fill what is to be filled, as long as the account is loaded."""
+        """Start the import, which stops when the config entry is unloaded."""
         self._entry.async_on_unload(self._stop)
         self.async_follow()
         self._go_on()
@@ -164,7 +164,7 @@ class HistoryImporter:
 
     @callback
     def _go_on(self, _: datetime | None = None) -> None:
-        """Do what can be done now, unless that is being done."""
+        """Run the jobs, unless they are running already."""
         self._stop()
         if self._jobs and not self._is_running:
             self._is_running = True
@@ -174,24 +174,24 @@ class HistoryImporter:
 
     @callback
     def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
-        """Call a listener whenever something has changed."""
+        """Add a listener for activity and progress, and return its removal."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     @property
     def progress(self) -> float:
-        """Return how much is done, in percent."""
+        """Return the progress in percent."""
         planned = math.fsum(job.days(job.end) for job in self._jobs)
         return 100 * (1 - self.days_left / planned) if planned else 100.0
 
     @property
     def days_left(self) -> float:
-        """Return the days that are left, added up over the devices."""
+        """Return the remaining days, added up over the devices."""
         return math.fsum(job.days(job.left) for job in self._jobs)
 
     @callback
     def async_follow(self) -> None:
-        """Plan the past of devices that are new, and what was not heard of others."""
+        """Add jobs for history that is not planned yet and gaps in live readings."""
         gaps = self._real_time.take_gaps()
         if RECORDER_DOMAIN not in self._hass.config.components:
             return
@@ -220,7 +220,7 @@ class HistoryImporter:
                 self._add(job)
 
     def _follow_authorizations(self) -> None:
-        """Go on with plants that have been authorized since the last reading."""
+        """Resume postponed jobs of plants authorized since the last update."""
         closed, self._closed = self._closed, {*self._problems.unauthorized}
         if not (opened := closed - self._closed):
             return
@@ -237,7 +237,7 @@ class HistoryImporter:
     def async_request(
         self, devices: Iterable[int], start: datetime, end: datetime
     ) -> Plan:
-        """Fill a time of some devices, together with what was requested before."""
+        """Add a job for a period of some devices, joined with unfinished requests."""
         job = Job.of(Priority.REQUEST, devices, start, min(end, dt_util.utcnow()))
         others = [
             other
@@ -269,7 +269,7 @@ class HistoryImporter:
         self._go_on()
 
     async def _run(self) -> None:
-        """Fill window after window, until there is nothing left or it has to wait."""
+        """Fill windows until all jobs are done or have to wait."""
         try:
             pause = await self._advance()
         except SQLAlchemyError as err:
@@ -299,14 +299,14 @@ class HistoryImporter:
                 LOGGER.info("The history is imported")
                 self._left_out = {}
             await self.async_save()
-            # Jobs that were added during the save go on at once.
+            # Jobs that were added during the save start at once.
             if self._jobs and not self._next():
                 due = min(job.due for job in self._jobs if job.due is not None)
                 return Pause(due - dt_util.utcnow())
         return None
 
     def _next(self) -> Job | None:
-        """Return the most urgent job that is not done and may be asked for."""
+        """Return the most urgent job that is not done and not postponed."""
         now = dt_util.utcnow()
         jobs = [
             job
@@ -321,14 +321,14 @@ class HistoryImporter:
         )
 
     async def _fill(self, job: Job) -> Pause | None:
-        """Fill the newest window of a job; return why that has to wait."""
+        """Fill the newest window of a job, or return a pause."""
         now = dt_util.utcnow()
         if job.left <= job.start:
             return await self._fill_sums(job)
         if (early := job.until + SETTLED - now) > timedelta():
             return Pause(early, Activity.RUNNING)
         start, end = job.window
-        # The job may have waited for long.
+        # During a long wait, the start may have left the reach of the history.
         start = max(start, full_hour(now - HISTORY_REACH) + timedelta(hours=1))
         if start >= end:
             job.left = job.start
@@ -342,7 +342,7 @@ class HistoryImporter:
         ):
             if pause := await self._fill_batch(job, batches[0], start, end):
                 return pause
-            # The job may be postponed, given up or joined to another by now.
+            # The job may have been postponed, given up or joined to another.
             if job is not self._next() or job.left <= job.start:
                 return None
         job.left = start
@@ -360,7 +360,7 @@ class HistoryImporter:
         ]
 
     def _part(self, job: Job, devices: Collection[Device]) -> Job:
-        """Give some devices of a job one of their own."""
+        """Move some devices of a job to a separate job, and return it."""
         ids = {device.id for device in devices}
         if ids.issuperset(job.devices):
             return job
@@ -375,7 +375,7 @@ class HistoryImporter:
         return part
 
     def _postpone(self, job: Job, devices: Iterable[Device]) -> None:
-        """Ask for devices again in some hours, each plant by itself."""
+        """Postpone devices by `NOT_ALLOWED_RETRY`, with one job per plant."""
         plant_of = attrgetter("plant_code")
         for _, of_plant in groupby(sorted(devices, key=plant_of), plant_of):
             part = self._part(job, [*of_plant])
@@ -408,7 +408,7 @@ class HistoryImporter:
         late = [
             each for each in series if each not in ready and each.has_value(self._hass)
         ]
-        # Entities of a plant that was not authorized appear when it is.
+        # The entities of a plant appear only after its authorization.
         begun = max(job.until, job.due or job.until)
         if late and dt_util.utcnow() < begun + FIRST_RECORDED:
             return Pause(RETRY, Activity.RUNNING)
@@ -433,9 +433,10 @@ class HistoryImporter:
         return None
 
     def _wait(self, job: Job, batch: Collection[Device]) -> bool:
-        """Let a gap end when no counter is in doubt any more; return whether it waits.
+        """Postpone a gap while counters have pending levels; return whether it waits.
 
-        A filter may still hold back the energy of the gap, and count it later.
+        A filter may hold back the energy of the gap and count it later. The gap then
+        extends to the hour in which no level is pending, or `LONGEST_DOUBT` is over.
         """
         now = dt_util.utcnow()
         counters = self._real_time.counters
@@ -462,7 +463,7 @@ class HistoryImporter:
         wanted: Wanted,
         ends: Mapping[str, float],
     ) -> Mapping[int, Sequence[HistoryRow]] | Pause | None:
-        """Ask for a window, and for the first readings after an outage at its end."""
+        """Request a window, and the first readings after an outage at its end."""
         look_ahead = end + LOOK_AHEAD
         answer = await self._ask(job, batch, start, min(look_ahead, dt_util.utcnow()))
         if not isinstance(answer, Mapping):
@@ -475,7 +476,7 @@ class HistoryImporter:
             if last >= look_ahead.timestamp() and goes_on:
                 outages.setdefault(last, set()).add(each.device.id)
         for last, device_ids in outages.items():
-            # As much of the outage as one call may be.
+            # One call covers at most `HISTORY_SPAN` of the outage.
             begin = dt_util.utc_from_timestamp(last) + LOOK_AHEAD - HISTORY_SPAN
             begin = max(begin, look_ahead)
             answer = await self._ask(
@@ -514,7 +515,7 @@ class HistoryImporter:
                     for device in devices.values()
                     if (meter := real_time.past_meter(device))
                 },
-                # Within a gap, only repeated values are recorded.
+                # Rows within a gap only repeat values: counters cannot continue them.
                 resumes=job.priority is not Priority.GAP or start == job.start,
             )
         )
@@ -527,7 +528,7 @@ class HistoryImporter:
         filling: ImportBatch,
         start: datetime,
     ) -> None:
-        """Note the counters that a window has nothing of at its begin."""
+        """Store the first hour of counters that lack rows at the start of a window."""
         written = {
             known.metadata["statistic_id"]: min(row.start for row in filled.rows)
             for known, filled in filling.counters
@@ -551,16 +552,16 @@ class HistoryImporter:
         for statistic_id, by_hour in filling.left_out.items():
             self._left_out.setdefault(statistic_id, {}).update(by_hour)
         if self._lifts:
-            # Home Assistant may end between the import and what has to follow.
+            # Home Assistant may stop between the import and the adjustments.
             await self.async_save()
         async_import(self._hass, filling.counters, filling.measurements, self._lifts)
         await async_settle(self._hass, patience=None)
         self._lifts = ()
 
     async def _fill_sums(self, job: Job) -> Pause | None:
-        """Fill what is made of the energies of the job's devices.
+        """Fill the statistics that are derived from those of the job's devices.
 
-        What began later than these has to wait for a full hour.
+        A derived statistic that began later than its parts has to wait for a full hour.
         """
         now = due = dt_util.utcnow()
         full = timedelta(hours=1) + SETTLED
@@ -579,7 +580,7 @@ class HistoryImporter:
             )
         )
         if job.priority is Priority.GAP:
-            # The hours of other sums are complete.
+            # The hours of other derived statistics are complete.
             parts = {
                 series.statistic_id
                 for batch in self._batches(job.devices)
@@ -615,7 +616,7 @@ class HistoryImporter:
         return None
 
     def _is_followed(self, plant_codes: Collection[str]) -> bool:
-        """Return whether the flows of plants follow from readings since the start."""
+        """Return whether the flows of plants are based on readings since the start."""
         flows = self._real_time.flows.readings
         return all(
             flows[code].received >= self._begun for code in plant_codes if code in flows
@@ -624,12 +625,12 @@ class HistoryImporter:
     async def _ask(
         self, job: Job, batch: Collection[Device], start: datetime, end: datetime
     ) -> Mapping[int, Sequence[HistoryRow]] | Pause | None:
-        """Ask the server, if that is possible now; `None` means without this batch."""
+        """Return the history of a batch, a pause, or `None` if it is set aside."""
         ids = tuple(device.id for device in batch)
         question = ids, start, end
         if question in self._answers:
             return self._answers[question]
-        # What is urgent can always have a window of everything.
+        # Urgent jobs need calls for one window of all devices.
         reserve = 0
         if job.priority is Priority.PAST or job.due is not None:
             reserve = len(self._batches(self._inventory.data.devices))
@@ -660,10 +661,10 @@ class HistoryImporter:
     def _is_set_aside(
         self, job: Job, batch: Collection[Device], err: NorthboundError
     ) -> bool:
-        """Return whether other devices go on without a batch after an error.
+        """Return whether a batch is set aside after an error, and others continue.
 
-        A history that is not allowed yet is asked for again later; a batch that is
-        rejected again and again is given up.
+        A history that is not allowed yet is requested again later. A batch that is
+        rejected repeatedly is split or given up.
         """
         type_id = next(iter(batch)).type_id
         plants = {device.plant_code for device in batch}
@@ -671,7 +672,7 @@ class HistoryImporter:
             case PermissionDenied(code=401):
                 return False
             case PermissionDenied() if len(plants) > 1:
-                # One of the plants makes the server refuse all of them.
+                # One plant without permission makes the server refuse all of them.
                 self._halve(job, batch)
                 return True
             case PermissionDenied():
@@ -702,18 +703,18 @@ class HistoryImporter:
         return True
 
     def _halve(self, job: Job, batch: Collection[Device]) -> None:
-        """Ask for both halves of a batch by themselves."""
+        """Split a batch into two jobs, which are set aside at the next refusal."""
         for half in batched(batch, (len(batch) + 1) // 2, strict=False):
             self._part(job, half).refusals = REFUSALS_BELIEVED - 1
 
     def _warn(self, type_id: int, err: NorthboundError) -> None:
-        """Log once that some devices of a type have no history."""
+        """Log once per device type that devices have no history."""
         if type_id not in self._given_up:
             self._given_up.add(type_id)
             LOGGER.warning("No history of devices of type %s: %s", type_id, err)
 
     def _failed(self, err: NorthboundError) -> Pause:
-        """Return how long to wait after an error that every batch would meet."""
+        """Return the pause after an error that affects all batches."""
         self._failures += 1
         activity = Activity.WAITING
         match err:
@@ -725,7 +726,7 @@ class HistoryImporter:
         return Pause(max(patience, timedelta(seconds=err.retry_after or 0.0)), activity)
 
     def _series(self, batch: Collection[Device]) -> list[ImportTarget]:
-        """Return the data items of devices whose values are recorded."""
+        """Return the data items of devices with statistics and enabled entities."""
         inventory: Inventory = self._inventory.data
         devices = {device.id: device for device in batch}
         series = []
@@ -753,7 +754,7 @@ class HistoryImporter:
         return series
 
     def _batches(self, device_ids: Iterable[int]) -> list[tuple[Device, ...]]:
-        """Return devices as they are asked for together: of one type, by plant."""
+        """Return the batches of devices: of one type, sorted by plant."""
         inventory: Inventory = self._inventory.data
         types: dict[int, list[Device]] = {}
         for device_id in device_ids:
@@ -777,12 +778,12 @@ class HistoryImporter:
             listener()
 
     async def async_save(self) -> None:
-        """Keep what has to survive a restart."""
+        """Save the state that survives a restart."""
         await self._store.async_save(self._state())
 
     @callback
     def _state(self) -> dict[str, Any]:
-        """Return the state that survives a restart, as what JSON can hold."""
+        """Return the state that survives a restart, in JSON types."""
         state: dict[str, Any] = encode(
             StoredHistory(
                 self._jobs,
@@ -796,7 +797,7 @@ class HistoryImporter:
 
 
 def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
-    """Return where an account's history import keeps what has to survive a restart."""
+    """Return the store of an account's history import."""
     return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}.history")
 
 
@@ -808,6 +809,6 @@ def _hours(start: datetime, end: float) -> Iterable[float]:
 
 
 def _is_recorded(series: ImportTarget, recorded: Mapping[str, Recorded]) -> bool:
-    """Return whether there is something that the past can lead to."""
+    """Return whether a statistic exists and, for a counter, a row after the hours."""
     known = recorded.get(series.statistic_id)
     return known is not None and (known.after is not None or not series.is_counter)

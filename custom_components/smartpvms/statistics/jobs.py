@@ -9,14 +9,14 @@ from typing import Final, Self
 from custom_components.smartpvms.northbound import HISTORY_SPAN
 from homeassistant.util import dt as dt_util
 
-# Time after a window in which a replaced device is confirmed.
+# Time after a window whose readings confirm that a device was replaced.
 LOOK_AHEAD: Final = timedelta(hours=2)
-# Hours of the day at which a window begins: a sleeping inverter repeats yesterday's row.
+# Hours at which a window may begin: a sleeping inverter repeats yesterday's row.
 DAYLIGHT: Final = range(10, 17)
 
 
 class Priority(StrEnum):
-    """Why the past is filled; the first goes first."""
+    """Priorities of jobs, the highest first."""
 
     GAP = "gap"
     REQUEST = "request"
@@ -24,7 +24,7 @@ class Priority(StrEnum):
 
 
 class Activity(StrEnum):
-    """What the import does."""
+    """State of the import."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -34,28 +34,28 @@ class Activity(StrEnum):
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """The hours that are to be filled for some devices."""
+    """Hours to fill for some devices."""
 
     priority: Priority
     devices: tuple[int, ...]
     start: datetime
     end: datetime
     left: datetime
-    """Up to when it is still to be done; the rest is."""
+    """End of the hours that are not filled yet; later ones are filled."""
     until: datetime
-    """Up to when what is recorded says nothing, within the hour after the end."""
+    """Exact end, within the hour after `end`; only later 5-minute rows are valid."""
     sums: bool = False
-    """Whether what is made of the devices' energies is done, too."""
+    """Whether the derived statistics are filled, too."""
     filled: list[int] = field(default_factory=list)
-    """The devices whose newest window is filled."""
+    """Devices whose newest window is filled."""
     refusals: int = 0
-    """The calls for one batch that failed in a row."""
+    """Number of consecutive refusals of one batch."""
     due: datetime | None = None
-    """The time of the next call for a history that is not allowed yet."""
+    """Time of the next attempt of a postponed job."""
     doubted: bool = False
-    """Whether a counter was in doubt when the gap was over."""
+    """Whether a counter had a pending level when the gap ended."""
     behind: dict[str, float] = field(default_factory=dict)
-    """The first filled hour of counters whose first filled window begins later."""
+    """First filled hour of counters, by statistic, that lack the hours before it."""
 
     @classmethod
     def of(
@@ -65,26 +65,26 @@ class Job:
         start: datetime,
         end: datetime,
     ) -> Self:
-        """Return a job of which nothing is done yet."""
+        """Return a new job for the full hours of a period."""
         start, hour = full_hour(start), full_hour(end)
         return cls(priority, tuple(dict.fromkeys(devices)), start, hour, hour, end)
 
     @property
     def done(self) -> bool:
-        """Return whether nothing is left."""
+        """Return whether all hours and derived statistics are filled."""
         return self.sums and self.left <= self.start
 
     @property
     def window(self) -> tuple[datetime, datetime]:
-        """Return the newest part that is left, as long as one call may be.
+        """Return the newest window that is left, of the span of one call.
 
-        It begins by day, as far as it does not go on from what is recorded.
+        It begins in daylight or at the start of the job.
         """
         return self._window(self.left), self.left
 
     @property
     def windows(self) -> int:
-        """Return in how many parts the rest will be done."""
+        """Return the number of windows that are left."""
         end, count = self.left, 0
         while end > self.start:
             end, count = self._window(end), count + 1
@@ -97,7 +97,7 @@ class Job:
         return max(start, self.start)
 
     def days(self, since: datetime) -> float:
-        """Return the days from the start on, added up over the devices."""
+        """Return the days from the start to a time, added up over the devices."""
         return (
             max(since - self.start, timedelta()) / timedelta(days=1) * len(self.devices)
         )
@@ -105,7 +105,7 @@ class Job:
 
 @dataclass(slots=True)
 class Planned:
-    """What was planned of the past of a device, when it was first seen and later."""
+    """Time at which a device was first seen, and start of its planned history."""
 
     seen: datetime
     start: datetime
@@ -113,24 +113,24 @@ class Planned:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a request takes."""
+    """Scope of a request, and number of its calls."""
 
     devices: int
     start: datetime
     end: datetime
     calls: int
     joined: bool
-    """Whether it is done together with what was requested before."""
+    """Whether it is joined with earlier requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """Why nothing can be done for some time."""
+    """Time until the next attempt, and the activity to show until then."""
 
     time: timedelta
     activity: Activity = Activity.WAITING
 
 
 def full_hour(moment: datetime) -> datetime:
-    """Return the start of the hour of a moment."""
+    """Return the start of the hour of a time in UTC."""
     return dt_util.as_utc(moment).replace(minute=0, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""Hourly statistics of measurements, from rows every five minutes."""
+"""Hourly statistics of measurements, from 5-minute history rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
@@ -7,14 +7,14 @@ from typing import Final
 
 from .rows import HOUR, Mean, Sample
 
-# Longest time for which a value holds that no other follows.
+# Longest time in seconds for which a value is valid if no other follows.
 HOLDS: Final = 900.0
 
 
 def fill_measurement(
     samples: Sequence[Sample], hours: Iterable[float], *, angle: bool
 ) -> list[Mean]:
-    """Return the missing hours of a measurement in which it was known."""
+    """Return the missing hours of a measurement that have a known value."""
     means = []
     spans = list(_spans(samples))
     for hour in hours:
@@ -37,7 +37,7 @@ def fill_measurement(
 
 
 def _spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
-    """Return from when until when which value held."""
+    """Yield the start and end of the time for which a value is valid, and the value."""
     last = [(samples[-1][0] + HOLDS, None)] if samples else []
     for (at, value), (until, _) in pairwise([*samples, *last]):
         if value is not None:
@@ -45,7 +45,7 @@ def _spans(samples: Sequence[Sample]) -> Iterator[tuple[float, float, float]]:
 
 
 def _mean_angle(held: Iterable[tuple[float, float]]) -> tuple[float, float]:
-    """Return the mean of angles by the time they held, and its weight."""
+    """Return the time-weighted mean of angles, and its weight."""
     east = north = 0.0
     for angle, span in held:
         east += math.sin(math.radians(angle)) * span

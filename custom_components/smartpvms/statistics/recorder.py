@@ -34,7 +34,7 @@ from homeassistant.util.unit_conversion import EnergyConverter
 from .counters import FilledHours
 from .rows import Mean, Row
 
-# Longest wait for the recorder to finish its queue.
+# Longest wait in seconds for the recorder to finish its queue.
 PATIENCE: Final = 20.0
 
 _HOUR: Final = timedelta(hours=1)
@@ -43,13 +43,13 @@ _SHORT: Final = timedelta(minutes=5)
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the recorder has of a statistic around a time; values as recorded."""
+    """Recorded rows of a statistic around some hours, in the recorded unit."""
 
     metadata: StatisticMetaData
     hours: frozenset[float]
-    """The hours that are there, in epoch seconds."""
+    """Hours that are recorded, in epoch seconds."""
     means: Mapping[float, float]
-    """The means of these hours, of a measurement."""
+    """Means of these hours, for measurements."""
     rows: list[Row]
     before: float | None
     after: Row | None
@@ -61,12 +61,12 @@ class Recorded:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the first hour after them is not over yet."""
+        """Return whether the row after the hours is of an hour that is not over yet."""
         after = self.after
         return after is not None and after.end - after.start < _HOUR.total_seconds()
 
     def lift(self, filled: FilledHours) -> SumAdjustment | None:
-        """Return the change of later sums that has to follow an import."""
+        """Return the adjustment of later sums that follows an import."""
         if self.after is None or not filled.lift:
             return None
         last = filled.rows[-1]
@@ -82,7 +82,7 @@ class Recorded:
         )
 
     def converter(self, unit: str | None) -> Callable[[float], float]:
-        """Return what turns a value in a unit into one as recorded."""
+        """Return the conversion of values from a unit to the recorded unit."""
         recorded = self.metadata["unit_of_measurement"]
         converter = UNIT_CLASS_TO_UNIT_CONVERTER.get(self.metadata["unit_class"])
         if converter is None or unit == recorded:
@@ -92,29 +92,28 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class SumAdjustment:
-    """A change of all sums from a row on, which has to follow an import.
+    """Adjustment of all sums from a row on, which follows an import.
 
-    Kept until it has been made, since Home Assistant may end between the two.
+    It is stored until it is made, since Home Assistant may stop between the two.
     """
 
     statistic_id: str
     start: float
     short: bool
-    """Whether the row is one of five minutes."""
+    """Whether the row is a 5-minute row."""
     sum: float
-    """The row's sum before."""
+    """Sum of the row before the adjustment."""
     by: float
     unit: str
     imported: float
-    """The last hour that was imported before."""
+    """Last hour that was imported before the adjustment."""
     imported_sum: float
 
 
 async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -> None:
-    """Wait until the recorder has done all that it has been given.
+    """Wait until the recorder has finished its queue.
 
-    Raises `TimeoutError` if it is busy with something else, such as a purge, or has
-    stopped.
+    Raises `TimeoutError` if the recorder is busy, such as with a purge, or has stopped.
     """
     recorder = get_instance(hass)
     if not recorder.is_alive():
@@ -126,7 +125,7 @@ async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -
 async def async_last_value(
     hass: HomeAssistant, entity_id: str, unit: str | None
 ) -> float | None:
-    """Return the highest of the last state and the last statistics of a counter."""
+    """Return the highest of a counter's last state and last statistics."""
     if DOMAIN not in hass.config.components:
         return None
     try:
@@ -167,9 +166,9 @@ async def async_read(
     end: datetime,
     until: datetime,
 ) -> dict[str, Recorded]:
-    """Return what is recorded around some hours, of what is recorded at all.
+    """Return the recorded rows around some hours, by statistic that exists.
 
-    In the hour after them, what is recorded until a moment says nothing.
+    Of 5-minute rows after the hours, only those from `until` on are valid.
     """
     return await get_instance(hass).async_add_executor_job(
         _read, hass, set(statistic_ids), start, end, until
@@ -239,7 +238,7 @@ def _rows(
     end: datetime | None,
     period: timedelta = _HOUR,
 ) -> dict[str, list[StatisticsRow]]:
-    """Return rows in the units in which they are recorded."""
+    """Return rows in their recorded units."""
     alike: defaultdict[tuple[str | None, str | None], set[str]] = defaultdict(set)
     for statistic_id, each in metadata.items():
         unit = each["unit_of_measurement"]
@@ -275,7 +274,7 @@ def async_import(
     measurements: Iterable[tuple[Recorded, Iterable[Mean]]],
     lifts: Iterable[SumAdjustment],
 ) -> None:
-    """Let the recorder take missing hours, and then change the sums that follow."""
+    """Import missing hours, and then adjust later sums."""
     for recorded, filled in counters:
         rows = [
             StatisticData(
@@ -298,7 +297,7 @@ def async_import(
 def _mean(mean: Mean) -> StatisticData:
     at = _moment(mean.start)
     if mean.weight is not None:
-        # Directions have no smallest.
+        # Angles have no minimum and no maximum.
         return StatisticData(start=at, mean=mean.mean, mean_weight=mean.weight)
     return StatisticData(start=at, mean=mean.mean, min=mean.min, max=mean.max)
 
@@ -310,7 +309,7 @@ def _adjust(hass: HomeAssistant, lift: SumAdjustment) -> None:
 
 
 async def async_complete(hass: HomeAssistant, lifts: Collection[SumAdjustment]) -> None:
-    """Change the sums whose change should have followed an import, but has not."""
+    """Make the stored adjustments that did not follow their import yet."""
     for lift in lifts:
         await async_settle(hass, patience=None)
         if await get_instance(hass).async_add_executor_job(_is_due, hass, lift):
@@ -318,7 +317,7 @@ async def async_complete(hass: HomeAssistant, lifts: Collection[SumAdjustment]) 
 
 
 def _is_due(hass: HomeAssistant, lift: SumAdjustment) -> bool:
-    """Return whether the hours were imported, and the sums have not changed yet."""
+    """Return whether the hours are imported, and later sums are not adjusted yet."""
     found = get_metadata(hass, statistic_ids={lift.statistic_id})
     metadata = {statistic_id: each for statistic_id, (_, each) in found.items()}
     length = _SHORT if lift.short else _HOUR

@@ -1,6 +1,7 @@
-"""Rows of long-term statistics, and the readings from which they are made.
+"""Rows of long-term statistics, and the readings from which they are computed.
 
-Pure: from values every five minutes to hourly rows that continue the recorded ones.
+The data is independent of Home Assistant: 5-minute values become hourly rows that
+continue the recorded ones.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ from custom_components.smartpvms.counter_evidence import Place
 HOUR: Final = 3600.0
 
 type Sample = tuple[float, float | None]
-"""Epoch seconds and a value, `None` if it is unknown."""
+"""Time in epoch seconds, and value, `None` if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class CounterSample:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """Filtered value of a counter; moments are epoch seconds."""
+    """Filtered value of a counter; times are epoch seconds."""
 
     at: float
     value: float
@@ -44,7 +45,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of the statistics of a counter; moments are epoch seconds."""
+    """Row of the statistics of a counter; times are epoch seconds."""
 
     start: float
     end: float
@@ -55,14 +56,14 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Mean:
-    """An hour of the statistics of a measurement."""
+    """Hour of the statistics of a measurement."""
 
     start: float
     mean: float
     min: float
     max: float
     weight: float | None
-    """The weight of a mean of angles."""
+    """Weight of a mean of angles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,10 @@ class Known:
     """Recorded rows around the hours to fill."""
 
     rows: Sequence[Row]
-    """The recorded hours, from the one before the first to fill on."""
+    """Recorded hours, starting with the one before the first hour to fill."""
     before: float | None
-    """The sum before the first of these hours, `None` if there is none."""
+    """Sum before the first of these hours, `None` if there is none."""
     after: Row
-    """The first row after the hours to fill."""
+    """First row after the hours to fill."""
     offset: float
     """Present difference between the filtered and the raw value."""
