@@ -201,7 +201,7 @@ class Watch:
                 self._guard(device.id, key, unit)
         plant = Unit(0, self.simulator.reported_items(self.plant.code))
         self._guard(*DAY_USE, plant)
-        self.evidence.learn(self.units)
+        self.evidence.update(self.units)
         point = self.evidence.grid_point(self.units, self.chosen)
         self.flow = power_flow(self.units, self.evidence, point)
         self._count(point)
@@ -659,7 +659,7 @@ def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
             "discharge_cap": 1.0,
         }
         units = {1: Unit(DeviceType.ESS, items)}
-        evidence.learn(units)
+        evidence.update(units)
     assert evidence.storage_discharge(units) is None
 
 
@@ -669,7 +669,7 @@ def test_sign_of_a_storage_that_turns() -> None:
     for turn, power in enumerate([900.0, -900.0, 0.0] * 5):
         items = {"ch_discharge_power": power, "charge_cap": turn, "discharge_cap": 1}
         units = {1: Unit(DeviceType.ESS, items)}
-        evidence.learn(units)
+        evidence.update(units)
     units = {1: Unit(DeviceType.ESS, {"ch_discharge_power": 900.0})}
     assert evidence.storage_discharge(units) is None
 
@@ -721,7 +721,7 @@ def test_meter_that_was_moved() -> None:
     grid_points = []
     for export, times in ((4000.0, 30), (5000.0, 1500), (3500.0, 6000)):
         for _ in range(times):
-            evidence.learn(_metered(export))
+            evidence.update(_metered(export))
             evidence = restored(evidence)
         grid_points.append(evidence.grid_point(_metered(export)))
     assert grid_points == [2, None, 2]
@@ -951,7 +951,7 @@ def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
     """Whatever is read: the sums hold, nothing is negative, unknown stays unknown."""
     evidence = Evidence()
     for units in readings:
-        evidence.learn(units)
+        evidence.update(units)
         evidence = restored(evidence)
         flow = power_flow(units, evidence, evidence.grid_point(units, chosen))
         assert flow.pv is None or flow.pv >= 0
@@ -1368,11 +1368,11 @@ def test_energy_manager_that_reports_nothing(items: Any) -> None:
     """A grid point that has never reported anything is passed over."""
     evidence = Evidence()
     units = {**_metered(3000.0), 3: Unit(DeviceType.EMMA, items)}
-    evidence.learn(units)
+    evidence.update(units)
     evidence = restored(evidence)
     assert evidence.grid_point(units) == 2
     assert evidence.grid_point(units, chosen=3) == 3
-    evidence.learn({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
+    evidence.update({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
     # It may be out of reach now.
     assert evidence.grid_point(units) == 3
 

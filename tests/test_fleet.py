@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from custom_components.smartpvms import listeners
+from custom_components.smartpvms import item_listeners
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.models import changes
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
@@ -153,7 +153,7 @@ class TestNeighborhood:
         self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Between any two devices, others may do something."""
-        monkeypatch.setattr(listeners, "LONGEST_TURN", -1.0)
+        monkeypatch.setattr(item_listeners, "LONGEST_TURN", -1.0)
         turn = 0
         turns: dict[str, set[int]] = {}
 

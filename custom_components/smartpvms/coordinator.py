@@ -30,7 +30,7 @@ from .device_registry import (
     async_rename_plants,
 )
 from .errors import as_update_error
-from .listeners import Item, Listeners
+from .item_listeners import Item, ItemListeners
 from .models import Gap, Inventory, Reading, SourceId, changes, migrations
 from .northbound import (
     AccountLimited,
@@ -269,9 +269,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Powers and energies of plants, from the readings of their devices."""
         flows.expect(inventory.data, counters)
         self._gaps: list[Gap] = []
-        self.created: dict[SourceId, set[str]] = {}
+        self.with_entity: dict[SourceId, set[str]] = {}
         """Items with an entity, enabled or not, by plant or device."""
-        self.novel: Mapping[SourceId, Collection[str]] = {}
+        self.without_entity: Mapping[SourceId, Collection[str]] = {}
         """Items without an entity that the last pass has changed."""
         self.data = {
             source_id: reading
@@ -282,9 +282,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._refresh_job = HassJob(self._start_refresh, "real-time pass")
         self.available: set[SourceId] = set()
         """Plants and devices whose readings are available."""
-        self.flowing: set[SourceId] = set()
+        self.available_flows: set[SourceId] = set()
         """Plants whose powers and energies are available."""
-        self._listeners_to = Listeners()
+        self._item_listeners = ItemListeners()
         self._update_available()
         self.polling.plan(self._wanted())
 
@@ -331,7 +331,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in self.data.items()
             if source_id in inventory
         }
-        news: dict[SourceId, set[str]] = {}
+        changed: dict[SourceId, set[str]] = {}
         rows: dict[str, tuple[DataItems, datetime, datetime]] = {}
         failed = False
         wanted = self._wanted()
@@ -343,7 +343,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             except InvalidCredentials as err:
                 self.refused = True
                 self.data = readings
-                await self._tell(news)
+                await self._call_listeners(changed)
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err
@@ -364,13 +364,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     # The counters of a plant need the powers of its devices.
                     rows[source_id] = items, received, server_time
                 elif source_id in inventory:
-                    readings[source_id], news[source_id] = self._take(
+                    readings[source_id], changed[source_id] = self._update(
                         source_id, items, received, server_time, readings
                     )
-        await self._follow_flows(inventory, readings, rows, news)
+        await self._follow_flows(inventory, readings, rows, changed)
         wait = self.polling.plan(self._wanted(), failed=failed)
         self.data = readings
-        await self._tell(news)
+        await self._call_listeners(changed)
         if (error := self._problems.account_error) is not None:
             # Home Assistant calls no listeners after a second failure.
             self.async_update_listeners()
@@ -382,13 +382,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         inventory: Inventory,
         readings: dict[SourceId, Reading],
         rows: Mapping[str, tuple[DataItems, datetime, datetime]],
-        news: dict[SourceId, set[str]],
+        changed: dict[SourceId, set[str]],
     ) -> None:
         """Update powers and energies of all plants, and the readings of plants."""
         self.flows.keep(inventory.plants)
         for code in inventory.plants:
             devices = inventory.devices_of(code)
-            is_read = any(each.id in news for each in devices)
+            is_read = any(each.id in changed for each in devices)
             if is_read:
                 powers = self.flows.update_powers(
                     code, devices, readings, self._grid_meters
@@ -396,14 +396,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             else:
                 powers = self._powers_of_plant(code)
             if code in rows:
-                readings[code], news[code] = self._take(
+                readings[code], changed[code] = self._update(
                     code, *rows[code], readings, powers
                 )
             if is_read:
                 keys = self.flows.update_energies(
-                    code, devices, readings, news, self.counters
+                    code, devices, readings, changed, self.counters
                 )
-                news[code] = news.get(code, set()) | keys
+                changed[code] = changed.get(code, set()) | keys
             # The event loop is free between two plants.
             await asyncio.sleep(0)
 
@@ -415,7 +415,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Listen for every pass, or for changes of an item."""
         if context is None:
             return super().async_add_listener(update_callback)
-        return self._listeners_to.add(context, update_callback)
+        return self._item_listeners.add(context, update_callback)
 
     def items(self) -> Iterator[tuple[SourceId, Iterable[str]]]:
         """Return the plants and devices with the items of their readings.
@@ -428,20 +428,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         ):
             yield source_id, reading.items
 
-    async def _tell(self, news: Mapping[SourceId, set[str]]) -> None:
+    async def _call_listeners(self, changed: Mapping[SourceId, set[str]]) -> None:
         """Call the listeners of changed items, and of all that became (un)available."""
-        self.novel = {
-            source_id: novel
-            for source_id, keys in news.items()
-            if (novel := keys - self.created.get(source_id, set()))
+        self.without_entity = {
+            source_id: keys_without
+            for source_id, keys in changed.items()
+            if (keys_without := keys - self.with_entity.get(source_id, set()))
         }
         turned = self._update_available()
-        await self._listeners_to.tell({**news, **dict.fromkeys(turned)})
+        await self._item_listeners.call({**changed, **dict.fromkeys(turned)})
 
     def _update_available(self) -> set[SourceId]:
         """Update the availability, and return the sources where it has changed."""
-        before = self.available, self.flowing
-        self.available, self.flowing = (
+        before = self.available, self.available_flows
+        self.available, self.available_flows = (
             {
                 source_id
                 for source_id, reading in readings.items()
@@ -449,7 +449,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             }
             for readings in (self.data, self.flows.readings)
         )
-        return (before[0] ^ self.available) | (before[1] ^ self.flowing)
+        return (before[0] ^ self.available) | (before[1] ^ self.available_flows)
 
     @property
     def _grid_meters(self) -> set[int]:
@@ -479,8 +479,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         device = event.data["device"]
         if device["config_entry_id"] == self.config_entry.entry_id:
             removed = {name for domain, name in device["identifiers"]}
-            for source_id in [each for each in self.created if str(each) in removed]:
-                del self.created[source_id]
+            for source_id in [
+                each for each in self.with_entity if str(each) in removed
+            ]:
+                del self.with_entity[source_id]
 
     def _set_inventory(self, inventory: Inventory) -> None:
         """Poll a new inventory, unless it only confirms one with rejected members."""
@@ -497,7 +499,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _wanted(self) -> list[Batch]:
         """Return the batches with an enabled entity, or with items without entities."""
         enabled: set[SourceId] = set()
-        for source_id, keys in self._listeners_to:
+        for source_id, keys in self._item_listeners:
             enabled.add(source_id)
             if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
                 devices = self._polled.devices_of(source_id)
@@ -509,7 +511,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 enabled.isdisjoint(batch.source_ids)
                 # Powers and energies of a plant are no items of its row.
                 and all(
-                    self.created.get(each, set()) - FLOW_SENSORS.keys()
+                    self.with_entity.get(each, set()) - FLOW_SENSORS.keys()
                     for each in batch.source_ids
                 )
             )
@@ -569,7 +571,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             code: plants[code] for code in plants.keys() & unauthorized
         }
 
-    def _take(
+    def _update(
         self,
         source_id: SourceId,
         items: DataItems,
@@ -684,7 +686,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         capacity = self._polled.plant_of(device_id).capacity
         return self._powers[device_id].without_false(items, capacity)
 
-    def past_meter(self, device: Device) -> MeterPowers | None:
+    def copy_of_meter(self, device: Device) -> MeterPowers | None:
         """Return a copy of a meter's units, for its history."""
         return deepcopy(self.meters.get(device.id))
 

@@ -12,7 +12,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
-from .listeners import Item
+from .item_listeners import Item
 from .models import Reading, SourceId
 from .runtime import SmartPvmsConfigEntry
 
@@ -92,7 +92,7 @@ def async_add_reported_items(
     not prove that the item exists. Registered entities are created without a reading.
     """
     coordinator = entry.runtime_data.real_time
-    created = coordinator.created
+    with_entity = coordinator.with_entity
 
     def remembered() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
@@ -108,7 +108,7 @@ def async_add_reported_items(
             entity = None if registered.disabled else create(*source, None)
             if entity or registered.disabled:
                 source_id, key = source
-                created.setdefault(source_id, set()).add(key)
+                with_entity.setdefault(source_id, set()).add(key)
             if entity:
                 yield entity
 
@@ -117,7 +117,7 @@ def async_add_reported_items(
         for source_id, keys in items:
             if source_id not in inventory:
                 continue
-            known = created.setdefault(source_id, set())
+            known = with_entity.setdefault(source_id, set())
             own = coordinator.data.get(source_id)
             flow = coordinator.flows.readings.get(source_id)
             for key in {*keys} - known:
@@ -132,7 +132,7 @@ def async_add_reported_items(
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported(coordinator.novel.items())):
+        if entities := list(reported(coordinator.without_entity.items())):
             async_add_entities(entities)
 
     async_add_entities([*remembered(), *reported(coordinator.items())])

@@ -53,7 +53,7 @@ class PlantFlow:
 
         `chosen` is the meter at the grid, if the user has selected one.
         """
-        self.evidence.learn(units)
+        self.evidence.update(units)
         self.units, self.point = units, self.evidence.grid_point(units, chosen)
         self.powers = power_flow(units, self.evidence, self.point)
         return _powers(self.powers)

@@ -199,7 +199,7 @@ class FlowSensor(ItemSensor):
     @property
     @override
     def _is_available(self) -> bool:
-        return self._source_id in self.coordinator.flowing
+        return self._source_id in self.coordinator.available_flows
 
 
 class EnergySensor(FlowSensor, RestoreSensor):

@@ -206,7 +206,7 @@ class Evidence:
     weighed: datetime | None = None
     """Time at which the counters were last weighed."""
 
-    def learn(self, units: Units) -> None:
+    def update(self, units: Units) -> None:
         """Add the evidence of new readings, once per reading."""
         self.reported |= {
             device_id

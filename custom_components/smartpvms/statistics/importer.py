@@ -281,9 +281,9 @@ class HistoryImporter:
         finally:
             self._is_running = False
         if pause is None:
-            self._tell(Activity.IDLE)
+            self._set_activity(Activity.IDLE)
             return
-        self._tell(pause.activity)
+        self._set_activity(pause.activity)
         self._resume = async_call_later(self._hass, pause.time, self._go_on)
 
     async def _advance(self) -> Pause | None:
@@ -347,7 +347,7 @@ class HistoryImporter:
                 return None
         job.left = start
         job.filled.clear()
-        self._tell(Activity.RUNNING)
+        self._set_activity(Activity.RUNNING)
         return None
 
     def _unauthorized(self, job: Job) -> list[Device]:
@@ -513,7 +513,7 @@ class HistoryImporter:
                 {
                     device.id: meter
                     for device in devices.values()
-                    if (meter := real_time.past_meter(device))
+                    if (meter := real_time.copy_of_meter(device))
                 },
                 # Rows within a gap only repeat values: counters cannot continue them.
                 resumes=job.priority is not Priority.GAP or start == job.start,
@@ -636,7 +636,7 @@ class HistoryImporter:
             reserve = len(self._batches(self._inventory.data.devices))
         if wait := timedelta(seconds=self._client.history_wait(reserve)):
             return Pause(wait, Activity.RUNNING if wait < SHORT else Activity.WAITING)
-        self._tell(Activity.RUNNING)
+        self._set_activity(Activity.RUNNING)
         type_id = next(iter(batch)).type_id
         try:
             rows = await self._client.device_history(type_id, ids, start, end)
@@ -772,7 +772,7 @@ class HistoryImporter:
         ]
 
     @callback
-    def _tell(self, activity: Activity) -> None:
+    def _set_activity(self, activity: Activity) -> None:
         self.activity = activity
         for listener in self._listeners:
             listener()

@@ -33,7 +33,7 @@ class _Listeners:
     rates: set[str] = field(default_factory=set)
 
 
-class Listeners:
+class ItemListeners:
     """Update callbacks by source and data item, one per item."""
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class Listeners:
         del listeners.by_key[item.key]
         listeners.rates.discard(item.key)
 
-    async def tell(self, news: Mapping[SourceId, Collection[str] | None]) -> None:
+    async def call(self, changed: Mapping[SourceId, Collection[str] | None]) -> None:
         """Call the listeners of changed items; `None` means all items of the source.
 
         Listeners of rates are called for every listed source. Yields to the event loop
         every 5 ms.
         """
         turn = time.perf_counter()
-        for source_id, keys in news.items():
+        for source_id, keys in changed.items():
             if (listeners := self._of.get(source_id)) is None:
                 continue
             by_key = listeners.by_key
