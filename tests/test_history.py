@@ -441,7 +441,7 @@ class TestKilled:
         return calls
 
     @pytest.mark.parametrize("count", range(10))
-    @pytest.mark.parametrize("name", ["async_import_statistics", "_lift"])
+    @pytest.mark.parametrize("name", ["async_import_statistics", "_adjust"])
     async def test_in_the_middle_of_a_window(
         self, past: Past, name: str, count: int
     ) -> None:
