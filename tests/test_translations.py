@@ -195,7 +195,11 @@ def _error_keys(tree: ast.AST) -> Iterator[str]:
         match node:
             case (
                 ast.Assign(
-                    targets=[ast.Subscript(value=ast.Name("errors"))],
+                    targets=[
+                        ast.Subscript(
+                            value=ast.Name("errors") | ast.Attribute(attr="_errors")
+                        )
+                    ],
                     value=ast.Constant(str(key)),
                 )
                 | ast.Dict(keys=[ast.Constant("base")], values=[ast.Constant(str(key))])
@@ -234,7 +238,7 @@ def test_flow(section: str, flow: type, explained: set[str]) -> None:
     steps = {
         arguments["step_id"]
         for name, arguments in _calls(tree)
-        if name == "async_show_form"
+        if name in ("async_show_form", "_show_form") and "step_id" in arguments
     }
     assert steps == set(texts["step"])
     assert all(hasattr(flow, f"async_step_{step}") for step in steps)

@@ -135,7 +135,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 if len(self._plants) > 1:
                     return await self.async_step_plants()
                 return self._create_entry(self._plants[0].name)
-        return self._show("user", _USER_SCHEMA, user_input)
+        return self._show_form(_USER_SCHEMA, user_input, step_id="user")
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
@@ -150,7 +150,9 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 reason=_RECONFIGURED,
             )
         present = {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)}
-        return self._show("reconfigure", _ACCOUNT_SCHEMA, user_input or present)
+        return self._show_form(
+            _ACCOUNT_SCHEMA, user_input or present, step_id="reconfigure"
+        )
 
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
@@ -169,11 +171,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             return self.async_update_reload_and_abort(
                 entry, data_updates=user_input, reason=_REAUTHENTICATED
             )
-        self._placeholders["username"] = entry.data[CONF_USERNAME]
-        return self._show("reauth_confirm", _REAUTH_SCHEMA, None)
+        self._placeholders |= {"username": entry.data[CONF_USERNAME]}
+        return self._show_form(_REAUTH_SCHEMA, None, step_id="reauth_confirm")
 
-    def _show(
-        self, step_id: str, schema: vol.Schema, suggested: Mapping[str, Any] | None
+    def _show_form(
+        self, schema: vol.Schema, suggested: Mapping[str, Any] | None, *, step_id: str
     ) -> ConfigFlowResult:
         """Show a form with the errors of the last validation."""
         return self.async_show_form(
