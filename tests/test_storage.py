@@ -119,6 +119,12 @@ def test_damaged_state(state: Any) -> None:
         assert decode_parts(Whole, {**state, "ids": [3]}) == Whole(ids=(3,))
 
 
+@pytest.mark.parametrize("state", [None, [], [1], "text", 5])
+def test_file_of_another_shape(state: Any) -> None:
+    """A file that is no state is as good as none."""
+    assert decode_parts(Whole, state) == Whole()
+
+
 @dataclass
 class Times:
     """Monotonic moments."""

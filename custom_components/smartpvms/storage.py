@@ -52,15 +52,14 @@ def decode[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     return value
 
 
-def decode_parts[T](
-    kind: type[T], state: Mapping[str, object], behind: float = 0.0
-) -> T:
+def decode_parts[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     """Return a dataclass whose fields have defaults, without fields that do not fit."""
-    hints = get_type_hints(kind)
     parts = {}
-    for name in hints.keys() & state.keys():
-        with suppress(*_INVALID):
-            parts[name] = decode(hints[name], state[name], behind)
+    if isinstance(state, Mapping):
+        for name, codec in _fields(cast("Any", kind)).items():
+            with suppress(*_INVALID):
+                if name in state:
+                    parts[name] = codec.decode(state[name], behind)
     return kind(**parts)
 
 
@@ -127,14 +126,23 @@ def _union(kinds: tuple[Any, ...]) -> _Codec:
     return _Codec(lambda value: None if value is None else encode_value(value), decode)
 
 
-def _dataclass(kind: Any) -> _Codec:
+@cache
+def _fields(kind: Any) -> dict[str, _Codec]:
+    """Return the codecs of the stored fields of a dataclass."""
     hints = get_type_hints(kind)
-    stored = [
-        each for each in fields(kind) if each.init and each.metadata.get("stored", True)
-    ]
-    codecs = {each.name: _codec(hints[each.name]) for each in stored}
+    return {
+        each.name: _codec(hints[each.name])
+        for each in fields(kind)
+        if each.init and each.metadata.get("stored", True)
+    }
+
+
+def _dataclass(kind: Any) -> _Codec:
+    codecs = _fields(kind)
     table = []
-    for each in stored:
+    for each in fields(kind):
+        if each.name not in codecs:
+            continue
         default = each.default
         if default is MISSING:
             factory = each.default_factory
