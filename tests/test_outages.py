@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from custom_components.smartpvms import coordinator
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -321,3 +322,21 @@ async def test_failures_of_one_type_stay_with_it(
     assert added.value(BATTERY, "battery_soc") == STATE_UNAVAILABLE
     assert added.value(INVERTER, "active_power") == "8.0"
     assert added.value(METER, "active_power") != STATE_UNAVAILABLE
+
+
+async def test_pass_that_ends_unexpectedly(
+    added: Account, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pass that ends with an unexpected error is repeated, but not at once."""
+
+    def fail(*args: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(coordinator, "with_module_health", fail)
+    await added.pass_time(timedelta(minutes=6))
+    simulator.calls.clear()
+    await added.pass_time(timedelta(minutes=13))
+    assert 1 <= len(simulator.calls) <= 3
+    monkeypatch.undo()
+    await added.pass_time(timedelta(minutes=7))
+    assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE

@@ -73,7 +73,7 @@ _ACCOUNT_ERRORS: Final = (
     ConnectionFailed,
     SessionTaken,
 )
-# The server does not know a device, or only with another type.
+# failCodes for a device that the server does not list, or lists with another type.
 _UNKNOWN_DEVICE: Final = (20006, 20008)
 # The server does not support the device type, or the interface.
 _UNSUPPORTED: Final = 20013
@@ -314,10 +314,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     @override
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
         self.polling.async_cancel()
-        # A pass that ends with an unexpected error is not repeated at once.
-        self.polling.plan(())
         try:
             return await self._read()
+        except UpdateFailed:
+            raise
+        except Exception:
+            # An unexpected error ends the pass before it plans the next one.
+            self.polling.plan(())
+            raise
         finally:
             self._schedule()
 
@@ -386,13 +390,12 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     ) -> None:
         """Update powers and energies of all plants, and the readings of plants."""
         self.flows.keep(inventory.plants)
+        grid_meters = self._grid_meters
         for code in inventory.plants:
             devices = inventory.devices_of(code)
             is_read = any(each.id in changed for each in devices)
             if is_read:
-                powers = self.flows.update_powers(
-                    code, devices, readings, self._grid_meters
-                )
+                powers = self.flows.update_powers(code, devices, readings, grid_meters)
             else:
                 powers = self._powers_of_plant(code)
             if code in rows:
