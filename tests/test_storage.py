@@ -75,7 +75,7 @@ def test_every_type() -> None:
 
 
 def test_defaults_are_left_out() -> None:
-    """What a new state has anyway needs no room, nor does what is not stored."""
+    """Fields that equal their default, and fields that are not stored, are left out."""
     assert encode(Whole(passing=3)) == {}
     assert encode(Whole(count=2)) == {"count": 2}
 
@@ -134,7 +134,7 @@ class Times:
 
 
 def test_moments(freezer: FrozenDateTimeFactory) -> None:
-    """Moments are epoch seconds in a file, and the clock may be set meanwhile."""
+    """Monotonic moments are stored as epoch seconds; the clock is set in between."""
     times = Times(time.monotonic() - 100, time.monotonic() + 50)
     state = encode(times)
     assert state == {"past": time.time() - 100, "coming": time.time() + 50}

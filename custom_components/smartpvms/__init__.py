@@ -13,7 +13,13 @@ from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.typing import ConfigType
 
-from .account import ACCOUNTS, account_client, async_get_account, temporary_client
+from .account import (
+    ACCOUNTS,
+    account_client,
+    async_get_account,
+    temporary_client,
+    unique_id,
+)
 from .const import DOMAIN
 from .coordinator import (
     InventoryCoordinator,
@@ -161,7 +167,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     store = account_store(hass, entry)
     stored = await async_load(store)
     account = async_get_account(hass, entry.data, stored.session)
-    hass.data[ACCOUNTS].pop(str(entry.unique_id), None)
+    del hass.data[ACCOUNTS][unique_id(entry.data)]
     await store.async_remove()
     await history_store(hass, entry.entry_id).async_remove()
     # The session ends by itself soon if the server cannot be reached.

@@ -107,7 +107,7 @@ class Polling:
                 yield batch
 
     def accept(self, batch: Batch) -> None:
-        """Join the halves of a group again, if this was the last that was in doubt."""
+        """Join the halves of a group again, once all of them are accepted."""
         if batch in self._halves:
             self._halves.remove(batch)
             self._join(batch.type_id)
@@ -184,7 +184,7 @@ class Polling:
         return self._unsupported_until.get(type_id, -math.inf) <= time.monotonic()
 
     def _join(self, type_id: int | None) -> None:
-        """Batch the members of a group anew, once none of its halves is in doubt."""
+        """Batch the members of a group anew, once all of its halves are accepted."""
         if not any(batch.type_id == type_id for batch in self._halves):
             self._batches[type_id] = _batches(
                 type_id,

@@ -44,7 +44,7 @@ class Problems:
     none_chosen: bool = False
     """Whether the account has plants, but none of the chosen ones."""
     account_error: NorthboundError | None = field(default=None, init=False)
-    """The error that ended the last pass, which every group would meet."""
+    """The error of the connection or the account that ended the last pass."""
 
     @property
     def forbidden_interfaces(self) -> list[str]:
@@ -69,7 +69,7 @@ class Problems:
         *,
         is_logged: bool = False,
     ) -> None:
-        """Record a failed read of a group, and of which plants if it tells.
+        """Record a failed read of a group, and which of its plants are not authorized.
 
         Connection errors leave permissions unchanged; a rejected request proves that
         the permission exists.
