@@ -81,13 +81,13 @@ class Level:
 class CounterEvidence:
     """Evidence of one counter up to its last reading."""
 
-    seen: float = 0.0
+    last_reading: float = 0.0
     """Time of the last row that differed from the one before it."""
-    heard: float = 0.0
+    last_row: float = 0.0
     """Time of the last row, which may have repeated the reading before it."""
-    span: float = 0.0
+    reading_gap: float = 0.0
     """Time between the last two readings."""
-    silence: float = 0.0
+    row_gap: float = 0.0
     """Time between the last reading and the row before it."""
     power: float | None = None
     most: float = 0.0
@@ -96,14 +96,14 @@ class CounterEvidence:
     """Energy of the smaller ones."""
     last: float = 0.0
     """Larger energy of the last interval."""
-    unpowered: float = 0.0
+    last_unpowered: float = 0.0
     """Time of the last interval without a usable power."""
     since_rise: float = 0.0
     """Energy of the power since the last rise."""
-    told: float = 0.0
-    """Energy of the power during the rises that were compared, halved every day."""
-    gained: float = 0.0
-    """Energy of these rises, halved every day: of all but the first, those soon after
+    power_energy: float = 0.0
+    """Energy of the power during the compared rises, halved every day."""
+    counter_energy: float = 0.0
+    """Energy of the compared rises, halved every day: all but the first, those soon after
     another, those after an outage and those with an unknown power."""
     highest_power: float = 0.0
     highest_rate: float = 0.0
@@ -116,35 +116,38 @@ class CounterEvidence:
     def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
-            energy = self.power * max(now - self.heard, 0.0) / HOUR
+            energy = self.power * max(now - self.last_row, 0.0) / HOUR
             self.most += energy
             self.least += energy
             self.since_rise += energy
-        self.heard = max(self.heard, now)
+        self.last_row = max(self.last_row, now)
 
     def add(self, now: float, place: Place) -> None:
         """Add the energy of the power since the last reading."""
-        self.span, self.silence = now - self.seen, now - self.heard
-        self.seen = self.heard = now
-        halved = 0.5 ** (self.span / DAY)
-        self.told, self.gained = self.told * halved, self.gained * halved
+        self.reading_gap, self.row_gap = now - self.last_reading, now - self.last_row
+        self.last_reading = self.last_row = now
+        halved = 0.5 ** (self.reading_gap / DAY)
+        self.power_energy, self.counter_energy = (
+            self.power_energy * halved,
+            self.counter_energy * halved,
+        )
         powers = [each for each in (self.power, place.power) if each is not None]
         self.power, self.last = place.power, 0.0
         if not powers:
-            self.unpowered = now
+            self.last_unpowered = now
             return
         smaller, larger = min(powers), max(powers)
         if larger > ABSURD * max(self.highest_power, place.capacity):
             # Such a power is taken once both ends have it.
-            self.unpowered = now
+            self.last_unpowered = now
             if len(powers) == 1:
                 return
             larger = smaller
         else:
-            self.last = larger * self.silence / HOUR
+            self.last = larger * self.row_gap / HOUR
         self.most += self.last
-        self.least += smaller * self.silence / HOUR
-        self.since_rise += (self.last + smaller * self.silence / HOUR) / 2
+        self.least += smaller * self.row_gap / HOUR
+        self.since_rise += (self.last + smaller * self.row_gap / HOUR) / 2
         self.highest_power = max(self.highest_power, larger)
 
     def add_rise(self, rise: float, seconds: float) -> None:
@@ -163,18 +166,20 @@ class CounterEvidence:
     def is_trusted(self) -> bool:
         """Return whether the power is that of the counter."""
         known = self.power is not None
-        return known and self.gained <= DISTRUST * self.told + LEAST_ENERGY
+        return (
+            known and self.counter_energy <= DISTRUST * self.power_energy + LEAST_ENERGY
+        )
 
     @property
     def usual_share(self) -> float:
         """Return the counted share of the power's energy, such as that of one string."""
-        if self.told <= LEAST_ENERGY:
+        if self.power_energy <= LEAST_ENERGY:
             return 1.0
-        return min(self.gained / self.told, 1.0)
+        return min(self.counter_energy / self.power_energy, 1.0)
 
     def covers(self, since: float) -> bool:
         """Return whether the power has been known and trusted since a time."""
-        return self.is_trusted and self.unpowered <= since
+        return self.is_trusted and self.last_unpowered <= since
 
     @property
     def fastest(self) -> float:
@@ -190,13 +195,13 @@ class CounterEvidence:
     def interval(self) -> float:
         """Return the time in which the rise of one reading can have happened."""
         if self.is_trusted:
-            return self.span
-        return max(self.span + COLLECTION, self.collected)
+            return self.reading_gap
+        return max(self.reading_gap + COLLECTION, self.collected)
 
     @property
     def tolerance(self) -> float:
         """Return the rise that needs no evidence: jitter per collection, and a step."""
-        collections = min(max(self.silence, COLLECTION), OUTAGE) / COLLECTION
+        collections = min(max(self.row_gap, COLLECTION), OUTAGE) / COLLECTION
         return JITTER * collections + (self.step if self.rises else FINEST)
 
     @property
@@ -212,18 +217,20 @@ class CounterEvidence:
         With a bound, or without a trusted power, it is since its last reading.
         """
         if place.bound is not None:
-            return place.bound * (self.seen - level.at + COLLECTION) / HOUR
+            return place.bound * (self.last_reading - level.at + COLLECTION) / HOUR
         energy = 0.0
-        if self.unpowered <= level.rose:
+        if self.last_unpowered <= level.rose:
             energy = MARGIN * (self.most - level.most) + level.carry
         if self.covers(level.rose):
-            return max(energy, self.fastest * min(self.span, 2 * COLLECTION))
-        seconds = self.seen - level.at
+            return max(energy, self.fastest * min(self.reading_gap, 2 * COLLECTION))
+        seconds = self.last_reading - level.at
         return max(energy, RATE_MARGIN * self.fastest * max(seconds, self.collected))
 
     def has_outage(self, level: Level) -> bool:
         """Return whether an outage is between a level's last reading and this one."""
-        return self.silence > OUTAGE and self.seen - level.at <= self.span
+        return (
+            self.row_gap > OUTAGE and self.last_reading - level.at <= self.reading_gap
+        )
 
     def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
         """Return the most energy of a time: at the highest rate and a trusted power.
@@ -247,15 +254,15 @@ class CounterEvidence:
             return self.explained(level, place)
         outage = self.has_outage(level)
         if not self.is_trusted:
-            seconds = self.interval if self.rises else self.seen - level.rose
-            known = RATE_MARGIN * self.fastest * (self.seen - level.rose)
+            seconds = self.interval if self.rises else self.last_reading - level.rose
+            known = RATE_MARGIN * self.fastest * (self.last_reading - level.rose)
             return max(self.possible(seconds, place, outage=outage), known)
         # The interval of the first rise has begun before the first reading.
-        seconds = max(self.span, self.collected if self.rises else FIRST)
+        seconds = max(self.reading_gap, self.collected if self.rises else FIRST)
         earlier = MARGIN * (self.most - level.most - self.last) + level.carry
         return self.possible(seconds, place, outage=outage) + earlier
 
-    def share(self, level: Level) -> float:
+    def expected(self, level: Level) -> float:
         """Return the expected energy since a level's last rise, by the power."""
         if not self.is_trusted:
             return 0.0
@@ -263,27 +270,29 @@ class CounterEvidence:
             return self.last
         energy = (self.most - level.most + self.least - level.least) / 2
         # A counter that stood still for longer has not counted.
-        longest = max(self.seen - level.at, *(seconds for _, seconds in self.rises))
-        seconds = self.seen - level.rose
+        longest = max(
+            self.last_reading - level.at, *(seconds for _, seconds in self.rises)
+        )
+        seconds = self.last_reading - level.rose
         return energy * self.usual_share * min(longest / seconds, 1.0)
 
     def follow(self, level: Level, raw: float, place: Place) -> bool:
         """Move a level to a raw value, and return whether it changed."""
-        rise, level.at = raw - level.raw, self.seen
+        rise, level.at = raw - level.raw, self.last_reading
         if rise <= 0 and not place.falls:
             return False
         left = MARGIN * (self.most - level.most) + level.carry - rise
         level.carry = min(max(left, 0.0), MARGIN * self.last)
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
-        is_whole = self.collected / 2 <= self.seen - level.rose
-        is_powered = self.unpowered <= level.rose
-        if self.rises and is_whole and is_powered and self.silence <= OUTAGE:
-            self.gained += rise
-            self.told += self.since_rise
+        is_whole = self.collected / 2 <= self.last_reading - level.rose
+        is_powered = self.last_unpowered <= level.rose
+        if self.rises and is_whole and is_powered and self.row_gap <= OUTAGE:
+            self.counter_energy += rise
+            self.power_energy += self.since_rise
         self.since_rise = 0.0
         level.most, level.least = self.most, self.least
-        level.raw, level.rose = raw, self.seen
+        level.raw, level.rose = raw, self.last_reading
         level.counted += rise
         self.refine(raw)
         return True

@@ -6,13 +6,13 @@ values of other devices. The filter follows up to three levels of the counter:
 
 - the current level, whose energy is published,
 - a pending level, which begins with a reading that the current level cannot reach,
-- an abandoned level, which was current before the last change of level or reset, or
+- the former level, which was current before the last change of level or reset, or
   before a rise: a copy is taken every two hours, since the rise may be false.
 
 A reading belongs to the nearest level that can reach it: the rise is small, or the
 evidence explains it. The time that a level waits is no evidence. A pending level
 replaces the current one after some readings. If its jump can have been energy, the jump
-is counted, otherwise only its growth. Readings that go on from the abandoned level
+is counted, otherwise only its growth. Readings that go on from the former level
 restore it, and replace the energy that was counted since.
 """
 
@@ -81,7 +81,7 @@ class Pending(Level):
     """Energies of the power up to the first reading."""
     is_plausible: bool = False
     """Whether the jump from the current level can be energy."""
-    share: float = 0.0
+    expected: float = 0.0
     """Expected energy of the jump, by the power."""
     readings: int = 0
     """Number of readings after the first."""
@@ -111,11 +111,11 @@ class CounterFilter:
     """Time of the last row, also if it repeated the reading before it."""
     current: Level | None = None
     pending: Pending | None = None
-    abandoned: Level | None = None
-    abandoned_until: float = 0.0
-    disputed: float = 0.0
+    former: Level | None = None
+    former_until: float = 0.0
+    late_energy: float = 0.0
     """Energy of a jump that is counted if its level lasts."""
-    disputed_until: float = 0.0
+    late_energy_due: float = 0.0
     missed_midnight: bool = False
     """Whether the last new reading was long before the first row of the period."""
     evidence: CounterEvidence = field(default_factory=CounterEvidence)
@@ -157,7 +157,7 @@ class CounterFilter:
         now = at.timestamp()
         if self.current is None:
             self._begin(raw, at, place)
-        elif live and now > self.evidence.seen:
+        elif live and now > self.evidence.last_reading:
             self.evidence.add(now, place)
             self.verdict = self._take(raw, place, self.current)
         else:
@@ -171,9 +171,9 @@ class CounterFilter:
                     self.verdict = self._accept(
                         pending, place, self.current, is_energy=True
                     )
-        if self.current and self.disputed and now > self.disputed_until:
-            self.current.counted += self.disputed
-            self.disputed = 0.0
+        if self.current and self.late_energy and now > self.late_energy_due:
+            self.current.counted += self.late_energy
+            self.late_energy = 0.0
             self._publish(self.current, place)
         self.read = at
         return self.value
@@ -188,21 +188,21 @@ class CounterFilter:
                 # The energy during a fault explains no later rise.
                 level.most, level.least = self.evidence.most, self.evidence.least
             level.counted = self.value = 0.0
-            self.pending = self.abandoned = None
-            self.abandoned_until = 0.0
+            self.pending = self.former = None
+            self.former_until = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
-            self.missed_midnight = at.timestamp() - self.evidence.seen >= PAUSE
+            self.missed_midnight = at.timestamp() - self.evidence.last_reading >= PAUSE
         return self.value
 
     @property
     def _elapsed(self) -> float:
         """Return the seconds from the start of the period to the last reading."""
-        return self.evidence.seen - self._began
+        return self.evidence.last_reading - self._began
 
     @property
     def _is_first(self) -> bool:
         """Return whether a reading is the first one after a missed midnight, and early."""
-        is_first = self.evidence.seen - self.evidence.span < self._began
+        is_first = self.evidence.last_reading - self.evidence.reading_gap < self._began
         return self.missed_midnight and is_first and self._elapsed < EARLY
 
     @property
@@ -217,7 +217,9 @@ class CounterFilter:
             return
         now = at.timestamp()
         self.start = self.period.start(at, place.zone)
-        self.evidence = CounterEvidence(seen=now, heard=now, power=place.power)
+        self.evidence = CounterEvidence(
+            last_reading=now, last_row=now, power=place.power
+        )
         self.evidence.refine(raw)
         power = place.power or 0.0
         carry = MARGIN * power * COLLECTION / HOUR
@@ -246,20 +248,20 @@ class CounterFilter:
             self._reset(raw, place, current)
             return None
         possible = evidence.possible_jump(current, place)
-        rise, abandoned = raw - current.raw, self.abandoned
+        rise, former = raw - current.raw, self.former
         is_plausible = 0 < rise <= JITTER + evidence.step + possible
         if (
             level is None
-            and abandoned
+            and former
             and not place.falls
-            and (abandoned.raw > current.raw or not is_plausible)
-            and self._returns(abandoned, raw, place, current)
+            and (former.raw > current.raw or not is_plausible)
+            and self._returns(former, raw, place, current)
         ):
-            evidence.gained -= max(current.counted - abandoned.counted, 0.0)
-            self.current, self.pending, self.abandoned = abandoned, None, current
-            self.abandoned_until = evidence.seen + DOUBT
-            self.disputed = 0.0
-            self._follow(abandoned, raw, place)
+            evidence.counter_energy -= max(current.counted - former.counted, 0.0)
+            self.current, self.pending, self.former = former, None, current
+            self.former_until = evidence.last_reading + DOUBT
+            self.late_energy = 0.0
+            self._follow(former, raw, place)
             return Verdict.RESTORED
         if (
             level is None
@@ -267,7 +269,7 @@ class CounterFilter:
             and JITTER < rise <= evidence.tolerance + possible
         ):
             # A fault may end soon after the outage: `_follow` keeps the level before it.
-            level, self.abandoned_until = current, 0.0
+            level, self.former_until = current, 0.0
         if level is not None:
             self.pending = None
             if self.missed_midnight and not current.reset_seen:
@@ -275,11 +277,11 @@ class CounterFilter:
                     # The rise is of the period before.
                     level.raw = max(raw, level.raw)
                 if self._is_first or (rise <= JITTER and level.rose < self._began):
-                    level.at = evidence.seen
+                    level.at = evidence.last_reading
                     return None
             self._follow(level, raw, place)
             return None
-        now, most, least = evidence.seen, evidence.most, evidence.least
+        now, most, least = evidence.last_reading, evidence.most, evidence.least
         self.pending = Pending(
             raw=raw,
             counted=0.0,
@@ -291,7 +293,7 @@ class CounterFilter:
             first_most=most,
             first_least=least,
             is_plausible=is_plausible,
-            share=evidence.share(current),
+            expected=evidence.expected(current),
             rises=int(raw > current.raw),
         )
         return Verdict.HELD_BACK
@@ -299,7 +301,7 @@ class CounterFilter:
     @property
     def _was_off(self) -> bool:
         """Return whether the device has reported zeros for as long as an outage."""
-        pending, now = self.pending, self.evidence.seen
+        pending, now = self.pending, self.evidence.last_reading
         return pending is not None and pending.raw == 0 and now - pending.since > OUTAGE
 
     def _reaches(self, level: Level, raw: float, place: Place) -> bool:
@@ -307,7 +309,7 @@ class CounterFilter:
         evidence, rise = self.evidence, raw - level.raw
         if place.falls:
             # Zeros, values of yesterday and sentinels are faults even of money.
-            old = self.abandoned
+            old = self.former
             repeated = old is not None and not old.reset_seen and raw == old.raw
             return rise == 0 or not (raw == 0 or repeated or is_sentinel(raw))
         if rise <= evidence.tolerance:
@@ -316,33 +318,31 @@ class CounterFilter:
         if isinstance(level, Pending) and level.raw and self.current:
             seconds = evidence.interval
             if len(evidence.rises) < CONFIRMATIONS:
-                seconds = max(seconds, evidence.seen - level.rose)
+                seconds = max(seconds, evidence.last_reading - level.rose)
             span = level.rose - self.current.at
             own = 2 * max(level.raw - self.current.raw, 0.0) / span * seconds
             energy = max(energy, own, evidence.possible(seconds, place))
         return rise <= evidence.tolerance + energy
 
-    def _returns(
-        self, abandoned: Level, raw: float, place: Place, current: Level
-    ) -> bool:
-        """Return whether a reading goes on from the abandoned level."""
-        evidence, rise = self.evidence, raw - abandoned.raw
-        if evidence.seen > self.abandoned_until:
+    def _returns(self, former: Level, raw: float, place: Place, current: Level) -> bool:
+        """Return whether a reading goes on from the former level."""
+        evidence, rise = self.evidence, raw - former.raw
+        if evidence.last_reading > self.former_until:
             return False
         # A value of yesterday may be repeated after the reset.
-        if not (abandoned.reset_seen or rise > JITTER):
+        if not (former.reset_seen or rise > JITTER):
             return False
-        if not self._reaches(abandoned, raw, place):
+        if not self._reaches(former, raw, place):
             return False
-        if abandoned.raw > current.raw:
+        if former.raw > current.raw:
             return True
-        least = SHARE * evidence.usual_share * (evidence.least - abandoned.least)
-        is_explained = evidence.covers(abandoned.rose) and least - evidence.step <= rise
+        least = SHARE * evidence.usual_share * (evidence.least - former.least)
+        is_explained = evidence.covers(former.rose) and least - evidence.step <= rise
         if raw < current.raw - JITTER:
-            return is_explained or not evidence.covers(abandoned.rose)
-        # The current level can be below the abandoned one, and have counted for longer.
-        counted = evidence.usual_share * (current.least - abandoned.least)
-        is_below = abandoned.raw + counted > current.raw + JITTER + evidence.step
+            return is_explained or not evidence.covers(former.rose)
+        # The current level can be below the former one, and have counted for longer.
+        counted = evidence.usual_share * (current.least - former.least)
+        is_below = former.raw + counted > current.raw + JITTER + evidence.step
         return is_explained and is_below
 
     def _is_reset(
@@ -367,7 +367,7 @@ class CounterFilter:
             # a device that is awake does not repeat a value of yesterday all day.
             has_risen = rise > JITTER and not self._is_first
             return has_risen or self._elapsed >= DAY / 2
-        energy = self.evidence.share(current)
+        energy = self.evidence.expected(current)
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
 
@@ -377,10 +377,10 @@ class CounterFilter:
         counted = current.counted + raw
         if current.rose > self._began + 2 * COLLECTION:
             # The counter has started over within the period.
-            counted += max(evidence.share(current) - raw, 0.0)
-        self.abandoned, self.abandoned_until = current, evidence.seen + DOUBT
+            counted += max(evidence.expected(current) - raw, 0.0)
+        self.former, self.former_until = current, evidence.last_reading + DOUBT
         self.pending = None
-        now, carry = evidence.seen, MARGIN * evidence.last
+        now, carry = evidence.last_reading, MARGIN * evidence.last
         self.current = Level(
             raw, counted, now, now, evidence.most, evidence.least, carry
         )
@@ -395,7 +395,7 @@ class CounterFilter:
         level.rises += raw > level.raw
         evidence.follow(level, raw, place)
         jump, growth = level.raw - level.counted - current.raw, level.counted
-        seconds, span = evidence.seen - level.since, level.since - current.at
+        seconds, span = evidence.last_reading - level.since, level.since - current.at
         interval = max(span, seconds / max(level.rises - 1, 1))
         rate_explains = growth / seconds * interval * MARGIN
         fits = 0 < jump <= evidence.tolerance + rate_explains
@@ -426,7 +426,7 @@ class CounterFilter:
         self, level: Pending, place: Place, current: Level, *, is_energy: bool
     ) -> Verdict:
         """Replace the current level by the pending one."""
-        evidence, now = self.evidence, self.evidence.seen
+        evidence, now = self.evidence, self.evidence.last_reading
         jump, growth = level.raw - level.counted - current.raw, level.counted
         if not is_energy:
             span = level.since - current.at
@@ -434,12 +434,12 @@ class CounterFilter:
             possible = evidence.possible(span + COLLECTION, place, outage=True)
             if evidence.is_trusted and jump <= JITTER + possible:
                 # A load that no power has shown yet.
-                self.disputed += max(jump - level.share, 0.0)
-                self.disputed_until = now + DOUBT
-            jump = level.share
-        if not is_energy or now > self.abandoned_until:
-            self.abandoned = current
-            self.abandoned_until = now + (DOUBT if is_energy else RETURN)
+                self.late_energy += max(jump - level.expected, 0.0)
+                self.late_energy_due = now + DOUBT
+            jump = level.expected
+        if not is_energy or now > self.former_until:
+            self.former = current
+            self.former_until = now + (DOUBT if is_energy else RETURN)
         if jump + growth > 0:
             evidence.add_rise(jump + growth, now - current.rose)
             evidence.refine(level.raw)
@@ -460,12 +460,12 @@ class CounterFilter:
     def _follow(self, level: Level, raw: float, place: Place) -> None:
         """Move a level to a raw value, keep a copy from before the rise, and publish."""
         evidence, rise, rose = self.evidence, raw - level.raw, level.rose
-        if rise > JITTER and evidence.seen > self.abandoned_until:
+        if rise > JITTER and evidence.last_reading > self.former_until:
             # The rise may be a fault, although it is explained.
-            self.abandoned = replace(level)
-            self.abandoned_until = evidence.seen + DOUBT
+            self.former = replace(level)
+            self.former_until = evidence.last_reading + DOUBT
         if evidence.follow(level, raw, place):
-            evidence.add_rise(rise, evidence.seen - rose)
+            evidence.add_rise(rise, evidence.last_reading - rose)
         self._publish(level, place)
 
     def _publish(self, level: Level, place: Place) -> None:

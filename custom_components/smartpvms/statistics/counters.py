@@ -448,5 +448,5 @@ def resumed_filter(
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
         current=Level(value - added, value, now, now, 0.0, 0.0),
         read=at,
-        evidence=CounterEvidence(seen=now, heard=now, power=power),
+        evidence=CounterEvidence(last_reading=now, last_row=now, power=power),
     )
