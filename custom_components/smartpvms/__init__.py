@@ -31,6 +31,7 @@ from .device_registry import source_name
 from .northbound import NorthboundError
 from .options import options_of
 from .repairs import async_delete_issues, async_update_issues
+from .row_reader import RowReader
 from .runtime import SmartPvmsConfigEntry, SmartPvmsData, account_store, async_load
 from .services import async_setup_services
 from .statistics import HistoryImporter, history_store
@@ -82,8 +83,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         client,
         inventory,
         {each.source_id: each.reading for each in stored.readings},
-        CounterFilters(stored.counters),
-        stored.meters,
+        RowReader(CounterFilters(stored.counters), stored.meters),
         stored.flows,
         problems,
     )

@@ -3,26 +3,21 @@
 import asyncio
 import collections
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime, timedelta
 import math
 import time
 from typing import Any, Final, cast, override
 
-from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.const import UnitOfPower
 from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
-from .battery_health import with_module_health
 from .const import DOMAIN, LOGGER
-from .counter_filter import CounterFilter, Period
-from .counter_filters import CounterFilters
-from .descriptions import FLOW_SENSORS, ItemSensorDescription, sensors
+from .counter_filter import CounterFilter
+from .descriptions import FLOW_SENSORS, ItemSensorDescription
 from .device_registry import (
     CONFIRMATION,
     async_register,
@@ -31,13 +26,12 @@ from .device_registry import (
 )
 from .errors import as_update_error
 from .item_listeners import Item, ItemListeners
-from .models import Gap, Inventory, Reading, SourceId, changes, migrations
+from .models import Inventory, Reading, SourceId, migrations
 from .northbound import (
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
     DataItems,
-    Device,
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
@@ -46,14 +40,12 @@ from .northbound import (
     RequestRejected,
     ServerClock,
     SessionTaken,
-    number,
 )
 from .options import options_of
 from .plant_flow import PlantFlows
-from .plausibility import DevicePowers
 from .polling import Batch, Polling
-from .power_units import MeterPowers
 from .problems import HISTORY, INVENTORY, Problems
+from .row_reader import RowReader
 from .time_zones import with_time_zones
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
@@ -61,11 +53,6 @@ INVENTORY_INTERVAL: Final = timedelta(days=1)
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 # Minimum interval between inventory refreshes triggered by rejected members.
 LEAST_REFRESH: Final = timedelta(hours=2)
-# Shortest time without a connection that is imported from history.
-LEAST_GAP: Final = timedelta(minutes=30)
-# Energy in kWh that a device has counted without a connection, at least.
-LEAST_COUNTED: Final = 0.1
-
 # Errors that every other group would have as well.
 _ACCOUNT_ERRORS: Final = (
     AccountLimited,
@@ -77,11 +64,6 @@ _ACCOUNT_ERRORS: Final = (
 _UNKNOWN_DEVICE: Final = (20006, 20008)
 # The server does not support the device type, or the interface.
 _UNSUPPORTED: Final = 20013
-
-_WATTS: Final[Mapping[str | None, float]] = {
-    UnitOfPower.WATT: 1.0,
-    UnitOfPower.KILO_WATT: 1000.0,
-}
 
 
 class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
@@ -240,8 +222,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         client: NorthboundClient,
         inventory: InventoryCoordinator,
         readings: Mapping[SourceId, Reading],
-        counters: CounterFilters,
-        meters: dict[int, MeterPowers],
+        rows: RowReader,
         flows: PlantFlows,
         problems: Problems,
     ) -> None:
@@ -262,13 +243,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._problems = problems
         self.refused = False
         """Whether polling has ended until the user enters a new password."""
-        self.counters = counters
-        self.meters = meters
-        self._powers: dict[int, DevicePowers] = {}
+        self.rows = rows
         self.flows = flows
         """Powers and energies of plants, from the readings of their devices."""
-        flows.expect(inventory.data, counters)
-        self._gaps: list[Gap] = []
+        flows.expect(inventory.data, rows.counters)
         self.with_entity: dict[SourceId, set[str]] = {}
         """Items with an entity, enabled or not, by plant or device."""
         self.without_entity: Mapping[SourceId, Collection[str]] = {}
@@ -368,8 +346,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     # The counters of a plant need the powers of its devices.
                     rows[source_id] = items, received, server_time
                 elif source_id in inventory:
-                    readings[source_id], changed[source_id] = self._update(
-                        source_id, items, received, server_time, readings
+                    readings[source_id], changed[source_id] = self.rows.read(
+                        source_id,
+                        items,
+                        received,
+                        server_time,
+                        inventory,
+                        self.data.get(source_id),
+                        readings,
                     )
         await self._follow_flows(inventory, readings, rows, changed)
         wait = self.polling.plan(self._wanted(), failed=failed)
@@ -399,12 +383,17 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             else:
                 powers = self._powers_of_plant(code)
             if code in rows:
-                readings[code], changed[code] = self._update(
-                    code, *rows[code], readings, powers
+                readings[code], changed[code] = self.rows.read(
+                    code,
+                    *rows[code],
+                    inventory,
+                    self.data.get(code),
+                    readings,
+                    powers,
                 )
             if is_read:
                 keys = self.flows.update_energies(
-                    code, devices, readings, changed, self.counters
+                    code, devices, readings, changed, self.rows.counters
                 )
                 changed[code] = changed.get(code, set()) | keys
             # The event loop is free between two plants.
@@ -495,7 +484,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             return
         is_confirmed = self._is_confirming and inventory.has_same_devices(polled)
         self._is_confirming = False
-        self.flows.expect(inventory, self.counters)
+        self.flows.expect(inventory, self.rows.counters)
         if not is_confirmed:
             self.polling.set_inventory(inventory)
 
@@ -574,128 +563,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             code: plants[code] for code in plants.keys() & unauthorized
         }
 
-    def _update(
-        self,
-        source_id: SourceId,
-        items: DataItems,
-        received: datetime,
-        server_time: datetime,
-        readings: Mapping[SourceId, Reading],
-        powers: DataItems | None = None,
-    ) -> tuple[Reading, set[str]]:
-        """Return the reading of a row, and the keys of the items that it changes.
-
-        `powers` are those of a plant, whose row has none.
-        """
-        last = self.data.get(source_id)
-        descriptions = sensors(self._polled.type_of(source_id))
-        items = with_module_health(self._in_watts(source_id, items))
-        if isinstance(source_id, int):
-            items = self._without_false_powers(source_id, items, last, descriptions)
-        changed = changes(last.items if last else {}, items)
-        # Measurements of a connected device change from row to row.
-        live = last is not None and bool(changed)
-        if isinstance(source_id, str):
-            # At night, a plant's row stays the same, but not that of all its devices.
-            devices = self._polled.devices_of(source_id)
-            live |= any(
-                (each := readings.get(device.id)) and each.live for device in devices
-            )
-        reading = Reading(items, received, server_time, live, last_connected=received)
-        if reading.disconnected:
-            reading = replace(
-                reading, last_connected=last.last_connected if last else None
-            )
-        else:
-            self._look_for_gap(source_id, reading, last)
-        if last is None or reading.disconnected is not last.disconnected:
-            changed = {*items, *changed}
-        plant = self._polled.plant_of(source_id)
-        changed |= self.counters.update(
-            source_id, reading, plant, descriptions, items if powers is None else powers
-        )
-        return reading, changed
-
-    def _look_for_gap(
-        self, source_id: SourceId, reading: Reading, last: Reading | None
-    ) -> None:
-        """Add a gap if the device was not connected for some time."""
-        last_connected, received = (
-            last.last_connected if last else None,
-            reading.received,
-        )
-        if (
-            isinstance(source_id, int)
-            and last is not None
-            and last_connected is not None
-            and received - last_connected > LEAST_GAP
-            # A sleeping inverter reports no connection at night.
-            and (
-                not last.disconnected
-                or self._has_counted(source_id, reading.items, last_connected)
-            )
-        ):
-            self._gaps.append(Gap(source_id, last_connected, received))
-
-    def _has_counted(
-        self, device_id: int, items: DataItems, last_connected: datetime
-    ) -> bool:
-        """Return whether a lifetime counter has risen without a connection."""
-        for key, counter in self.counters.of(device_id).items():
-            raw = number(items.get(key))
-            if (
-                counter.period is Period.LIFETIME
-                and counter.current is not None
-                # A counter without an enabled entity is not read.
-                and counter.read is not None
-                and last_connected - counter.read < LEAST_GAP
-                and raw is not None
-                and raw - counter.current.raw > LEAST_COUNTED
-            ):
-                return True
-        return False
-
-    def take_gaps(self) -> list[Gap]:
-        """Return the gaps that have ended since the last call."""
-        gaps, self._gaps = self._gaps, []
-        return gaps
-
-    def _in_watts(self, source_id: SourceId, items: DataItems) -> DataItems:
-        if isinstance(source_id, str):
-            return items
-        type_id = self._polled.devices[source_id].type_id
-        if not MeterPowers.known(type_id):
-            return items
-        meter = self.meters.get(source_id)
-        if meter is None or meter.type_id != type_id:
-            meter = self.meters[source_id] = MeterPowers(type_id)
-        return meter.in_watts(items)
-
-    def _without_false_powers(
-        self,
-        device_id: int,
-        items: DataItems,
-        last: Reading | None,
-        descriptions: Mapping[str, ItemSensorDescription],
-    ) -> DataItems:
-        if device_id not in self._powers:
-            watts = {
-                key: _WATTS[description.native_unit_of_measurement]
-                for key, description in descriptions.items()
-                if description.device_class == SensorDeviceClass.POWER
-                and description.entity_category is None
-            }
-            self._powers[device_id] = DevicePowers(watts, last.items if last else {})
-        capacity = self._polled.plant_of(device_id).capacity
-        return self._powers[device_id].without_false(items, capacity)
-
-    def copy_of_meter(self, device: Device) -> MeterPowers | None:
-        """Return a copy of a meter's units, for its history."""
-        return deepcopy(self.meters.get(device.id))
-
     def _rename(self, old: str, new: str) -> None:
         """Change the code of a plant."""
-        self.counters.rename(old, new)
+        self.rows.counters.rename(old, new)
         self.data = {
             new if source_id == old else source_id: reading
             for source_id, reading in self.data.items()
@@ -712,7 +582,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             powers = self._powers_of_plant(source_id)
         else:
             powers = reading.items if reading else {}
-        return self.counters.get(source_id, description, reading, plant, powers)
+        return self.rows.counters.get(source_id, description, reading, plant, powers)
 
     def _powers_of_plant(self, code: str) -> DataItems:
         """Return the last powers of a plant, or none if they are too old."""
@@ -731,4 +601,4 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _counter(self, unique_id: str) -> CounterFilter | None:
         source = self._inventory.data.source_of(unique_id)
-        return self.counters.of(source[0]).get(source[1]) if source else None
+        return self.rows.counters.of(source[0]).get(source[1]) if source else None

@@ -239,7 +239,7 @@ def _source(entry: SmartPvmsConfigEntry, source_id: SourceId) -> dict[str, Any]:
     reading = real_time.data.get(source_id)
     decisions = {
         key: [_decision(each) for each in of_counter if _is_recent(each)]
-        for key, of_counter in real_time.counters.decisions(source_id).items()
+        for key, of_counter in real_time.rows.counters.decisions(source_id).items()
     }
     return {
         "reading": reading and _reading(reading, type_id),

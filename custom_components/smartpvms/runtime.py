@@ -71,8 +71,8 @@ class SmartPvmsData:
                 self.inventory.data,
                 self.problems,
                 [StoredReading(*each) for each in real_time.data.items()],
-                real_time.counters.stored(),
-                real_time.meters,
+                real_time.rows.counters.stored(),
+                real_time.rows.meters,
                 real_time.flows,
             )
         )

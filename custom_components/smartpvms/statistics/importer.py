@@ -192,7 +192,7 @@ class HistoryImporter:
     @callback
     def async_follow(self) -> None:
         """Add jobs for history that is not planned yet and gaps in live readings."""
-        gaps = self._real_time.take_gaps()
+        gaps = self._real_time.rows.take_gaps()
         if RECORDER_DOMAIN not in self._hass.config.components:
             return
         self._follow_authorizations()
@@ -439,7 +439,7 @@ class HistoryImporter:
         extends to the hour in which no level is pending, or `LONGEST_DOUBT` is over.
         """
         now = dt_util.utcnow()
-        counters = self._real_time.counters
+        counters = self._real_time.rows.counters
         if now < job.until + LONGEST_DOUBT and any(
             counter.pending is not None
             for device in batch
@@ -513,7 +513,7 @@ class HistoryImporter:
                 {
                     device.id: meter
                     for device in devices.values()
-                    if (meter := real_time.copy_of_meter(device))
+                    if (meter := real_time.rows.copy_of_meter(device))
                 },
                 # Rows within a gap only repeat values: counters cannot continue them.
                 resumes=job.priority is not Priority.GAP or start == job.start,
