@@ -243,3 +243,12 @@ class TestOption:
         state = account.state(plant.code, "day_power")
         assert state is not None
         assert state.attributes["last_reset"] == "2026-06-21T00:00:00+10:00"
+
+
+async def test_zone_of_home_assistant_has_rules(hass: HomeAssistant) -> None:
+    """The days of a plant without a zone of its own follow daylight saving time."""
+    await hass.config.async_set_time_zone("Europe/Berlin")
+    zone = zone_of(plant(None))
+    for month, hours in ((1, 1), (7, 2)):
+        noon = datetime(2026, month, 21, 12, tzinfo=UTC).astimezone(zone)
+        assert noon.utcoffset() == timedelta(hours=hours)

@@ -299,6 +299,38 @@ def _restart(flow_control: FlowControl) -> FlowControl:
     return flow_control
 
 
+def test_widened_window_counts_older_calls(freezer: FrozenDateTimeFactory) -> None:
+    """A call outside of the published window counts in one that refusals have widened."""
+    flow_control = FlowControl()
+    flow_control.measure(150, {})
+    for _ in range(20):
+        freezer.tick(refuse(flow_control, "getStationRealKpi"))
+    assert flow_control.interfaces["getStationRealKpi"].widening == 1.0
+    freezer.tick(1000)
+    call(flow_control, "getStationRealKpi")
+    freezer.tick(310)
+    call(flow_control, "getStationRealKpi")
+    freezer.tick(10)
+    assert flow_control.wait("getStationRealKpi") == pytest.approx(280 + MARGIN)
+
+
+@pytest.mark.parametrize("interface", ["getDevList", "getDevHistoryKpi"])
+def test_refusals_of_a_daily_interface(
+    interface: str, freezer: FrozenDateTimeFactory
+) -> None:
+    """Each refusal in a row makes the pause four times longer, up to six hours."""
+    flow_control = FlowControl()
+    flow_control.measure(1, {38: 1})
+    pauses = []
+    for _ in range(6):
+        pauses.append(refuse(flow_control, interface))
+        freezer.tick(flow_control.wait(interface))
+    assert pauses == [60, 240, 960, 3840, 15360, 21600]
+    call(flow_control, interface)
+    freezer.tick(300)
+    assert refuse(flow_control, interface) == 60
+
+
 def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
     """What was called, refused and learned is kept."""
     flow_control = FlowControl()
