@@ -138,7 +138,7 @@ class Database:
             self.rows[row.start] = row
         for at, row in self.rows.items():
             if at >= known.after.start:
-                self.rows[at] = replace(row, sum=row.sum + filled.lift)
+                self.rows[at] = replace(row, sum=row.sum + filled.adjustment)
         return hours
 
     @property
@@ -445,14 +445,14 @@ class TestRows:
             (5.5, 0.5, BEGIN - 86400),
             (0.8, 1.3, BEGIN + HOUR),
         ]
-        assert filled.lift == pytest.approx(1.4)
+        assert filled.adjustment == pytest.approx(1.4)
 
     def test_nothing_is_known(self) -> None:
         """Without points there are no rows, and nothing moves."""
         known = Known([], None, self.world.row(5, 1.0), 0.0)
         for hours in ({BEGIN}, set[float]()):
             filled = fill_counter([], hours, known, resumed=False)
-            assert (filled.rows, filled.lift) == ([], 0.0)
+            assert (filled.rows, filled.adjustment) == ([], 0.0)
 
     def test_the_end_is_not_known_yet(self) -> None:
         """An hour is a row as soon as there is something after its begin."""

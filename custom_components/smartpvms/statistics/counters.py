@@ -34,10 +34,10 @@ class FilledHours:
 
     rows: list[Row] = field(default_factory=list)
     """Missing hours, and recorded hours between them with adjusted sums."""
-    lift: float = 0.0
+    adjustment: float = 0.0
     """Amount to add to all sums from the row after the hours on."""
 
-    def join(
+    def append_near(
         self,
         block: Sequence[Row],
         row: Row,
@@ -50,7 +50,7 @@ class FilledHours:
     ) -> float:
         """Append the missing hours before a row, and return the row's adjusted sum.
 
-        Later sums are lifted if the row's sum is too low to continue the missing
+        Later sums are raised if the row's sum is too low to continue the missing
         hours. If it is too high and the missing hours do not continue earlier rows
         (`adjacent` is false), the excess was counted before them and raises them.
         Without any of these hours, the row keeps its change, unless the value before
@@ -58,18 +58,20 @@ class FilledHours:
         """
         change = walk.to_row(row, offset)
         if not block and not known:
-            return row.sum + self.lift
-        excess = row.sum + self.lift - sum_ - change
+            return row.sum + self.adjustment
+        excess = row.sum + self.adjustment - sum_ - change
         if excess < -AGREES:
-            self.lift -= excess
+            self.adjustment -= excess
             # Rounding errors of floats must not make a sum fall.
-            self.lift += 4 * math.ulp(max(abs(row.sum), abs(self.lift), abs(sum_)))
+            self.adjustment += 4 * math.ulp(
+                max(abs(row.sum), abs(self.adjustment), abs(sum_))
+            )
         elif not adjacent:
             block = [replace(each, sum=each.sum + excess) for each in block]
         self.rows += block
-        return row.sum + self.lift
+        return row.sum + self.adjustment
 
-    def leap(
+    def append_far(
         self,
         block: Sequence[Row],
         row: Row,
@@ -81,15 +83,15 @@ class FilledHours:
         """Append the missing hours before a row that is far after them.
 
         If the row's sum includes the energy in between, it also includes the energy of
-        the missing hours. Otherwise later sums are lifted by the latter (`counted`).
+        the missing hours. Otherwise later sums are raised by the latter (`counted`).
         """
         change = row.state - at.value
-        excess = row.sum + self.lift - sum_ - change
+        excess = row.sum + self.adjustment - sum_ - change
         if row.reset == at.start and change >= 0 and excess >= -AGREES:
             if not adjacent:
                 block = [replace(each, sum=each.sum + excess) for each in block]
         else:
-            self.lift = max(self.lift + counted, sum_ - row.sum)
+            self.adjustment = max(self.adjustment + counted, sum_ - row.sum)
         self.rows += block
 
 
@@ -302,7 +304,7 @@ def fill_counter(
     begin = sum_
     for hour in sorted({*hours, *rows}):
         if hour in rows:
-            sum_ = filled.join(
+            sum_ = filled.append_near(
                 block,
                 rows[hour],
                 sum_,
@@ -311,7 +313,7 @@ def fill_counter(
                 adjacent=adjacent,
                 known=resumed and is_missing,
             )
-            if filled.lift:
+            if filled.adjustment:
                 filled.rows.append(replace(rows[hour], sum=sum_))
             block = []
             is_missing = False
@@ -323,9 +325,9 @@ def fill_counter(
             if walk.reached(hour):
                 block.append(_row(hour, walk.at, sum_, base))
     if far:
-        filled.leap(block, after, sum_, sum_ - begin, walk.at, adjacent)
+        filled.append_far(block, after, sum_, sum_ - begin, walk.at, adjacent)
     else:
-        filled.join(
+        filled.append_near(
             block,
             after,
             sum_,

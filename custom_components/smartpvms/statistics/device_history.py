@@ -62,10 +62,12 @@ class ImportBatch:
     left_out: LeftOut = field(default_factory=dict)
 
     @property
-    def lifts(self) -> list[SumAdjustment]:
+    def adjustments(self) -> list[SumAdjustment]:
         """Return the adjustments of later sums that follow the import."""
-        lifts = [recorded.lift(filled) for recorded, filled in self.counters]
-        return [lift for lift in lifts if lift is not None]
+        adjustments = [
+            recorded.adjustment(filled) for recorded, filled in self.counters
+        ]
+        return [adjustment for adjustment in adjustments if adjustment is not None]
 
 
 def fill(

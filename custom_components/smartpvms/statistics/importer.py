@@ -91,7 +91,7 @@ class StoredHistory:
 
     jobs: list[Job] = field(default_factory=list)
     planned: dict[int, Planned] = field(default_factory=dict)
-    lifts: list[SumAdjustment] = field(default_factory=list)
+    adjustments: list[SumAdjustment] = field(default_factory=list)
     left_out: LeftOut = field(default_factory=dict)
     answered: set[int] = field(default_factory=set)
 
@@ -118,7 +118,7 @@ class HistoryImporter:
         self._store = history_store(hass, entry.entry_id)
         self._jobs: list[Job] = []
         self._planned: dict[int, Planned] = {}
-        self._lifts: Sequence[SumAdjustment] = ()
+        self._adjustments: Sequence[SumAdjustment] = ()
         self._left_out: LeftOut = {}
         """Energy that counters of a day lack; derived statistics add it."""
         self._answered: set[int] = set()
@@ -146,7 +146,7 @@ class HistoryImporter:
         """Load the stored state of the last run."""
         stored = decode_parts(StoredHistory, await self._store.async_load() or {})
         self._jobs, self._planned = stored.jobs, stored.planned
-        self._lifts, self._left_out = stored.lifts, stored.left_out
+        self._adjustments, self._left_out = stored.adjustments, stored.left_out
         self._answered = stored.answered
 
     @callback
@@ -287,8 +287,8 @@ class HistoryImporter:
         self._resume = async_call_later(self._hass, pause.time, self._go_on)
 
     async def _advance(self) -> Pause | None:
-        await async_complete(self._hass, self._lifts)
-        self._lifts = ()
+        await async_complete(self._hass, self._adjustments)
+        self._adjustments = ()
         while self._jobs:
             while job := self._next():
                 if pause := await self._fill(job):
@@ -548,15 +548,17 @@ class HistoryImporter:
                 job.behind.pop(statistic_id, None)
 
     async def _write(self, filling: ImportBatch) -> None:
-        self._lifts = filling.lifts
+        self._adjustments = filling.adjustments
         for statistic_id, by_hour in filling.left_out.items():
             self._left_out.setdefault(statistic_id, {}).update(by_hour)
-        if self._lifts:
+        if self._adjustments:
             # Home Assistant may stop between the import and the adjustments.
             await self.async_save()
-        async_import(self._hass, filling.counters, filling.measurements, self._lifts)
+        async_import(
+            self._hass, filling.counters, filling.measurements, self._adjustments
+        )
         await async_settle(self._hass, patience=None)
-        self._lifts = ()
+        self._adjustments = ()
 
     async def _fill_sums(self, job: Job) -> Pause | None:
         """Fill the statistics that are derived from those of the job's devices.
@@ -788,7 +790,7 @@ class HistoryImporter:
             StoredHistory(
                 self._jobs,
                 self._planned,
-                [*self._lifts],
+                [*self._adjustments],
                 self._left_out,
                 self._answered,
             )

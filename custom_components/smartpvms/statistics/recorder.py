@@ -65,9 +65,9 @@ class Recorded:
         after = self.after
         return after is not None and after.end - after.start < _HOUR.total_seconds()
 
-    def lift(self, filled: FilledHours) -> SumAdjustment | None:
+    def adjustment(self, filled: FilledHours) -> SumAdjustment | None:
         """Return the adjustment of later sums that follows an import."""
-        if self.after is None or not filled.lift:
+        if self.after is None or not filled.adjustment:
             return None
         last = filled.rows[-1]
         return SumAdjustment(
@@ -75,7 +75,7 @@ class Recorded:
             start=self.after.start,
             short=self.goes_on,
             sum=self.after.sum,
-            by=filled.lift,
+            by=filled.adjustment,
             unit=self.metadata["unit_of_measurement"] or "",
             imported=last.start,
             imported_sum=last.sum,
@@ -272,7 +272,7 @@ def async_import(
     hass: HomeAssistant,
     counters: Iterable[tuple[Recorded, FilledHours]],
     measurements: Iterable[tuple[Recorded, Iterable[Mean]]],
-    lifts: Iterable[SumAdjustment],
+    adjustments: Iterable[SumAdjustment],
 ) -> None:
     """Import missing hours, and then adjust later sums."""
     for recorded, filled in counters:
@@ -290,8 +290,8 @@ def async_import(
         async_import_statistics(
             hass, recorded.metadata, [_mean(each) for each in means]
         )
-    for lift in lifts:
-        _adjust(hass, lift)
+    for adjustment in adjustments:
+        _adjust(hass, adjustment)
 
 
 def _mean(mean: Mean) -> StatisticData:
@@ -302,32 +302,37 @@ def _mean(mean: Mean) -> StatisticData:
     return StatisticData(start=at, mean=mean.mean, min=mean.min, max=mean.max)
 
 
-def _adjust(hass: HomeAssistant, lift: SumAdjustment) -> None:
+def _adjust(hass: HomeAssistant, adjustment: SumAdjustment) -> None:
     get_instance(hass).async_adjust_statistics(
-        lift.statistic_id, _moment(lift.start), lift.by, lift.unit
+        adjustment.statistic_id,
+        _moment(adjustment.start),
+        adjustment.by,
+        adjustment.unit,
     )
 
 
-async def async_complete(hass: HomeAssistant, lifts: Collection[SumAdjustment]) -> None:
+async def async_complete(
+    hass: HomeAssistant, adjustments: Collection[SumAdjustment]
+) -> None:
     """Make the stored adjustments that did not follow their import yet."""
-    for lift in lifts:
+    for adjustment in adjustments:
         await async_settle(hass, patience=None)
-        if await get_instance(hass).async_add_executor_job(_is_due, hass, lift):
-            _adjust(hass, lift)
+        if await get_instance(hass).async_add_executor_job(_is_due, hass, adjustment):
+            _adjust(hass, adjustment)
 
 
-def _is_due(hass: HomeAssistant, lift: SumAdjustment) -> bool:
+def _is_due(hass: HomeAssistant, adjustment: SumAdjustment) -> bool:
     """Return whether the hours are imported, and later sums are not adjusted yet."""
-    found = get_metadata(hass, statistic_ids={lift.statistic_id})
+    found = get_metadata(hass, statistic_ids={adjustment.statistic_id})
     metadata = {statistic_id: each for statistic_id, (_, each) in found.items()}
-    length = _SHORT if lift.short else _HOUR
+    length = _SHORT if adjustment.short else _HOUR
     for epoch, period, sum_ in (
-        (lift.start, length, lift.sum),
-        (lift.imported, _HOUR, lift.imported_sum),
+        (adjustment.start, length, adjustment.sum),
+        (adjustment.imported, _HOUR, adjustment.imported_sum),
     ):
         at = _moment(epoch)
         rows = _rows(hass, metadata, at, at + period, period)
-        if [row["sum"] for row in rows.get(lift.statistic_id, ())] != [sum_]:
+        if [row["sum"] for row in rows.get(adjustment.statistic_id, ())] != [sum_]:
             return False
     return True
 
