@@ -109,7 +109,7 @@ def is_importing(past: Past) -> bool:
         return False
     # The state follows a job that was just planned with a delay.
     history = past.run.account.entry.runtime_data.history
-    return past.history_state != "idle" or bool(history.days_left)
+    return past.history_state != "idle" or bool(history.queue.days_left)
 
 
 async def until_idle(past: Past, passed: timedelta = POLL) -> None:

@@ -54,12 +54,12 @@ HISTORY_SENSORS: Final = (
         value=lambda history: history.activity.value,
     ),
     HistorySensorDescription(
-        key="history_progress",
-        translation_key="history_progress",
+        key="history.queue.progress",
+        translation_key="history.queue.progress",
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
         suggested_display_precision=0,
-        value=lambda history: history.progress,
+        value=lambda history: history.queue.progress,
     ),
     HistorySensorDescription(
         key="history_left",
@@ -68,7 +68,7 @@ HISTORY_SENSORS: Final = (
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfTime.DAYS,
         suggested_display_precision=1,
-        value=lambda history: history.days_left,
+        value=lambda history: history.queue.days_left,
     ),
 )
 

@@ -244,7 +244,7 @@ async def imported(hass: HomeAssistant) -> None:
     """Wait until everything is imported."""
     [entry] = hass.config_entries.async_entries(DOMAIN)
     history = entry.runtime_data.history
-    while history.days_left:
+    while history.queue.days_left:
         assert history.activity is not Activity.WAITING
         await asyncio.sleep(1)
 

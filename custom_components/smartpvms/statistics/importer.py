@@ -7,11 +7,10 @@ answers are complete. Recorded hours are not imported again, except within gaps.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import batched, groupby
-import math
 from operator import attrgetter
 from typing import Any, Final
 
@@ -52,7 +51,17 @@ from homeassistant.util import dt as dt_util
 
 from .derived import derived_statistics, fill_derived
 from .device_history import ImportBatch, ImportTarget, LeftOut, Wanted, fill
-from .jobs import LOOK_AHEAD, Activity, Job, Pause, Plan, Planned, Priority, full_hour
+from .jobs import (
+    LOOK_AHEAD,
+    Activity,
+    Job,
+    JobQueue,
+    Pause,
+    Plan,
+    Planned,
+    Priority,
+    full_hour,
+)
 from .recorder import (
     Recorded,
     SumAdjustment,
@@ -116,7 +125,7 @@ class HistoryImporter:
         self._real_time = real_time
         self._problems = problems
         self._store = history_store(hass, entry.entry_id)
-        self._jobs: list[Job] = []
+        self.queue = JobQueue()
         self._planned: dict[int, Planned] = {}
         self._adjustments: Sequence[SumAdjustment] = ()
         self._left_out: LeftOut = {}
@@ -145,7 +154,7 @@ class HistoryImporter:
     async def async_load(self) -> None:
         """Load the stored state of the last run."""
         stored = decode_parts(StoredHistory, await self._store.async_load() or {})
-        self._jobs, self._planned = stored.jobs, stored.planned
+        self.queue, self._planned = JobQueue(stored.jobs), stored.planned
         self._adjustments, self._left_out = stored.adjustments, stored.left_out
         self._answered = stored.answered
 
@@ -166,7 +175,7 @@ class HistoryImporter:
     def _go_on(self, _: datetime | None = None) -> None:
         """Run the jobs, unless they are running already."""
         self._stop()
-        if self._jobs and not self._is_running:
+        if self.queue.jobs and not self._is_running:
             self._is_running = True
             self._entry.async_create_background_task(
                 self._hass, self._run(), "import history"
@@ -177,17 +186,6 @@ class HistoryImporter:
         """Add a listener for activity and progress, and return its removal."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
-
-    @property
-    def progress(self) -> float:
-        """Return the progress in percent."""
-        planned = math.fsum(job.days(job.end) for job in self._jobs)
-        return 100 * (1 - self.days_left / planned) if planned else 100.0
-
-    @property
-    def days_left(self) -> float:
-        """Return the remaining days, added up over the devices."""
-        return math.fsum(job.days(job.left) for job in self._jobs)
 
     @callback
     def async_follow(self) -> None:
@@ -225,7 +223,7 @@ class HistoryImporter:
         if not (opened := closed - self._closed):
             return
         devices = self._inventory.data.devices
-        for job in self._jobs:
+        for job in self.queue.jobs:
             codes = {
                 devices[each].plant_code for each in job.devices if each in devices
             }
@@ -239,32 +237,20 @@ class HistoryImporter:
     ) -> Plan:
         """Add a job for a period of some devices, joined with unfinished requests."""
         job = Job.of(Priority.REQUEST, devices, start, min(end, dt_util.utcnow()))
-        others = [
-            other
-            for other in self._jobs
-            if other.priority is Priority.REQUEST and not other.done
-        ]
-        for other in others:
-            self._jobs.remove(other)
-            job = Job.of(
-                Priority.REQUEST,
-                (*job.devices, *other.devices),
-                min(job.start, other.start),
-                max(job.until, other.until),
-            )
+        job, is_joined = self.queue.join_requests(job)
         self._add(job)
         return Plan(
             devices=len(job.devices),
             start=job.start,
             end=job.end,
             calls=job.windows * len(self._batches(job.devices)),
-            joined=bool(others),
+            joined=is_joined,
         )
 
     def _add(self, job: Job) -> None:
-        if not self.days_left:
+        if not self.queue.days_left:
             LOGGER.info("Importing the history of devices")
-        self._jobs.append(job)
+        self.queue.jobs.append(job)
         self._store.async_delay_save(self._state, SAVE_DELAY)
         self._go_on()
 
@@ -289,36 +275,22 @@ class HistoryImporter:
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
         self._adjustments = ()
-        while self._jobs:
-            while job := self._next():
+        while self.queue.jobs:
+            while job := self.queue.next(dt_util.utcnow()):
                 if pause := await self._fill(job):
                     return pause
                 await self.async_save()
-            self._jobs = [job for job in self._jobs if not job.done]
-            if not self._jobs:
+            self.queue.remove_done()
+            if not self.queue.jobs:
                 LOGGER.info("The history is imported")
                 self._left_out = {}
             await self.async_save()
             # Jobs that were added during the save start at once.
-            if self._jobs and not self._next():
-                due = min(job.due for job in self._jobs if job.due is not None)
+            jobs = self.queue.jobs
+            if jobs and not self.queue.next(dt_util.utcnow()):
+                due = min(job.due for job in jobs if job.due is not None)
                 return Pause(due - dt_util.utcnow())
         return None
-
-    def _next(self) -> Job | None:
-        """Return the most urgent job that is not done and not postponed."""
-        now = dt_util.utcnow()
-        jobs = [
-            job
-            for job in self._jobs
-            if not job.done and (job.due is None or job.due <= now)
-        ]
-        order = list(Priority)
-        return min(
-            jobs,
-            key=lambda job: (job.due is not None, order.index(job.priority)),
-            default=None,
-        )
 
     async def _fill(self, job: Job) -> Pause | None:
         """Fill the newest window of a job, or return a pause."""
@@ -343,7 +315,7 @@ class HistoryImporter:
             if pause := await self._fill_batch(job, batches[0], start, end):
                 return pause
             # The job may have been postponed, given up or joined to another.
-            if job is not self._next() or job.left <= job.start:
+            if job is not self.queue.next(dt_util.utcnow()) or job.left <= job.start:
                 return None
         job.left = start
         job.filled.clear()
@@ -359,26 +331,14 @@ class HistoryImporter:
             if device and device.plant_code in self._problems.unauthorized
         ]
 
-    def _part(self, job: Job, devices: Collection[Device]) -> Job:
-        """Move some devices of a job to a separate job, and return it."""
-        ids = {device.id for device in devices}
-        if ids.issuperset(job.devices):
-            return job
-        part = replace(
-            job,
-            devices=tuple(each for each in job.devices if each in ids),
-            filled=[each for each in job.filled if each in ids],
-            refusals=0,
-        )
-        job.devices = tuple(each for each in job.devices if each not in ids)
-        self._jobs.append(part)
-        return part
+    def _split(self, job: Job, devices: Iterable[Device]) -> Job:
+        return self.queue.split(job, {device.id for device in devices})
 
     def _postpone(self, job: Job, devices: Iterable[Device]) -> None:
         """Postpone devices by `NOT_ALLOWED_RETRY`, with one job per plant."""
         plant_of = attrgetter("plant_code")
         for _, of_plant in groupby(sorted(devices, key=plant_of), plant_of):
-            part = self._part(job, [*of_plant])
+            part = self._split(job, of_plant)
             part.due = dt_util.utcnow() + NOT_ALLOWED_RETRY
             part.refusals = 0
 
@@ -445,7 +405,7 @@ class HistoryImporter:
             for device in batch
             for counter in counters.of(device.id).values()
         ):
-            part = self._part(job, batch)
+            part = self._split(job, batch)
             part.doubted, part.due = True, now + RETRY
             return True
         if job.doubted:
@@ -646,7 +606,7 @@ class HistoryImporter:
             LOGGER.debug(
                 "Reading the history of devices of type %s failed: %s", type_id, err
             )
-            if job in self._jobs and self._is_set_aside(job, batch, err):
+            if job in self.queue.jobs and self._is_set_aside(job, batch, err):
                 self._failures = 0
                 self._answers.clear()
                 return None
@@ -699,7 +659,7 @@ class HistoryImporter:
         elif err.code in _UNKNOWN_DEVICE and len(batch) > 1:
             self._halve(job, batch)
         else:
-            part = self._part(job, batch)
+            part = self._split(job, batch)
             part.left = part.start
             self._warn(type_id, err)
         return True
@@ -707,7 +667,7 @@ class HistoryImporter:
     def _halve(self, job: Job, batch: Collection[Device]) -> None:
         """Split a batch into two jobs, which are set aside at the next refusal."""
         for half in batched(batch, (len(batch) + 1) // 2, strict=False):
-            self._part(job, half).refusals = REFUSALS_BELIEVED - 1
+            self._split(job, half).refusals = REFUSALS_BELIEVED - 1
 
     def _warn(self, type_id: int, err: NorthboundError) -> None:
         """Log once per device type that devices have no history."""
@@ -788,7 +748,7 @@ class HistoryImporter:
         """Return the state that survives a restart, in JSON types."""
         state: dict[str, Any] = encode(
             StoredHistory(
-                self._jobs,
+                self.queue.jobs,
                 self._planned,
                 [*self._adjustments],
                 self._left_out,

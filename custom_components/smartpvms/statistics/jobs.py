@@ -1,9 +1,10 @@
 """Jobs of the import: the hours to fill for some devices."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+import math
 from typing import Final, Self
 
 from custom_components.smartpvms.northbound import HISTORY_SPAN
@@ -101,6 +102,74 @@ class Job:
         return (
             max(since - self.start, timedelta()) / timedelta(days=1) * len(self.devices)
         )
+
+
+@dataclass(slots=True)
+class JobQueue:
+    """Jobs of an account, the most urgent first."""
+
+    jobs: list[Job] = field(default_factory=list)
+
+    @property
+    def progress(self) -> float:
+        """Return the progress in percent."""
+        planned = math.fsum(job.days(job.end) for job in self.jobs)
+        return 100 * (1 - self.days_left / planned) if planned else 100.0
+
+    @property
+    def days_left(self) -> float:
+        """Return the remaining days, added up over the devices."""
+        return math.fsum(job.days(job.left) for job in self.jobs)
+
+    def next(self, now: datetime) -> Job | None:
+        """Return the most urgent job that is not done and not postponed."""
+        jobs = [
+            job
+            for job in self.jobs
+            if not job.done and (job.due is None or job.due <= now)
+        ]
+        order = list(Priority)
+        return min(
+            jobs,
+            key=lambda job: (job.due is not None, order.index(job.priority)),
+            default=None,
+        )
+
+    def join_requests(self, job: Job) -> tuple[Job, bool]:
+        """Join a request with unfinished ones; return whether there was any."""
+        others = [
+            other
+            for other in self.jobs
+            if other.priority is Priority.REQUEST and not other.done
+        ]
+        for other in others:
+            self.jobs.remove(other)
+            job = Job.of(
+                Priority.REQUEST,
+                (*job.devices, *other.devices),
+                min(job.start, other.start),
+                max(job.until, other.until),
+            )
+        return job, bool(others)
+
+    def split(self, job: Job, device_ids: Collection[int]) -> Job:
+        """Move some devices of a job to a separate job, and return it."""
+        ids = {*device_ids}
+        if ids.issuperset(job.devices):
+            return job
+        part = replace(
+            job,
+            devices=tuple(each for each in job.devices if each in ids),
+            filled=[each for each in job.filled if each in ids],
+            refusals=0,
+        )
+        job.devices = tuple(each for each in job.devices if each not in ids)
+        self.jobs.append(part)
+        return part
+
+    def remove_done(self) -> None:
+        """Remove the jobs that are done."""
+        self.jobs = [job for job in self.jobs if not job.done]
 
 
 @dataclass(slots=True)
