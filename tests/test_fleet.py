@@ -18,6 +18,8 @@ from tests.simulator.plants import Home
 from .conftest import Account
 
 INVERTER = 1000000035436842
+# Loggers have no KPIs.
+DONGLE = 62
 BATTERY = 1000000035436843
 
 
@@ -92,6 +94,28 @@ async def test_one_filter_for_each_counter(hass: HomeAssistant, added: Account) 
     total, month = f"{INVERTER}_total_cap", f"{plant}_month_power"
     assert new_counters[total]["counter"]["read"] > counters[total]["counter"]["read"]
     assert new_counters[month] == counters[month]
+
+
+async def test_only_derived_sensors(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Devices are read for the powers and energies of their plant alone."""
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    registry = er.async_get(hass)
+    kept = added.registered(plant, "home_power")
+    assert kept
+    for entity in er.async_entries_for_config_entry(registry, added.entry.entry_id):
+        if entity.entity_id != kept.entity_id and entity.disabled_by is None:
+            registry.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await added.restart(timedelta(minutes=5))
+    simulator.calls.clear()
+    await added.pass_time(timedelta(minutes=11))
+    types = {each.type_id for each in simulator.home.plants[0].devices} - {DONGLE}
+    read = [call.body["devTypeId"] for call in simulator.calls_to("getDevRealKpi")]
+    assert sorted(read) == sorted([*types] * 3)
+    assert added.value(plant, "home_power") not in (None, STATE_UNKNOWN)
 
 
 async def test_counters_that_flows_once_had(
