@@ -394,6 +394,13 @@ def test_negative_prices() -> None:
     assert feed(0.5, 0.4, power=5.0) == [0.5, 0.4]
 
 
+def test_multiple_of_money() -> None:
+    """A total revenue that jumps to a multiple once is held back."""
+    feed = Feed(Period.LIFETIME, place=MONEY)
+    assert feed(5133.2, 51332.0, 5133.3, 4900.0) == [5133.2, 5133.2, 5133.3, 4900.0]
+    assert feed(*[51333.0] * 26)[-1] == 51333.0
+
+
 def test_money_of_a_day() -> None:
     """The income of a day starts over at sunrise, not with yesterday's value."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL, MONEY)

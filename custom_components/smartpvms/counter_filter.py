@@ -43,6 +43,9 @@ CONFIRMATIONS: Final = 3
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 LEAST_SHARE: Final = 0.1
+# Factor by which a revenue does not rise in one reading, from an amount on.
+MULTIPLE: Final = 3.0
+LEAST_MONEY: Final = 100.0
 # Seconds of a day in which a counter may still have the value of the day before: in
 # winter, inverters wake late.
 EARLY: Final = 9.5 * HOUR
@@ -308,10 +311,15 @@ class CounterFilter:
         """Return whether a level can rise to a raw value by now."""
         evidence, rise = self.evidence, raw - level.raw
         if place.falls:
-            # Zeros, values of yesterday and sentinels are faults even of money.
+            # Zeros, values of yesterday, sentinels and multiples are faults even of
+            # money.
             old = self.former
-            repeated = old is not None and not old.reset_seen and raw == old.raw
-            return rise == 0 or not (raw == 0 or repeated or is_sentinel(raw))
+            is_repeated = old is not None and not old.reset_seen and raw == old.raw
+            is_multiple = self.period is Period.LIFETIME and abs(raw) > MULTIPLE * max(
+                abs(level.raw), LEAST_MONEY
+            )
+            is_fault = raw == 0 or is_repeated or is_multiple or is_sentinel(raw)
+            return rise == 0 or not is_fault
         if rise <= evidence.tolerance:
             return rise >= -JITTER
         energy = evidence.explained(level, place)
