@@ -20,12 +20,14 @@ from custom_components.smartpvms.plant import (
     DAY_USE,
     Balance,
     Count,
+    CounterActivities,
     CounterId,
     Counts,
-    Evidence,
+    GridPointDetector,
     HomeEnergy,
     Integral,
     PowerFlow,
+    StorageSigns,
     Unit,
     as_terms,
     power_flow,
@@ -168,7 +170,9 @@ class Watch:
     start: datetime = SUMMER
     _: KW_ONLY
     chosen: int | None = None
-    evidence: Evidence = field(default_factory=Evidence)
+    grid: GridPointDetector = field(default_factory=GridPointDetector)
+    signs: StorageSigns = field(default_factory=StorageSigns)
+    activities: CounterActivities = field(default_factory=CounterActivities)
     energy: HomeEnergy = field(default_factory=HomeEnergy)
     sums: dict[str, Balance] = field(default_factory=dict)
     integrals: dict[str, Integral] = field(default_factory=dict)
@@ -201,9 +205,10 @@ class Watch:
                 self._guard(device.id, key, unit)
         plant = Unit(0, self.simulator.reported_items(self.plant.code))
         self._guard(*DAY_USE, plant)
-        self.evidence.update(self.units)
-        point = self.evidence.grid_point(self.units, self.chosen)
-        self.flow = power_flow(self.units, self.evidence, point)
+        self.grid.update(self.units)
+        self.signs.update(self.units)
+        point = self.grid.find(self.units, self.chosen)
+        self.flow = power_flow(self.units, self.signs, point)
         self._count(point)
         return self
 
@@ -235,8 +240,8 @@ class Watch:
 
     def _count(self, point: int | None) -> None:
         counts, at = self.counts, self.clock.now()
-        self.evidence.weigh_counters(self.units, counts, self.flow.home, at)
-        usable = self.evidence.usable(counts)
+        self.activities.update(self.units, counts, self.flow.home, at, self.signs)
+        usable = self.activities.usable(counts)
         self.energy.update(self.units, counts, usable, self.flow, point=point, at=at)
         if terms := pv_terms(self.units, usable):
             gains, losses = terms
@@ -260,9 +265,16 @@ class Watch:
     def _sum(self, name: str) -> Balance:
         return self.sums.setdefault(name, Balance())
 
+    @property
+    def learned(self) -> list[Any]:
+        """Return the evidence of all readings."""
+        return [self.grid, self.signs, self.activities]
+
     def restart(self) -> None:
         """Forget everything but what is kept."""
-        self.evidence = restored(self.evidence)
+        self.grid = restored(self.grid)
+        self.signs = restored(self.signs)
+        self.activities = restored(self.activities)
         self.energy = restored(self.energy)
         self.sums = {name: restored(each) for name, each in self.sums.items()}
         self._counters = {key: restored(each) for key, each in self._counters.items()}
@@ -307,13 +319,19 @@ def _always(value: Any) -> Change:
 def _learned(name: str) -> str:
     """Return what a summer's day tells of a topology."""
     watch = Watch(TOPOLOGIES[name]()).run(SUMMER + DAY)
-    return json.dumps(encode(watch.evidence))
+    return json.dumps([encode(each) for each in watch.learned])
 
 
 def _experienced(name: str, start: datetime) -> Watch:
     """Return a watch that has learned all there is, and was restarted."""
-    evidence = decode(Evidence, json.loads(_learned(name)))
-    return Watch(TOPOLOGIES[name](), start, evidence=evidence)
+    grid, signs, activities = json.loads(_learned(name))
+    return Watch(
+        TOPOLOGIES[name](),
+        start,
+        grid=decode(GridPointDetector, grid),
+        signs=decode(StorageSigns, signs),
+        activities=decode(CounterActivities, activities),
+    )
 
 
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
@@ -650,7 +668,7 @@ def test_sign_of_an_idle_storage() -> None:
 )
 def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
     """What tells nothing, or one thing and its contrary in turn, teaches no sign."""
-    evidence = Evidence()
+    signs = StorageSigns()
     for turn in range(20):
         items = {
             "ch_discharge_power": 900.0,
@@ -659,19 +677,19 @@ def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
             "discharge_cap": 1.0,
         }
         units = {1: Unit(DeviceType.ESS, items)}
-        evidence.update(units)
-    assert evidence.storage_discharge(units) is None
+        signs.update(units)
+    assert signs.discharge(units) is None
 
 
 def test_sign_of_a_storage_that_turns() -> None:
     """What was counted while the power changed its direction teaches no sign."""
-    evidence = Evidence()
+    signs = StorageSigns()
     for turn, power in enumerate([900.0, -900.0, 0.0] * 5):
         items = {"ch_discharge_power": power, "charge_cap": turn, "discharge_cap": 1}
         units = {1: Unit(DeviceType.ESS, items)}
-        evidence.update(units)
+        signs.update(units)
     units = {1: Unit(DeviceType.ESS, {"ch_discharge_power": 900.0})}
-    assert evidence.storage_discharge(units) is None
+    assert signs.discharge(units) is None
 
 
 def test_lone_generation_meter() -> None:
@@ -717,13 +735,13 @@ def _metered(export: float) -> dict[int, Unit]:
 
 def test_meter_that_was_moved() -> None:
     """What was learned of a meter is forgotten little by little."""
-    evidence = Evidence()
+    grid = GridPointDetector()
     grid_points = []
     for export, times in ((4000.0, 30), (5000.0, 1500), (3500.0, 6000)):
         for _ in range(times):
-            evidence.update(_metered(export))
-            evidence = restored(evidence)
-        grid_points.append(evidence.grid_point(_metered(export)))
+            grid.update(_metered(export))
+            grid = restored(grid)
+        grid_points.append(grid.find(_metered(export)))
     assert grid_points == [2, None, 2]
 
 
@@ -824,7 +842,7 @@ def test_one_of_two_inverters_lost_by_day() -> None:
     ]
     meter = Unit(DeviceType.POWER_SENSOR, {"active_power": -500})
     units = dict(enumerate([*inverters, meter]))
-    assert power_flow(units, Evidence(), 2) == PowerFlow(grid=500)
+    assert power_flow(units, StorageSigns(), 2) == PowerFlow(grid=500)
 
 
 FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
@@ -861,7 +879,7 @@ def test_undocumented_all_in_one() -> None:
     """Where a device of unknown items generates, only the grid can be known."""
     watch = _watch("family")
     units = {**watch.units, 5: Unit(23093, {"active_power": 3.0})}
-    flow = power_flow(units, watch.evidence, watch.device(47).id)
+    flow = power_flow(units, watch.signs, watch.device(47).id)
     assert flow == PowerFlow(grid=watch.flow.grid)
 
 
@@ -895,14 +913,14 @@ def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
 )
 def test_hybrid(units: Any, expected: PowerFlow) -> None:
     """Charging, from panels or grid, and discharging make sense on the AC side."""
-    assert power_flow(units, Evidence(), 3) == expected
+    assert power_flow(units, StorageSigns(), 3) == expected
 
 
 def test_hybrid_without_dc_power() -> None:
     """Where an inverter does not tell its DC power, the battery's is believed."""
     units = _hybrid(2000, 0, -500, 1400)
     units[1] = Unit(DeviceType.RESIDENTIAL_INVERTER, {"active_power": 2.0})
-    assert power_flow(units, Evidence(), 3) == PowerFlow(1500, -1400, 500, 600)
+    assert power_flow(units, StorageSigns(), 3) == PowerFlow(1500, -1400, 500, 600)
 
 
 @pytest.mark.parametrize(
@@ -949,11 +967,12 @@ UNITS: Final = st.tuples(
 @given(st.lists(UNITS, min_size=1, max_size=4), st.integers(0, 6))
 def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
     """Whatever is read: the sums hold, nothing is negative, unknown stays unknown."""
-    evidence = Evidence()
+    grid, signs = GridPointDetector(), StorageSigns()
     for units in readings:
-        evidence.update(units)
-        evidence = restored(evidence)
-        flow = power_flow(units, evidence, evidence.grid_point(units, chosen))
+        grid.update(units)
+        signs.update(units)
+        grid, signs = restored(grid), restored(signs)
+        flow = power_flow(units, signs, grid.find(units, chosen))
         assert flow.pv is None or flow.pv >= 0
         assert flow.home is None or flow.home >= 0
         for share in (flow.self_consumption, flow.self_sufficiency):
@@ -1068,7 +1087,7 @@ def test_integral() -> None:
 
 def test_battery_charged_from_the_grid() -> None:
     """What an inverter takes from the grid into the battery is not used by the home."""
-    energy, evidence = HomeEnergy(), Evidence()
+    energy, signs = HomeEnergy(), StorageSigns()
     units = _hybrid(-2000, 0, 1940, -2600)
     for minute in range(0, 181, 5):
         counts: dict[CounterId, Count | None] = {
@@ -1076,7 +1095,7 @@ def test_battery_charged_from_the_grid() -> None:
             (3, "active_cap"): Count(900.0),
             (3, "reverse_active_cap"): Count(700 + 2.6 * minute / 60),
         }
-        flow = power_flow(units, evidence, 3)
+        flow = power_flow(units, signs, 3)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         energy.update(units, counts, counts, flow, point=3, at=at)
     assert energy.value == pytest.approx(1.8)
@@ -1277,7 +1296,7 @@ def test_meter_counters_that_appear() -> None:
 @pytest.mark.parametrize("sure", [True, False])
 def test_counter_that_is_repeated(live: bool, sure: bool) -> None:
     """A row that is repeated, or a value that is in doubt, makes no counter dead."""
-    evidence = Evidence()
+    activities, signs = CounterActivities(), StorageSigns()
     items = {"active_power": -5000.0}
     units = {1: Unit(DeviceType.POWER_SENSOR, items, live=live)}
     counts: dict[CounterId, Count | None] = {
@@ -1285,8 +1304,8 @@ def test_counter_that_is_repeated(live: bool, sure: bool) -> None:
     }
     for minute in range(0, 61, 5):
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        evidence.weigh_counters(units, counts, None, at)
-    assert (evidence.usable(counts) == counts) is not (live and sure)
+        activities.update(units, counts, None, at, signs)
+    assert (activities.usable(counts) == counts) is not (live and sure)
 
 
 @pytest.mark.parametrize("how", STANDING)
@@ -1351,7 +1370,7 @@ def test_one_hybrid_without_dc_counters() -> None:
 
 def test_counter_of_an_idle_meter() -> None:
     """An export counter at 0 is a counter as long as nothing is exported."""
-    evidence = Evidence()
+    activities, signs = CounterActivities(), StorageSigns()
     units = {1: Unit(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
     for minute in range(0, 181, 5):
         counts: dict[CounterId, Count | None] = {
@@ -1359,22 +1378,22 @@ def test_counter_of_an_idle_meter() -> None:
             (1, "reverse_active_cap"): Count(700 + minute / 120),
         }
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        evidence.weigh_counters(units, counts, None, at)
-        assert evidence.usable(counts) == counts
+        activities.update(units, counts, None, at, signs)
+        assert activities.usable(counts) == counts
 
 
 @pytest.mark.parametrize("items", [None, {}, {"active_power": None}])
 def test_energy_manager_that_reports_nothing(items: Any) -> None:
     """A grid point that has never reported anything is passed over."""
-    evidence = Evidence()
+    grid = GridPointDetector()
     units = {**_metered(3000.0), 3: Unit(DeviceType.EMMA, items)}
-    evidence.update(units)
-    evidence = restored(evidence)
-    assert evidence.grid_point(units) == 2
-    assert evidence.grid_point(units, chosen=3) == 3
-    evidence.update({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
+    grid.update(units)
+    grid = restored(grid)
+    assert grid.find(units) == 2
+    assert grid.find(units, chosen=3) == 3
+    grid.update({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
     # It may be out of reach now.
-    assert evidence.grid_point(units) == 3
+    assert grid.find(units) == 3
 
 
 def test_counter_that_arrives_later() -> None:
@@ -1455,4 +1474,4 @@ def test_restarts_change_nothing() -> None:
         other.run(NOON + hour * HOURS)
         assert restarted.flow == other.flow
         assert restarted.energy.value == other.energy.value
-    assert encode(restarted.evidence) == encode(other.evidence)
+    assert restarted.learned == other.learned

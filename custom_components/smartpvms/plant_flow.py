@@ -15,11 +15,13 @@ from .plant import (
     DAY_USE,
     Balance,
     Count,
+    CounterActivities,
     CounterId,
     Counts,
-    Evidence,
+    GridPointDetector,
     HomeEnergy,
     PowerFlow,
+    StorageSigns,
     Terms,
     Unit,
     Units,
@@ -35,7 +37,9 @@ from .plant import (
 class PlantFlow:
     """Powers and energies of a plant, calculated from those of its devices."""
 
-    evidence: Evidence = field(default_factory=Evidence)
+    grid_point: GridPointDetector = field(default_factory=GridPointDetector)
+    signs: StorageSigns = field(default_factory=StorageSigns)
+    activities: CounterActivities = field(default_factory=CounterActivities)
     home: HomeEnergy = field(default_factory=HomeEnergy)
     balances: dict[str, Balance] = field(default_factory=dict)
     """Balances of the other energies, by key."""
@@ -53,9 +57,10 @@ class PlantFlow:
 
         `chosen` is the meter at the grid, if the user has selected one.
         """
-        self.evidence.update(units)
-        self.units, self.point = units, self.evidence.grid_point(units, chosen)
-        self.powers = power_flow(units, self.evidence, self.point)
+        self.grid_point.update(units)
+        self.signs.update(units)
+        self.units, self.point = units, self.grid_point.find(units, chosen)
+        self.powers = power_flow(units, self.signs, self.point)
         return _powers(self.powers)
 
     def update_energies(self, counts: Counts, *, at: datetime) -> Reading:
@@ -63,8 +68,8 @@ class PlantFlow:
         units, powers = self.units, self.powers
         assert powers is not None
         values = _powers(powers)
-        self.evidence.weigh_counters(units, counts, powers.home, at)
-        usable = self.evidence.usable(counts)
+        self.activities.update(units, counts, powers.home, at, self.signs)
+        usable = self.activities.usable(counts)
         values["home_energy"] = self.home.update(
             units, counts, usable, powers, point=self.point, at=at
         )
@@ -141,7 +146,7 @@ class PlantFlows:
         """Return the device at a plant's grid connection, if it is sure."""
         units = {device.id: Unit(device.type_id, None) for device in devices}
         flow = self.plants.get(code, PlantFlow())
-        return flow.evidence.grid_point(units, _chosen(units, grid_meters))
+        return flow.grid_point.find(units, _chosen(units, grid_meters))
 
     def rename(self, old: str, new: str) -> None:
         """Move the state of a plant to its new code."""

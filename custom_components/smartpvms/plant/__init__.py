@@ -1,5 +1,6 @@
 """Powers and energies of a plant, from the readings of its devices."""
 
+from .counter_activity import CounterActivities
 from .counters import (
     COUNTERS,
     DAY_USE,
@@ -12,8 +13,9 @@ from .counters import (
     counters_of,
 )
 from .energy import Balance, HomeEnergy, Integral, pv_terms, storage_terms
-from .evidence import Evidence
+from .grid_point import GridPointDetector
 from .power_flow import PowerFlow, power_flow
+from .storage_sign import StorageSigns
 from .units import GRID_POINTS, INVERTERS, Unit, Units
 
 __all__ = [
@@ -24,12 +26,14 @@ __all__ = [
     "INVERTERS",
     "Balance",
     "Count",
+    "CounterActivities",
     "CounterId",
     "Counts",
-    "Evidence",
+    "GridPointDetector",
     "HomeEnergy",
     "Integral",
     "PowerFlow",
+    "StorageSigns",
     "Terms",
     "Unit",
     "Units",

@@ -19,8 +19,8 @@ from typing import Final
 
 from custom_components.smartpvms.northbound import DeviceType
 
-from .evidence import NOISE, Evidence
-from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total, watts
+from .storage_sign import StorageSigns
+from .units import INVERTERS, NOISE, OPAQUE, TELECOM, Units, of_type, total, watts
 
 # Differences below this share of the largest power are noise.
 NOISE_SHARE: Final = 0.02
@@ -52,13 +52,13 @@ class PowerFlow:
         return _percent(1 - max(self.grid, 0.0) / self.home)
 
 
-def power_flow(units: Units, evidence: Evidence, point: int | None) -> PowerFlow:
+def power_flow(units: Units, signs: StorageSigns, point: int | None) -> PowerFlow:
     """Return a plant's powers; `point` is the device at its grid connection."""
     grid = None if point is None else units[point].imported
     if of_type(units, *OPAQUE):
         return PowerFlow(grid=grid)
     pv, battery, supply = _behind_inverters(units)
-    stored = evidence.storage_discharge(units)
+    stored = signs.discharge(units)
     racks = of_type(units, DeviceType.BATTERY_RACK)
     parts = [battery] if of_type(units, DeviceType.BATTERY) else []
     parts += [stored] if of_type(units, DeviceType.ESS) else []

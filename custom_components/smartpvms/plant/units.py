@@ -24,6 +24,9 @@ TELECOM: Final = (
 OPAQUE: Final = (23093,)
 """The PV-ESS all-in-one, which generates and stores; its items are undocumented."""
 
+# Powers below this, in W, are no evidence.
+NOISE: Final = 50.0
+
 _NO_IRRADIATION: Final = 40960
 _COMMUNICATION_INTERRUPTED: Final = 45056
 # Sign of a battery rack's power by its state; discharge is positive.
