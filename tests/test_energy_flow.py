@@ -18,11 +18,11 @@ from custom_components.smartpvms.northbound import DeviceType, Plant
 from custom_components.smartpvms.plant import (
     COUNTERS,
     DAY_USE,
-    Balance,
-    Count,
     CounterActivities,
     CounterId,
-    Counts,
+    CounterValue,
+    CounterValues,
+    EnergySum,
     GridPointDetector,
     HomeEnergy,
     Integral,
@@ -174,7 +174,7 @@ class Watch:
     signs: StorageSigns = field(default_factory=StorageSigns)
     activities: CounterActivities = field(default_factory=CounterActivities)
     energy: HomeEnergy = field(default_factory=HomeEnergy)
-    sums: dict[str, Balance] = field(default_factory=dict)
+    sums: dict[str, EnergySum] = field(default_factory=dict)
     integrals: dict[str, Integral] = field(default_factory=dict)
     flow: PowerFlow = field(default_factory=PowerFlow)
 
@@ -185,7 +185,7 @@ class Watch:
         self.simulator = Simulator(self.home, self.clock)
         [self.plant] = self.home.plants
         self.units: dict[int, Unit] = {}
-        self.counts: dict[CounterId, Count | None] = {}
+        self.counts: dict[CounterId, CounterValue | None] = {}
         self._counters: dict[CounterId, CounterFilter] = {}
         self._meters: dict[int, MeterPowers] = {}
         self._last: dict[int, Any] = {}
@@ -236,7 +236,7 @@ class Watch:
         place = description.place(plant, zone, powers)
         for value in [] if raw is None else [raw]:
             guard.update(value, at, place, live=unit.live or name is None)
-        self.counts[name, key] = Count.of(guard, raw)
+        self.counts[name, key] = CounterValue.of(guard, raw)
 
     def _count(self, point: int | None) -> None:
         counts, at = self.counts, self.clock.now()
@@ -244,11 +244,11 @@ class Watch:
         usable = self.activities.usable(counts)
         self.energy.update(self.units, counts, usable, self.flow, point=point, at=at)
         if terms := pv_terms(self.units, usable):
-            gains, losses = terms
-            if losses:
-                losses = {**losses, **self.energy.taken}
-            spare = {**as_terms(counts), **self.energy.taken}
-            self._sum("pv").update(gains, losses, spare)
+            added, subtracted = terms
+            if subtracted:
+                subtracted = {**subtracted, **self.energy.drawn}
+            spare = {**as_terms(counts), **self.energy.drawn}
+            self._sum("pv").update(added, subtracted, spare)
         for key in ("charge_cap", "discharge_cap"):
             named = {
                 str(name): count
@@ -262,8 +262,8 @@ class Watch:
             integral = self.integrals.setdefault(name, Integral())
             integral.update(power, self.clock.now())
 
-    def _sum(self, name: str) -> Balance:
-        return self.sums.setdefault(name, Balance())
+    def _sum(self, name: str) -> EnergySum:
+        return self.sums.setdefault(name, EnergySum())
 
     @property
     def learned(self) -> list[Any]:
@@ -994,11 +994,13 @@ def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
 
 def test_dip_of_a_balance() -> None:
     """A dip is waited out: the balance does not fall, and does not add twice."""
-    balance = Balance()
+    energy_sum = EnergySum()
     yields = [100.0, 101.0, 101.0, 103.0, 104.0]
     exports = [50.0, 50.4, 51.2, 51.2, 51.9]
     values = [
-        balance.update({"yield": Count(gained)}, {"export": Count(lost)})
+        energy_sum.update(
+            {"yield": CounterValue(gained)}, {"export": CounterValue(lost)}
+        )
         for gained, lost in zip(yields, exports, strict=True)
     ]
     assert values == pytest.approx([0, 0.6, 0.6, 1.8, 2.1])
@@ -1006,36 +1008,50 @@ def test_dip_of_a_balance() -> None:
 
 def test_loss_that_is_not_sure() -> None:
     """While a loss is not sure, nothing is gained; all of it is when it is sure."""
-    balance = Balance()
-    exports = [Count(50.0), Count(50.0, sure=False), None, Count(53.0)]
+    energy_sum = EnergySum()
+    exports = [
+        CounterValue(50.0),
+        CounterValue(50.0, confirmed=False),
+        None,
+        CounterValue(53.0),
+    ]
     values = [
-        balance.update({"yield": Count(100.0 + hour)}, {"export": export})
+        energy_sum.update({"yield": CounterValue(100.0 + hour)}, {"export": export})
         for hour, export in enumerate(exports)
     ]
     assert values == [0, 0, 0, 0]
-    assert balance.update({"yield": Count(105.0)}, {"export": Count(53.5)}) == 1.5
+    assert (
+        energy_sum.update(
+            {"yield": CounterValue(105.0)}, {"export": CounterValue(53.5)}
+        )
+        == 1.5
+    )
 
 
 def test_sum_of_days() -> None:
     """A sum begins with 0, and a new day adds all it has."""
     days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.25), (MIDNIGHT, 1.25)]
-    balance = Balance()
+    energy_sum = EnergySum()
     values = []
     for start, value in days:
-        values.append(balance.update({"charged": Count(value, start)}))
-        balance = restored(balance)
+        values.append(energy_sum.update({"charged": CounterValue(value, start)}))
+        energy_sum = restored(energy_sum)
     assert values == [0.0, 3.5, 3.75, 4.75]
 
 
 def test_counter_that_is_new() -> None:
     """A new inverter brings its past along, which is not the home's."""
-    balance = Balance(7.0, 7.0)
-    balance.update({"1": Count(100.0)})
-    assert balance.update({"1": Count(101.0), "2": Count(900.0)}) == 8.0
-    assert balance.update({"1": Count(102.0), "2": Count(901.0)}) == 10.0
-    assert balance.update({"2": Count(902.0)}) == 11.0
-    assert balance.update({}) == 11.0
-    assert balance.update({"2": None}) == 11.0
+    energy_sum = EnergySum(7.0, 7.0)
+    energy_sum.update({"1": CounterValue(100.0)})
+    assert (
+        energy_sum.update({"1": CounterValue(101.0), "2": CounterValue(900.0)}) == 8.0
+    )
+    assert (
+        energy_sum.update({"1": CounterValue(102.0), "2": CounterValue(901.0)}) == 10.0
+    )
+    assert energy_sum.update({"2": CounterValue(902.0)}) == 11.0
+    assert energy_sum.update({}) == 11.0
+    assert energy_sum.update({"2": None}) == 11.0
 
 
 STEPS: Final = st.lists(
@@ -1050,22 +1066,24 @@ STEPS: Final = st.lists(
 @given(STEPS)
 def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
     """A balance never falls, and ends at the truth, plus what was read too late."""
-    balance = Balance(0.0)
+    energy_sum = EnergySum(0.0)
     yields, exports = [0], [0]
-    balance.update({"yield": Count(0)}, {"export": Count(0)})
+    energy_sum.update({"yield": CounterValue(0)}, {"export": CounterValue(0)})
     value, late = 0.0, 0.0
-    for used, exported, sure, lag in steps:
+    for used, exported, confirmed, lag in steps:
         yields.append(yields[-1] + used + exported)
         exports.append(exports[-1] + exported)
         late = max(late, exported * lag)
-        loss = Count(exports[-1 - lag], sure=sure)
-        new = balance.update({"yield": Count(yields[-1])}, {"export": loss})
+        loss = CounterValue(exports[-1 - lag], confirmed=confirmed)
+        new = energy_sum.update({"yield": CounterValue(yields[-1])}, {"export": loss})
         assert new is not None
         assert new >= value
         assert new <= yields[-1] - exports[-1] + late
         value = new
-        balance = restored(balance)
-    end = balance.update({"yield": Count(yields[-1])}, {"export": Count(exports[-1])})
+        energy_sum = restored(energy_sum)
+    end = energy_sum.update(
+        {"yield": CounterValue(yields[-1])}, {"export": CounterValue(exports[-1])}
+    )
     true = yields[-1] - exports[-1]
     assert end is not None
     assert true <= end <= true + late
@@ -1090,10 +1108,10 @@ def test_battery_charged_from_the_grid() -> None:
     energy, signs = HomeEnergy(), StorageSigns()
     units = _hybrid(-2000, 0, 1940, -2600)
     for minute in range(0, 181, 5):
-        counts: dict[CounterId, Count | None] = {
-            (1, "total_cap"): Count(4000.0),
-            (3, "active_cap"): Count(900.0),
-            (3, "reverse_active_cap"): Count(700 + 2.6 * minute / 60),
+        counts: dict[CounterId, CounterValue | None] = {
+            (1, "total_cap"): CounterValue(4000.0),
+            (3, "active_cap"): CounterValue(900.0),
+            (3, "reverse_active_cap"): CounterValue(700 + 2.6 * minute / 60),
         }
         flow = power_flow(units, signs, 3)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
@@ -1207,11 +1225,11 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
     reading = None
     for minute in range(0, 181, 5):
         units = _hybrid(-2000, 0, 1940, -2600 - minute)
-        counts: dict[CounterId, Count | None] = {
-            (1, "total_cap"): Count(4000.0),
-            (1, "mppt_1_cap"): Count(0.0),
-            (2, "charge_cap"): Count(2 * minute / 60, MIDNIGHT),
-            (2, "discharge_cap"): Count(0.0, MIDNIGHT),
+        counts: dict[CounterId, CounterValue | None] = {
+            (1, "total_cap"): CounterValue(4000.0),
+            (1, "mppt_1_cap"): CounterValue(0.0),
+            (2, "charge_cap"): CounterValue(2 * minute / 60, MIDNIGHT),
+            (2, "discharge_cap"): CounterValue(0.0, MIDNIGHT),
         }
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
@@ -1221,11 +1239,11 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
     assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
 
 
-def _battery(minute: int, **counters: float) -> tuple[Any, Counts]:
+def _battery(minute: int, **counters: float) -> tuple[Any, CounterValues]:
     """Return a battery that is charged with 3 kW, and its counters."""
     items = {"ch_discharge_power": 3000.0, "battery_soc": float(minute)}
-    counts: dict[CounterId, Count | None] = {
-        (1, key): Count(value, None if key.startswith("total") else SUMMER)
+    counts: dict[CounterId, CounterValue | None] = {
+        (1, key): CounterValue(value, None if key.startswith("total") else SUMMER)
         for key, value in counters.items()
     }
     return {1: Unit(DeviceType.BATTERY, items)}, counts
@@ -1278,14 +1296,14 @@ def test_meter_counters_that_appear() -> None:
     flow = PlantFlow()
     for minute in range(0, 121, 5):
         used = 2.4 * minute / 60
-        counts: dict[CounterId, Count | None] = {
-            (1, "total_cap"): Count(4000 + 5 * minute / 60),
-            DAY_USE: Count(3 + used, SUMMER),
+        counts: dict[CounterId, CounterValue | None] = {
+            (1, "total_cap"): CounterValue(4000 + 5 * minute / 60),
+            DAY_USE: CounterValue(3 + used, SUMMER),
             (2, "active_cap"): None,
-            (2, "reverse_active_cap"): Count(700.0),
+            (2, "reverse_active_cap"): CounterValue(700.0),
         }
         if minute >= 60:
-            counts[2, "active_cap"] = Count(900 + 2.6 * minute / 60)
+            counts[2, "active_cap"] = CounterValue(900 + 2.6 * minute / 60)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(_metered(2600.0 + minute), chosen=None)
         reading = flow.update_energies(counts, at=at)
@@ -1293,19 +1311,19 @@ def test_meter_counters_that_appear() -> None:
 
 
 @pytest.mark.parametrize("live", [True, False])
-@pytest.mark.parametrize("sure", [True, False])
-def test_counter_that_is_repeated(live: bool, sure: bool) -> None:
+@pytest.mark.parametrize("confirmed", [True, False])
+def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
     """A row that is repeated, or a value that is in doubt, makes no counter dead."""
     activities, signs = CounterActivities(), StorageSigns()
     items = {"active_power": -5000.0}
     units = {1: Unit(DeviceType.POWER_SENSOR, items, live=live)}
-    counts: dict[CounterId, Count | None] = {
-        (1, "reverse_active_cap"): Count(700.0, sure=sure)
+    counts: dict[CounterId, CounterValue | None] = {
+        (1, "reverse_active_cap"): CounterValue(700.0, confirmed=confirmed)
     }
     for minute in range(0, 61, 5):
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         activities.update(units, counts, None, at, signs)
-    assert (activities.usable(counts) == counts) is not (live and sure)
+    assert (activities.usable(counts) == counts) is not (live and confirmed)
 
 
 @pytest.mark.parametrize("how", STANDING)
@@ -1373,9 +1391,9 @@ def test_counter_of_an_idle_meter() -> None:
     activities, signs = CounterActivities(), StorageSigns()
     units = {1: Unit(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
     for minute in range(0, 181, 5):
-        counts: dict[CounterId, Count | None] = {
-            (1, "active_cap"): Count(0.0),
-            (1, "reverse_active_cap"): Count(700 + minute / 120),
+        counts: dict[CounterId, CounterValue | None] = {
+            (1, "active_cap"): CounterValue(0.0),
+            (1, "reverse_active_cap"): CounterValue(700 + minute / 120),
         }
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         activities.update(units, counts, None, at, signs)
@@ -1398,35 +1416,44 @@ def test_energy_manager_that_reports_nothing(items: Any) -> None:
 
 def test_counter_that_arrives_later() -> None:
     """A sum does not wait for a counter, and a difference waits for its losses."""
-    balance = Balance()
-    assert balance.update({"1": Count(900.0), "2": None}) == 0
-    assert balance.update({"1": Count(901.0), "2": None}) == 1
-    assert balance.update({"1": Count(902.0), "2": Count(34_000.0)}) == 2
-    assert balance.update({"1": Count(903.0), "2": Count(34_001.0)}) == 4
-    difference = Balance()
-    assert difference.update({"1": Count(900.0)}, {"2": None}) is None
-    assert difference.update({"1": Count(905.0)}, {"2": Count(70.0, sure=False)}) == 0
-    assert difference.update({"1": Count(907.0)}, {"2": Count(71.0)}) == 1
+    energy_sum = EnergySum()
+    assert energy_sum.update({"1": CounterValue(900.0), "2": None}) == 0
+    assert energy_sum.update({"1": CounterValue(901.0), "2": None}) == 1
+    assert (
+        energy_sum.update({"1": CounterValue(902.0), "2": CounterValue(34_000.0)}) == 2
+    )
+    assert (
+        energy_sum.update({"1": CounterValue(903.0), "2": CounterValue(34_001.0)}) == 4
+    )
+    difference = EnergySum()
+    assert difference.update({"1": CounterValue(900.0)}, {"2": None}) is None
+    assert (
+        difference.update(
+            {"1": CounterValue(905.0)}, {"2": CounterValue(70.0, confirmed=False)}
+        )
+        == 0
+    )
+    assert difference.update({"1": CounterValue(907.0)}, {"2": CounterValue(71.0)}) == 1
     # Nothing is known of what a new one has lost meanwhile.
-    new = {"2": Count(72.0), "3": Count(5.0)}
-    assert difference.update({"1": Count(910.0)}, new) == 1
-    new = {"2": Count(73.0), "3": Count(6.0)}
-    assert difference.update({"1": Count(915.0)}, new) == 4
+    new = {"2": CounterValue(72.0), "3": CounterValue(5.0)}
+    assert difference.update({"1": CounterValue(910.0)}, new) == 1
+    new = {"2": CounterValue(73.0), "3": CounterValue(6.0)}
+    assert difference.update({"1": CounterValue(915.0)}, new) == 4
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1))
 def test_any_source(steps: list[tuple[int, bool]]) -> None:
     """Switching between two counters of the same energy adds and loses nothing."""
-    balance = Balance()
-    terms = {"1": Count(100.0), "2": Count(7000.0)}
-    balance.update({"1": terms["1"]}, spare=terms)
+    energy_sum = EnergySum()
+    terms = {"1": CounterValue(100.0), "2": CounterValue(7000.0)}
+    energy_sum.update({"1": terms["1"]}, spare=terms)
     total = 0
     for energy, first in steps:
         total += energy
-        terms = {"1": Count(100.0 + total), "2": Count(7000.0 + total)}
+        terms = {"1": CounterValue(100.0 + total), "2": CounterValue(7000.0 + total)}
         key = "1" if first else "2"
-        assert balance.update({key: terms[key]}, spare=terms) == total
-        balance = restored(balance)
+        assert energy_sum.update({key: terms[key]}, spare=terms) == total
+        energy_sum = restored(energy_sum)
 
 
 @pytest.mark.parametrize("read_before", [False, True])
@@ -1434,35 +1461,38 @@ def test_any_source(steps: list[tuple[int, bool]]) -> None:
     ("stored", "recorded", "expected"),
     [
         # The file is older than the recorder; a counter of the day has started over.
-        (Count(6.0, SUMMER), 30.0, [30.0, 31.0]),
+        (CounterValue(6.0, SUMMER), 30.0, [30.0, 31.0]),
         # Some readings older; a counter of the lifetime tells all.
-        (Count(6.0), 12.0, [14.0, 15.0]),
+        (CounterValue(6.0), 12.0, [14.0, 15.0]),
         # The recorder has missed the last reading.
-        (Count(6.0), 9.0, [14.0, 15.0]),
+        (CounterValue(6.0), 9.0, [14.0, 15.0]),
         (None, 30.0, [30.0, 31.0]),
     ],
 )
 def test_what_was_recorded(
-    stored: Count | None, recorded: float, expected: list[float], read_before: bool
+    stored: CounterValue | None,
+    recorded: float,
+    expected: list[float],
+    read_before: bool,
 ) -> None:
     """An energy goes on from what was recorded, if that is more."""
-    balance = Balance()
+    energy_sum = EnergySum()
     start = None
     if stored is not None:
-        balance = Balance(10.0, 10.0)
-        balance.update({"charged": stored})
-        balance = restored(balance)
+        energy_sum = EnergySum(10.0, 10.0)
+        energy_sum.update({"charged": stored})
+        energy_sum = restored(energy_sum)
         start = stored.start and MIDNIGHT
     if not read_before:
-        balance.resume(recorded)
-        assert balance.value == max(recorded, 10.0)
-        balance = restored(balance)
+        energy_sum.resume(recorded)
+        assert energy_sum.value == max(recorded, 10.0)
+        energy_sum = restored(energy_sum)
     value = 10.0 if start is None else 4.0
-    balance.update({"charged": Count(value, start)})
+    energy_sum.update({"charged": CounterValue(value, start)})
     if read_before:
-        balance.resume(recorded)
-    assert balance.value == expected[0]
-    assert balance.update({"charged": Count(value + 1, start)}) == expected[1]
+        energy_sum.resume(recorded)
+    assert energy_sum.value == expected[0]
+    assert energy_sum.update({"charged": CounterValue(value + 1, start)}) == expected[1]
 
 
 def test_restarts_change_nothing() -> None:

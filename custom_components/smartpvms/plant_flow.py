@@ -13,11 +13,11 @@ from .northbound import DataItems, Device, number
 from .plant import (
     COUNTERS,
     DAY_USE,
-    Balance,
-    Count,
     CounterActivities,
     CounterId,
-    Counts,
+    CounterValue,
+    CounterValues,
+    EnergySum,
     GridPointDetector,
     HomeEnergy,
     PowerFlow,
@@ -41,12 +41,12 @@ class PlantFlow:
     signs: StorageSigns = field(default_factory=StorageSigns)
     activities: CounterActivities = field(default_factory=CounterActivities)
     home: HomeEnergy = field(default_factory=HomeEnergy)
-    balances: dict[str, Balance] = field(default_factory=dict)
-    """Balances of the other energies, by key."""
+    energy_sums: dict[str, EnergySum] = field(default_factory=dict)
+    """Sums of the other energies, by key."""
     reading: Reading | None = None
     """The last powers and energies."""
     terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
-    """Gains and losses of the energies, by key."""
+    """Added and subtracted terms of the energies, by key."""
     units: Units = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
@@ -63,7 +63,7 @@ class PlantFlow:
         self.powers = power_flow(units, self.signs, self.point)
         return _powers(self.powers)
 
-    def update_energies(self, counts: Counts, *, at: datetime) -> Reading:
+    def update_energies(self, counts: CounterValues, *, at: datetime) -> Reading:
         """Process the counters of the readings, and return the powers and energies."""
         units, powers = self.units, self.powers
         assert powers is not None
@@ -74,28 +74,28 @@ class PlantFlow:
             units, counts, usable, powers, point=self.point, at=at
         )
         self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
-        taken = self.home.taken
-        spare = {**as_terms(counts), **taken}
+        drawn = self.home.drawn
+        spare = {**as_terms(counts), **drawn}
         for key, terms in (
             ("pv_energy", pv_terms(units, usable)),
             ("charged_energy", storage_terms(units, usable, charged=True)),
             ("discharged_energy", storage_terms(units, usable, charged=False)),
         ):
             if terms is not None:
-                gains, losses = self.terms[key] = terms
-                balance = self.balances.setdefault(key, Balance())
-                if losses:
-                    losses = {**losses, **taken}
-                values[key] = balance.update(gains, losses, spare)
+                added, subtracted = self.terms[key] = terms
+                energy_sum = self.energy_sums.setdefault(key, EnergySum())
+                if subtracted:
+                    subtracted = {**subtracted, **drawn}
+                values[key] = energy_sum.update(added, subtracted, spare)
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 
     def resume(self, key: str, recorded: float) -> None:
         """Continue an energy from the recorded value, if that is higher."""
         if key == "home_energy":
-            energy: HomeEnergy | Balance = self.home
+            energy: HomeEnergy | EnergySum = self.home
         else:
-            energy = self.balances.setdefault(key, Balance())
+            energy = self.energy_sums.setdefault(key, EnergySum())
         energy.resume(recorded)
         if self.reading is not None and key in self.reading.items:
             items = {**self.reading.items, key: energy.value}
@@ -129,7 +129,7 @@ class PlantFlows:
         }
 
     def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
-        """Return gains and losses of the energies of a plant, by key."""
+        """Return the terms of the energies of a plant, by key."""
         flow = self.plants.get(code)
         return flow.terms if flow else {}
 
@@ -222,13 +222,13 @@ def _counts(
     readings: Mapping[SourceId, Reading],
     counters: CounterFilters,
     read: Collection[SourceId],
-) -> Counts:
+) -> CounterValues:
     """Return the energies of the counters of a plant and its devices.
 
-    The energy of a device that was not read is not sure.
+    The energy of a device that was not read is not confirmed.
     """
     day_use = DAY_USE[1]
-    counts: dict[CounterId, Count | None] = {
+    counts: dict[CounterId, CounterValue | None] = {
         DAY_USE: _count(counters.of(code).get(day_use), day_use, readings.get(code))
     }
     return counts | {
@@ -247,11 +247,11 @@ def _count(
     reading: Reading | None,
     *,
     was_read: bool = True,
-) -> Count | None:
-    """Return the energy of a counter, which is sure only if it was just read."""
+) -> CounterValue | None:
+    """Return the energy of a counter, confirmed only if it was just read."""
     if counter is None or reading is None:
         return None
     raw = None
     if was_read and not reading.disconnected:
         raw = number(reading.items.get(key))
-    return Count.of(counter, raw)
+    return CounterValue.of(counter, raw)

@@ -5,14 +5,14 @@ from .counters import (
     COUNTERS,
     DAY_USE,
     GRID_COUNTERS,
-    Count,
     CounterId,
-    Counts,
+    CounterValue,
+    CounterValues,
     Terms,
     as_terms,
     counters_of,
 )
-from .energy import Balance, HomeEnergy, Integral, pv_terms, storage_terms
+from .energy import EnergySum, HomeEnergy, Integral, pv_terms, storage_terms
 from .grid_point import GridPointDetector
 from .power_flow import PowerFlow, power_flow
 from .storage_sign import StorageSigns
@@ -24,11 +24,11 @@ __all__ = [
     "GRID_COUNTERS",
     "GRID_POINTS",
     "INVERTERS",
-    "Balance",
-    "Count",
     "CounterActivities",
     "CounterId",
-    "Counts",
+    "CounterValue",
+    "CounterValues",
+    "EnergySum",
     "GridPointDetector",
     "HomeEnergy",
     "Integral",

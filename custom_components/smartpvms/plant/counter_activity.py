@@ -16,7 +16,7 @@ from .counters import (
     SUBSTITUTES,
     YIELDS,
     CounterId,
-    Counts,
+    CounterValues,
     name_of,
 )
 from .day_end import LONGEST_GAP
@@ -46,7 +46,7 @@ class CounterActivity:
     flowed: float = 0.0
     power: float = 0.0
     """Power of the last reading in W."""
-    counts: bool = False
+    is_counting: bool = False
     """Whether the counter had counted before the last reading."""
     is_dead: bool = False
     """Whether energy flows that the counter does not count."""
@@ -54,19 +54,19 @@ class CounterActivity:
     @property
     def is_zero(self) -> bool:
         """Return whether the counter was still 0 before the last reading."""
-        return not (self.before or self.counts)
+        return not (self.before or self.is_counting)
 
     def follow(self, value: float, power: float, passed: timedelta) -> None:
         """Add the next reading of a counter that does not count yet."""
         self.before = self.last
-        self.counts = self.counted > STILL
+        self.is_counting = self.counted > STILL
         self.counted += value - self.last if value >= self.last else value
         self.last = value
         if passed <= LONGEST_GAP:
             # A single power may be false, so the lower of two applies.
             self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
         self.power = power
-        if self.counts:
+        if self.is_counting:
             self.is_dead = False
         elif self.counted <= STILL:
             self.is_dead = self.flowed > UNCOUNTED
@@ -82,7 +82,7 @@ class CounterActivities:
     def update(
         self,
         units: Units,
-        counts: Counts,
+        counts: CounterValues,
         home: float | None,
         at: datetime,
         signs: StorageSigns,
@@ -98,7 +98,7 @@ class CounterActivities:
         for key, count in counts.items():
             name = name_of(*key)
             activity = self.activities.get(name)
-            if count is None or (activity and activity.counts):
+            if count is None or (activity and activity.is_counting):
                 continue
             unit = units.get(key[0] or 0)
             power = max(powers.get(key) or 0.0, 0.0)
@@ -111,8 +111,8 @@ class CounterActivities:
                     count.value, before, power=power
                 )
                 continue
-            # A repeated row or an unsure value is no evidence that energy flowed.
-            if not count.sure or (unit is not None and not unit.live):
+            # A repeated row or an unconfirmed value is no evidence that energy flowed.
+            if not count.confirmed or (unit is not None and not unit.live):
                 power = 0.0
             activity.follow(count.value, power, passed)
 
@@ -121,7 +121,7 @@ class CounterActivities:
         activity = self.activities.get(name_of(*key))
         return activity is not None and activity.is_dead
 
-    def usable(self, counts: Counts) -> Counts:
+    def usable(self, counts: CounterValues) -> CounterValues:
         """Return the counts, with those of unusable counters set to `None`.
 
         Unusable are dead counters, counters that are still 0 while another one counts

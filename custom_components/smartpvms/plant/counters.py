@@ -38,13 +38,13 @@ COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
 """Counters from which the energies are calculated, by device type."""
 
 
-class Count(NamedTuple):
+class CounterValue(NamedTuple):
     """Energy of a filtered counter."""
 
     value: float
     start: datetime | None = None
     """Start of its period; `None` for lifetime counters."""
-    sure: bool = True
+    confirmed: bool = True
     """Whether the last reading confirms the value; otherwise it may be outdated."""
     read: datetime | None = None
     """Time of the last reading."""
@@ -67,22 +67,22 @@ class Count(NamedTuple):
         """
         if counter.counted is None:
             return None
-        sure = raw is not None and raw >= 0 and not counter.is_incomplete
+        confirmed = raw is not None and raw >= 0 and not counter.is_incomplete
         return cls(
-            counter.counted, counter.start, sure, counter.read, counter.reset_seen
+            counter.counted, counter.start, confirmed, counter.read, counter.reset_seen
         )
 
 
 type CounterId = tuple[int | None, str]
 """Device id and data item of a counter; the id is `None` for a plant's counter."""
 
-type Counts = Mapping[CounterId, Count | None]
+type CounterValues = Mapping[CounterId, CounterValue | None]
 """Energies of the counters of a plant and its devices."""
 
 DAY_USE: Final = (None, "day_use_energy")
 """The plant's own counter of the energy used on the day."""
 
-type Terms = Mapping[str, Count | None]
+type Terms = Mapping[str, CounterValue | None]
 
 
 def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
@@ -96,12 +96,14 @@ def counters_of(type_id: int, types: Collection[int]) -> Collection[str]:
     return set(counters).difference(DC_COUNTERS)
 
 
-def as_terms(counts: Counts) -> dict[str, Count | None]:
+def as_terms(counts: CounterValues) -> dict[str, CounterValue | None]:
     """Return all counts as terms."""
     return terms_of(counts, counts)
 
 
-def terms_of(counts: Counts, keys: Iterable[CounterId]) -> dict[str, Count | None]:
+def terms_of(
+    counts: CounterValues, keys: Iterable[CounterId]
+) -> dict[str, CounterValue | None]:
     """Return the counts of these counters as terms."""
     return {name_of(*key): counts.get(key) for key in keys}
 

@@ -17,9 +17,9 @@ from .counters import (
     GRID_COUNTERS,
     MPPTS,
     YIELDS,
-    Count,
     CounterId,
-    Counts,
+    CounterValue,
+    CounterValues,
     Terms,
     as_terms,
     terms_of,
@@ -30,13 +30,13 @@ from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total
 
 
 @dataclass(slots=True)
-class Balance:
-    """Monotonic sum of counters: gains minus losses.
+class EnergySum:
+    """Monotonic sum of counters: added terms minus subtracted terms.
 
     The value never falls. Readings of different times may lower the level; the value
-    then stays until the level reaches it again. The value also stays while a loss is
-    not sure, since it would be too high without this loss; gains may be old or missing.
-    Missed energy is added later.
+    then stays until the level reaches it again. The value also stays while a subtracted
+    term is not confirmed, since it would be too high without it. Added terms may be old
+    or missing: their energy is added later.
 
     The value begins at 0 and excludes the energy that was counted before. The first
     value of a new counter adds nothing; the first value of a new day is added in full.
@@ -45,7 +45,7 @@ class Balance:
     value: float | None = None
     level: float = 0.0
     """Current sum, which may be below the value."""
-    tallies: dict[str, DayEndEstimate] = field(default_factory=dict)
+    estimates: dict[str, DayEndEstimate] = field(default_factory=dict)
     is_ahead: bool = False
     """Whether the value was recorded later than the level."""
     is_read: bool = field(default=False, init=False)
@@ -56,47 +56,47 @@ class Balance:
         if self.value is not None and recorded <= self.value:
             return
         self.value = recorded
-        if self.tallies and not self.is_read:
+        if self.estimates and not self.is_read:
             # The next rises of the counters may include this energy, or more.
             self.is_ahead = True
         else:
             self.level = max(self.level, recorded)
 
     def update(
-        self, gains: Terms, losses: Terms | None = None, spare: Terms | None = None
+        self, added: Terms, subtracted: Terms | None = None, spare: Terms | None = None
     ) -> float | None:
         """Add the rises of the counters, and return the value.
 
         `spare` are counters that may replace others later. Their readings are followed,
         so that a replacement neither loses nor adds energy.
         """
-        losses = losses or {}
-        terms = {**(spare or {}), **gains, **losses}
+        subtracted = subtracted or {}
+        terms = {**(spare or {}), **added, **subtracted}
         known = {key: count for key, count in terms.items() if count is not None}
-        tallies = {key: each for key, each in self.tallies.items() if key in terms}
-        is_followed = losses.keys() <= tallies.keys()
+        estimates = {key: each for key, each in self.estimates.items() if key in terms}
+        is_followed = subtracted.keys() <= estimates.keys()
         gained = 0.0
         for key, count in known.items():
-            if key not in tallies:
-                tallies[key] = DayEndEstimate(*count.reading)
+            if key not in estimates:
+                estimates[key] = DayEndEstimate(*count.reading)
                 continue
-            tallies[key], counted, left_out = tallies[key].follow(*count.reading)
-            if key in losses:
+            estimates[key], counted, left_out = estimates[key].follow(*count.reading)
+            if key in subtracted:
                 gained -= counted + left_out
-            elif key in gains:
+            elif key in added:
                 gained += counted + left_out
-        self.tallies = tallies
+        self.estimates = estimates
         self.is_read = True
-        if known.keys().isdisjoint(gains):
+        if known.keys().isdisjoint(added):
             return self.value
         if self.value is None:
-            self.value = 0.0 if losses.keys() <= known.keys() else None
+            self.value = 0.0 if subtracted.keys() <= known.keys() else None
         elif is_followed:
             self.level = round(self.level + gained, 6)
             if self.is_ahead:
                 self.is_ahead = False
                 self.level = max(self.level, self.value)
-            if all(key in known and known[key].sure for key in losses):
+            if all(key in known and known[key].confirmed for key in subtracted):
                 self.value = max(self.level, self.value)
         return self.value
 
@@ -140,33 +140,33 @@ class HomeEnergy:
     without that counter the integral of the home's power does.
     """
 
-    balance: Balance = field(default_factory=Balance)
+    energy_sum: EnergySum = field(default_factory=EnergySum)
     inverter_use: Integral = field(default_factory=Integral)
     """Integral of the power that the inverters draw."""
     home_use: Integral = field(default_factory=Integral)
     """Integral of the home's power."""
     terms: tuple[Terms, Terms] | None = field(default=None, init=False)
-    """Gains and losses; `None` if the plant's devices allow no sum of counters."""
+    """Added and subtracted terms; `None` if the devices allow no sum of counters."""
 
     @property
     def value(self) -> float | None:
         """Return the energy used so far."""
-        return self.balance.value
+        return self.energy_sum.value
 
     @property
-    def taken(self) -> Terms:
+    def drawn(self) -> Terms:
         """Return the energy drawn by the inverters as a term."""
-        return {"taken": Count(self.inverter_use.value)}
+        return {"drawn": CounterValue(self.inverter_use.value)}
 
     def resume(self, recorded: float) -> None:
         """Continue from a value that was recorded later than this state."""
-        self.balance.resume(recorded)
+        self.energy_sum.resume(recorded)
 
     def update(
         self,
         units: Units,
-        counts: Counts,
-        usable: Counts,
+        counts: CounterValues,
+        usable: CounterValues,
         flow: PowerFlow,
         *,
         point: int | None,
@@ -179,35 +179,35 @@ class HomeEnergy:
         """
         outputs = total(unit.output for unit in of_type(units, *INVERTERS).values())
         self.inverter_use.update(None if outputs is None else -outputs, at)
-        taken = self.taken
-        used = Count(self.home_use.update(flow.home, at))
+        drawn = self.drawn
+        used = CounterValue(self.home_use.update(flow.home, at))
         self.terms = terms = home_terms(units, usable, point)
-        spare = {**as_terms(counts), **taken, "used": used}
+        spare = {**as_terms(counts), **drawn, "used": used}
         # Without a meter at the grid, the home's energy is unknown.
         if point is None or units[point].type_id not in GRID_COUNTERS:
-            return self.balance.update({}, spare=spare)
+            return self.energy_sum.update({}, spare=spare)
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
-            gains, losses = terms
-            return self.balance.update(gains, {**losses, **taken}, spare)
+            added, subtracted = terms
+            return self.energy_sum.update(added, {**subtracted, **drawn}, spare)
         if usable.get(DAY_USE) is not None:
-            return self.balance.update(terms_of(usable, [DAY_USE]), spare=spare)
-        return self.balance.update({"used": used}, spare=spare)
+            return self.energy_sum.update(terms_of(usable, [DAY_USE]), spare=spare)
+        return self.energy_sum.update({"used": used}, spare=spare)
 
 
 def home_terms(
-    units: Units, counts: Counts, point: int | None
+    units: Units, counts: CounterValues, point: int | None
 ) -> tuple[Terms, Terms] | None:
-    """Return gains and losses of the home's energy, if the devices allow the sum."""
+    """Return the terms of the home's energy, if the devices allow the sum."""
     inverters = of_type(units, *INVERTERS)
     if not inverters or point is None or of_type(units, *TELECOM, *OPAQUE):
         return None
     imported, exported = GRID_COUNTERS[units[point].type_id]
     storages = of_type(units, DeviceType.ESS)
-    gains = [_counting(device_id, counts, YIELDS) for device_id in inverters]
-    gains += [(point, imported)]
-    gains += [(device_id, "discharge_cap") for device_id in storages]
-    losses = [(point, exported)]
-    losses += [(device_id, "charge_cap") for device_id in storages]
+    added = [_counting(device_id, counts, YIELDS) for device_id in inverters]
+    added += [(point, imported)]
+    added += [(device_id, "discharge_cap") for device_id in storages]
+    subtracted = [(point, exported)]
+    subtracted += [(device_id, "charge_cap") for device_id in storages]
     # An idle storage repeats its row; any other repeated row is outdated.
     repeated = {
         device_id
@@ -215,19 +215,19 @@ def home_terms(
         if not unit.live and (device_id == point or unit.read("ch_discharge_power"))
     }
     lost = {
-        key: count._replace(sure=False) if count and key[0] in repeated else count
+        key: count._replace(confirmed=False) if count and key[0] in repeated else count
         for key, count in counts.items()
     }
-    return terms_of(counts, gains), terms_of(lost, losses)
+    return terms_of(counts, added), terms_of(lost, subtracted)
 
 
-def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
-    """Return gains and losses of the panels' energy.
+def pv_terms(units: Units, counts: CounterValues) -> tuple[Terms, Terms] | None:
+    """Return the added and subtracted terms of the panels' energy.
 
     Without a battery behind the inverters, the energy is their yield. With a battery,
     it is their DC energy, if all of them count it. Otherwise it is the yield plus the
     charge, less the discharge and the energy drawn by the inverters, which the caller
-    adds to the losses; this sum is lower by the conversion losses.
+    adds to the subtracted terms; this sum is lower by the conversion losses.
     """
     inverters = of_type(units, *INVERTERS)
     batteries = of_type(units, DeviceType.BATTERY)
@@ -236,7 +236,7 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
     yields = [_counting(device_id, counts, YIELDS) for device_id in inverters]
     if not batteries:
         return terms_of(counts, yields), {}
-    gains: list[CounterId] = []
+    added: list[CounterId] = []
     for device_id in inverters:
         total = device_id, "mppt_total_cap"
         trackers = [(device_id, key) for key in MPPTS]
@@ -245,21 +245,21 @@ def pv_terms(units: Units, counts: Counts) -> tuple[Terms, Terms] | None:
             counted = [total]
         if not counted:
             break
-        gains += counted
+        added += counted
     else:
-        return terms_of(counts, gains), {}
-    gains = yields
-    losses: list[CounterId] = []
+        return terms_of(counts, added), {}
+    added = yields
+    subtracted: list[CounterId] = []
     for device_id in batteries:
-        gains.append(_counting(device_id, counts, CHARGED))
-        losses.append(_counting(device_id, counts, DISCHARGED))
-    return terms_of(counts, gains), terms_of(counts, losses)
+        added.append(_counting(device_id, counts, CHARGED))
+        subtracted.append(_counting(device_id, counts, DISCHARGED))
+    return terms_of(counts, added), terms_of(counts, subtracted)
 
 
 def storage_terms(
-    units: Units, counts: Counts, *, charged: bool
+    units: Units, counts: CounterValues, *, charged: bool
 ) -> tuple[Terms, Terms] | None:
-    """Return gains and losses of the storages' charged or discharged energy."""
+    """Return the terms of the storages' charged or discharged energy."""
     storages = of_type(units, DeviceType.BATTERY, DeviceType.ESS)
     if not storages:
         return None
@@ -268,7 +268,9 @@ def storage_terms(
     return terms_of(counts, keys), {}
 
 
-def _counting(device_id: int, counts: Counts, candidates: Sequence[str]) -> CounterId:
+def _counting(
+    device_id: int, counts: CounterValues, candidates: Sequence[str]
+) -> CounterId:
     """Return the first candidate that has a count, or else the last."""
     keys = [(device_id, key) for key in candidates]
     return next((key for key in keys if counts.get(key) is not None), keys[-1])

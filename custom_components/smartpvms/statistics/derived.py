@@ -39,15 +39,15 @@ class DerivedStatistic:
     statistic_id: str
     period: Period
     zone: tzinfo
-    gains: tuple[str, ...]
-    losses: tuple[str, ...] = ()
-    taken: tuple[str, ...] = ()
+    added: tuple[str, ...]
+    subtracted: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
     """Powers of inverters, in kW, whose negative part is subtracted as well."""
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the statistics from which it is computed."""
-        return self.gains + self.losses + self.taken
+        return self.added + self.subtracted + self.drawn
 
 
 def fill_derived(
@@ -62,7 +62,7 @@ def fill_derived(
     `None` until the row after the hours is recorded for the statistic and all parts.
     """
     whole = recorded[made.statistic_id]
-    parts = [recorded[part] for part in made.gains + made.losses]
+    parts = [recorded[part] for part in made.added + made.subtracted]
     rows = [
         {row.start: row for row in (*part.rows, part.after) if row is not None}
         for part in parts
@@ -71,20 +71,20 @@ def fill_derived(
     if after is None or not all(after.start in of_part for of_part in rows):
         return None
     common = sorted(set.intersection(*map(set, rows)))
-    gains = rows[: len(made.gains)]
-    signs = [1.0] * len(gains) + [-1.0] * len(made.losses)
+    added = rows[: len(made.added)]
+    signs = [1.0] * len(added) + [-1.0] * len(made.subtracted)
 
     def total(sums: Iterable[float]) -> float:
         return math.fsum(sign * sum_ for sign, sum_ in zip(signs, sums, strict=True))
 
     def uncounted(hour: float) -> float:
-        means = (recorded[power].means.get(hour, 0.0) for power in made.taken)
-        taken = math.fsum(max(-mean, 0.0) for mean in means)
+        means = (recorded[power].means.get(hour, 0.0) for power in made.drawn)
+        drawn = math.fsum(max(-mean, 0.0) for mean in means)
         if made.period is Period.DAY:
             # A counter of a day lacks the same energy as its parts.
-            return -taken
-        ends = (left_out.get(part, {}) for part in made.gains + made.losses)
-        return total(of_part.get(hour, 0.0) for of_part in ends) - taken
+            return -drawn
+        ends = (left_out.get(part, {}) for part in made.added + made.subtracted)
+        return total(of_part.get(hour, 0.0) for of_part in ends) - drawn
 
     points: list[Point] = []
     more = 0.0
@@ -103,8 +103,8 @@ def fill_derived(
         points = [
             replace(
                 point,
-                value=math.fsum(of_part[start].state for of_part in gains),
-                start=gains[0][start].reset,
+                value=math.fsum(of_part[start].state for of_part in added),
+                start=added[0][start].reset,
             )
             for point, start in zip(points, common, strict=True)
         ]
@@ -195,29 +195,29 @@ def _flows(
         f"{source_id}_{key}": entity_id
         for (source_id, key), entity_id in entities.items()
     }
-    for key, (gains, losses) in real_time.flows.terms(code).items():
+    for key, (added, subtracted) in real_time.flows.terms(code).items():
         whole = entities.get((code, key))
         # A counter that has never counted energy needs no entity.
-        gains = {
+        added = {
             name: count
-            for name, count in gains.items()
+            for name, count in added.items()
             if count and (count.value or count.start)
         }
-        parts = [by_unique_id.get(name) for name in (*gains, *losses)]
-        taken = [
+        parts = [by_unique_id.get(name) for name in (*added, *subtracted)]
+        drawn = [
             entities.get((device.id, "active_power"))
             for device in inventory.devices_of(code)
-            if device.type_id in INVERTERS and losses
+            if device.type_id in INVERTERS and subtracted
         ]
-        if whole is not None and None not in (*parts, *taken):
+        if whole is not None and None not in (*parts, *drawn):
             known = tuple(filter(None, parts))
             yield DerivedStatistic(
                 whole,
                 Period.LIFETIME,
                 zone,
-                known[: len(gains)],
-                known[len(gains) :],
-                tuple(filter(None, taken)),
+                known[: len(added)],
+                known[len(added) :],
+                tuple(filter(None, drawn)),
             )
 
 
