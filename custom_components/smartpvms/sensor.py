@@ -54,8 +54,8 @@ HISTORY_SENSORS: Final = (
         value=lambda history: history.activity.value,
     ),
     HistorySensorDescription(
-        key="history.queue.progress",
-        translation_key="history.queue.progress",
+        key="history_progress",
+        translation_key="history_progress",
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
         suggested_display_precision=0,
