@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import assume, given, settings, strategies as st
 import pytest
 
-from custom_components.smartpvms.counter_evidence import JITTER, MARGIN, Place
+from custom_components.smartpvms.counter_evidence import JITTER, MARGIN, CounterContext
 from custom_components.smartpvms.counter_filter import CounterFilter, Period, Verdict
 
 from .storage import restored
@@ -21,7 +21,7 @@ from .storage import restored
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 POLL: Final = timedelta(minutes=5)
 # A roof of 10 kWp.
-PLACE: Final = Place(BERLIN, capacity=11.0)
+CONTEXT: Final = CounterContext(BERLIN, capacity=11.0)
 # The capacity of a plant where none is known.
 ANY_CAPACITY: Final = 1100.0
 MIDNIGHT: Final = datetime(2026, 6, 21, tzinfo=BERLIN).astimezone(UTC)
@@ -32,12 +32,12 @@ class Feed:
     """Feeds a counter reading by reading."""
 
     def __init__(
-        self, period: Period, at: datetime = MORNING, place: Place = PLACE
+        self, period: Period, at: datetime = MORNING, context: CounterContext = CONTEXT
     ) -> None:
         """Start at a moment."""
         self.counter = CounterFilter(period)
         self.at = at
-        self.place = place
+        self.context = context
         self.decisions: list[tuple[Verdict, float]] = []
 
     def __call__(
@@ -47,8 +47,8 @@ class Feed:
         return [self._take(raw, power, live) for raw in raws]
 
     def _take(self, raw: float, power: float | None, live: bool) -> float | None:
-        place = self.place._replace(power=power)
-        value = self.counter.update(raw, self.at, place, live=live)
+        context = self.context._replace(power=power)
+        value = self.counter.update(raw, self.at, context, live=live)
         if self.counter.verdict is not None:
             self.decisions.append((self.counter.verdict, raw))
         self.at += POLL
@@ -202,7 +202,7 @@ def test_month_starts_on_the_first() -> None:
 def test_day_starts_at_midnight(zone: tzinfo) -> None:
     """A new day starts at 0, in the plant's time zone."""
     midnight = datetime(2026, 6, 21, tzinfo=zone)
-    feed = Feed(Period.DAY, midnight.astimezone(UTC) - POLL, Place(zone, 11.0))
+    feed = Feed(Period.DAY, midnight.astimezone(UTC) - POLL, CounterContext(zone, 11.0))
     assert feed(30.0, -1.0, 0.0, 0.1, power=1.2) == [30.0, 0.0, 0.0, 0.1]
     assert feed.counter.start == midnight
     assert feed.decisions == [(Verdict.HELD_BACK, -1.0)]
@@ -351,7 +351,7 @@ def test_load_that_no_power_shows() -> None:
 
 def test_capacity_too_low_by_ten() -> None:
     """A load of 300 kW at a plant of 30 kWp is published at once."""
-    feed = Feed(Period.LIFETIME, place=Place(BERLIN, 33.0))
+    feed = Feed(Period.LIFETIME, context=CounterContext(BERLIN, 33.0))
     readings = rising(5000.0, 300.0, 10)
     assert feed(*readings, power=300.0) == readings
 
@@ -360,7 +360,7 @@ def test_capacity_too_low_by_ten() -> None:
 @pytest.mark.parametrize("is_power_known", [True, False])
 def test_capacity_missing(kw: float, is_power_known: bool) -> None:
     """Without a capacity, an honest counter is published, and a false rise is not."""
-    feed = Feed(Period.LIFETIME, place=Place(BERLIN, ANY_CAPACITY))
+    feed = Feed(Period.LIFETIME, context=CounterContext(BERLIN, ANY_CAPACITY))
     power = kw if is_power_known else None
     readings = rising(5000.0, kw, 6)
     assert feed(*readings, power=power)[3:] == readings[3:]
@@ -382,12 +382,12 @@ def test_set_up_during_a_dip(power: float | None) -> None:
 
 # Money, and other counters.
 
-MONEY: Final = PLACE._replace(falls=True)
+MONEY: Final = CONTEXT._replace(may_fall=True)
 
 
 def test_negative_prices() -> None:
     """Money falls with negative prices, but not to a zero."""
-    feed = Feed(Period.DAY, place=MONEY)
+    feed = Feed(Period.DAY, context=MONEY)
     readings = [1.0, 1.2, 1.1, 0.7, -0.4, 0.3]
     assert feed(*readings, power=5.0) == readings
     assert set(feed(*[0.0] * 40, power=5.0)) == {0.3}
@@ -396,7 +396,7 @@ def test_negative_prices() -> None:
 
 def test_multiple_of_money() -> None:
     """A total revenue that jumps to a multiple once is held back."""
-    feed = Feed(Period.LIFETIME, place=MONEY)
+    feed = Feed(Period.LIFETIME, context=MONEY)
     assert feed(5133.2, 51332.0, 5133.3, 4900.0) == [5133.2, 5133.2, 5133.3, 4900.0]
     assert feed(*[51333.0] * 26)[-1] == 51333.0
 
@@ -421,7 +421,7 @@ def test_zero_of_young_money() -> None:
 
 def test_fixed_bound() -> None:
     """A counter of hours rises by 1.1 per hour at most."""
-    feed = Feed(Period.LIFETIME, place=PLACE._replace(bound=1.1))
+    feed = Feed(Period.LIFETIME, context=CONTEXT._replace(max_per_hour=1.1))
     readings = rising(9000.0, 1.0, 6)
     assert feed(*readings) == readings
     assert feed(9002.0, 9000.5) == [9000.42, 9000.5]
@@ -635,7 +635,7 @@ def test_zeros_of_a_small_counter() -> None:
 
 def test_first_rises_before_the_power_is_known() -> None:
     """The first rise of a storage is counted with the third, like those after it."""
-    feed = Feed(Period.DAY, place=PLACE._replace(capacity=110.0))
+    feed = Feed(Period.DAY, context=CONTEXT._replace(capacity=110.0))
     readings = rising(1679.0, 650.0, 6)
     feed(*readings[:2])
     assert feed(*readings[2:], power=650.0)[1:] == readings[3:]
@@ -644,7 +644,7 @@ def test_first_rises_before_the_power_is_known() -> None:
 @pytest.mark.parametrize("live", [True, False])
 def test_load_above_the_typed_capacity(live: bool) -> None:
     """A boiler between two readings is counted, whatever capacity was typed."""
-    feed = Feed(Period.LIFETIME, place=PLACE._replace(capacity=5.5))
+    feed = Feed(Period.LIFETIME, context=CONTEXT._replace(capacity=5.5))
     feed(*rising(5000.0, 1.0, 24), power=1.0)
     readings = rising(5003.5, 1.0, 6)
     feed(*readings, power=1.0)
@@ -768,9 +768,9 @@ class Trace:
             power = round(energy * 60 / self.window, 3)
             yield Reading(at, minute, self.raw(minute), power, self.start(minute))
 
-    def place(self, power: float | None) -> Place:
+    def context(self, power: float | None) -> CounterContext:
         """Return the surroundings of the counter."""
-        return Place(self.zone, self.capacity, power)
+        return CounterContext(self.zone, self.capacity, power)
 
 
 STARTS: Final = [
@@ -827,12 +827,12 @@ def test_power_explains_honest_counters(trace: Trace) -> None:
         trace.gap / 60,
     )
     last = next(readings)
-    counter.update(last.raw, last.at, trace.place(last.power), live=True)
+    counter.update(last.raw, last.at, trace.context(last.power), live=True)
     highest, has_risen, due, until = last.power, False, 0, 0
     for n, reading in enumerate(readings):
         live = (reading.raw, reading.power) != (last.raw, last.power)
-        place = trace.place(reading.power)
-        value = counter.update(reading.raw, reading.at, place, live=live)
+        context = trace.context(reading.power)
+        value = counter.update(reading.raw, reading.at, context, live=live)
         highest = max(highest, reading.power)
         rise = reading.raw - last.raw
         if reading.start and reading.start != last.start:
@@ -875,7 +875,7 @@ def test_rates_explain_honest_counters(trace: Trace) -> None:
     rises: list[float] = []
     start = trace.start(0)
     for reading in trace.readings():
-        value = counter.update(reading.raw, reading.at, trace.place(None), live=True)
+        value = counter.update(reading.raw, reading.at, trace.context(None), live=True)
         assert value is not None
         if reading.start != start:
             if reading.raw > JITTER:
@@ -916,7 +916,7 @@ def test_explained_fault_is_taken_out_again() -> None:
 
 def test_two_loads_that_no_power_shows() -> None:
     """Both are counted, although the second one begins before the first is."""
-    feed = Feed(Period.LIFETIME, place=PLACE._replace(capacity=275.0))
+    feed = Feed(Period.LIFETIME, context=CONTEXT._replace(capacity=275.0))
     feed(*rising(5000.0, 12.0, 6), power=12.0)
     raw = 5005.0
     for rest in (6, 40):
@@ -1024,7 +1024,7 @@ def test_faults_add_nothing(
         if first <= n < first + length:
             raw = fault(trace, reading, by)
             is_explained |= abs(raw - reading.raw) <= 2 * most
-        value = counter.update(raw, reading.at, trace.place(reading.power), live=True)
+        value = counter.update(raw, reading.at, trace.context(reading.power), live=True)
         assert value is not None and counter.counted is not None
         assert value - reading.raw <= 2 * MARGIN * highest * hours + drift + 1e-6
         if n >= first + length + 4:
@@ -1050,25 +1050,31 @@ ANY_READING: Final = st.tuples(
 @given(
     st.sampled_from(Period),
     st.lists(ANY_READING, max_size=60),
-    st.sampled_from([PLACE, PLACE._replace(bound=1.1), Place(BERLIN, ANY_CAPACITY)]),
+    st.sampled_from(
+        [
+            CONTEXT,
+            CONTEXT._replace(max_per_hour=1.1),
+            CounterContext(BERLIN, ANY_CAPACITY),
+        ]
+    ),
     st.booleans(),
 )
 def test_value_never_falls(
     period: Period,
     readings: list[tuple[float, float | None, int, bool]],
-    place: Place,
+    context: CounterContext,
     is_money: bool,
 ) -> None:
     """Values never fall in a period, money excepted, and restarts change nothing."""
-    place = place._replace(falls=is_money)
+    context = context._replace(may_fall=is_money)
     counter, other = CounterFilter(period), CounterFilter(period)
     at = MORNING
     last = None
     for raw, power, minutes, live in readings:
         at += timedelta(minutes=minutes)
-        place = place._replace(power=power)
-        value = counter.update(raw, at, place, live=live)
-        assert other.update(raw, at, place, live=live) == value
+        context = context._replace(power=power)
+        value = counter.update(raw, at, context, live=live)
+        assert other.update(raw, at, context, live=live) == value
         other = restored(other)
         assert other == counter == restored(counter)
         start = period.start(at, BERLIN)
@@ -1123,8 +1129,8 @@ def test_sums_over_starts(
         if off:
             off -= 1
             continue
-        place = trace.place(reading.power)
-        value = counter.update(reading.raw, reading.at, place, live=True)
+        context = trace.context(reading.power)
+        value = counter.update(reading.raw, reading.at, context, live=True)
         assert value is not None
         if last is not None:
             is_same = last[1].start == reading.start

@@ -233,9 +233,9 @@ class Watch:
                 "home_power": flow.home,
             }
         plant = Plant("NE=1", "Plant", self.plant.capacity_kwp, None)
-        place = description.place(plant, zone, powers)
+        context = description.context(plant, zone, powers)
         for value in [] if raw is None else [raw]:
-            guard.update(value, at, place, live=unit.live or name is None)
+            guard.update(value, at, context, live=unit.live or name is None)
         self.counts[name, key] = CounterValue.of(guard, raw)
 
     def _count(self, point: int | None) -> None:

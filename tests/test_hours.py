@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from hypothesis import given, settings, strategies as st
 import pytest
 
-from custom_components.smartpvms.counter_evidence import Place
+from custom_components.smartpvms.counter_evidence import CounterContext
 from custom_components.smartpvms.counter_filter import CounterFilter, Period
 from custom_components.smartpvms.statistics.counters import (
     fill_counter,
@@ -40,7 +40,7 @@ MORNING: Final = datetime(2026, 6, 21, 6, tzinfo=UTC)
 BEGIN: Final = MORNING.timestamp()
 INTERVAL: Final = 0.2
 """The energy of the power between two collections."""
-PLACE: Final = Place(ZoneInfo("Europe/Berlin"), capacity=11.0, power=2.4)
+CONTEXT: Final = CounterContext(ZoneInfo("Europe/Berlin"), capacity=11.0, power=2.4)
 
 
 @dataclass
@@ -494,7 +494,7 @@ def samples(
 ) -> list[CounterSample]:
     """Return the reports of a counter every five minutes."""
     return [
-        CounterSample(begin + n * timedelta(seconds=STEP), raw, PLACE, True, gone)
+        CounterSample(begin + n * timedelta(seconds=STEP), raw, CONTEXT, True, gone)
         for n, raw in enumerate(raws)
     ]
 
@@ -543,7 +543,7 @@ class TestReplay:
         points = replay(
             CounterFilter(Period.LIFETIME),
             [
-                replace(report, place=PLACE._replace(power=power))
+                replace(report, context=CONTEXT._replace(power=power))
                 for report, power in zip(
                     samples([*fast, *slow, late, late]), powers, strict=True
                 )

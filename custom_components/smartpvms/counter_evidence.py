@@ -20,7 +20,7 @@ RATE_MARGIN: Final = 2.0
 # Factor by which a counter exceeds a power that is not its own.
 DISTRUST: Final = 1.2
 # Energy in kWh that decides nothing about a power.
-LEAST_ENERGY: Final = 0.5
+MIN_ENERGY: Final = 0.5
 # Mean power in kW of a load that any home may have in two collections.
 LOAD: Final = 11.0
 # Factor by which a power exceeds capacity and highest power if it is a fault.
@@ -28,8 +28,8 @@ ABSURD: Final = 10.0
 # Number of rises that make a rate.
 RISES: Final = 3
 # Range of the steps of a counter's resolution.
-COARSEST: Final = 100.0
-FINEST: Final = 0.01
+MAX_STEP: Final = 100.0
+MIN_STEP: Final = 0.01
 
 HOUR: Final = 3600.0
 DAY: Final = 24 * HOUR
@@ -38,11 +38,11 @@ COLLECTION: Final = 300.0
 # Time without a reading that makes an outage.
 OUTAGE: Final = 1200.0
 # Time in which the first rise of a counter can have happened.
-FIRST: Final = 4 * HOUR
+FIRST_RISE: Final = 4 * HOUR
 
 
-class Place(NamedTuple):
-    """Surroundings of a counter at a reading."""
+class CounterContext(NamedTuple):
+    """Plant and power of a counter at a reading."""
 
     zone: tzinfo
     """The plant's time zone."""
@@ -50,10 +50,10 @@ class Place(NamedTuple):
     """The plant's capacity in kW, which explains outages and first rises."""
     power: float | None = None
     """The power in kW whose energy the counter counts, `None` if unknown."""
-    bound: float | None = None
-    """The fixed maximum per hour of a counter of something else than energy."""
-    falls: bool = False
-    """Whether the counter may fall, as money does with negative prices."""
+    max_per_hour: float | None = None
+    """Fixed maximum of a counter of something else than energy."""
+    may_fall: bool = False
+    """Whether falls are true, as those of money with negative prices."""
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class Level:
     """Time of the last reading of this level."""
     rose: float
     """Time of the last rise."""
-    most: float
-    least: float
+    max_energy: float
+    min_energy: float
     """Energies of the power up to the last rise."""
     carry: float = 0.0
     """Energy that the power explains beyond the last rise."""
@@ -90,9 +90,9 @@ class CounterEvidence:
     row_gap: float = 0.0
     """Time between the last reading and the row before it."""
     power: float | None = None
-    most: float = 0.0
+    max_energy: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
-    least: float = 0.0
+    min_energy: float = 0.0
     """Energy of the smaller ones."""
     last: float = 0.0
     """Larger energy of the last interval."""
@@ -103,26 +103,26 @@ class CounterEvidence:
     power_energy: float = 0.0
     """Energy of the power during the compared rises, halved every day."""
     counter_energy: float = 0.0
-    """Energy of the compared rises, halved every day: all but the first, those soon after
-    another, those after an outage and those with an unknown power."""
+    """Energy of the compared rises, halved every day. Not compared are the first rise,
+    rises soon after another or after an outage, and those with an unknown power."""
     highest_power: float = 0.0
     highest_rate: float = 0.0
     """Highest rate of three rises in a row, per hour."""
     rises: list[list[float]] = field(default_factory=list)
     """The last rises, with the time since the rise before."""
-    step: float = COARSEST
+    step: float = MAX_STEP
     """Largest step that all raw values are multiples of."""
 
     def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
             energy = self.power * max(now - self.last_row, 0.0) / HOUR
-            self.most += energy
-            self.least += energy
+            self.max_energy += energy
+            self.min_energy += energy
             self.since_rise += energy
         self.last_row = max(self.last_row, now)
 
-    def add(self, now: float, place: Place) -> None:
+    def add(self, now: float, context: CounterContext) -> None:
         """Add the energy of the power since the last reading."""
         self.reading_gap, self.row_gap = now - self.last_reading, now - self.last_row
         self.last_reading = self.last_row = now
@@ -131,13 +131,13 @@ class CounterEvidence:
             self.power_energy * halved,
             self.counter_energy * halved,
         )
-        powers = [each for each in (self.power, place.power) if each is not None]
-        self.power, self.last = place.power, 0.0
+        powers = [each for each in (self.power, context.power) if each is not None]
+        self.power, self.last = context.power, 0.0
         if not powers:
             self.last_unpowered = now
             return
         smaller, larger = min(powers), max(powers)
-        if larger > ABSURD * max(self.highest_power, place.capacity):
+        if larger > ABSURD * max(self.highest_power, context.capacity):
             # Such a power is taken once both ends have it.
             self.last_unpowered = now
             if len(powers) == 1:
@@ -145,8 +145,8 @@ class CounterEvidence:
             larger = smaller
         else:
             self.last = larger * self.row_gap / HOUR
-        self.most += self.last
-        self.least += smaller * self.row_gap / HOUR
+        self.max_energy += self.last
+        self.min_energy += smaller * self.row_gap / HOUR
         self.since_rise += (self.last + smaller * self.row_gap / HOUR) / 2
         self.highest_power = max(self.highest_power, larger)
 
@@ -159,7 +159,7 @@ class CounterEvidence:
 
     def refine(self, raw: float) -> None:
         """Narrow the step to one that a raw value is a multiple of."""
-        while self.step > FINEST and abs(math.remainder(raw, self.step)) > 1e-6:
+        while self.step > MIN_STEP and abs(math.remainder(raw, self.step)) > 1e-6:
             self.step = round(self.step / 10, 2)
 
     @property
@@ -167,13 +167,13 @@ class CounterEvidence:
         """Return whether the power is that of the counter."""
         known = self.power is not None
         return (
-            known and self.counter_energy <= DISTRUST * self.power_energy + LEAST_ENERGY
+            known and self.counter_energy <= DISTRUST * self.power_energy + MIN_ENERGY
         )
 
     @property
     def usual_share(self) -> float:
         """Return the counted share of the power's energy, such as that of one string."""
-        if self.power_energy <= LEAST_ENERGY:
+        if self.power_energy <= MIN_ENERGY:
             return 1.0
         return min(self.counter_energy / self.power_energy, 1.0)
 
@@ -202,7 +202,7 @@ class CounterEvidence:
     def tolerance(self) -> float:
         """Return the rise that needs no evidence: jitter per collection, and a step."""
         collections = min(max(self.row_gap, COLLECTION), OUTAGE) / COLLECTION
-        return JITTER * collections + (self.step if self.rises else FINEST)
+        return JITTER * collections + (self.step if self.rises else MIN_STEP)
 
     @property
     def one_reading(self) -> float:
@@ -211,16 +211,20 @@ class CounterEvidence:
             return MARGIN * self.last
         return RATE_MARGIN * self.fastest * self.interval
 
-    def explained(self, level: Level, place: Place) -> float:
+    def explained(self, level: Level, context: CounterContext) -> float:
         """Return the most that a level can have counted since its last rise.
 
-        With a bound, or without a trusted power, it is since its last reading.
+        With a fixed maximum, or without a trusted power, it is since its last reading.
         """
-        if place.bound is not None:
-            return place.bound * (self.last_reading - level.at + COLLECTION) / HOUR
+        if context.max_per_hour is not None:
+            return (
+                context.max_per_hour
+                * (self.last_reading - level.at + COLLECTION)
+                / HOUR
+            )
         energy = 0.0
         if self.last_unpowered <= level.rose:
-            energy = MARGIN * (self.most - level.most) + level.carry
+            energy = MARGIN * (self.max_energy - level.max_energy) + level.carry
         if self.covers(level.rose):
             return max(energy, self.fastest * min(self.reading_gap, 2 * COLLECTION))
         seconds = self.last_reading - level.at
@@ -232,35 +236,39 @@ class CounterEvidence:
             self.row_gap > OUTAGE and self.last_reading - level.at <= self.reading_gap
         )
 
-    def possible(self, seconds: float, place: Place, *, outage: bool = False) -> float:
+    def possible(
+        self, seconds: float, context: CounterContext, *, outage: bool = False
+    ) -> float:
         """Return the most energy of a time: at the highest rate and a trusted power.
 
         In an outage, the plant's capacity is one of the rates.
         """
-        if place.bound is not None:
-            return place.bound * max(seconds, COLLECTION) / HOUR
+        if context.max_per_hour is not None:
+            return context.max_per_hour * max(seconds, COLLECTION) / HOUR
         highest = self.highest_rate
         if self.is_trusted:
             highest = max(highest, self.highest_power)
         elif len(self.rises) < RISES:
             outage = True
         if outage:
-            highest = max(highest, place.capacity)
+            highest = max(highest, context.capacity)
         return MARGIN * highest * max(seconds, COLLECTION) / HOUR
 
-    def possible_jump(self, level: Level, place: Place) -> float:
+    def possible_jump(self, level: Level, context: CounterContext) -> float:
         """Return the most that the counter can have counted since a level's reading."""
-        if place.bound is not None:
-            return self.explained(level, place)
+        if context.max_per_hour is not None:
+            return self.explained(level, context)
         outage = self.has_outage(level)
         if not self.is_trusted:
             seconds = self.interval if self.rises else self.last_reading - level.rose
             known = RATE_MARGIN * self.fastest * (self.last_reading - level.rose)
-            return max(self.possible(seconds, place, outage=outage), known)
+            return max(self.possible(seconds, context, outage=outage), known)
         # The interval of the first rise has begun before the first reading.
-        seconds = max(self.reading_gap, self.collected if self.rises else FIRST)
-        earlier = MARGIN * (self.most - level.most - self.last) + level.carry
-        return self.possible(seconds, place, outage=outage) + earlier
+        seconds = max(self.reading_gap, self.collected if self.rises else FIRST_RISE)
+        earlier = (
+            MARGIN * (self.max_energy - level.max_energy - self.last) + level.carry
+        )
+        return self.possible(seconds, context, outage=outage) + earlier
 
     def expected(self, level: Level) -> float:
         """Return the expected energy since a level's last rise, by the power."""
@@ -268,7 +276,9 @@ class CounterEvidence:
             return 0.0
         if not self.rises:
             return self.last
-        energy = (self.most - level.most + self.least - level.least) / 2
+        energy = (
+            self.max_energy - level.max_energy + self.min_energy - level.min_energy
+        ) / 2
         # A counter that stood still for longer has not counted.
         longest = max(
             self.last_reading - level.at, *(seconds for _, seconds in self.rises)
@@ -276,12 +286,12 @@ class CounterEvidence:
         seconds = self.last_reading - level.rose
         return energy * self.usual_share * min(longest / seconds, 1.0)
 
-    def follow(self, level: Level, raw: float, place: Place) -> bool:
+    def advance(self, level: Level, raw: float, context: CounterContext) -> bool:
         """Move a level to a raw value, and return whether it changed."""
         rise, level.at = raw - level.raw, self.last_reading
-        if rise <= 0 and not place.falls:
+        if rise <= 0 and not context.may_fall:
             return False
-        left = MARGIN * (self.most - level.most) + level.carry - rise
+        left = MARGIN * (self.max_energy - level.max_energy) + level.carry - rise
         level.carry = min(max(left, 0.0), MARGIN * self.last)
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
@@ -291,7 +301,7 @@ class CounterEvidence:
             self.counter_energy += rise
             self.power_energy += self.since_rise
         self.since_rise = 0.0
-        level.most, level.least = self.most, self.least
+        level.max_energy, level.min_energy = self.max_energy, self.min_energy
         level.raw, level.rose = raw, self.last_reading
         level.counted += rise
         self.refine(raw)

@@ -31,9 +31,9 @@ from .counter_evidence import (
     LOAD,
     MARGIN,
     OUTAGE,
+    CounterContext,
     CounterEvidence,
     Level,
-    Place,
 )
 from .plausibility import is_sentinel
 
@@ -42,10 +42,10 @@ CONFIRMATIONS: Final = 3
 # Least share of the power that a pending level counts.
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
-LEAST_SHARE: Final = 0.1
+MIN_SHARE: Final = 0.1
 # Factor by which a revenue does not rise in one reading, from an amount on.
 MULTIPLE: Final = 3.0
-LEAST_MONEY: Final = 100.0
+MIN_MONEY: Final = 100.0
 # Seconds of a day in which a counter may still have the value of the day before: in
 # winter, inverters wake late.
 EARLY: Final = 9.5 * HOUR
@@ -79,8 +79,8 @@ class Pending(Level):
 
     since: float = 0.0
     """Time of the first reading."""
-    first_most: float = 0.0
-    first_least: float = 0.0
+    first_max_energy: float = 0.0
+    first_min_energy: float = 0.0
     """Energies of the power up to the first reading."""
     is_plausible: bool = False
     """Whether the jump from the current level can be energy."""
@@ -150,19 +150,19 @@ class CounterFilter:
         return self.current is None or self.current.reset_seen
 
     def update(
-        self, raw: float, at: datetime, place: Place, *, live: bool
+        self, raw: float, at: datetime, context: CounterContext, *, live: bool
     ) -> float | None:
         """Take a reading, and return the value to publish.
 
         `live` is whether the row differs from the one before it.
         """
-        self.pass_time(at, place.zone)
+        self.pass_time(at, context.zone)
         now = at.timestamp()
         if self.current is None:
-            self._begin(raw, at, place)
+            self._read_first(raw, at, context)
         elif live and now > self.evidence.last_reading:
-            self.evidence.add(now, place)
-            self.verdict = self._take(raw, place, self.current)
+            self.evidence.add(now, context)
+            self.verdict = self._process(raw, context, self.current)
         else:
             self.evidence.repeat(now)
             pending = self.pending
@@ -172,12 +172,12 @@ class CounterFilter:
                 lasts = self.evidence.is_trusted or now - pending.since >= DOUBT
                 if lasts and pending.readings >= CONFIRMATIONS:
                     self.verdict = self._accept(
-                        pending, place, self.current, is_energy=True
+                        pending, context, self.current, is_energy=True
                     )
         if self.current and self.late_energy and now > self.late_energy_due:
             self.current.counted += self.late_energy
             self.late_energy = 0.0
-            self._publish(self.current, place)
+            self._publish(self.current, context)
         self.read = at
         return self.value
 
@@ -189,7 +189,8 @@ class CounterFilter:
         if start and level and self.start and start > self.start:
             if self.pending is not None:
                 # The energy during a fault explains no later rise.
-                level.most, level.least = self.evidence.most, self.evidence.least
+                level.max_energy = self.evidence.max_energy
+                level.min_energy = self.evidence.min_energy
             level.counted = self.value = 0.0
             self.pending = self.former = None
             self.former_until = 0.0
@@ -212,89 +213,101 @@ class CounterFilter:
     def _began(self) -> float:
         return self.start.timestamp() if self.start else 0.0
 
-    def _begin(self, raw: float, at: datetime, place: Place) -> None:
+    def _read_first(self, raw: float, at: datetime, context: CounterContext) -> None:
         """Take the first reading; of a lifetime counter, not the first zero."""
         is_first_zero = raw == 0 and self.period is Period.LIFETIME and not self.read
-        is_negative = raw < 0 and not place.falls
+        is_negative = raw < 0 and not context.may_fall
         if is_negative or is_sentinel(raw) or is_first_zero:
             return
         now = at.timestamp()
-        self.start = self.period.start(at, place.zone)
+        self.start = self.period.start(at, context.zone)
         self.evidence = CounterEvidence(
-            last_reading=now, last_row=now, power=place.power
+            last_reading=now, last_row=now, power=context.power
         )
         self.evidence.refine(raw)
-        power = place.power or 0.0
+        power = context.power or 0.0
         carry = MARGIN * power * COLLECTION / HOUR
         self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
-        most = MARGIN * max(place.capacity, power) * (self._elapsed + COLLECTION) / HOUR
+        max_energy = (
+            MARGIN * max(context.capacity, power) * (self._elapsed + COLLECTION) / HOUR
+        )
         is_early = self.start is not None and self._elapsed < EARLY
-        if is_early and place.power is not None and raw > JITTER + most:
+        if is_early and context.power is not None and raw > JITTER + max_energy:
             # The counter has not started over yet.
             self.current.reset_seen = False
             self.current.counted = 0.0
         self.value = self.current.counted
 
-    def _take(self, raw: float, place: Place, current: Level) -> Verdict | None:
-        """Let a reading go on from the nearest level that can reach it."""
+    def _process(
+        self, raw: float, context: CounterContext, current: Level
+    ) -> Verdict | None:
+        """Continue the nearest level that can reach a reading."""
         evidence = self.evidence
-        if raw < 0 and not place.falls:
+        if raw < 0 and not context.may_fall:
             return Verdict.HELD_BACK
         levels = (current, self.pending)
-        reached = [each for each in levels if each and self._reaches(each, raw, place)]
+        reached = [
+            each for each in levels if each and self._can_reach(each, raw, context)
+        ]
         level = min(reached, key=lambda each: abs(raw - each.raw), default=None)
         if current in reached and abs(raw - current.raw) <= JITTER:
             level = current
         if isinstance(level, Pending):
-            return self._confirm(level, raw, place, current)
-        if not current.reset_seen and self._is_reset(raw, place, current, level):
-            self._reset(raw, place, current)
+            return self._confirm(level, raw, context, current)
+        if not current.reset_seen and self._is_reset(raw, context, current, level):
+            self._reset(raw, context, current)
             return None
-        possible = evidence.possible_jump(current, place)
-        rise, former = raw - current.raw, self.former
+        rise, possible = raw - current.raw, evidence.possible_jump(current, context)
         is_plausible = 0 < rise <= JITTER + evidence.step + possible
-        if (
-            level is None
-            and former
-            and not place.falls
-            and (former.raw > current.raw or not is_plausible)
-            and self._returns(former, raw, place, current)
-        ):
-            evidence.counter_energy -= max(current.counted - former.counted, 0.0)
-            self.current, self.pending, self.former = former, None, current
-            self.former_until = evidence.last_reading + DOUBT
-            self.late_energy = 0.0
-            self._follow(former, raw, place)
-            return Verdict.RESTORED
-        if (
-            level is None
-            and (evidence.has_outage(current) or self._was_off)
-            and JITTER < rise <= evidence.tolerance + possible
-        ):
-            # A fault may end soon after the outage: `_follow` keeps the level before it.
+        if level is None:
+            former = self.former
+            if (
+                former
+                and (former.raw > current.raw or not is_plausible)
+                and self._continues(former, raw, context, current)
+            ):
+                return self._restore(former, raw, context, current)
+            is_outage = evidence.has_outage(current) or self._was_off
+            if not (is_outage and JITTER < rise <= evidence.tolerance + possible):
+                return self._hold_back(raw, current, is_plausible=is_plausible)
+            # A fault may end soon after the outage: `_advance` keeps the level before it.
             level, self.former_until = current, 0.0
-        if level is not None:
-            self.pending = None
-            if self.missed_midnight and not current.reset_seen:
-                if self._is_first:
-                    # The rise is of the period before.
-                    level.raw = max(raw, level.raw)
-                if self._is_first or (rise <= JITTER and level.rose < self._began):
-                    level.at = evidence.last_reading
-                    return None
-            self._follow(level, raw, place)
-            return None
-        now, most, least = evidence.last_reading, evidence.most, evidence.least
+        self.pending = None
+        if self.missed_midnight and not current.reset_seen:
+            if self._is_first:
+                # The rise is of the period before.
+                level.raw = max(raw, level.raw)
+            if self._is_first or (rise <= JITTER and level.rose < self._began):
+                level.at = evidence.last_reading
+                return None
+        self._advance(level, raw, context)
+        return None
+
+    def _restore(
+        self, former: Level, raw: float, context: CounterContext, current: Level
+    ) -> Verdict:
+        """Go on from the former level, and replace the energy counted since."""
+        evidence = self.evidence
+        evidence.counter_energy -= max(current.counted - former.counted, 0.0)
+        self.current, self.pending, self.former = former, None, current
+        self.former_until = evidence.last_reading + DOUBT
+        self.late_energy = 0.0
+        self._advance(former, raw, context)
+        return Verdict.RESTORED
+
+    def _hold_back(self, raw: float, current: Level, *, is_plausible: bool) -> Verdict:
+        """Begin a pending level."""
+        evidence = self.evidence
         self.pending = Pending(
             raw=raw,
             counted=0.0,
-            at=now,
-            rose=now,
-            most=most,
-            least=least,
-            since=now,
-            first_most=most,
-            first_least=least,
+            at=evidence.last_reading,
+            rose=evidence.last_reading,
+            max_energy=evidence.max_energy,
+            min_energy=evidence.min_energy,
+            since=evidence.last_reading,
+            first_max_energy=evidence.max_energy,
+            first_min_energy=evidence.min_energy,
             is_plausible=is_plausible,
             expected=evidence.expected(current),
             rises=int(raw > current.raw),
@@ -307,64 +320,72 @@ class CounterFilter:
         pending, now = self.pending, self.evidence.last_reading
         return pending is not None and pending.raw == 0 and now - pending.since > OUTAGE
 
-    def _reaches(self, level: Level, raw: float, place: Place) -> bool:
+    def _can_reach(self, level: Level, raw: float, context: CounterContext) -> bool:
         """Return whether a level can rise to a raw value by now."""
         evidence, rise = self.evidence, raw - level.raw
-        if place.falls:
+        if context.may_fall:
             # Zeros, values of yesterday, sentinels and multiples are faults even of
             # money.
             old = self.former
             is_repeated = old is not None and not old.reset_seen and raw == old.raw
             is_multiple = self.period is Period.LIFETIME and abs(raw) > MULTIPLE * max(
-                abs(level.raw), LEAST_MONEY
+                abs(level.raw), MIN_MONEY
             )
             is_fault = raw == 0 or is_repeated or is_multiple or is_sentinel(raw)
             return rise == 0 or not is_fault
         if rise <= evidence.tolerance:
             return rise >= -JITTER
-        energy = evidence.explained(level, place)
+        energy = evidence.explained(level, context)
         if isinstance(level, Pending) and level.raw and self.current:
             seconds = evidence.interval
             if len(evidence.rises) < CONFIRMATIONS:
                 seconds = max(seconds, evidence.last_reading - level.rose)
             span = level.rose - self.current.at
             own = 2 * max(level.raw - self.current.raw, 0.0) / span * seconds
-            energy = max(energy, own, evidence.possible(seconds, place))
+            energy = max(energy, own, evidence.possible(seconds, context))
         return rise <= evidence.tolerance + energy
 
-    def _returns(self, former: Level, raw: float, place: Place, current: Level) -> bool:
+    def _continues(
+        self, former: Level, raw: float, context: CounterContext, current: Level
+    ) -> bool:
         """Return whether a reading goes on from the former level."""
         evidence, rise = self.evidence, raw - former.raw
-        if evidence.last_reading > self.former_until:
+        if context.may_fall or evidence.last_reading > self.former_until:
             return False
         # A value of yesterday may be repeated after the reset.
         if not (former.reset_seen or rise > JITTER):
             return False
-        if not self._reaches(former, raw, place):
+        if not self._can_reach(former, raw, context):
             return False
         if former.raw > current.raw:
             return True
-        least = SHARE * evidence.usual_share * (evidence.least - former.least)
-        is_explained = evidence.covers(former.rose) and least - evidence.step <= rise
+        min_energy = (
+            SHARE * evidence.usual_share * (evidence.min_energy - former.min_energy)
+        )
+        is_explained = (
+            evidence.covers(former.rose) and min_energy - evidence.step <= rise
+        )
         if raw < current.raw - JITTER:
             return is_explained or not evidence.covers(former.rose)
         # The current level can be below the former one, and have counted for longer.
-        counted = evidence.usual_share * (current.least - former.least)
+        counted = evidence.usual_share * (current.min_energy - former.min_energy)
         is_below = former.raw + counted > current.raw + JITTER + evidence.step
         return is_explained and is_below
 
     def _is_reset(
-        self, raw: float, place: Place, current: Level, level: Level | None
+        self, raw: float, context: CounterContext, current: Level, level: Level | None
     ) -> bool:
         """Return whether a reading is the first one after the period's reset."""
         evidence, rise = self.evidence, raw - current.raw
-        if place.falls:
+        if context.may_fall:
             # Prices may be negative, but not for most of a day.
             return rise < -JITTER and (self._elapsed > PAUSE or 2 * raw < current.raw)
         has_leapt = current.rose < self._began and (
             (level is None and not self._is_first) or self._is_leap(raw, rise, current)
         )
-        possible = evidence.possible(self._elapsed, place, outage=self.missed_midnight)
+        possible = evidence.possible(
+            self._elapsed, context, outage=self.missed_midnight
+        )
         largest = evidence.tolerance + max(possible, evidence.one_reading)
         return (rise < -JITTER or has_leapt) and raw <= largest
 
@@ -379,7 +400,7 @@ class CounterFilter:
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
 
-    def _reset(self, raw: float, place: Place, current: Level) -> None:
+    def _reset(self, raw: float, context: CounterContext, current: Level) -> None:
         """Count from 0 on; energy of the new day that is not in the reading stays."""
         evidence = self.evidence
         counted = current.counted + raw
@@ -390,33 +411,33 @@ class CounterFilter:
         self.pending = None
         now, carry = evidence.last_reading, MARGIN * evidence.last
         self.current = Level(
-            raw, counted, now, now, evidence.most, evidence.least, carry
+            raw, counted, now, now, evidence.max_energy, evidence.min_energy, carry
         )
-        self._publish(self.current, place)
+        self._publish(self.current, context)
 
     def _confirm(
-        self, level: Pending, raw: float, place: Place, current: Level
+        self, level: Pending, raw: float, context: CounterContext, current: Level
     ) -> Verdict:
         """Let a reading confirm the pending level, and accept the level if it can be."""
         evidence = self.evidence
         level.readings += 1
         level.rises += raw > level.raw
-        evidence.follow(level, raw, place)
+        evidence.advance(level, raw, context)
         jump, growth = level.raw - level.counted - current.raw, level.counted
         seconds, span = evidence.last_reading - level.since, level.since - current.at
         interval = max(span, seconds / max(level.rises - 1, 1))
         rate_explains = growth / seconds * interval * MARGIN
         fits = 0 < jump <= evidence.tolerance + rate_explains
-        least = most = evidence.fastest * seconds
+        min_energy = max_energy = evidence.fastest * seconds
         if evidence.covers(level.since):
-            least = evidence.least - level.first_least
-            most = evidence.most - level.first_most
+            min_energy = evidence.min_energy - level.first_min_energy
+            max_energy = evidence.max_energy - level.first_max_energy
         # How much a counter that has never risen counts of its power is unknown.
-        share = evidence.usual_share if evidence.rises else LEAST_SHARE
+        share = evidence.usual_share if evidence.rises else MIN_SHARE
         agrees = growth > 2 * JITTER and (
-            SHARE * least * share - evidence.step
+            SHARE * min_energy * share - evidence.step
             <= growth
-            <= MARGIN * most + evidence.tolerance
+            <= MARGIN * max_energy + evidence.tolerance
         )
         lasts = level.rises >= CONFIRMATIONS
         if level.is_plausible and evidence.is_trusted:
@@ -424,22 +445,27 @@ class CounterFilter:
         is_covered = agrees and evidence.covers(current.rose)
         is_energy = level.is_plausible or (fits and not is_covered)
         if lasts and (is_energy or agrees):
-            return self._accept(level, place, current, is_energy=is_energy)
+            return self._accept(level, context, current, is_energy=is_energy)
         # Money that has started over at 0 differs from 0 soon.
-        if seconds >= DOUBT and ((place.falls and level.raw) or lasts):
-            return self._accept(level, place, current, is_energy=place.falls)
+        if seconds >= DOUBT and ((context.may_fall and level.raw) or lasts):
+            return self._accept(level, context, current, is_energy=context.may_fall)
         return Verdict.HELD_BACK
 
     def _accept(
-        self, level: Pending, place: Place, current: Level, *, is_energy: bool
+        self,
+        level: Pending,
+        context: CounterContext,
+        current: Level,
+        *,
+        is_energy: bool,
     ) -> Verdict:
         """Replace the current level by the pending one."""
         evidence, now = self.evidence, self.evidence.last_reading
         jump, growth = level.raw - level.counted - current.raw, level.counted
         if not is_energy:
             span = level.since - current.at
-            place = place._replace(capacity=max(place.capacity, LOAD))
-            possible = evidence.possible(span + COLLECTION, place, outage=True)
+            context = context._replace(capacity=max(context.capacity, LOAD))
+            possible = evidence.possible(span + COLLECTION, context, outage=True)
             if evidence.is_trusted and jump <= JITTER + possible:
                 # A load that no power has shown yet.
                 self.late_energy += max(jump - level.expected, 0.0)
@@ -457,28 +483,28 @@ class CounterFilter:
             counted=current.counted + jump + growth,
             at=now,
             rose=level.rose,
-            most=level.most,
-            least=level.least,
+            max_energy=level.max_energy,
+            min_energy=level.min_energy,
             carry=level.carry,
             reset_seen=current.reset_seen,
         )
-        self._publish(self.current, place)
+        self._publish(self.current, context)
         return Verdict.COUNTED if is_energy else Verdict.REPLACED
 
-    def _follow(self, level: Level, raw: float, place: Place) -> None:
+    def _advance(self, level: Level, raw: float, context: CounterContext) -> None:
         """Move a level to a raw value, keep a copy from before the rise, and publish."""
         evidence, rise, rose = self.evidence, raw - level.raw, level.rose
         if rise > JITTER and evidence.last_reading > self.former_until:
             # The rise may be a fault, although it is explained.
             self.former = replace(level)
             self.former_until = evidence.last_reading + DOUBT
-        if evidence.follow(level, raw, place):
+        if evidence.advance(level, raw, context):
             evidence.add_rise(rise, evidence.last_reading - rose)
-        self._publish(level, place)
+        self._publish(level, context)
 
-    def _publish(self, level: Level, place: Place) -> None:
-        least = -math.inf if place.falls else self.value or 0.0
-        self.value = max(least, round(level.counted, 6))
+    def _publish(self, level: Level, context: CounterContext) -> None:
+        lowest = -math.inf if context.may_fall else self.value or 0.0
+        self.value = max(lowest, round(level.counted, 6))
 
 
 @lru_cache(maxsize=128)

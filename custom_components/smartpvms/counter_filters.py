@@ -191,6 +191,6 @@ def _update(
     if raw is None:
         counter.pass_time(at, zone)
     else:
-        place = description.place(plant, zone, powers)
-        counter.update(raw, at, place, live=reading.live)
+        context = description.context(plant, zone, powers)
+        counter.update(raw, at, context, live=reading.live)
     return counter.value != shown or counter.start is not start

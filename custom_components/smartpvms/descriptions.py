@@ -34,7 +34,7 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
-from .counter_evidence import Place
+from .counter_evidence import CounterContext
 from .counter_filter import Period
 from .models import Reading
 from .northbound import DataItems, DeviceType, Plant, moment, number
@@ -76,7 +76,7 @@ class ItemSensorDescription(SensorEntityDescription):
     power: Callable[[DataItems], float | None] = lambda items: None
     """Returns the power in kW whose energy the counter measures, from the same row; for
     plants, from the plant's powers."""
-    bound: float | None = None
+    max_per_hour: float | None = None
     """Fixed maximum per hour of a counter that does not count energy."""
     past_key: str | None = None
     """Key of the item in history, if different."""
@@ -99,17 +99,17 @@ class ItemSensorDescription(SensorEntityDescription):
             return None
         return self.read(reading.items.get(self.key))
 
-    def place(self, plant: Plant, zone: tzinfo, powers: DataItems) -> Place:
+    def context(self, plant: Plant, zone: tzinfo, powers: DataItems) -> CounterContext:
         """Return the plant's data for the filter of a counter."""
         # Installers omit the capacity, or enter it in another unit.
         capacity = plant.capacity or 0.0
         capacity = max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
-        return Place(
+        return CounterContext(
             zone=zone,
             capacity=EXCESS * capacity,
             power=self.power(powers),
-            bound=self.bound,
-            falls=self.device_class == SensorDeviceClass.MONETARY,
+            max_per_hour=self.max_per_hour,
+            may_fall=self.device_class == SensorDeviceClass.MONETARY,
         )
 
 
@@ -246,7 +246,7 @@ _irradiance = _measured(
     SensorDeviceClass.IRRADIANCE, UnitOfIrradiance.WATTS_PER_SQUARE_METER, 0
 )
 # Home Assistant has no device class for irradiation.
-_irradiation_today = _counted(None, "MJ/m²", 2, Period.DAY, bound=6.0)
+_irradiation_today = _counted(None, "MJ/m²", 2, Period.DAY, max_per_hour=6.0)
 _kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
 _revenue = _counted(SensorDeviceClass.MONETARY, None, 2)
 _revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, Period.DAY)
@@ -257,7 +257,7 @@ _reactive_energy = _counted(
     SensorDeviceClass.REACTIVE_ENERGY,
     UnitOfReactiveEnergy.KILO_VOLT_AMPERE_REACTIVE_HOUR,
     2,
-    bound=ANY_CAPACITY,
+    max_per_hour=ANY_CAPACITY,
 )
 _reactive_kilovars = _measured(
     SensorDeviceClass.REACTIVE_POWER,
@@ -267,9 +267,9 @@ _reactive_kilovars = _measured(
 _reactive_vars = _measured(
     SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
 )
-_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, bound=1.1)
+_run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, max_per_hour=1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
-_times = _counted(None, None, 0, bound=60.0)
+_times = _counted(None, None, 0, max_per_hour=60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
 _watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
 

@@ -163,9 +163,9 @@ def _is_jump(samples: Sequence[CounterSample], index: int) -> bool:
 
 def _take(counter: CounterFilter, sample: CounterSample) -> None:
     if sample.disconnected:
-        counter.pass_time(sample.at, sample.place.zone)
+        counter.pass_time(sample.at, sample.context.zone)
     elif sample.raw is not None:
-        counter.update(sample.raw, sample.at, sample.place, live=sample.live)
+        counter.update(sample.raw, sample.at, sample.context, live=sample.live)
 
 
 def replay(counter: CounterFilter, samples: Iterable[CounterSample]) -> list[Point]:
@@ -443,7 +443,7 @@ def resumed_filter(
         fitting = min((each for each in rises if each[0] >= -JITTER), default=None)
         added = fitting[1] if fitting else value - first.raw
     now = at.timestamp()
-    power = first.place.power if first else None
+    power = first.context.power if first else None
     return CounterFilter(
         period=period,
         value=value,

@@ -182,7 +182,7 @@ def _counted(
         CounterSample(
             at=reading.received,
             raw=number(reading.items.get(description.key)),
-            place=description.place(series.plant, zone, reading.items),
+            context=description.context(series.plant, zone, reading.items),
             live=reading.live,
             disconnected=reading.disconnected,
         )

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from custom_components.smartpvms.counter_evidence import Place
+from custom_components.smartpvms.counter_evidence import CounterContext
 
 HOUR: Final = 3600.0
 
@@ -23,7 +23,7 @@ class CounterSample:
 
     at: datetime
     raw: float | None
-    place: Place
+    context: CounterContext
     live: bool
     """Whether a value of the device changed since the row before."""
     disconnected: bool
