@@ -21,21 +21,26 @@ from .account import (
     unique_id,
 )
 from .const import DOMAIN
-from .coordinator import (
-    InventoryCoordinator,
-    RealTimeCoordinator,
-    async_with_time_zones,
-)
+from .coordinator import RealTimeCoordinator
 from .counter_filters import CounterFilters
 from .device_registry import source_name
+from .inventory_coordinator import InventoryCoordinator
+from .models import Inventory
 from .northbound import NorthboundError
 from .options import options_of
 from .repairs import async_delete_issues, async_update_issues
 from .row_reader import RowReader
-from .runtime import SmartPvmsConfigEntry, SmartPvmsData, account_store, async_load
+from .runtime import (
+    SmartPvmsConfigEntry,
+    SmartPvmsData,
+    StoredAccount,
+    account_store,
+    async_load,
+)
 from .services import async_setup_services
 from .statistics import HistoryImporter, history_store
 from .storage import encode
+from .time_zones import async_with_time_zones
 
 # A pass may be followed by another at once.
 SAVE_DELAY: Final = 5
@@ -61,12 +66,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     websession = async_create_clientsession(hass, cookie_jar=aiohttp.DummyCookieJar())
     client = account_client(websession, entry.data, account)
     listed, account.plants = account.plants, None
-    known = stored.inventory
-    if known is not None:
-        known = known.restricted_to(options_of(entry).plants)
-    if known is not None:
-        known = await async_with_time_zones(hass, entry, known)
-    problems = stored.problems
+    known, problems = await _known_inventory(hass, entry, stored), stored.problems
     inventory = InventoryCoordinator(hass, entry, client, listed, known, problems)
     if known is None:
         try:
@@ -89,47 +89,64 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     )
     history = HistoryImporter(hass, entry, client, inventory, real_time, problems)
     await history.async_load()
-    data = SmartPvmsData(account, inventory, real_time, history, problems, store)
-    entry.runtime_data = data
+    entry.runtime_data = SmartPvmsData(
+        account, inventory, real_time, history, problems, store
+    )
     # An account that was loaded before has its last values, and reads on its own.
     if not real_time.data:
         await real_time.async_refresh()
+    _add_listeners(hass, entry)
+    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
+    real_time.async_start()
+    history.async_start()
+    return True
+
+
+async def _known_inventory(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, stored: StoredAccount
+) -> Inventory | None:
+    """Return the stored inventory of the chosen plants, if there is any."""
+    known = stored.inventory
+    if known is not None:
+        known = known.restricted_to(options_of(entry).plants)
+    if known is not None:
+        known = await async_with_time_zones(hass, entry, known)
+    return known
+
+
+def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+    """Save the state and update the issues after each update, and before the stop."""
+    data = entry.runtime_data
 
     @callback
-    def save() -> None:
-        store.async_delay_save(data.stored, SAVE_DELAY)
+    def update() -> None:
+        data.store.async_delay_save(data.stored, SAVE_DELAY)
+        update_issues()
 
     @callback
     def update_issues() -> None:
-        async_update_issues(hass, entry, account.session, problems)
+        async_update_issues(hass, entry, data.account.session, data.problems)
 
     @callback
     def stop(event: Event) -> None:
-        real_time.polling.next_pass = None
-        save()
+        data.real_time.polling.next_pass = None
+        update()
 
     # Without a listener, a coordinator refreshes once and never again.
-    for coordinator in (inventory, real_time):
-        for listener in (save, update_issues):
-            entry.async_on_unload(coordinator.async_add_listener(listener))
-    entry.async_on_unload(
-        inventory.async_add_listener(real_time.async_follow_inventory)
-    )
-    entry.async_on_unload(
+    removals = [
+        data.inventory.async_add_listener(update),
+        data.real_time.async_add_listener(update),
+        data.history.async_add_listener(update_issues),
+        data.inventory.async_add_listener(data.real_time.async_follow_inventory),
         hass.bus.async_listen(
-            dr.EVENT_DEVICE_REGISTRY_UPDATED, real_time.async_forget_removed
-        )
-    )
-    entry.async_on_unload(hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop))
-    await hass.config_entries.async_forward_entry_setups(entry, PLATFORMS)
-    for coordinator in (inventory, real_time):
-        entry.async_on_unload(coordinator.async_add_listener(history.async_follow))
-    entry.async_on_unload(history.async_add_listener(update_issues))
-    real_time.async_start()
-    history.async_start()
-    save()
-    update_issues()
-    return True
+            dr.EVENT_DEVICE_REGISTRY_UPDATED,
+            data.real_time.reported.async_forget_removed,
+        ),
+        hass.bus.async_listen(EVENT_HOMEASSISTANT_STOP, stop),
+    ]
+    for remove in removals:
+        entry.async_on_unload(remove)
+    update()
 
 
 async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> bool:

@@ -1,32 +1,24 @@
-"""Coordinators: the inventory of an account, and its real-time KPIs."""
+"""Coordinator of the real-time KPIs of an account's plants and devices."""
 
 import asyncio
-import collections
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from datetime import datetime, timedelta
 import math
 import time
 from typing import Any, Final, cast, override
 
 from homeassistant.config_entries import ConfigEntry
-from homeassistant.core import CALLBACK_TYPE, Event, HassJob, HomeAssistant, callback
-from homeassistant.helpers import device_registry as dr
+from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
-from .const import DOMAIN, LOGGER
+from .const import LOGGER
 from .counter_filter import CounterFilter
 from .descriptions import FLOW_SENSORS, ItemSensorDescription
-from .device_registry import (
-    CONFIRMATION,
-    async_register,
-    async_remove_stale,
-    async_rename_plants,
-)
 from .errors import as_update_error
+from .inventory_coordinator import InventoryCoordinator
 from .item_listeners import Item, ItemListeners
-from .models import Inventory, Reading, SourceId, migrations
+from .models import Inventory, Reading, SourceId
 from .northbound import (
     AccountLimited,
     AccountLocked,
@@ -45,14 +37,11 @@ from .options import options_of
 from .plant_flow import PlantFlows
 from .polling import Batch, Polling
 from .problems import HISTORY, INVENTORY, Problems
-from .row_reader import RowReader
-from .time_zones import with_time_zones
+from .reported_items import ReportedItems
+from .row_reader import KpiRow, RowReader
 
-INVENTORY_INTERVAL: Final = timedelta(days=1)
-# Wait after a failed list; it grows with the time since the first failure.
-INVENTORY_RETRY: Final = timedelta(minutes=15)
 # Minimum interval between inventory refreshes triggered by rejected members.
-LEAST_REFRESH: Final = timedelta(hours=2)
+MIN_REFRESH_INTERVAL: Final = timedelta(hours=2)
 # Errors that every other group would have as well.
 _ACCOUNT_ERRORS: Final = (
     AccountLimited,
@@ -66,151 +55,12 @@ _UNKNOWN_DEVICE: Final = (20006, 20008)
 _UNSUPPORTED: Final = 20013
 
 
-class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
-    """Reads the plants and devices of the account, and registers them."""
-
-    config_entry: ConfigEntry
-
-    def __init__(
-        self,
-        hass: HomeAssistant,
-        entry: ConfigEntry,
-        client: NorthboundClient,
-        listed: list[Plant] | None,
-        known: Inventory | None,
-        problems: Problems,
-    ) -> None:
-        """Set the stored inventory, or the plants that a flow has listed."""
-        super().__init__(hass, LOGGER, config_entry=entry, name="inventory")
-        self._client = client
-        self._listed = listed
-        self._problems = problems
-        if known is not None:
-            self._listed = None
-            self.data = self._apply(known)
-            if known.missing_plants(options_of(entry).plants):
-                self._plan(timedelta())
-            elif problems.has(INVENTORY) or problems.none_chosen:
-                self._plan(INVENTORY_RETRY)
-
-    @override
-    async def _async_update_data(self) -> Inventory:
-        failing = self._problems.duration(INVENTORY)
-        retry = min(max(failing, INVENTORY_RETRY), LEAST_REFRESH)
-        self._plan(retry)
-        known: Inventory | None = self.data
-        listed, self._listed = self._listed, None
-        plants: dict[str, Plant] = {}
-        try:
-            listed = listed or await self._client.plants()
-            renamed = {} if known is None else migrations(known, listed)
-            chosen = options_of(self.config_entry).plants
-            if chosen is not None:
-                chosen = [renamed.get(code, code) for code in chosen]
-            offered = {plant.code: plant.name for plant in listed}
-            plants = {
-                plant.code: plant
-                for plant in listed
-                if chosen is None or plant.code in chosen
-            }
-            self._problems.none_chosen = bool(listed) and not plants
-            if not plants:
-                if known is not None and listed:
-                    # The user can choose one of these instead.
-                    self.data = replace(known, offered=offered)
-                error = UpdateFailed(
-                    translation_domain=DOMAIN, translation_key="no_plants"
-                )
-                self._problems.add(INVENTORY, error)
-                raise error
-            devices = {
-                device.id: device
-                for device in await self._client.devices(plants)
-                if device.plant_code in plants
-            }
-        except NorthboundError as err:
-            self._problems.add(INVENTORY, err, plants.values())
-            # Home Assistant delays further attempts to set up by itself.
-            least = 0.0 if known is None else retry.total_seconds()
-            raise as_update_error(err, max(least, err.retry_after or 0.0)) from err
-        self._problems.clear(
-            INVENTORY, {device.plant_code for device in devices.values()}
-        )
-        inventory = await async_with_time_zones(
-            self.hass,
-            self.config_entry,
-            Inventory(
-                plants,
-                devices,
-                dt_util.utcnow(),
-                offered,
-                {} if known is None else known.missing,
-                renamed=renamed,
-            ),
-        )
-        # Nothing is awaited from here on: the reload has to store the new inventory.
-        if renamed:
-            async_rename_plants(self.hass, self.config_entry, renamed)
-        if renamed or (known is not None and known.differs_in_types(devices)):
-            # Entities keep their unique id and the description of their device's type.
-            self.hass.loop.call_soon(
-                self.hass.config_entries.async_schedule_reload,
-                self.config_entry.entry_id,
-            )
-        return self._apply(inventory)
-
-    async def async_follow_time_zone(self) -> None:
-        """Find the zones of the plants again after Home Assistant's has changed."""
-        known = self.data
-        if known.home != self.hass.config.time_zone:
-            inventory = await async_with_time_zones(self.hass, self.config_entry, known)
-            if self.data is known:
-                self.data = inventory
-
-    @callback
-    def _apply(self, inventory: Inventory) -> Inventory:
-        """Apply a new inventory to the quotas, the device registry and the schedule.
-
-        Return the inventory with the registered devices that are missing in it.
-        """
-        types = collections.Counter(
-            device.type_id for device in inventory.devices.values()
-        )
-        self._client.measure(len(inventory.plants), types)
-        async_register(self.hass, self.config_entry, inventory)
-        inventory = async_remove_stale(
-            self.hass, self.config_entry, self.data, inventory
-        )
-        confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
-        dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
-        due = min(due for due in dues if due > inventory.listed)
-        self._plan(due - dt_util.utcnow())
-        return inventory
-
-    def _plan(self, wait: timedelta) -> None:
-        """Set the wait until the next list, rounded up to a full second."""
-        self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
-
-
-async def async_with_time_zones(
-    hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
-) -> Inventory:
-    """Return the inventory with the zones of its plants."""
-    return await hass.async_add_executor_job(
-        with_time_zones,
-        inventory,
-        hass.config.time_zone,
-        options_of(entry).time_zones,
-        dt_util.utcnow(),
-    )
-
-
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     """Reads the KPIs of all plants and devices, batch by batch.
 
-    A pass reads the batches that flow control allows, those read longest ago first. The
-    next pass is at the first moment at which another call is allowed. A group that
-    fails keeps its last readings, and the others are read.
+    A pass reads the batches that flow control allows, those read longest ago first.
+    `Polling` schedules the next pass. A group that fails keeps its last readings, and
+    the others are read.
     """
 
     config_entry: ConfigEntry
@@ -247,10 +97,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self.flows = flows
         """Powers and energies of plants, from the readings of their devices."""
         flows.expect(inventory.data, rows.counters)
-        self.with_entity: dict[SourceId, set[str]] = {}
-        """Items with an entity, enabled or not, by plant or device."""
-        self.without_entity: Mapping[SourceId, Collection[str]] = {}
-        """Items without an entity that the last pass has changed."""
+        self.reported = ReportedItems(entry.entry_id)
         self.data = {
             source_id: reading
             for source_id, reading in readings.items()
@@ -314,7 +161,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             if source_id in inventory
         }
         changed: dict[SourceId, set[str]] = {}
-        rows: dict[str, tuple[DataItems, datetime, datetime]] = {}
+        rows: dict[str, KpiRow] = {}
         failed = False
         wanted = self._wanted()
         groups = {batch.group for batch in wanted}
@@ -337,23 +184,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 continue
             self._problems.account_error = None
             self._succeed(batch, kpis.unauthorized)
-            received = dt_util.utcnow()
-            server_time = self._server_clock.moment(
-                kpis.server_time, received, time.monotonic()
-            )
-            for source_id, items in kpis.rows.items():
+            for source_id, row in self._rows_of(kpis):
                 if isinstance(source_id, str):
                     # The counters of a plant need the powers of its devices.
-                    rows[source_id] = items, received, server_time
+                    rows[source_id] = row
                 elif source_id in inventory:
                     readings[source_id], changed[source_id] = self.rows.read(
-                        source_id,
-                        items,
-                        received,
-                        server_time,
-                        inventory,
-                        self.data.get(source_id),
-                        readings,
+                        source_id, row, inventory, self.data.get(source_id), readings
                     )
         await self._follow_flows(inventory, readings, rows, changed)
         wait = self.polling.plan(self._wanted(), failed=failed)
@@ -365,11 +202,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             raise as_update_error(error, wait) from error
         return readings
 
+    def _rows_of(self, kpis: RealTimeKpis[Any]) -> Iterator[tuple[SourceId, KpiRow]]:
+        """Return the rows of an answer, with its times."""
+        received = dt_util.utcnow()
+        server_time = self._server_clock.moment(
+            kpis.server_time, received, time.monotonic()
+        )
+        for source_id, items in kpis.rows.items():
+            yield source_id, KpiRow(items, received, server_time)
+
     async def _follow_flows(
         self,
         inventory: Inventory,
         readings: dict[SourceId, Reading],
-        rows: Mapping[str, tuple[DataItems, datetime, datetime]],
+        rows: Mapping[str, KpiRow],
         changed: dict[SourceId, set[str]],
     ) -> None:
         """Update powers and energies of all plants, and the readings of plants."""
@@ -384,12 +230,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 powers = self._powers_of_plant(code)
             if code in rows:
                 readings[code], changed[code] = self.rows.read(
-                    code,
-                    *rows[code],
-                    inventory,
-                    self.data.get(code),
-                    readings,
-                    powers,
+                    code, rows[code], inventory, self.data.get(code), readings, powers
                 )
             if is_read:
                 keys = self.flows.update_energies(
@@ -422,11 +263,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     async def _call_listeners(self, changed: Mapping[SourceId, set[str]]) -> None:
         """Call the listeners of changed items, and of all that became (un)available."""
-        self.without_entity = {
-            source_id: keys_without
-            for source_id, keys in changed.items()
-            if (keys_without := keys - self.with_entity.get(source_id, set()))
-        }
+        self.reported.update(changed)
         turned = self._update_available()
         await self._item_listeners.call({**changed, **dict.fromkeys(turned)})
 
@@ -448,7 +285,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return options_of(self.config_entry).grid_meter_ids
 
     def grid_point(self, plant_code: str) -> int | None:
-        """Return the device at a plant's grid connection, `None` if it is not sure."""
+        """Return the device at a plant's grid connection, `None` if unknown."""
         devices = self._inventory.data.devices_of(plant_code)
         return self.flows.grid_point(plant_code, devices, self._grid_meters)
 
@@ -460,21 +297,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return await self._client.device_real_time(
             batch.type_id, cast("tuple[int, ...]", batch.source_ids)
         )
-
-    @callback
-    def async_forget_removed(
-        self, event: Event[dr.EventDeviceRegistryUpdatedData]
-    ) -> None:
-        """Let a removed plant or device get entities again when it comes back."""
-        if event.data["action"] != "remove":
-            return
-        device = event.data["device"]
-        if device["config_entry_id"] == self.config_entry.entry_id:
-            removed = {name for domain, name in device["identifiers"]}
-            for source_id in [
-                each for each in self.with_entity if str(each) in removed
-            ]:
-                del self.with_entity[source_id]
 
     def _set_inventory(self, inventory: Inventory) -> None:
         """Poll a new inventory, unless it only confirms one with rejected members."""
@@ -503,7 +325,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 enabled.isdisjoint(batch.source_ids)
                 # Powers and energies of a plant are no items of its row.
                 and all(
-                    self.with_entity.get(each, set()) - FLOW_SENSORS.keys()
+                    self.reported.with_entity.get(each, set()) - FLOW_SENSORS.keys()
                     for each in batch.source_ids
                 )
             )
@@ -524,7 +346,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _refresh_inventory(self) -> None:
         """Refresh the inventory after the server has rejected members of it."""
         now = time.monotonic()
-        if now - self._refreshed > LEAST_REFRESH.total_seconds():
+        if now - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
             self._refreshed = now
             self._is_confirming = True
             self.config_entry.async_create_background_task(

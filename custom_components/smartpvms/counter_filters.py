@@ -158,7 +158,7 @@ class CounterFilters:
         return source.decisions if source else {}
 
     def stored(self) -> dict[str, Any]:
-        """Return the filters as what JSON can hold, by unique id."""
+        """Return the filters in JSON-serializable form, by unique id."""
         return self._stored | {
             f"{source_id}_{key}": encode(
                 StoredCounter(counter, source.decisions.get(key, []))

@@ -92,7 +92,7 @@ def async_add_reported_items(
     not prove that the item exists. Registered entities are created without a reading.
     """
     coordinator = entry.runtime_data.real_time
-    with_entity = coordinator.with_entity
+    with_entity = coordinator.reported.with_entity
 
     def remembered() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
@@ -132,7 +132,7 @@ def async_add_reported_items(
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported(coordinator.without_entity.items())):
+        if entities := list(reported(coordinator.reported.without_entity.items())):
             async_add_entities(entities)
 
     async_add_entities([*remembered(), *reported(coordinator.items())])

@@ -33,7 +33,9 @@ class Inventory:
     """The names of all plants of the account, by code."""
     missing: Mapping[str, datetime] = field(default_factory=dict)
     """Times since which registered plants and devices are not listed, by name."""
-    home: str | None = field(default=None, compare=False, metadata={"stored": False})
+    home_zone: str | None = field(
+        default=None, compare=False, metadata={"stored": False}
+    )
     """Home Assistant's time zone when the zones of the plants were found."""
     renamed: Mapping[str, str] = field(
         default_factory=dict, compare=False, metadata={"stored": False}

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,14 +19,23 @@ from .plausibility import DevicePowers
 from .power_units import MeterPowers
 
 # Shortest time without a connection that is imported from history.
-LEAST_GAP: Final = timedelta(minutes=30)
+MIN_GAP: Final = timedelta(minutes=30)
 # Energy in kWh that a device has counted without a connection, at least.
-LEAST_COUNTED: Final = 0.1
+MIN_COUNTED: Final = 0.1
 
 _WATTS: Final[Mapping[str | None, float]] = {
     UnitOfPower.WATT: 1.0,
     UnitOfPower.KILO_WATT: 1000.0,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class KpiRow:
+    """Data items of a plant or device in an answer."""
+
+    items: DataItems
+    received: datetime
+    server_time: datetime
 
 
 class RowReader:
@@ -44,9 +53,7 @@ class RowReader:
     def read(
         self,
         source_id: SourceId,
-        items: DataItems,
-        received: datetime,
-        server_time: datetime,
+        row: KpiRow,
         inventory: Inventory,
         last: Reading | None,
         readings: Mapping[SourceId, Reading],
@@ -57,7 +64,7 @@ class RowReader:
         `powers` are those of a plant, whose row has none.
         """
         descriptions = sensors(inventory.type_of(source_id))
-        items = with_module_health(items)
+        items = with_module_health(row.items)
         if isinstance(source_id, int):
             items = self._in_watts(inventory.devices[source_id], items)
             capacity = inventory.plant_of(source_id).capacity
@@ -73,7 +80,9 @@ class RowReader:
                 (each := readings.get(device.id)) and each.live
                 for device in inventory.devices_of(source_id)
             )
-        reading = Reading(items, received, server_time, live, last_connected=received)
+        reading = Reading(
+            items, row.received, row.server_time, live, last_connected=row.received
+        )
         if reading.disconnected:
             reading = replace(
                 reading, last_connected=last.last_connected if last else None
@@ -108,7 +117,7 @@ class RowReader:
             return
         start, end = last.last_connected, reading.received
         # A sleeping inverter reports no connection at night.
-        if end - start > LEAST_GAP and (
+        if end - start > MIN_GAP and (
             not last.disconnected or self._has_counted(device_id, reading.items, start)
         ):
             self._gaps.append(Gap(device_id, start, end))
@@ -122,9 +131,9 @@ class RowReader:
                 and counter.current is not None
                 # A counter without an enabled entity is not read.
                 and counter.read is not None
-                and since - counter.read < LEAST_GAP
+                and since - counter.read < MIN_GAP
                 and raw is not None
-                and raw - counter.current.raw > LEAST_COUNTED
+                and raw - counter.current.raw > MIN_COUNTED
             ):
                 return True
         return False

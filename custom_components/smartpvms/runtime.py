@@ -1,4 +1,4 @@
-"""Config entry of an account, its runtime data and what of it is stored."""
+"""Config entry of an account: its runtime data, and the part that is stored."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,8 @@ from homeassistant.helpers.storage import Store
 
 from .account import Account
 from .const import DOMAIN
-from .coordinator import InventoryCoordinator, RealTimeCoordinator
+from .coordinator import RealTimeCoordinator
+from .inventory_coordinator import InventoryCoordinator
 from .models import Inventory, Reading, SourceId
 from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
@@ -61,19 +62,19 @@ class SmartPvmsData:
     store: Store[dict[str, Any]]
 
     def stored(self) -> dict[str, Any]:
-        """Return the state that survives a restart, as what JSON can hold."""
+        """Return the state that survives a restart, in JSON-serializable form."""
         real_time = self.real_time
         state: dict[str, Any] = encode(
             StoredAccount(
-                time.time(),
-                self.account.session,
-                real_time.polling.next_pass,
-                self.inventory.data,
-                self.problems,
-                [StoredReading(*each) for each in real_time.data.items()],
-                real_time.rows.counters.stored(),
-                real_time.rows.meters,
-                real_time.flows,
+                saved=time.time(),
+                session=self.account.session,
+                next_pass=real_time.polling.next_pass,
+                inventory=self.inventory.data,
+                problems=self.problems,
+                readings=[StoredReading(*each) for each in real_time.data.items()],
+                counters=real_time.rows.counters.stored(),
+                meters=real_time.rows.meters,
+                flows=real_time.flows,
             )
         )
         return state

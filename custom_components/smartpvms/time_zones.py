@@ -16,8 +16,13 @@ import re
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant
+from homeassistant.util import dt as dt_util
+
 from .models import Inventory
 from .northbound import Plant
+from .options import options_of
 
 # Number of past years whose offsets of Home Assistant's zone are accepted.
 _RECENT: Final = 10
@@ -64,7 +69,7 @@ def with_time_zones(
         if choice is not None and choice in found.offered:
             zone = None if choice == home else ZoneInfo(choice)
         plants[code] = replace(plant, time_zone=zone)
-    return replace(inventory, plants=plants, home=home)
+    return replace(inventory, plants=plants, home_zone=home)
 
 
 def doubtful(
@@ -180,3 +185,16 @@ def _distance(latitude: float, longitude: float, city: City) -> float:
     along = math.sin((north - south) / 2) ** 2
     share = along + math.cos(north) * math.cos(south) * across
     return 2 * _EARTH_RADIUS * math.asin(math.sqrt(min(share, 1.0)))
+
+
+async def async_with_time_zones(
+    hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
+) -> Inventory:
+    """Return the inventory with the zones of its plants."""
+    return await hass.async_add_executor_job(
+        with_time_zones,
+        inventory,
+        hass.config.time_zone,
+        options_of(entry).time_zones,
+        dt_util.utcnow(),
+    )

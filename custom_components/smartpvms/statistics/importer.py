@@ -17,11 +17,9 @@ from typing import Any, Final
 from sqlalchemy.exc import SQLAlchemyError
 
 from custom_components.smartpvms.const import DOMAIN, LOGGER
-from custom_components.smartpvms.coordinator import (
-    InventoryCoordinator,
-    RealTimeCoordinator,
-)
+from custom_components.smartpvms.coordinator import RealTimeCoordinator
 from custom_components.smartpvms.descriptions import sensors
+from custom_components.smartpvms.inventory_coordinator import InventoryCoordinator
 from custom_components.smartpvms.models import Inventory
 from custom_components.smartpvms.northbound import (
     HISTORY_BATCH,
@@ -162,6 +160,10 @@ class HistoryImporter:
     def async_start(self) -> None:
         """Start the import, which stops when the config entry is unloaded."""
         self._entry.async_on_unload(self._stop)
+        for coordinator in (self._inventory, self._real_time):
+            self._entry.async_on_unload(
+                coordinator.async_add_listener(self.async_follow)
+            )
         self.async_follow()
         self._go_on()
 

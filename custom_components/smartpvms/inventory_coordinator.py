@@ -1,0 +1,155 @@
+"""Coordinator of the inventory: the plants and devices of an account."""
+
+import collections
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from datetime import timedelta
+from typing import Final, override
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+from homeassistant.util import dt as dt_util
+
+from .const import DOMAIN, LOGGER
+from .device_registry import (
+    CONFIRMATION,
+    async_register,
+    async_remove_stale,
+    async_rename_plants,
+)
+from .errors import as_update_error
+from .models import Inventory, migrations
+from .northbound import NorthboundClient, NorthboundError, Plant
+from .options import options_of
+from .problems import INVENTORY, Problems
+from .time_zones import async_with_time_zones
+
+INVENTORY_INTERVAL: Final = timedelta(days=1)
+# Wait after a failed list; it grows with the time since the first failure.
+INVENTORY_RETRY: Final = timedelta(minutes=15)
+MAX_INVENTORY_RETRY: Final = timedelta(hours=2)
+
+
+class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
+    """Reads the plants and devices of the account, and registers them."""
+
+    config_entry: ConfigEntry
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry,
+        client: NorthboundClient,
+        listed: list[Plant] | None,
+        known: Inventory | None,
+        problems: Problems,
+    ) -> None:
+        """Set the stored inventory, or the plants that a flow has listed."""
+        super().__init__(hass, LOGGER, config_entry=entry, name="inventory")
+        self._client = client
+        self._listed = listed
+        self._problems = problems
+        if known is not None:
+            self._listed = None
+            self.data = self._apply(known)
+            if known.missing_plants(options_of(entry).plants):
+                self._plan(timedelta())
+            elif problems.has(INVENTORY) or problems.none_chosen:
+                self._plan(INVENTORY_RETRY)
+
+    @override
+    async def _async_update_data(self) -> Inventory:
+        failing = self._problems.duration(INVENTORY)
+        retry = min(max(failing, INVENTORY_RETRY), MAX_INVENTORY_RETRY)
+        self._plan(retry)
+        known: Inventory | None = self.data
+        listed, self._listed = self._listed, None
+        plants: dict[str, Plant] = {}
+        try:
+            listed = listed or await self._client.plants()
+            renamed = {} if known is None else migrations(known, listed)
+            plants = self._select(listed, renamed)
+            devices = await self._client.devices(plants)
+        except NorthboundError as err:
+            self._problems.add(INVENTORY, err, plants.values())
+            # Home Assistant delays further attempts to set up by itself.
+            wait = 0.0 if known is None else retry.total_seconds()
+            raise as_update_error(err, max(wait, err.retry_after or 0.0)) from err
+        inventory = Inventory(
+            plants=plants,
+            devices={each.id: each for each in devices if each.plant_code in plants},
+            listed=dt_util.utcnow(),
+            offered={plant.code: plant.name for plant in listed},
+            missing={} if known is None else known.missing,
+            renamed=renamed,
+        )
+        self._problems.clear(INVENTORY, plants.keys() - inventory.bare_plants)
+        inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
+        # Nothing is awaited from here on: the reload has to store the new inventory.
+        if renamed:
+            async_rename_plants(self.hass, self.config_entry, renamed)
+        if renamed or (known and known.differs_in_types(inventory.devices)):
+            # Entities keep their unique id and the description of their device's type.
+            self.hass.loop.call_soon(
+                self.hass.config_entries.async_schedule_reload,
+                self.config_entry.entry_id,
+            )
+        return self._apply(inventory)
+
+    def _select(
+        self, listed: Collection[Plant], renamed: Mapping[str, str]
+    ) -> dict[str, Plant]:
+        """Return the plants that the user has chosen, or raise `UpdateFailed`."""
+        chosen = options_of(self.config_entry).plants
+        if chosen is not None:
+            chosen = [renamed.get(code, code) for code in chosen]
+        plants = {
+            plant.code: plant
+            for plant in listed
+            if chosen is None or plant.code in chosen
+        }
+        self._problems.none_chosen = bool(listed) and not plants
+        if plants:
+            return plants
+        known: Inventory | None = self.data
+        if known is not None and listed:
+            # The user can choose one of these instead.
+            offered = {plant.code: plant.name for plant in listed}
+            self.data = replace(known, offered=offered)
+        error = UpdateFailed(translation_domain=DOMAIN, translation_key="no_plants")
+        self._problems.add(INVENTORY, error)
+        raise error
+
+    async def async_follow_time_zone(self) -> None:
+        """Find the zones of the plants again after Home Assistant's has changed."""
+        known = self.data
+        if known.home_zone != self.hass.config.time_zone:
+            inventory = await async_with_time_zones(self.hass, self.config_entry, known)
+            if self.data is known:
+                self.data = inventory
+
+    @callback
+    def _apply(self, inventory: Inventory) -> Inventory:
+        """Apply a new inventory to the quotas, the device registry and the schedule.
+
+        Return the inventory with the registered devices that are missing in it.
+        """
+        types = collections.Counter(
+            device.type_id for device in inventory.devices.values()
+        )
+        self._client.measure(len(inventory.plants), types)
+        async_register(self.hass, self.config_entry, inventory)
+        inventory = async_remove_stale(
+            self.hass, self.config_entry, self.data, inventory
+        )
+        confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
+        dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
+        due = min(due for due in dues if due > inventory.listed)
+        self._plan(due - dt_util.utcnow())
+        return inventory
+
+    def _plan(self, wait: timedelta) -> None:
+        """Set the wait until the next list."""
+        # Home Assistant cuts off fractions of a second.
+        self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
