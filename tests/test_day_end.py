@@ -7,11 +7,11 @@ from typing import Final
 from hypothesis import given, strategies as st
 import pytest
 
-from custom_components.smartpvms.plant.day_end import LONGEST_GAP, DayEndEstimate
+from custom_components.smartpvms.plant.day_end import MAX_GAP, DayEndEstimate
 
 MINUTE: Final = 60.0
 DAY: Final = 1440 * MINUTE
-GAP: Final = LONGEST_GAP.total_seconds()
+GAP: Final = MAX_GAP.total_seconds()
 
 type Reading = tuple[float, float | None, float | None, bool]
 

@@ -26,14 +26,14 @@ from custom_components.smartpvms.plant import (
     GridPointDetector,
     HomeEnergy,
     Integral,
+    PlantDevice,
     PowerFlow,
     StorageSigns,
-    Unit,
     as_terms,
     power_flow,
     pv_terms,
 )
-from custom_components.smartpvms.plant.day_end import LONGEST_GAP
+from custom_components.smartpvms.plant.day_end import MAX_GAP
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
 from custom_components.smartpvms.storage import decode, encode
@@ -184,7 +184,7 @@ class Watch:
         self.clock = SetClock(self.start.astimezone(UTC))
         self.simulator = Simulator(self.home, self.clock)
         [self.plant] = self.home.plants
-        self.units: dict[int, Unit] = {}
+        self.units: dict[int, PlantDevice] = {}
         self.counts: dict[CounterId, CounterValue | None] = {}
         self._counters: dict[CounterId, CounterFilter] = {}
         self._meters: dict[int, MeterPowers] = {}
@@ -200,10 +200,10 @@ class Watch:
                 items = dict(meter.in_watts(items))
             live = items != self._last.get(device.id)
             self._last[device.id] = items
-            unit = self.units[device.id] = Unit(device.type_id, items, live)
+            unit = self.units[device.id] = PlantDevice(device.type_id, items, live)
             for key in COUNTERS.get(device.type_id, ()):
                 self._guard(device.id, key, unit)
-        plant = Unit(0, self.simulator.reported_items(self.plant.code))
+        plant = PlantDevice(0, self.simulator.reported_items(self.plant.code))
         self._guard(*DAY_USE, plant)
         self.grid.update(self.units)
         self.signs.update(self.units)
@@ -212,7 +212,7 @@ class Watch:
         self._count(point)
         return self
 
-    def _guard(self, name: int | None, key: str, unit: Unit) -> None:
+    def _guard(self, name: int | None, key: str, unit: PlantDevice) -> None:
         items = unit.items or {}
         table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
         description = table[key]
@@ -676,7 +676,7 @@ def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
             "charge_cap": 3 + charged * (turn % 2),
             "discharge_cap": 1.0,
         }
-        units = {1: Unit(DeviceType.ESS, items)}
+        units = {1: PlantDevice(DeviceType.ESS, items)}
         signs.update(units)
     assert signs.discharge(units) is None
 
@@ -686,9 +686,9 @@ def test_sign_of_a_storage_that_turns() -> None:
     signs = StorageSigns()
     for turn, power in enumerate([900.0, -900.0, 0.0] * 5):
         items = {"ch_discharge_power": power, "charge_cap": turn, "discharge_cap": 1}
-        units = {1: Unit(DeviceType.ESS, items)}
+        units = {1: PlantDevice(DeviceType.ESS, items)}
         signs.update(units)
-    units = {1: Unit(DeviceType.ESS, {"ch_discharge_power": 900.0})}
+    units = {1: PlantDevice(DeviceType.ESS, {"ch_discharge_power": 900.0})}
     assert signs.discharge(units) is None
 
 
@@ -726,10 +726,10 @@ def test_meter_that_is_late() -> None:
         change.remove()
 
 
-def _metered(export: float) -> dict[int, Unit]:
+def _metered(export: float) -> dict[int, PlantDevice]:
     return {
-        1: Unit(DeviceType.STRING_INVERTER, {"active_power": 5.0}),
-        2: Unit(DeviceType.POWER_SENSOR, {"active_power": export}),
+        1: PlantDevice(DeviceType.STRING_INVERTER, {"active_power": 5.0}),
+        2: PlantDevice(DeviceType.POWER_SENSOR, {"active_power": export}),
     }
 
 
@@ -837,10 +837,12 @@ def test_inverter_lost_by_day(name: str, silence: Any) -> None:
 def test_one_of_two_inverters_lost_by_day() -> None:
     """While another inverter yields, one without connection is not asleep."""
     inverters = [
-        Unit(DeviceType.STRING_INVERTER, {"active_power": power, "run_state": state})
+        PlantDevice(
+            DeviceType.STRING_INVERTER, {"active_power": power, "run_state": state}
+        )
         for power, state in ((0.0, 0), (3.0, 1))
     ]
-    meter = Unit(DeviceType.POWER_SENSOR, {"active_power": -500})
+    meter = PlantDevice(DeviceType.POWER_SENSOR, {"active_power": -500})
     units = dict(enumerate([*inverters, meter]))
     assert power_flow(units, StorageSigns(), 2) == PowerFlow(grid=500)
 
@@ -878,19 +880,19 @@ def test_device_lost_by_day(name: str, type_id: int, silence: Any) -> None:
 def test_undocumented_all_in_one() -> None:
     """Where a device of unknown items generates, only the grid can be known."""
     watch = _watch("family")
-    units = {**watch.units, 5: Unit(23093, {"active_power": 3.0})}
+    units = {**watch.units, 5: PlantDevice(23093, {"active_power": 3.0})}
     flow = power_flow(units, watch.signs, watch.device(47).id)
     assert flow == PowerFlow(grid=watch.flow.grid)
 
 
 def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
     return {
-        1: Unit(
+        1: PlantDevice(
             DeviceType.RESIDENTIAL_INVERTER,
             {"active_power": output / 1000, "mppt_power": panels / 1000},
         ),
-        2: Unit(DeviceType.BATTERY, {"ch_discharge_power": charge}),
-        3: Unit(DeviceType.POWER_SENSOR, {"active_power": export}),
+        2: PlantDevice(DeviceType.BATTERY, {"ch_discharge_power": charge}),
+        3: PlantDevice(DeviceType.POWER_SENSOR, {"active_power": export}),
     }
 
 
@@ -919,7 +921,7 @@ def test_hybrid(units: Any, expected: PowerFlow) -> None:
 def test_hybrid_without_dc_power() -> None:
     """Where an inverter does not tell its DC power, the battery's is believed."""
     units = _hybrid(2000, 0, -500, 1400)
-    units[1] = Unit(DeviceType.RESIDENTIAL_INVERTER, {"active_power": 2.0})
+    units[1] = PlantDevice(DeviceType.RESIDENTIAL_INVERTER, {"active_power": 2.0})
     assert power_flow(units, StorageSigns(), 3) == PowerFlow(1500, -1400, 500, 600)
 
 
@@ -952,7 +954,7 @@ STATES: Final = st.sampled_from([0, 1, None])
 
 
 def _some(most: int, types: list[int], **items: st.SearchStrategy[Any]) -> Any:
-    unit = st.builds(Unit, st.sampled_from(types), st.fixed_dictionaries(items))
+    unit = st.builds(PlantDevice, st.sampled_from(types), st.fixed_dictionaries(items))
     return st.lists(unit, max_size=most)
 
 
@@ -960,12 +962,16 @@ UNITS: Final = st.tuples(
     _some(3, [1, 38], active_power=KILOWATTS, mppt_power=KILOWATTS, run_state=STATES),
     _some(2, [39, 41], ch_discharge_power=WATTS, run_state=STATES),
     _some(2, [17, 47, 23070], active_power=WATTS, run_state=STATES),
-    st.lists(st.sampled_from([Unit(1, None), Unit(39, None), Unit(47, None)])),
+    st.lists(
+        st.sampled_from(
+            [PlantDevice(1, None), PlantDevice(39, None), PlantDevice(47, None)]
+        )
+    ),
 ).map(lambda parts: dict(enumerate(chain(*parts))))
 
 
 @given(st.lists(UNITS, min_size=1, max_size=4), st.integers(0, 6))
-def test_any_powers(readings: list[dict[int, Unit]], chosen: int) -> None:
+def test_any_powers(readings: list[dict[int, PlantDevice]], chosen: int) -> None:
     """Whatever is read: the sums hold, nothing is negative, unknown stays unknown."""
     grid, signs = GridPointDetector(), StorageSigns()
     for units in readings:
@@ -1100,7 +1106,7 @@ def test_integral() -> None:
         integral = restored(integral)
     assert values == pytest.approx([0, 0.2, 0.2, 0.6, 0.6])
     assert integral.update(-5000.0, at + timedelta(minutes=6)) == pytest.approx(0.65)
-    assert integral.update(-5000.0, at + LONGEST_GAP) == pytest.approx(0.65)
+    assert integral.update(-5000.0, at + MAX_GAP) == pytest.approx(0.65)
 
 
 def test_battery_charged_from_the_grid() -> None:
@@ -1246,7 +1252,7 @@ def _battery(minute: int, **counters: float) -> tuple[Any, CounterValues]:
         (1, key): CounterValue(value, None if key.startswith("total") else SUMMER)
         for key, value in counters.items()
     }
-    return {1: Unit(DeviceType.BATTERY, items)}, counts
+    return {1: PlantDevice(DeviceType.BATTERY, items)}, counts
 
 
 @pytest.mark.parametrize("total", [0.0, 900.0])
@@ -1316,7 +1322,7 @@ def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
     """A row that is repeated, or a value that is in doubt, makes no counter dead."""
     activities, signs = CounterActivities(), StorageSigns()
     items = {"active_power": -5000.0}
-    units = {1: Unit(DeviceType.POWER_SENSOR, items, live=live)}
+    units = {1: PlantDevice(DeviceType.POWER_SENSOR, items, live=live)}
     counts: dict[CounterId, CounterValue | None] = {
         (1, "reverse_active_cap"): CounterValue(700.0, confirmed=confirmed)
     }
@@ -1389,7 +1395,7 @@ def test_one_hybrid_without_dc_counters() -> None:
 def test_counter_of_an_idle_meter() -> None:
     """An export counter at 0 is a counter as long as nothing is exported."""
     activities, signs = CounterActivities(), StorageSigns()
-    units = {1: Unit(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
+    units = {1: PlantDevice(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
     for minute in range(0, 181, 5):
         counts: dict[CounterId, CounterValue | None] = {
             (1, "active_cap"): CounterValue(0.0),
@@ -1404,12 +1410,12 @@ def test_counter_of_an_idle_meter() -> None:
 def test_energy_manager_that_reports_nothing(items: Any) -> None:
     """A grid point that has never reported anything is passed over."""
     grid = GridPointDetector()
-    units = {**_metered(3000.0), 3: Unit(DeviceType.EMMA, items)}
+    units = {**_metered(3000.0), 3: PlantDevice(DeviceType.EMMA, items)}
     grid.update(units)
     grid = restored(grid)
     assert grid.find(units) == 2
     assert grid.find(units, chosen=3) == 3
-    grid.update({**units, 3: Unit(DeviceType.EMMA, {"active_power": 3.0})})
+    grid.update({**units, 3: PlantDevice(DeviceType.EMMA, {"active_power": 3.0})})
     # It may be out of reach now.
     assert grid.find(units) == 3
 

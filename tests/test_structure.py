@@ -22,7 +22,7 @@ PURE: Final = (
     "plant.grid_point",
     "plant.power_flow",
     "plant.storage_sign",
-    "plant.units",
+    "plant.devices",
     "plant.votes",
     "plausibility",
     "power_units",

@@ -165,7 +165,7 @@ class Reading:
     server_time: datetime
     """The server's clock when it answered."""
     live: bool
-    """Whether a value changed since the previous reading, which is no cached copy."""
+    """Whether a value changed since the previous reading, so this is not a cached copy."""
     last_connected: datetime | None = None
     disconnected: bool = field(init=False)
     """Whether the device reports that it has no connection."""

@@ -20,11 +20,11 @@ from .plant import (
     EnergySum,
     GridPointDetector,
     HomeEnergy,
+    PlantDevice,
+    PlantDevices,
     PowerFlow,
     StorageSigns,
     Terms,
-    Unit,
-    Units,
     as_terms,
     counters_of,
     power_flow,
@@ -47,39 +47,39 @@ class PlantFlow:
     """The last powers and energies."""
     terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
     """Added and subtracted terms of the energies, by key."""
-    units: Units = field(default_factory=dict, init=False)
+    devices: PlantDevices = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
-    """Powers of the current pass, calculated from `units` and `point`."""
+    """Powers of the current pass, calculated from `devices` and `point`."""
 
-    def update_powers(self, units: Units, *, chosen: int | None) -> DataItems:
+    def update_powers(self, devices: PlantDevices, *, chosen: int | None) -> DataItems:
         """Process new readings, and return the powers.
 
         `chosen` is the meter at the grid, if the user has selected one.
         """
-        self.grid_point.update(units)
-        self.signs.update(units)
-        self.units, self.point = units, self.grid_point.find(units, chosen)
-        self.powers = power_flow(units, self.signs, self.point)
+        self.grid_point.update(devices)
+        self.signs.update(devices)
+        self.devices, self.point = devices, self.grid_point.find(devices, chosen)
+        self.powers = power_flow(devices, self.signs, self.point)
         return _powers(self.powers)
 
     def update_energies(self, counts: CounterValues, *, at: datetime) -> Reading:
         """Process the counters of the readings, and return the powers and energies."""
-        units, powers = self.units, self.powers
+        devices, powers = self.devices, self.powers
         assert powers is not None
         values = _powers(powers)
-        self.activities.update(units, counts, powers.home, at, self.signs)
+        self.activities.update(devices, counts, powers.home, at, self.signs)
         usable = self.activities.usable(counts)
         values["home_energy"] = self.home.update(
-            units, counts, usable, powers, point=self.point, at=at
+            devices, counts, usable, powers, point=self.point, at=at
         )
         self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
         drawn = self.home.drawn
         spare = {**as_terms(counts), **drawn}
         for key, terms in (
-            ("pv_energy", pv_terms(units, usable)),
-            ("charged_energy", storage_terms(units, usable, charged=True)),
-            ("discharged_energy", storage_terms(units, usable, charged=False)),
+            ("pv_energy", pv_terms(devices, usable)),
+            ("charged_energy", storage_terms(devices, usable, charged=True)),
+            ("discharged_energy", storage_terms(devices, usable, charged=False)),
         ):
             if terms is not None:
                 added, subtracted = self.terms[key] = terms
@@ -144,9 +144,11 @@ class PlantFlows:
         self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
     ) -> int | None:
         """Return the device at a plant's grid connection, if it is sure."""
-        units = {device.id: Unit(device.type_id, None) for device in devices}
+        plant_devices = {
+            device.id: PlantDevice(device.type_id, None) for device in devices
+        }
         flow = self.plants.get(code, PlantFlow())
-        return flow.grid_point.find(units, _chosen(units, grid_meters))
+        return flow.grid_point.find(plant_devices, _chosen(plant_devices, grid_meters))
 
     def rename(self, old: str, new: str) -> None:
         """Move the state of a plant to its new code."""
@@ -180,8 +182,12 @@ class PlantFlows:
     ) -> DataItems:
         """Process new readings of the devices of a plant, and return its powers."""
         flow = self.plants.setdefault(code, PlantFlow())
-        units = {each.id: _unit(each, readings.get(each.id)) for each in devices}
-        return flow.update_powers(units, chosen=_chosen(units, grid_meters))
+        plant_devices = {
+            each.id: _plant_device(each, readings.get(each.id)) for each in devices
+        }
+        return flow.update_powers(
+            plant_devices, chosen=_chosen(plant_devices, grid_meters)
+        )
 
     def update_energies(
         self,
@@ -204,16 +210,16 @@ class PlantFlows:
         return changes(last.items if last else {}, reading.items)
 
 
-def _unit(device: Device, reading: Reading | None) -> Unit:
+def _plant_device(device: Device, reading: Reading | None) -> PlantDevice:
     if reading is None:
-        return Unit(device.type_id, None, live=False)
+        return PlantDevice(device.type_id, None, live=False)
     items = reading.items if reading.fresh else None
-    return Unit(device.type_id, items, live=reading.live)
+    return PlantDevice(device.type_id, items, live=reading.live)
 
 
-def _chosen(units: Units, grid_meters: Collection[int]) -> int | None:
+def _chosen(plant_devices: PlantDevices, grid_meters: Collection[int]) -> int | None:
     """Return the plant's meter that the user has selected as its grid meter."""
-    return next((each for each in units if each in grid_meters), None)
+    return next((each for each in plant_devices if each in grid_meters), None)
 
 
 def _counts(

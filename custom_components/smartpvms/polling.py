@@ -22,9 +22,9 @@ RETRY: Final = timedelta(minutes=1)
 UNSUPPORTED_RETRY: Final = timedelta(hours=1)
 # Time after which members that the server has rejected are read again.
 REJECTED_RETRY: Final = timedelta(hours=1)
-# Longest wait, after which readings that are too old become unavailable.
-LONGEST_WAIT: Final = timedelta(minutes=6)
-# Batches that may be read within so many seconds are read in one pass.
+# Longest wait: each pass also checks the age of readings (see `MAX_AGE`).
+MAX_WAIT: Final = timedelta(minutes=6)
+# Batches are read in one pass if they may be read within this many seconds.
 TOGETHER: Final = 1.0
 
 
@@ -149,14 +149,14 @@ class Polling:
         )
         waits = sorted(
             self._client.real_time_wait(type_id, calls)
-            for type_id, most in counts.items()
-            for calls in {1, most}
+            for type_id, number in counts.items()
+            for calls in {1, number}
         )
-        least = RETRY.total_seconds() if failed else 0.0
-        longest = LONGEST_WAIT.total_seconds()
-        soonest = max(waits[0] if waits else longest, least)
+        min_wait = RETRY.total_seconds() if failed else 0.0
+        max_wait = MAX_WAIT.total_seconds()
+        soonest = max(waits[0] if waits else max_wait, min_wait)
         wait = max([soonest, *(each for each in waits if each <= soonest + TOGETHER)])
-        wait = max(min(wait, longest), 0.1)
+        wait = max(min(wait, max_wait), 0.1)
         self.next_pass = time.monotonic() + wait
         return wait
 

@@ -12,11 +12,11 @@ from .counters import (
     as_terms,
     counters_of,
 )
+from .devices import GRID_POINTS, INVERTERS, PlantDevice, PlantDevices
 from .energy import EnergySum, HomeEnergy, Integral, pv_terms, storage_terms
 from .grid_point import GridPointDetector
 from .power_flow import PowerFlow, power_flow
 from .storage_sign import StorageSigns
-from .units import GRID_POINTS, INVERTERS, Unit, Units
 
 __all__ = [
     "COUNTERS",
@@ -32,11 +32,11 @@ __all__ = [
     "GridPointDetector",
     "HomeEnergy",
     "Integral",
+    "PlantDevice",
+    "PlantDevices",
     "PowerFlow",
     "StorageSigns",
     "Terms",
-    "Unit",
-    "Units",
     "as_terms",
     "counters_of",
     "power_flow",

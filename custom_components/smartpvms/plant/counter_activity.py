@@ -19,9 +19,9 @@ from .counters import (
     CounterValues,
     name_of,
 )
-from .day_end import LONGEST_GAP
+from .day_end import MAX_GAP
+from .devices import INVERTERS, PlantDevices, of_type
 from .storage_sign import StorageSigns
-from .units import INVERTERS, Units, of_type
 
 # A counter is dead if it has counted at most the first of these, in kWh, while more
 # than the second has flowed.
@@ -62,7 +62,7 @@ class CounterActivity:
         self.is_counting = self.counted > STILL
         self.counted += value - self.last if value >= self.last else value
         self.last = value
-        if passed <= LONGEST_GAP:
+        if passed <= MAX_GAP:
             # A single power may be false, so the lower of two applies.
             self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
         self.power = power
@@ -81,7 +81,7 @@ class CounterActivities:
 
     def update(
         self,
-        units: Units,
+        devices: PlantDevices,
         counts: CounterValues,
         home: float | None,
         at: datetime,
@@ -94,13 +94,13 @@ class CounterActivities:
         is_first = self.last_update is None
         passed = at - (self.last_update or at)
         self.last_update = at
-        powers = _counted_powers(units, signs)
+        powers = _counted_powers(devices, signs)
         for key, count in counts.items():
             name = name_of(*key)
             activity = self.activities.get(name)
             if count is None or (activity and activity.is_counting):
                 continue
-            unit = units.get(key[0] or 0)
+            device = devices.get(key[0] or 0)
             power = max(powers.get(key) or 0.0, 0.0)
             if key == DAY_USE:
                 power = home or 0.0
@@ -112,7 +112,7 @@ class CounterActivities:
                 )
                 continue
             # A repeated row or an unconfirmed value is no evidence that energy flowed.
-            if not count.confirmed or (unit is not None and not unit.live):
+            if not count.confirmed or (device is not None and not device.live):
                 power = 0.0
             activity.follow(count.value, power, passed)
 
@@ -149,30 +149,32 @@ class CounterActivities:
         return usable
 
 
-def _counted_powers(units: Units, signs: StorageSigns) -> dict[CounterId, float]:
+def _counted_powers(
+    devices: PlantDevices, signs: StorageSigns
+) -> dict[CounterId, float]:
     """Return the power in W that each counter should count, if it is known."""
     powers: dict[CounterId, float | None] = {}
-    batteries = of_type(units, DeviceType.BATTERY)
+    batteries = of_type(devices, DeviceType.BATTERY)
     charges = {
-        device_id: unit.read("ch_discharge_power")
-        for device_id, unit in batteries.items()
+        device_id: device.read("ch_discharge_power")
+        for device_id, device in batteries.items()
     }
     discharged = sum(max(-(charge or 0.0), 0.0) for charge in charges.values())
-    for device_id, unit in of_type(units, *INVERTERS).items():
-        output = unit.output
-        panels = max(unit.panels or 0.0, (output or 0.0) - discharged)
+    for device_id, device in of_type(devices, *INVERTERS).items():
+        output = device.output
+        panels = max(device.panels or 0.0, (output or 0.0) - discharged)
         powers |= {(device_id, key): output for key in YIELDS}
         powers |= {(device_id, key): panels for key in DC_COUNTERS}
-    for device_id, unit in of_type(units, DeviceType.ESS).items():
-        power = signs.discharge_of(device_id, unit)
+    for device_id, device in of_type(devices, DeviceType.ESS).items():
+        power = signs.discharge_of(device_id, device)
         charges[device_id] = None if power is None else -power
     for device_id, charge in charges.items():
         given = None if charge is None else -charge
         powers |= {(device_id, key): charge for key in CHARGED}
         powers |= {(device_id, key): given for key in DISCHARGED}
-    for device_id, unit in of_type(units, *GRID_COUNTERS).items():
-        imported, exported = GRID_COUNTERS[unit.type_id]
-        power = unit.imported
+    for device_id, device in of_type(devices, *GRID_COUNTERS).items():
+        imported, exported = GRID_COUNTERS[device.type_id]
+        power = device.imported
         powers[device_id, imported] = power
         powers[device_id, exported] = None if power is None else -power
     return {key: power for key, power in powers.items() if power is not None}

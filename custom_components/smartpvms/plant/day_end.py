@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Final, Self
 
 # Longest time between two readings for which energy is estimated.
-LONGEST_GAP: Final = timedelta(minutes=15)
+MAX_GAP: Final = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class DayEndEstimate:
         is_new, speed = start != self.start, self.speed
         counted = value if is_new else value - self.value
         if reset_seen and (is_new or not self.reset_seen):
-            if passed <= LONGEST_GAP.total_seconds():
+            if passed <= MAX_GAP.total_seconds():
                 # The new day's value may include part of this energy.
                 left_out = max(speed * passed - counted, 0.0)
         elif passed > 0:

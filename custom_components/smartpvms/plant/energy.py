@@ -24,9 +24,9 @@ from .counters import (
     as_terms,
     terms_of,
 )
-from .day_end import LONGEST_GAP, DayEndEstimate
+from .day_end import MAX_GAP, DayEndEstimate
+from .devices import INVERTERS, OPAQUE, TELECOM, PlantDevices, of_type, total
 from .power_flow import PowerFlow
-from .units import INVERTERS, OPAQUE, TELECOM, Units, of_type, total
 
 
 @dataclass(slots=True)
@@ -121,7 +121,7 @@ class Integral:
         power = max(power, 0.0)
         if self.last is not None:
             since, before = self.last
-            if timedelta() < at - since <= LONGEST_GAP:
+            if timedelta() < at - since <= MAX_GAP:
                 hours = (at - since) / timedelta(hours=1)
                 gained = (before + power) / 2 / 1000 * hours
                 self.value = round(self.value + gained, 9)
@@ -164,7 +164,7 @@ class HomeEnergy:
 
     def update(
         self,
-        units: Units,
+        devices: PlantDevices,
         counts: CounterValues,
         usable: CounterValues,
         flow: PowerFlow,
@@ -177,14 +177,16 @@ class HomeEnergy:
         `usable` are the counts without those of counters that do not count, and
         `point` is the device at the grid connection.
         """
-        outputs = total(unit.output for unit in of_type(units, *INVERTERS).values())
+        outputs = total(
+            device.output for device in of_type(devices, *INVERTERS).values()
+        )
         self.inverter_use.update(None if outputs is None else -outputs, at)
         drawn = self.drawn
         used = CounterValue(self.home_use.update(flow.home, at))
-        self.terms = terms = home_terms(units, usable, point)
+        self.terms = terms = home_terms(devices, usable, point)
         spare = {**as_terms(counts), **drawn, "used": used}
         # Without a meter at the grid, the home's energy is unknown.
-        if point is None or units[point].type_id not in GRID_COUNTERS:
+        if point is None or devices[point].type_id not in GRID_COUNTERS:
             return self.energy_sum.update({}, spare=spare)
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
             added, subtracted = terms
@@ -195,14 +197,14 @@ class HomeEnergy:
 
 
 def home_terms(
-    units: Units, counts: CounterValues, point: int | None
+    devices: PlantDevices, counts: CounterValues, point: int | None
 ) -> tuple[Terms, Terms] | None:
     """Return the terms of the home's energy, if the devices allow the sum."""
-    inverters = of_type(units, *INVERTERS)
-    if not inverters or point is None or of_type(units, *TELECOM, *OPAQUE):
+    inverters = of_type(devices, *INVERTERS)
+    if not inverters or point is None or of_type(devices, *TELECOM, *OPAQUE):
         return None
-    imported, exported = GRID_COUNTERS[units[point].type_id]
-    storages = of_type(units, DeviceType.ESS)
+    imported, exported = GRID_COUNTERS[devices[point].type_id]
+    storages = of_type(devices, DeviceType.ESS)
     added = [_counting(device_id, counts, YIELDS) for device_id in inverters]
     added += [(point, imported)]
     added += [(device_id, "discharge_cap") for device_id in storages]
@@ -211,8 +213,8 @@ def home_terms(
     # An idle storage repeats its row; any other repeated row is outdated.
     repeated = {
         device_id
-        for device_id, unit in {point: units[point], **storages}.items()
-        if not unit.live and (device_id == point or unit.read("ch_discharge_power"))
+        for device_id, device in {point: devices[point], **storages}.items()
+        if not device.live and (device_id == point or device.read("ch_discharge_power"))
     }
     lost = {
         key: count._replace(confirmed=False) if count and key[0] in repeated else count
@@ -221,7 +223,9 @@ def home_terms(
     return terms_of(counts, added), terms_of(lost, subtracted)
 
 
-def pv_terms(units: Units, counts: CounterValues) -> tuple[Terms, Terms] | None:
+def pv_terms(
+    devices: PlantDevices, counts: CounterValues
+) -> tuple[Terms, Terms] | None:
     """Return the added and subtracted terms of the panels' energy.
 
     Without a battery behind the inverters, the energy is their yield. With a battery,
@@ -229,9 +233,9 @@ def pv_terms(units: Units, counts: CounterValues) -> tuple[Terms, Terms] | None:
     charge, less the discharge and the energy drawn by the inverters, which the caller
     adds to the subtracted terms; this sum is lower by the conversion losses.
     """
-    inverters = of_type(units, *INVERTERS)
-    batteries = of_type(units, DeviceType.BATTERY)
-    if not inverters or of_type(units, *OPAQUE):
+    inverters = of_type(devices, *INVERTERS)
+    batteries = of_type(devices, DeviceType.BATTERY)
+    if not inverters or of_type(devices, *OPAQUE):
         return None
     yields = [_counting(device_id, counts, YIELDS) for device_id in inverters]
     if not batteries:
@@ -257,10 +261,10 @@ def pv_terms(units: Units, counts: CounterValues) -> tuple[Terms, Terms] | None:
 
 
 def storage_terms(
-    units: Units, counts: CounterValues, *, charged: bool
+    devices: PlantDevices, counts: CounterValues, *, charged: bool
 ) -> tuple[Terms, Terms] | None:
     """Return the terms of the storages' charged or discharged energy."""
-    storages = of_type(units, DeviceType.BATTERY, DeviceType.ESS)
+    storages = of_type(devices, DeviceType.BATTERY, DeviceType.ESS)
     if not storages:
         return None
     candidates = CHARGED if charged else DISCHARGED

@@ -6,7 +6,16 @@ from typing import Final
 
 from custom_components.smartpvms.northbound import DeviceType
 
-from .units import GRID_POINTS, INVERTERS, METERS, NOISE, OPAQUE, Unit, Units, of_type
+from .devices import (
+    GRID_POINTS,
+    INVERTERS,
+    METERS,
+    NOISE,
+    OPAQUE,
+    PlantDevice,
+    PlantDevices,
+    of_type,
+)
 from .votes import voted
 
 # A meter may measure an inverter if their powers differ by at most this share.
@@ -14,7 +23,7 @@ MIRRORED: Final = 0.03
 # A meter measures no inverter if its power differs from each by more than this share.
 APART: Final = 0.25
 # Inverter powers below this, in W, are no evidence about a meter.
-LEAST_YIELD: Final = 300.0
+MIN_YIELD: Final = 300.0
 # A meter counts both ways if its smaller counter exceeds this share of the larger.
 BOTH_WAYS: Final = 0.02
 # Number of readings that one contradicting reading outweighs.
@@ -46,32 +55,34 @@ class MeterEvidence:
         """Return whether the meter does not just repeat an inverter."""
         return self.both_ways > 0 or self.mirrored <= self.apart * OUTWEIGHED
 
-    def weigh(self, unit: Unit, outputs: Iterable[float]) -> None:
+    def weigh(self, device: PlantDevice, outputs: Iterable[float]) -> None:
         """Add the evidence of the powers of one reading.
 
         `outputs` are the power of each inverter and the sum of all.
         """
-        imported = unit.imported
+        imported = device.imported
         if imported is None:
             return
         outputs = list(outputs)
-        most = max(outputs, default=0.0)
+        highest = max(outputs, default=0.0)
         differences = [
             abs(abs(imported) - output) / output
             for output in outputs
-            if output >= LEAST_YIELD
+            if output >= MIN_YIELD
         ]
         if any(difference <= MIRRORED for difference in differences):
             self.mirrored += 1
-        elif min(differences, default=0.0) > APART or most < NOISE < abs(imported) / 2:
+        elif (
+            min(differences, default=0.0) > APART or highest < NOISE < abs(imported) / 2
+        ):
             self.apart += 1
         if max(self.mirrored, self.apart) > REMEMBERED:
             self.mirrored //= 2
             self.apart //= 2
 
-    def weigh_counters(self, unit: Unit) -> None:
+    def weigh_counters(self, device: PlantDevice) -> None:
         """Add the evidence of the meter's counters."""
-        forward, reverse = unit.read("active_cap"), unit.read("reverse_active_cap")
+        forward, reverse = device.read("active_cap"), device.read("reverse_active_cap")
         if forward is None or reverse is None or max(forward, reverse) <= 0:
             return
         both = min(forward, reverse) > BOTH_WAYS * max(forward, reverse)
@@ -90,34 +101,34 @@ class GridPointDetector:
     reported: set[int] = field(default_factory=set)
     """Possible grid points that have reported a power or a counter."""
 
-    def update(self, units: Units) -> None:
+    def update(self, devices: PlantDevices) -> None:
         """Add the evidence of new readings, once per reading."""
         self.reported |= {
             device_id
-            for device_id, unit in of_type(units, *GRID_POINTS).items()
-            if any(unit.read(key) is not None for key in _GRID_ITEMS)
+            for device_id, device in of_type(devices, *GRID_POINTS).items()
+            if any(device.read(key) is not None for key in _GRID_ITEMS)
         }
-        meters = of_type(units, *METERS)
-        for device_id, unit in meters.items():
-            self.meters.setdefault(device_id, MeterEvidence()).weigh_counters(unit)
-        inverters = of_type(units, *INVERTERS).values()
-        outputs = [unit.output for unit in inverters if not unit.is_silent]
+        meters = of_type(devices, *METERS)
+        for device_id, device in meters.items():
+            self.meters.setdefault(device_id, MeterEvidence()).weigh_counters(device)
+        inverters = of_type(devices, *INVERTERS).values()
+        outputs = [device.output for device in inverters if not device.is_silent]
         known = [output for output in outputs if output is not None]
         # A silent inverter may be asleep, or yield without reporting it.
-        if len(known) < len(inverters) or of_type(units, *OPAQUE):
+        if len(known) < len(inverters) or of_type(devices, *OPAQUE):
             return
-        for device_id, unit in meters.items():
-            self.meters[device_id].weigh(unit, [sum(known), *known])
+        for device_id, device in meters.items():
+            self.meters[device_id].weigh(device, [sum(known), *known])
 
-    def find(self, units: Units, chosen: int | None = None) -> int | None:
-        """Return the device at the plant's grid connection, if it is sure.
+    def find(self, devices: PlantDevices, chosen: int | None = None) -> int | None:
+        """Return the device at the plant's grid connection, if it is known.
 
         It is the chosen device, if the plant has it; or the EMMA; or the mains, if
         there is no other candidate; or the only meter, unless it repeats an inverter;
         or, of several meters, the only one that has counted both directions. Devices
         that have never reported anything are skipped, unless none has.
         """
-        points = of_type(units, *GRID_POINTS)
+        points = of_type(devices, *GRID_POINTS)
         if chosen in points:
             return chosen
         if reported := self.reported & points.keys():
@@ -133,8 +144,8 @@ class GridPointDetector:
         return _only(
             [
                 device_id
-                for device_id, told in evidence.items()
-                if told.may_be_grid and (len(points) == 1 or told.both_ways > 0)
+                for device_id, meter in evidence.items()
+                if meter.may_be_grid and (len(points) == 1 or meter.both_ways > 0)
             ]
         )
 

@@ -11,7 +11,7 @@ always holds:
   sign. The panels' DC energy has separate counters.
 - The few watts that an inverter draws while it sleeps are part of the home's power.
 - A value that follows from a device without a fresh value is unknown, and so is one
-  that depends on a meter or a sign that is not sure.
+  that depends on an unknown grid meter or sign.
 """
 
 from dataclasses import dataclass
@@ -19,8 +19,17 @@ from typing import Final
 
 from custom_components.smartpvms.northbound import DeviceType
 
+from .devices import (
+    INVERTERS,
+    NOISE,
+    OPAQUE,
+    TELECOM,
+    PlantDevices,
+    of_type,
+    total,
+    watts,
+)
 from .storage_sign import StorageSigns
-from .units import INVERTERS, NOISE, OPAQUE, TELECOM, Units, of_type, total, watts
 
 # Differences below this share of the largest power are noise.
 NOISE_SHARE: Final = 0.02
@@ -52,29 +61,33 @@ class PowerFlow:
         return _percent(1 - max(self.grid, 0.0) / self.home)
 
 
-def power_flow(units: Units, signs: StorageSigns, point: int | None) -> PowerFlow:
+def power_flow(
+    devices: PlantDevices, signs: StorageSigns, point: int | None
+) -> PowerFlow:
     """Return a plant's powers; `point` is the device at its grid connection."""
-    grid = None if point is None else units[point].imported
-    if of_type(units, *OPAQUE):
+    grid = None if point is None else devices[point].imported
+    if of_type(devices, *OPAQUE):
         return PowerFlow(grid=grid)
-    pv, battery, supply = _behind_inverters(units)
-    stored = signs.discharge(units)
-    racks = of_type(units, DeviceType.BATTERY_RACK)
-    parts = [battery] if of_type(units, DeviceType.BATTERY) else []
-    parts += [stored] if of_type(units, DeviceType.ESS) else []
-    parts += [unit.rack_discharge for unit in racks.values()]
-    converters = of_type(units, DeviceType.POWER_CONVERTER)
+    pv, battery, supply = _behind_inverters(devices)
+    stored = signs.discharge(devices)
+    racks = of_type(devices, DeviceType.BATTERY_RACK)
+    parts = [battery] if of_type(devices, DeviceType.BATTERY) else []
+    parts += [stored] if of_type(devices, DeviceType.ESS) else []
+    parts += [device.rack_discharge for device in racks.values()]
+    converters = of_type(devices, DeviceType.POWER_CONVERTER)
     if converters:
-        powers = [watts(unit.read("pv_input_power")) for unit in converters.values()]
-        pv = total([*([pv] if of_type(units, *INVERTERS) else []), *powers])
+        powers = [
+            watts(device.read("pv_input_power")) for device in converters.values()
+        ]
+        pv = total([*([pv] if of_type(devices, *INVERTERS) else []), *powers])
     home = None
     # A telecom site has loads on both sides of its rectifiers.
-    if grid is not None and supply is not None and not of_type(units, *TELECOM):
+    if grid is not None and supply is not None and not of_type(devices, *TELECOM):
         home = None if stored is None else supply + stored + grid
     if home is not None and home < 0:
         contradictory = home < -_noise(supply or 0.0, stored or 0.0, grid or 0.0)
-        inverters = of_type(units, *INVERTERS).values()
-        if contradictory and any(unit.is_silent for unit in inverters):
+        inverters = of_type(devices, *INVERTERS).values()
+        if contradictory and any(device.is_silent for device in inverters):
             # The export comes from an inverter that only seems to be asleep.
             pv = None
         home = None if contradictory else 0.0
@@ -87,22 +100,22 @@ def power_flow(units: Units, signs: StorageSigns, point: int | None) -> PowerFlo
 
 
 def _behind_inverters(
-    units: Units,
+    devices: PlantDevices,
 ) -> tuple[float | None, float | None, float | None]:
     """Return the powers of PV, of batteries on the DC side, and of both, as AC."""
-    inverters = of_type(units, *INVERTERS).values()
+    inverters = of_type(devices, *INVERTERS).values()
     if not inverters:
         return None, None, None
-    output = total(unit.output for unit in inverters)
-    silent = any(unit.is_silent for unit in inverters)
-    batteries = of_type(units, DeviceType.BATTERY).values()
+    output = total(device.output for device in inverters)
+    silent = any(device.is_silent for device in inverters)
+    batteries = of_type(devices, DeviceType.BATTERY).values()
     if not batteries:
         if output is None or (silent and output > NOISE):
             # By day, a silent inverter has lost its connection.
             return None, None, None
         pv = max(output, 0.0)
         return pv, None, pv
-    charge = total(unit.read("ch_discharge_power") for unit in batteries)
+    charge = total(device.read("ch_discharge_power") for device in batteries)
     battery = None if charge is None else 0.0 - charge
     if silent and output is not None:
         if output > NOISE or abs(battery or 0.0) > NOISE:
@@ -111,7 +124,7 @@ def _behind_inverters(
             return max(output, 0.0), None, None
     if output is None:
         return None, battery, None
-    panels = total(unit.panels for unit in inverters)
+    panels = total(device.panels for device in inverters)
     if battery is None:
         return 0.0 if panels == 0 else None, None, output
     pv, battery = _shares(output, panels, battery)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from custom_components.smartpvms.northbound import DataItems, DeviceType, number
 
 from .counters import STORED
-from .units import NOISE, Unit, Units, of_type, total
+from .devices import NOISE, PlantDevice, PlantDevices, of_type, total
 from .votes import AGREEING, voted
 
 
@@ -24,14 +24,14 @@ class StorageSign:
             return None
         return 1.0 if self.votes > 0 else -1.0
 
-    def weigh(self, unit: Unit) -> None:
+    def weigh(self, device: PlantDevice) -> None:
         """Add the evidence of one reading and the one before.
 
         If the power keeps its sign, the day's counters show its direction. If none or
         both of them have risen, the state of charge shows it.
         """
         keys = ("ch_discharge_power", "battery_soc", *STORED)
-        read = {key: unit.read(key) for key in keys}
+        read = {key: device.read(key) for key in keys}
         last = {key: number(self.last.get(key)) for key in keys}
         self.last = read
         rises = {
@@ -61,21 +61,21 @@ class StorageSigns:
 
     storages: dict[int, StorageSign] = field(default_factory=dict)
 
-    def update(self, units: Units) -> None:
+    def update(self, devices: PlantDevices) -> None:
         """Add the evidence of new readings, once per reading."""
-        for device_id, unit in of_type(units, DeviceType.ESS).items():
-            self.storages.setdefault(device_id, StorageSign()).weigh(unit)
+        for device_id, device in of_type(devices, DeviceType.ESS).items():
+            self.storages.setdefault(device_id, StorageSign()).weigh(device)
 
-    def discharge(self, units: Units) -> float | None:
+    def discharge(self, devices: PlantDevices) -> float | None:
         """Return the power in W that the storages on the AC side deliver."""
         return total(
-            self.discharge_of(device_id, unit)
-            for device_id, unit in of_type(units, DeviceType.ESS).items()
+            self.discharge_of(device_id, device)
+            for device_id, device in of_type(devices, DeviceType.ESS).items()
         )
 
-    def discharge_of(self, device_id: int, unit: Unit) -> float | None:
+    def discharge_of(self, device_id: int, device: PlantDevice) -> float | None:
         """Return the power in W that a storage delivers, if its sign is known."""
-        power = unit.read("ch_discharge_power")
+        power = device.read("ch_discharge_power")
         sign = self.storages.get(device_id, StorageSign()).charging
         if power and sign is None:
             return None

@@ -34,14 +34,14 @@ _RACK_DISCHARGES: Final = {4: 1.0, 2: -1.0, 3: -1.0, 5: -1.0}
 
 
 @dataclass(frozen=True)
-class Unit:
+class PlantDevice:
     """A device of the plant, as last read."""
 
     type_id: int
     items: DataItems | None
     """A fresh reading, with the powers of meters in W; `None` if there is none."""
     live: bool = True
-    """Whether a value changed since the previous reading, which is no cached copy."""
+    """Whether a value changed since the previous reading, so this is not a cached copy."""
 
     def read(self, key: str) -> float | None:
         """Return a value; `None` if it is missing or the device has no connection."""
@@ -112,13 +112,15 @@ class Unit:
         return _RACK_DISCHARGES[int(state)] * abs(power)
 
 
-type Units = Mapping[int, Unit]
+type PlantDevices = Mapping[int, PlantDevice]
 """All devices of a plant, by id."""
 
 
-def of_type(units: Units, *type_ids: int) -> dict[int, Unit]:
+def of_type(devices: PlantDevices, *type_ids: int) -> dict[int, PlantDevice]:
     """Return the devices of these types."""
-    return {key: unit for key, unit in units.items() if unit.type_id in type_ids}
+    return {
+        key: device for key, device in devices.items() if device.type_id in type_ids
+    }
 
 
 def total(values: Iterable[float | None]) -> float | None:
