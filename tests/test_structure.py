@@ -4,6 +4,7 @@ import ast
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
+import re
 from typing import Final
 
 from custom_components import smartpvms
@@ -67,6 +68,38 @@ def test_no_circle_of_imports() -> None:
     """No module imports itself by way of others, not even for type hints."""
     order = [*TopologicalSorter(_graph()).static_order()]
     assert order[-1].startswith(PACKAGE)
+
+
+def _layers() -> dict[str, int]:
+    """Return the number of the layer of each module and package in CONTRIBUTING."""
+    text = (ROOT.parents[1] / "CONTRIBUTING.md").read_text("utf-8")
+    house = text.partition("custom_components/smartpvms/\n")[2].partition("```")[0]
+    layers = {}
+    for number, layer in enumerate(re.split(r"\n *-{9,}\n", house)):
+        for names in re.findall(r"^ {4}(\S.*?)(?: {2,}|$)", layer, re.MULTILINE):
+            for name in names.split(", "):
+                layers[name.removesuffix("/").removesuffix(".py")] = number
+    return layers
+
+
+def _room(module: str) -> str:
+    """Return the file or package of the house in which a module is."""
+    name = module.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
+    return name or "__init__"
+
+
+def test_layers() -> None:
+    """Modules import from their own layer and from those below it."""
+    layers = _layers()
+    rooms = {_room(module) for module in _modules()}
+    assert layers.keys() == rooms, "CONTRIBUTING.md lists every file and package"
+    upwards = [
+        f"{module} imports {name}"
+        for module, names in _graph().items()
+        for name in names
+        if layers[_room(name)] < layers[_room(module)]
+    ]
+    assert not upwards
 
 
 def test_nothing_imports_the_package_root() -> None:
