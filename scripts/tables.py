@@ -1,4 +1,4 @@
-"""Write the tables of entities of README.md and docs/entities.md."""
+"""Write the tables of entities in README.md and docs/entities.md."""
 
 from collections.abc import Iterable, Iterator, Sequence
 import json
@@ -22,31 +22,31 @@ ROOT: Final = Path(__file__).parent.parent
 README: Final = ROOT / "README.md"
 ENTITIES: Final = ROOT / "docs" / "entities.md"
 
-BEGIN: Final = "<!-- scripts/tables writes what follows. -->\n"
-END: Final = "<!-- scripts/tables wrote that. -->\n"
+BEGIN: Final = "<!-- Start of the table that scripts/tables writes. -->\n"
+END: Final = "<!-- End of the table that scripts/tables writes. -->\n"
 
 INTRODUCTION: Final = """\
 # Entities
 
-Every documented data item becomes an entity the moment a device reports it. The data
-item is the end of the entity's unique id. Home Assistant shows a value in another unit
-where its unit system or your choice says so.
+Every documented data item becomes an entity when a device first reports it. The unique
+ID of the entity ends with the data item. Home Assistant may show a value in another unit,
+depending on its unit system and your settings.
 
-A number that is not listed here, because the API's document does not know it, becomes
-a disabled diagnostic sensor under its raw name.
+An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
+with its raw name.
 """
 
 STATES: Final = """\
 ## States
 
-The states of sensors, as triggers and conditions of automations name them.
+The states of sensors, as used in triggers and conditions of automations.
 """
 
 WITHOUT_ENTITIES: Final = """\
 ## Devices without entities
 
-The API's document has no values of these types. Their devices are there, with model,
-serial number and firmware.
+The API documents no values for these device types. Their devices are added without
+entities, with model, serial number and firmware.
 """
 
 type Description = ItemSensorDescription | ItemBinarySensorDescription
@@ -116,13 +116,13 @@ def _span(first: str, last: str) -> str:
 
 
 def _entities(descriptions: Iterable[Description]) -> str:
-    """Return a table of entities; those that only a number tells apart share a row."""
+    """Return a table of entities; names that differ only in a number share a row."""
     alike: dict[str, list[Description]] = {}
     for description in descriptions:
         key = description.translation_key or description.key
         alike.setdefault(key, []).append(description)
     return _table(
-        ("Entity", "Data item", "Unit", "From the start"),
+        ("Entity", "Data item", "Unit", "Default"),
         (
             (
                 _span(name_of(first), name_of(last)),
@@ -198,7 +198,7 @@ def entities() -> str:
 
 
 def with_overview(readme: str) -> str:
-    """Return a README with its table in step."""
+    """Return a README with the current table."""
     before, rest = readme.split(BEGIN)
     _, after = rest.split(END)
     return f"{before}{BEGIN}\n{overview()}\n{END}{after}"

@@ -40,13 +40,13 @@ SECTIONS: Final = {
     "docs-data-update": ("README.md", "How values are refreshed"),
     "docs-examples": ("docs/examples.md", "Automations without a blueprint"),
     "docs-installation-instructions": ("README.md", "Installation"),
-    "docs-installation-parameters": ("README.md", "Set-up"),
+    "docs-installation-parameters": ("README.md", "Setup"),
     "docs-known-limitations": ("README.md", "Known limitations"),
     "docs-removal-instructions": ("README.md", "Removal"),
     "docs-supported-devices": ("README.md", "What you get"),
     "docs-supported-functions": ("README.md", "What you get"),
     "docs-troubleshooting": ("README.md", "Troubleshooting"),
-    "docs-use-cases": ("README.md", "What it is good for"),
+    "docs-use-cases": ("README.md", "What you can do with it"),
 }
 
 
@@ -179,7 +179,7 @@ def test_repairs_lead_to_troubleshooting() -> None:
 def test_fields() -> None:
     """Every field of the set-up and every option is explained."""
     steps = ENGLISH["config"]["step"]
-    explained = _rows(HEADINGS["README.md"]["Set-up"])
+    explained = _rows(HEADINGS["README.md"]["Setup"])
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
         assert explained[label]
     options = _rows(HEADINGS["README.md"]["Changes later"])
@@ -258,7 +258,7 @@ async def test_examples_act(
     hass.states.async_set("sensor.meter_1_net_export_power", "0")
     await hass.async_block_till_done()
     [broken] = told
-    assert broken.data["message"] == "The inverter says: Shutdown: on fault."
+    assert broken.data["message"] == "Inverter state: Shutdown: on fault."
     hass.states.async_set("sensor.meter_1_net_export_power", "2500")
     await added.poll(timedelta(minutes=10))
     assert [call.data["entity_id"] for call in switched] == [["switch.boiler"]]
