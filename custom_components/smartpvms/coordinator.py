@@ -264,8 +264,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     async def _call_listeners(self, changed: Mapping[SourceId, set[str]]) -> None:
         """Call the listeners of changed items, and of all that became (un)available."""
         self.reported.update(changed)
-        turned = self._update_available()
-        await self._item_listeners.call({**changed, **dict.fromkeys(turned)})
+        sources = self._update_available()
+        await self._item_listeners.call({**changed, **dict.fromkeys(sources)})
 
     def _update_available(self) -> set[SourceId]:
         """Update the availability, and return the sources where it has changed."""
@@ -411,7 +411,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         flow = self.flows.readings.get(code)
         return flow.items if flow and flow.fresh else {}
 
-    def counted(self, unique_id: str) -> float | None:
+    def filtered_value(self, unique_id: str) -> float | None:
         """Return the filtered value of an entity's counter."""
         counter = self._counter(unique_id)
         return counter.value if counter else None

@@ -68,7 +68,8 @@ def async_remove_stale(
         for device in dr.async_entries_for_config_entry(registry, entry.entry_id)
     }
     names = listed.registered_names
-    were_bare = set() if known is None else known.bare_plants
+    were_empty = set() if known is None else known.plants_without_devices
+    empty = listed.plants_without_devices
     missing: dict[str, datetime] = {}
     for device in registered.values():
         name = source_name(device)
@@ -77,11 +78,11 @@ def async_remove_stale(
         if name in names or name == entry.entry_id:
             continue
         since = listed.missing.get(name, listed.listed)
-        if plant in were_bare - listed.bare_plants:
+        if plant in were_empty - empty:
             since = listed.listed
         is_deselected = plant in listed.offered and plant not in listed.plants
         is_gone = listed.listed - since >= CONFIRMATION
-        if is_deselected or (is_gone and plant not in listed.bare_plants):
+        if is_deselected or (is_gone and plant not in empty):
             registry.async_remove_device(device.id)
         else:
             missing[name] = since

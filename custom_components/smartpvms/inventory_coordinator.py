@@ -84,7 +84,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             missing={} if known is None else known.missing,
             renamed=renamed,
         )
-        self._problems.clear(INVENTORY, plants.keys() - inventory.bare_plants)
+        self._problems.clear(
+            INVENTORY, plants.keys() - inventory.plants_without_devices
+        )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
         # Nothing is awaited from here on: the reload has to store the new inventory.
         if renamed:

@@ -92,7 +92,7 @@ class Inventory:
         return {*self.plants, *map(str, self.devices)}
 
     @property
-    def bare_plants(self) -> set[str]:
+    def plants_without_devices(self) -> set[str]:
         """Return the plants without any device."""
         return self.plants.keys() - self._devices.keys()
 

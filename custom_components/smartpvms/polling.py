@@ -38,16 +38,15 @@ class Batch:
 
     @property
     def group(self) -> str:
-        """Return the name of the batch's group, for people."""
+        """Return the name of the batch's group in the log and in diagnostics."""
         return "plants" if self.type_id is None else f"devices of type {self.type_id}"
 
 
 class Polling:
     """Batches of an inventory, and the time of the next pass.
 
-    The server rejects a whole batch for one member that it does not know. Such a batch
-    is halved until the member is found and left out. Halves are joined again once none
-    of them is rejected.
+    The server rejects a whole batch for one unknown member. Such a batch is halved until
+    the member is found and left out. Halves are joined again once none is rejected.
     """
 
     def __init__(self, client: NorthboundClient, inventory: Inventory) -> None:

@@ -31,7 +31,7 @@ class _Codec(NamedTuple):
 
 
 def encode(value: object) -> Any:
-    """Return a dataclass as what JSON can hold.
+    """Return a dataclass in JSON-serializable form.
 
     Fields that equal their default are left out, and so are those with `init=False` or
     `metadata={"stored": False}`.
@@ -42,7 +42,7 @@ def encode(value: object) -> Any:
 
 
 def decode[T](kind: type[T], state: object, behind: float = 0.0) -> T:
-    """Return a dataclass from what `encode` returned.
+    """Return a dataclass from the result of `encode`.
 
     Items of lists, sets and dicts that do not fit their type are left out. Raises
     `TypeError` or `ValueError` if anything else does not fit. `behind` are the seconds

@@ -234,8 +234,8 @@ def _is_exact(
         return False
 
     def counted(key: str, part: str) -> tuple[float, float] | None:
-        whole = real_time.counted(f"{code}_{key}")
-        parts = [real_time.counted(f"{each.id}_{part}") for each in inverters]
+        whole = real_time.filtered_value(f"{code}_{key}")
+        parts = [real_time.filtered_value(f"{each.id}_{part}") for each in inverters]
         if whole is None or None in parts:
             return None
         return whole, sum(filter(None, parts))
