@@ -1,4 +1,4 @@
-"""The files of the integration that are not code, as their tests read them."""
+"""Files of the integration other than code, as read by their tests."""
 
 from collections.abc import Iterator
 import json
@@ -20,7 +20,7 @@ COMPONENT: Final = ROOT / "custom_components" / DOMAIN
 
 
 def read_json(name: str) -> dict[str, Any]:
-    """Return one of the integration's files."""
+    """Return a JSON file of the integration."""
     content: dict[str, Any] = json.loads((COMPONENT / name).read_text())
     return content
 

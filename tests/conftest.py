@@ -1,4 +1,4 @@
-"""Fixtures that all tests share."""
+"""Shared fixtures."""
 
 from collections.abc import AsyncIterator, Iterable
 from copy import deepcopy
@@ -8,7 +8,8 @@ from typing import Any
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-# Loaded here, or the custom integrations of the test framework would win.
+# Imported here, because otherwise the custom integrations of the test framework
+# are found first.
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import CONF_HISTORY, CONF_PLANTS, DOMAIN
 from custom_components.smartpvms.runtime import SmartPvmsConfigEntry
@@ -28,7 +29,7 @@ from tests.simulator import Clock, RealClock, Simulator, homes
 from tests.simulator.plants import Home, Plant
 from tests.timeline import pass_time
 
-# A clear noon in Berlin, where the simulated family lives.
+# A clear noon in Berlin, the location of the simulated family.
 NOON = "2026-06-21 12:00:00+02:00"
 
 POLL = timedelta(minutes=5, seconds=4)
@@ -36,13 +37,13 @@ POLL = timedelta(minutes=5, seconds=4)
 
 @pytest.fixture
 def home() -> Home:
-    """Return the home that the simulator starts with."""
+    """Return the home of the simulator."""
     return homes.family()
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """Return the simulator's clock, which is the frozen one of the test."""
+    """Return the simulator's clock, which is the frozen clock of the test."""
     return RealClock()
 
 
@@ -58,7 +59,7 @@ async def simulator(
 
 
 class Account:
-    """The simulated account in Home Assistant, used the way its owner does."""
+    """The simulated account in Home Assistant."""
 
     def __init__(
         self,
@@ -67,7 +68,7 @@ class Account:
         freezer: FrozenDateTimeFactory,
         storage: dict[str, Any],
     ) -> None:
-        """Belong to a simulator."""
+        """Store the simulator."""
         self.history = 0
         self._hass = hass
         self._storage = storage
@@ -76,7 +77,7 @@ class Account:
 
     @property
     def credentials(self) -> dict[str, Any]:
-        """Return what the owner types."""
+        """Return the credentials that the user enters."""
         return {
             CONF_HOST: self._simulator.url,
             CONF_USERNAME: self._simulator.account.user_name,
@@ -85,12 +86,12 @@ class Account:
 
     @property
     def entry(self) -> SmartPvmsConfigEntry:
-        """Return the account's entry."""
+        """Return the config entry of the account."""
         [entry] = self._hass.config_entries.async_entries(DOMAIN)
         return entry
 
     async def add(self) -> ConfigFlowResult:
-        """Add the account by its config flow, up to the end or the next step."""
+        """Add the account in the config flow, up to its end or its next step."""
         flows = self._hass.config_entries.flow
         result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
         result = await flows.async_configure(
@@ -100,7 +101,7 @@ class Account:
         return result
 
     async def add_plants(self, plants: Iterable[Plant]) -> None:
-        """Add the account, which has several plants, with some of them."""
+        """Add the account with some of its several plants."""
         result = await self.add()
         await self._hass.config_entries.flow.async_configure(
             result["flow_id"], {CONF_PLANTS: [plant.code for plant in plants]}
@@ -108,8 +109,8 @@ class Account:
         await self._hass.async_block_till_done()
 
     async def poll(self, passed: timedelta = POLL) -> None:
-        """Let time pass, and what is due then happen."""
-        # Not importable where the browser tests run.
+        """Advance the time, and run the timers that are due."""
+        # Not available in the environment of the browser tests.
         from pytest_homeassistant_custom_component.common import async_fire_time_changed
 
         self._freezer.tick(passed)
@@ -117,18 +118,18 @@ class Account:
         await self._hass.async_block_till_done(wait_background_tasks=True)
 
     async def pass_time(self, passed: timedelta) -> None:
-        """Let time pass, and what is due happen when it is due."""
+        """Advance the time, and run each timer when it is due."""
         await pass_time(self._hass, self._freezer, dt_util.utcnow() + passed)
 
     async def restart(self, off: timedelta = timedelta()) -> None:
-        """Stop Home Assistant in good order, and start it again."""
+        """Stop Home Assistant cleanly, and start it again."""
         self._hass.bus.async_fire(EVENT_HOMEASSISTANT_STOP)
         self._hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
         await self._hass.async_block_till_done()
         await self.kill(off)
 
     async def kill(self, off: timedelta = timedelta()) -> None:
-        """Kill Home Assistant, and start it again with what is in its files."""
+        """Kill Home Assistant, and start it again with the contents of its files."""
         key = f"{DOMAIN}.{self.entry.entry_id}"
         kept = {
             name: deepcopy(content)
@@ -144,7 +145,7 @@ class Account:
         await self._hass.async_block_till_done()
 
     def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
-        """Return what the registry knows of the entity of a data item."""
+        """Return the registry entry of a data item's entity."""
         entries = er.async_entries_for_config_entry(
             er.async_get(self._hass), self.entry.entry_id
         )
@@ -152,12 +153,12 @@ class Account:
         return by_unique_id.get(f"{source_id}_{key}")
 
     def state(self, source_id: str | int, key: str) -> State | None:
-        """Return the state of the entity of a data item."""
+        """Return the state of a data item's entity."""
         registered = self.registered(source_id, key)
         return self._hass.states.get(registered.entity_id) if registered else None
 
     def value(self, source_id: str | int, key: str) -> str | None:
-        """Return the bare state of the entity of a data item."""
+        """Return the state string of a data item's entity."""
         state = self.state(source_id, key)
         return state.state if state else None
 
@@ -170,7 +171,7 @@ async def account(
     simulator: Simulator,
     freezer: FrozenDateTimeFactory,
 ) -> Account:
-    """Return the account, not added yet, of a person who lives where the plant is."""
+    """Return the account before it is added, in the location of its plant."""
     await hass.config.async_set_time_zone("Europe/Berlin")
     return Account(hass, simulator, freezer, hass_storage)
 

@@ -1,4 +1,4 @@
-"""Compares the statistics of imported and of live hours with what was true."""
+"""Comparison of imported and live statistics with the true energies."""
 
 from bisect import bisect_right
 from collections.abc import AsyncIterator
@@ -24,7 +24,7 @@ from .conftest import Account
 
 HOUR = timedelta(hours=1)
 
-# What rounding may amount to, in kWh.
+# Largest error of rounding, in kWh.
 TOLERANCE = 0.01
 
 
@@ -34,25 +34,25 @@ def full_hour(at: datetime) -> datetime:
 
 
 class Truth:
-    """What a counter has counted, as far as it could be known at a moment.
+    """Energy of a counter, as far as it could be known at each moment.
 
-    A client that was there knows what the server told then; the past is known at every
-    collection. What is not known by the end of a day is lost to a daily counter.
+    A running client has each reading of the server, and the import has every
+    collection. Energy that is not known by the end of a day is lost to a daily counter.
     """
 
     def __init__(self, counter: Counter) -> None:
-        """Know nothing yet."""
+        """Start without values."""
         self.counter = counter
         self._at: list[datetime] = []
         self._sums: list[float] = []
         self._last: tuple[datetime, float] | None = None
 
     def is_of(self, name: int | str, key: str) -> bool:
-        """Return whether this is the truth of a certain counter."""
+        """Return whether this is the energy of a certain counter."""
         return (self.counter.name, self.counter.key) == (name, key)
 
-    def learn(self, at: datetime, true: float | None = None) -> None:
-        """Learn what is true at a moment, by default what an honest server says."""
+    def record(self, at: datetime, true: float | None = None) -> None:
+        """Add the true value of a moment, by default that of a faultless server."""
         value = self.counter.true(at) if true is None else true
         sum_ = 0.0
         if self._last is not None:
@@ -70,8 +70,8 @@ class Truth:
             return then.month != now.month
         return self.counter.kind is Kind.DAILY and then != now
 
-    def learn_past(self, start: datetime, end: datetime) -> None:
-        """Learn all that matters between two moments: hours, and the ends of days."""
+    def record_past(self, start: datetime, end: datetime) -> None:
+        """Add the relevant moments of a period: full hours, and the ends of days."""
         moments = set()
         hour = start
         while hour <= end:
@@ -82,10 +82,10 @@ class Truth:
             hour += HOUR
         for moment in sorted(moments):
             if not self._at or moment > self._at[-1]:
-                self.learn(moment)
+                self.record(moment)
 
     def between(self, start: datetime, end: datetime) -> float:
-        """Return what was counted between two moments."""
+        """Return the energy counted between two moments."""
         return self._until(end) - self._until(start)
 
     def _until(self, moment: datetime) -> float:
@@ -94,10 +94,10 @@ class Truth:
 
 
 class Past:
-    """A run that also looks at what was before it, and at what it has missed."""
+    """A run with the true energies before its start and during outages."""
 
     def __init__(self, hass: HomeAssistant, run: Run, begin: datetime) -> None:
-        """Go along with a run."""
+        """Follow a run."""
         self.hass = hass
         self.run = run
         self.begin = begin
@@ -106,26 +106,26 @@ class Past:
             Truth(counter) for counter in counters_of(run.simulator.home, at)
         ]
 
-    def learn_past(self, start: datetime, end: datetime) -> None:
-        """Learn what was true between two moments."""
+    def record_past(self, start: datetime, end: datetime) -> None:
+        """Add the true energies between two moments."""
         for truth in self.truths:
-            truth.learn_past(start, end)
+            truth.record_past(start, end)
 
-    def learn(self) -> None:
-        """Learn what the server has just told."""
+    def record(self) -> None:
+        """Add the current true energies."""
         for truth in self.truths:
-            truth.learn(self.run.now)
+            truth.record(self.run.now)
 
     async def poll(self, passed: timedelta) -> None:
-        """Let time pass, and learn what is told then."""
+        """Advance the time, and add the true energies then."""
         await self.run.poll(passed)
-        self.learn()
+        self.record()
 
     async def off(self, until: str) -> None:
-        """Let Home Assistant be off from now until a moment.
+        """Stop Home Assistant from now until a moment.
 
-        It has not written that anything became unavailable, and compiles what it has
-        missed from what it knew last.
+        It writes no unavailable states, and compiles the missed periods from the last
+        states.
         """
         recorder = get_instance(self.hass)
         await recorder.async_block_till_done()
@@ -133,18 +133,18 @@ class Past:
         now, end = full_hour(self.run.now), self.run.at(until)
         await self.run.account.kill(off=end - self.run.now)
         recorder.set_enable(True)
-        self.learn_past(now + HOUR, full_hour(end))
+        self.record_past(now + HOUR, full_hour(end))
         await self.poll(timedelta(seconds=5))
 
     async def until(self, moment: datetime | str, passed: timedelta) -> None:
-        """Poll until a moment has come."""
+        """Poll until a moment."""
         end = self.run.at(moment) if isinstance(moment, str) else moment
         while self.run.now < end:
             await self.poll(passed)
 
     @property
     def history_state(self) -> str | None:
-        """Return what the import does."""
+        """Return the state of the import."""
         return self.run.account.value(self.run.account.entry.entry_id, "history")
 
     async def changes(self) -> dict[str, dict[datetime, float]]:
@@ -188,10 +188,10 @@ class Past:
         plants: bool = False,
         untold: tuple[datetime, datetime] | None = None,
     ) -> list[str]:
-        """Return the hours that are not true, and the sums that are not.
+        """Return the hours and the sums that differ from the true energies.
 
-        The yields of plants have a past only where it is exact. In the hours that the
-        server does not tell, only the sum is compared.
+        The yields of plants have a history only where it is exact. In hours without a
+        value of the server, only the sum is compared.
         """
         untold = untold or (end, end)
         changes = await self.changes()
@@ -205,7 +205,7 @@ class Past:
             compared += 1
             hours = changes.get(state.entity_id, {})
             name = f"{counter.device and counter.device.name} {counter.key}"
-            # A plant and its inverter round on their own.
+            # Yields of a plant and of its inverter are rounded separately.
             tolerance = TOLERANCE + 0.005 * isinstance(counter.name, str)
             hour = start
             while hour < end:
@@ -217,7 +217,7 @@ class Past:
                 elif abs(hours[hour] - true) > tolerance:
                     problems.append(f"{name}: {hours[hour]:.3f} {true:.3f} in {hour}")
                 hour += HOUR
-            # The Energy dashboard would show "-0 kWh".
+            # The Energy dashboard would otherwise show "-0 kWh".
             problems += [
                 f"{name}: {change} in {hour}"
                 for hour, change in hours.items()
@@ -239,7 +239,7 @@ class Past:
 async def simulator(
     home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
+    """Serve a home with the frozen clock of the test."""
     freezer.move_to(start)
     simulator = Simulator(home)
     async with simulator.serve():
@@ -255,11 +255,11 @@ async def past(
     freezer: FrozenDateTimeFactory,
     days: int,
 ) -> Past:
-    """Return a run that begins now, with a day of past or more."""
+    """Return a run that starts now, with at least one day of history."""
     account.history = days
     run = Run(hass, account, simulator, freezer)
     past = Past(hass, run, full_hour(run.begin - timedelta(days=max(days, 1))))
-    past.learn_past(past.begin, full_hour(run.begin))
+    past.record_past(past.begin, full_hour(run.begin))
     await run.start()
-    past.learn()
+    past.record()
     return past

@@ -1,4 +1,4 @@
-"""Compares the long-term statistics of the real recorder with what was true."""
+"""Comparison of the real recorder's long-term statistics with the true energies."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable
@@ -27,7 +27,7 @@ _PERIOD = timedelta(minutes=5)
 _HOUR = timedelta(hours=1)
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
-# What rounding and jitter may amount to, in kWh.
+# Largest error of rounding and jitter, in kWh.
 HOUR_TOLERANCE = 0.05
 SUM_TOLERANCE = 0.02
 
@@ -38,18 +38,18 @@ def _start_of_period(at: datetime) -> datetime:
 
 @dataclass(frozen=True)
 class Energy:
-    """An energy of a plant that is made of counters of its devices."""
+    """An energy of a plant, calculated from counters of its devices."""
 
     plant: Plant
     key: str
     gains: tuple[int, ...]
-    """The rows of the site that add to it."""
+    """The energy rows of the site that are added."""
     losses: tuple[int, ...]
     added: tuple[Counter, ...]
-    """The counters that add to it."""
+    """The counters that are added."""
     subtracted: tuple[Counter, ...] = ()
     integrals: tuple[int, ...] = ()
-    """The rows that no counter holds."""
+    """The energy rows without a counter."""
     device: None = None
     kind: Kind = Kind.LIFETIME
     is_money: bool = False
@@ -65,11 +65,11 @@ class Energy:
 
     @property
     def parts(self) -> tuple[Counter, ...]:
-        """Return the counters that hold it."""
+        """Return the counters of the energy."""
         return self.added + self.subtracted
 
     def integrated(self, at: datetime) -> float:
-        """Return the energy at the last collection that no counter holds."""
+        """Return the part of the energy without a counter, at the last collection."""
         return self._sum(at, self.integrals)
 
     def _sum(self, at: datetime, rows: Iterable[int]) -> float:
@@ -78,7 +78,7 @@ class Energy:
 
 
 def energies_of(plant: Plant, counters: Collection[Counter]) -> list[Energy]:
-    """Return the energies of a plant, by the counters that it has."""
+    """Return the energies of a plant, depending on its counters."""
 
     def parts(*alternatives: str) -> tuple[Counter, ...]:
         return next(
@@ -141,12 +141,11 @@ def energies_of(plant: Plant, counters: Collection[Counter]) -> list[Energy]:
 
 
 @dataclass(slots=True)
-class Told:
-    """The energy of a counter by hour: when it was counted, and when it was reported.
+class ExpectedEnergy:
+    """Expected energy of a counter by hour: when it was counted, and when reported.
 
-    Energy that was not reported by the end of a period is lost, unless history has it,
-    and so is the energy between the last reading of a device that is replaced and its
-    end.
+    Two energies are lost: those not reported by the end of a period, unless they are in
+    the history, and those between the last reading of a replaced device and its end.
     """
 
     counter: Counter | Energy
@@ -154,16 +153,16 @@ class Told:
     """Energy by the hour in which it was reported."""
     counted: dict[datetime, float] = field(default_factory=lambda: defaultdict(float))
     """Energy by the hour in which it was counted."""
-    # The largest step that the true value made in an hour: one reading.
+    # The largest step of the true value in an hour: one reading.
     steps: dict[datetime, float] = field(default_factory=lambda: defaultdict(float))
-    lies: int = 0
+    false_readings: int = 0
     shifted: bool = False
-    """Whether the counter starts over at another moment, and tells all it counts."""
+    """Whether the counter starts over at another time, and reports all it counts."""
     has_history: bool = False
-    """Whether history may have the energy that was not reported."""
+    """Whether history may contain the energy that was not reported."""
     is_honest: bool = True
     """Whether the last reading was true."""
-    added: tuple[Told, ...] = ()
+    added: tuple[ExpectedEnergy, ...] = ()
     """The counters that add to an energy."""
     _base: float = 0.0
     _again: datetime = _NEVER
@@ -176,11 +175,11 @@ class Told:
     )
 
     def start_again(self, at: datetime, base: float = 0.0) -> None:
-        """Start again at 0, as the counter of a new device does."""
+        """Start again at 0, like the counter of a new device."""
         self._base, self._again = base, at
 
-    def hear(self, reported: object, true: float, at: datetime) -> None:
-        """Take a reported value, and the true one."""
+    def add_reading(self, reported: object, true: float, at: datetime) -> None:
+        """Add a reported value and the true value."""
         base = self._base if at >= self._again else 0.0
         honest = isinstance(reported, int | float) and math.isclose(
             reported, true - base, abs_tol=JITTER + 0.011
@@ -190,7 +189,7 @@ class Told:
     def take(
         self, true: float, at: datetime, *, honest: bool, integrated: float = 0.0
     ) -> None:
-        """Take a true value, whether it was reported, and the part of integrals."""
+        """Add a true value, whether it was reported, and the energy of integrals."""
         hour = at.replace(minute=0, second=0, microsecond=0)
         self.is_honest = honest
         if self._starts_over(at):
@@ -201,7 +200,7 @@ class Told:
                     self.counted[late] -= energy
             self._unreported.clear()
         elif self._base and self._seen and self._seen < self._again <= at:
-            # The energy between the last reading and this moment is in no counter.
+            # No counter contains the energy between the last reading and this one.
             self._last = self._before = self._base
         self._seen = at
         if self._before is not None:
@@ -210,7 +209,7 @@ class Told:
             self.counted[hour] += true - self._before
             self._unreported[hour] += true - self._before
         self._before, self._integrated = true, integrated
-        self.lies += not honest
+        self.false_readings += not honest
         if not (honest or self.shifted):
             return
         if self._last is not None:
@@ -242,30 +241,36 @@ class Told:
 class Comparison:
     """The statistics of a counter, and its true energy, in its unit."""
 
-    told: Told
+    expected: ExpectedEnergy
     hours: dict[datetime, float]
-    """The changes that the recorder compiled, by hour."""
+    """The changes compiled by the recorder, by hour."""
 
     @property
     def difference(self) -> float:
-        """Return by how much the statistics' sum exceeds the truth.
+        """Return the excess of the statistics' sum over the true energy.
 
-        Energy that is counted and not reported yet may be in it.
+        The sum may contain energy that was counted and is not reported yet.
         """
         total = math.fsum(self.hours.values())
-        reported, counted = self.told.total, math.fsum(self.told.counted.values())
+        reported, counted = (
+            self.expected.total,
+            math.fsum(self.expected.counted.values()),
+        )
         return _outside(total, min(reported, counted), max(reported, counted))
 
     def error(self, hour: datetime) -> float:
-        """Return by how much an hour of the statistics exceeds the truth.
+        """Return the excess of an hour of the statistics over the true energy.
 
-        While nothing true is reported, energy may be in the hour in which it was
-        counted, or in the one in which it was reported. The counters of an energy are
-        reported one by one.
+        While readings are wrong, energy may be in the hour in which it was counted or
+        in the hour in which it was reported. The counters of an energy are reported
+        separately.
         """
-        told = self.told
-        reported, counted = told.hours.get(hour, 0.0), told.counted.get(hour, 0.0)
-        late = math.fsum(each.backlog(hour) for each in told.added)
+        expected = self.expected
+        reported, counted = (
+            expected.hours.get(hour, 0.0),
+            expected.counted.get(hour, 0.0),
+        )
+        late = math.fsum(each.backlog(hour) for each in expected.added)
         return _outside(
             self.hours.get(hour, 0.0),
             min(reported, counted),
@@ -278,40 +283,40 @@ class Comparison:
         A reading of the end of an hour may arrive in the next.
         """
         around = (hour - _HOUR, hour, hour + _HOUR)
-        return max(self.told.steps.get(near, 0.0) for near in around)
+        return max(self.expected.steps.get(near, 0.0) for near in around)
 
     def excess(self, hour: datetime) -> float:
-        """Return by how much an hour is wrong beyond one reading."""
+        """Return the error of an hour beyond one reading."""
         return abs(self.error(hour)) - self.reading(hour)
 
     @property
     def worst(self) -> datetime:
-        """Return the hour that is wrong most, beyond one reading."""
-        hours = self.hours | self.told.hours
+        """Return the hour with the largest error beyond one reading."""
+        hours = self.hours | self.expected.hours
         return max(hours, key=lambda hour: (self.excess(hour), abs(self.error(hour))))
 
     @property
     def worst_error(self) -> float:
         """Return the largest error of an hour."""
-        errors = [self.error(hour) for hour in self.hours | self.told.hours]
+        errors = [self.error(hour) for hour in self.hours | self.expected.hours]
         return max(errors, key=abs)
 
     @property
     def worst_excess(self) -> float:
-        """Return by how much an hour is wrong at most, beyond one reading."""
+        """Return the largest error of an hour beyond one reading."""
         return self.excess(self.worst)
 
 
 def _outside(value: float, least: float, most: float) -> float:
-    """Return by how much a value exceeds a range."""
+    """Return the distance of a value from a range."""
     return value - min(max(value, least), most)
 
 
 def quieten() -> None:
-    """Log no statements of the recorder, and no warnings of the event loop."""
+    """Turn off the recorder's log and the warnings of the event loop."""
     # Logging every statement, as the test framework does, takes half of the time.
     logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
-    # Every callback seems slow in frozen time.
+    # All callbacks seem slow in frozen time.
     logging.getLogger("asyncio").setLevel(logging.ERROR)
 
 
@@ -323,7 +328,7 @@ def recorder_config() -> dict[str, int]:
 
 
 class Run:
-    """Some simulated hours or days of an account in a Home Assistant that records."""
+    """A simulated period of an account in a Home Assistant that records statistics."""
 
     def __init__(
         self,
@@ -332,7 +337,7 @@ class Run:
         simulator: Simulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """Belong to an account that is not added yet."""
+        """Store the account, which is not added yet."""
         self._hass = hass
         self._freezer = freezer
         self.account = account
@@ -340,65 +345,67 @@ class Run:
         self.begin = self.now
         self._open = _start_of_period(self.begin)
         self._polled = {self._open}
-        self.told = {
-            counter: Told(counter)
+        self.expected = {
+            counter: ExpectedEnergy(counter)
             for counter in counters_of(simulator.home, self.begin)
         }
         self.energies = {
-            energy: Told(energy, added=tuple(self.told[part] for part in energy.added))
+            energy: ExpectedEnergy(
+                energy, added=tuple(self.expected[part] for part in energy.added)
+            )
             for plant in simulator.home.plants
-            for energy in energies_of(plant, self.told)
+            for energy in energies_of(plant, self.expected)
         }
 
     @property
     def now(self) -> datetime:
-        """Return the simulated moment."""
+        """Return the simulated time."""
         return self.simulator.clock.now()
 
     def at(self, text: str) -> datetime:
-        """Return a moment of the first plant's local time."""
+        """Return a time in the first plant's time zone."""
         zone = self.simulator.home.plants[0].time_zone
         return datetime.fromisoformat(text).replace(tzinfo=zone).astimezone(UTC)
 
     def counter(self, key: str) -> Counter:
-        """Return the first counter of an item."""
-        return next(counter for counter in self.told if counter.key == key)
+        """Return the first counter of a data item."""
+        return next(counter for counter in self.expected if counter.key == key)
 
     async def start(self) -> None:
-        """Add the account, where the first plant is."""
-        # Remembering where every callback came from takes half of the time.
+        """Add the account in the time zone of the first plant."""
+        # Storing the origin of every callback takes half of the time.
         self._hass.loop.set_debug(False)
         zone = self.simulator.home.plants[0].time_zone
         await self._hass.config.async_set_time_zone(str(zone))
         await self.account.add()
-        # As if the person had excluded everything else: compiling takes most time.
+        # Compiling takes most of the time, so all other entities are excluded.
         recorded = self._recorded()
         get_instance(self._hass).entity_filter = recorded.__contains__
-        self._hear()
+        self._read_values()
 
     async def poll(self, passed: timedelta = POLL) -> None:
-        """Let time pass, and let the recorder compile what is over."""
+        """Advance the time, and compile the finished periods."""
         await self.account.poll(passed)
-        self._hear()
+        self._read_values()
         self._compile()
 
     async def until(self, moment: datetime | str, passed: timedelta = POLL) -> None:
-        """Poll until a moment has come."""
+        """Poll until a time."""
         end = self.at(moment) if isinstance(moment, str) else moment
         while self.now < end:
             await self.poll(passed)
 
     async def restart(self) -> None:
-        """Unload the account, and set it up again."""
+        """Unload the account and set it up again."""
         entries = self._hass.config_entries
         assert await entries.async_unload(self.account.entry.entry_id)
         assert await entries.async_setup(self.account.entry.entry_id)
         await self._hass.async_block_till_done(wait_background_tasks=True)
 
-    def _hear(self) -> None:
+    def _read_values(self) -> None:
         true: dict[int | str, dict[str, float]] = {}
         reported: dict[int | str, dict[str, object]] = {}
-        for counter, told in self.told.items():
+        for counter, expected in self.expected.items():
             name = counter.name
             if name not in true:
                 true[name] = (
@@ -407,14 +414,14 @@ class Run:
                     else self.simulator.device_items(name)
                 )
                 reported[name] = self.simulator.reported_items(name) or {}
-            told.hear(
+            expected.add_reading(
                 reported[name].get(counter.key),
                 true[name][counter.key],
                 self.now,
             )
-        for energy, told in self.energies.items():
-            honest = all(self.told[part].is_honest for part in energy.parts)
-            told.take(
+        for energy, expected in self.energies.items():
+            honest = all(self.expected[part].is_honest for part in energy.parts)
+            expected.take(
                 energy.true(self.now),
                 self.now,
                 honest=honest,
@@ -422,10 +429,10 @@ class Run:
             )
 
     def _compile(self) -> None:
-        """Compile what is over, as the recorder does every five minutes.
+        """Compile the finished periods, as the recorder does every five minutes.
 
-        Where nothing was polled, only the end of each hour is compiled: the hours are
-        made of their ends, and what did not change adds nothing.
+        In periods without a poll, only the end of each hour is compiled: the statistics
+        of an hour depend on its end, and an unchanged state adds nothing.
         """
         recorder = get_instance(self._hass)
         while self._open + _PERIOD <= self.now:
@@ -434,18 +441,20 @@ class Run:
             self._open += _PERIOD
         self._polled = {_start_of_period(self.now)}
 
-    def _recorded(self) -> dict[str, Told]:
-        """Return the counters and energies that have an entity, by its id."""
+    def _recorded(self) -> dict[str, ExpectedEnergy]:
+        """Return the counters and energies that have an entity, by entity ID."""
         return {
-            state.entity_id: told
-            for told in (*self.told.values(), *self.energies.values())
-            if (state := self.account.state(told.counter.name, told.counter.key))
+            state.entity_id: expected
+            for expected in (*self.expected.values(), *self.energies.values())
+            if (
+                state := self.account.state(expected.counter.name, expected.counter.key)
+            )
         }
 
     async def compare(self, *, energies: bool = False) -> list[Comparison]:
         """Wait for the full hour, and compare all counters that have an entity.
 
-        The energies that are made of counters follow, if they are wanted.
+        If requested, the energies that are calculated from counters are added.
         """
         hour = self.now.replace(minute=0, second=0, microsecond=0)
         self._freezer.move_to(hour + _HOUR)
@@ -453,9 +462,9 @@ class Run:
         recorder = get_instance(self._hass)
         await recorder.async_block_till_done()
         counters = {
-            entity_id: told
-            for entity_id, told in self._recorded().items()
-            if energies or isinstance(told.counter, Counter)
+            entity_id: expected
+            for entity_id, expected in self._recorded().items()
+            if energies or isinstance(expected.counter, Counter)
         }
         rows = await recorder.async_add_executor_job(
             statistics_during_period,
@@ -469,13 +478,13 @@ class Run:
         )
         return [
             Comparison(
-                told,
+                expected,
                 {
                     datetime.fromtimestamp(row["start"], UTC): row["change"] or 0.0
                     for row in rows.get(entity_id, [])
                 },
             )
-            for entity_id, told in counters.items()
+            for entity_id, expected in counters.items()
         ]
 
 
@@ -487,7 +496,7 @@ async def run(
     account: Account,
     freezer: FrozenDateTimeFactory,
 ) -> Run:
-    """Return a run that begins now."""
+    """Return a run that starts now."""
     run = Run(hass, account, simulator, freezer)
     await run.start()
     return run
@@ -496,20 +505,20 @@ async def run(
 def assert_true(
     comparisons: Iterable[Comparison], sum_tolerance: float = SUM_TOLERANCE
 ) -> None:
-    """Check that the statistics are the truth, hour by hour and as a whole.
+    """Check the statistics against the true energies, by hour and in total.
 
-    Revenue may fall, so its jitter is in its hours.
+    Revenue may fall, so its hours include the jitter.
     """
     problems = []
     for comparison in comparisons:
-        told = comparison.told
-        name = f"{told.counter.name} {told.counter.key}"
-        last = max(told.steps.values(), default=0.0)
+        expected = comparison.expected
+        name = f"{expected.counter.name} {expected.counter.key}"
+        last = max(expected.steps.values(), default=0.0)
         if abs(comparison.difference) > sum_tolerance + last:
             problems.append(f"{name}: {comparison.difference:+.2f} in all")
-        is_money = told.counter.is_money
+        is_money = expected.counter.is_money
         tolerance = max(HOUR_TOLERANCE, sum_tolerance) if is_money else HOUR_TOLERANCE
-        for hour in sorted(comparison.hours | told.hours):
+        for hour in sorted(comparison.hours | expected.hours):
             if comparison.excess(hour) > tolerance:
                 problems.append(f"{name}: {comparison.error(hour):+.2f} in {hour}")
             if comparison.hours.get(hour, 0.0) < -(tolerance if is_money else 1e-6):

@@ -1,4 +1,4 @@
-"""Tests of the blueprints: each is run in Home Assistant as an automation."""
+"""Tests of the blueprints: each runs as an automation in Home Assistant."""
 
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -52,7 +52,7 @@ DOCS: Final = (ROOT / "docs" / "automations.md").read_text()
 REPOSITORY: Final = f"{read_json('manifest.json')['documentation']}/blob/main"
 EXAMPLES: Final = re.findall(r"```yaml\n(.*?)```", DOCS, re.DOTALL)
 
-# Where Home Assistant puts what it imports: in a folder of the repository's owner.
+# Home Assistant imports into a folder named after the owner of the repository.
 IMPORTED: Final = REPOSITORY.split("/")[3]
 
 PHONE: Final = [
@@ -65,20 +65,20 @@ PHONE: Final = [
 
 @pytest.fixture
 def expected_lingering_timers() -> bool:
-    """Let automations wait for their time until the end of the test."""
+    """Allow automations to wait until the end of the test."""
     return True
 
 
 @pytest.fixture
 def hass_config_dir(tmp_path: Path) -> str:
-    """Return a configuration folder into which the blueprints were imported."""
+    """Return a configuration folder that contains the blueprints."""
     shutil.copytree(FOLDER, tmp_path / "blueprints" / "automation" / IMPORTED)
     return str(tmp_path)
 
 
 @pytest.fixture
 async def phone(hass: HomeAssistant) -> list[ServiceCall]:
-    """Return the notifications that a phone got."""
+    """Return the notifications sent to a phone."""
     calls: list[ServiceCall] = async_mock_service(hass, "notify", "phone")
     return calls
 
@@ -102,7 +102,7 @@ async def _automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
 
 
 def _last_triggered(hass: HomeAssistant, ago: timedelta) -> None:
-    """Let the automation remember when it last did something."""
+    """Restore the time of the automation's last action."""
     last = (dt_util.utcnow() - ago).isoformat()
     mock_restore_cache(
         hass, [State("automation.tested", STATE_ON, {"last_triggered": last})]
@@ -114,7 +114,7 @@ type Pass = Callable[..., Any]
 
 @pytest.fixture
 async def wait(hass: HomeAssistant, freezer: FrozenDateTimeFactory) -> Pass:
-    """Let time pass, from a noon in Berlin on."""
+    """Advance the time, starting at a noon in Berlin."""
     freezer.move_to(NOON)
     await hass.config.async_set_time_zone("Europe/Berlin")
 
@@ -128,7 +128,7 @@ def _show(hass: HomeAssistant, entity_id: str, state: object, **more: Any) -> No
     hass.states.async_set(entity_id, str(state), {"friendly_name": entity_id, **more})
 
 
-# What all blueprints have in common
+# All blueprints
 
 
 def _inputs(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -140,7 +140,7 @@ def _inputs(inputs: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
 async def test_import(
     hass: HomeAssistant, aioclient_mock: AiohttpClientMocker, file: Path
 ) -> None:
-    """A blueprint can be imported by its address in the repository."""
+    """A blueprint can be imported from its address in the repository."""
     source = f"{REPOSITORY}/{file.relative_to(ROOT)}"
     raw = source.replace("github.com", "raw.githubusercontent.com")
     aioclient_mock.get(raw.replace("/blob", ""), text=TEXTS[file])
@@ -155,9 +155,9 @@ async def test_import(
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_metadata(file: Path) -> None:
-    """A blueprint knows where it is and what it needs, and its texts are there."""
+    """A blueprint has its address, its requirements and all texts."""
     blueprint = BLUEPRINT_SCHEMA(load_yaml_dict(file))["blueprint"]
-    # An import sets it by itself; a copy by hand does not.
+    # An import sets the address, but a manual copy does not.
     assert blueprint["source_url"] == f"{REPOSITORY}/{file.relative_to(ROOT)}"
     floor = json.loads((ROOT / "hacs.json").read_text())["homeassistant"]
     assert blueprint["homeassistant"]["min_version"] == floor
@@ -175,7 +175,7 @@ def test_metadata(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_documentation(file: Path) -> None:
-    """A blueprint has a section with a link that imports it, and an example."""
+    """A blueprint has a section with an import link and an example."""
     blueprint = load_yaml_dict(file)["blueprint"]
     assert isinstance(blueprint, dict)
     [section] = [
@@ -195,7 +195,7 @@ def test_documentation(file: Path) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_names_of_entities(file: Path) -> None:
-    """The texts call the entities what Home Assistant calls them."""
+    """The texts use the English entity names."""
     translations = ROOT / "custom_components" / DOMAIN / "translations" / "en.json"
     entities = json.loads(translations.read_text())["entity"]
     names = {
@@ -213,13 +213,13 @@ def test_names_of_entities(file: Path) -> None:
 
 
 def test_every_section_has_a_blueprint() -> None:
-    """The documentation describes no blueprint that does not exist."""
+    """Every section of the documentation belongs to a blueprint."""
     assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 5
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 async def test_examples(hass: HomeAssistant, example: str) -> None:
-    """The examples are automations that Home Assistant accepts."""
+    """Home Assistant accepts the examples as automations."""
     automation = parse_yaml(example)
     assert isinstance(automation, dict)
     use = automation["use_blueprint"]
@@ -235,7 +235,7 @@ async def test_examples(hass: HomeAssistant, example: str) -> None:
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_entities_to_choose(hass: HomeAssistant, added: Account, file: Path) -> None:
-    """For every entity that is asked for, the account of a family has one."""
+    """The family's account has an entity for every entity selector."""
     entries = er.async_entries_for_config_entry(
         er.async_get(hass), added.entry.entry_id
     )
@@ -273,7 +273,7 @@ def test_entities_to_choose(hass: HomeAssistant, added: Account, file: Path) -> 
 async def test_notification_without_a_choice(
     hass: HomeAssistant, wait: Pass, blueprint: str, inputs: dict[str, Any]
 ) -> None:
-    """Without another action, Home Assistant shows a notification."""
+    """By default, Home Assistant shows a notification."""
     shown = async_mock_service(hass, "persistent_notification", "create")
     _show(hass, "sensor.state", "shutdown_on_fault")
     _show(hass, "sensor.level", "5")
@@ -297,7 +297,7 @@ def _sun(hass: HomeAssistant, elevation: float) -> None:
 
 
 def _send(simulator: Simulator, device: Device, **items: Any) -> faults.FaultHandle:
-    """Let a device send some items with other values from now on."""
+    """Change some items of a device from now on."""
 
     def rewrite(payload: dict[str, Any]) -> dict[str, Any]:
         for row in payload["data"]:
@@ -317,7 +317,7 @@ def plant(simulator: Simulator) -> Plant:
 async def watched(
     hass: HomeAssistant, added: Account, plant: Plant, phone: list[ServiceCall]
 ) -> Account:
-    """Return the family's account whose inverter is watched, the sun being up."""
+    """Return the family's account, with its inverter watched in daylight."""
     inverter = plant.devices[1]
     _sun(hass, 60)
     state = added.registered(inverter.id, "inverter_state")
@@ -337,7 +337,7 @@ async def watched(
 async def test_fault(
     watched: Account, simulator: Simulator, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """A fault that lasts is told once, by the names that the user knows."""
+    """A lasting fault is reported once, with translated names."""
     _send(simulator, plant.devices[1], inverter_state=768)
     await watched.pass_time(timedelta(minutes=9))
     assert phone == []
@@ -352,7 +352,7 @@ async def test_fault(
 async def test_fault_that_passes(
     watched: Account, simulator: Simulator, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """What is over after five minutes is not told, and neither is normal operation."""
+    """Faults of five minutes and normal states are not reported."""
     fault = _send(simulator, plant.devices[1], inverter_state=768)
     await watched.poll()
     fault.remove()
@@ -366,7 +366,7 @@ async def test_fault_that_passes(
 async def test_disconnection(
     watched: Account, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """A disconnection is told after half an hour."""
+    """A disconnection is reported after half an hour."""
     plant.devices[1].connected = False
     await watched.pass_time(timedelta(minutes=30))
     assert phone == []
@@ -377,7 +377,7 @@ async def test_disconnection(
 async def test_night(
     hass: HomeAssistant, watched: Account, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """An inverter sleeps at night; one that sleeps on in the morning is told."""
+    """A sleeping inverter is reported only if it sleeps on in the morning."""
     _sun(hass, 3)
     plant.devices[1].connected = False
     await watched.pass_time(timedelta(hours=2))
@@ -389,10 +389,10 @@ async def test_night(
     assert _messages(phone) == ["Inverter-1: no connection"]
 
 
-async def test_good_morning(
+async def test_inverter_that_wakes_up(
     hass: HomeAssistant, watched: Account, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """An inverter that wakes up in the morning is not told."""
+    """An inverter that wakes up in the morning is not reported."""
     _sun(hass, 3)
     plant.devices[1].connected = False
     await watched.pass_time(timedelta(hours=2))
@@ -403,10 +403,10 @@ async def test_good_morning(
     assert phone == []
 
 
-async def test_server_outage_is_no_problem_of_the_inverter(
+async def test_unavailable_entities_are_not_reported(
     watched: Account, simulator: Simulator, phone: list[ServiceCall]
 ) -> None:
-    """What is unavailable is not disconnected."""
+    """Unavailable entities are not reported as disconnected."""
     simulator.faults.add(faults.DropConnection())
     await watched.pass_time(timedelta(hours=1))
     assert phone == []
@@ -414,7 +414,7 @@ async def test_server_outage_is_no_problem_of_the_inverter(
 
 @pytest.fixture
 async def two_inverters(hass: HomeAssistant, wait: Pass) -> dict[str, list[str]]:
-    """Return the entities of two healthy inverters in daylight, without values yet."""
+    """Return the entities of two healthy inverters in daylight, without values."""
     _sun(hass, 60)
     entities = {
         "inverter_states": ["sensor.state_1", "sensor.state_2"],
@@ -431,7 +431,7 @@ async def test_problems_of_one_moment(
     phone: list[ServiceCall],
     two_inverters: dict[str, list[str]],
 ) -> None:
-    """Inverters that fail together are told in one message."""
+    """Inverters that fail together are reported in one message."""
     await _automate(
         hass,
         "inverter_problem",
@@ -443,7 +443,7 @@ async def test_problems_of_one_moment(
     _show(hass, "binary_sensor.connection_2", STATE_ON)
     await wait(minutes=5)
     _show(hass, "sensor.state_1", "shutdown_on_fault")
-    # Another device type is read a little later.
+    # Another device type is read slightly later.
     await wait(seconds=5)
     _show(hass, "binary_sensor.connection_2", STATE_OFF)
     await wait(minutes=30)
@@ -454,24 +454,24 @@ async def test_problems_of_one_moment(
 
 
 @pytest.mark.parametrize(
-    ("told", "repeated"), [(timedelta(hours=2), 0), (timedelta(hours=13), 1)]
+    ("last_notified", "repeated"), [(timedelta(hours=2), 0), (timedelta(hours=13), 1)]
 )
 async def test_problem_after_restart(
     hass: HomeAssistant,
     wait: Pass,
     phone: list[ServiceCall],
     two_inverters: dict[str, list[str]],
-    told: timedelta,
+    last_notified: timedelta,
     repeated: int,
 ) -> None:
-    """A restart repeats nothing that was told today."""
-    _last_triggered(hass, told)
+    """A problem that was reported today is not repeated after a restart."""
+    _last_triggered(hass, last_notified)
     await _automate(hass, "inverter_problem", **two_inverters, notification=PHONE)
     _show(hass, "binary_sensor.connection_1", STATE_OFF)
     _show(hass, "sensor.state_1", STATE_UNKNOWN)
     await wait(hours=1)
     assert len(phone) == repeated
-    # What happens after the restart is told in any case.
+    # A problem after the restart is always reported.
     _show(hass, "sensor.state_1", "shutdown_on_fault")
     await wait(hours=1)
     assert len(phone) == repeated + 1
@@ -483,7 +483,7 @@ async def test_any_time(
     phone: list[ServiceCall],
     two_inverters: dict[str, list[str]],
 ) -> None:
-    """Inverters that stay on at night can be watched at night."""
+    """Inverters that stay on at night are also watched at night."""
     _sun(hass, -40)
     await _automate(
         hass,
@@ -519,7 +519,7 @@ async def _switch(hass: HomeAssistant, action: str) -> None:
 
 @pytest.fixture
 async def load(hass: HomeAssistant, wait: Pass) -> None:
-    """Provide a load that is off while nothing is exported."""
+    """Return a load that is off while nothing is exported."""
     assert await async_setup_component(hass, "homeassistant", {})
     await async_setup_component(
         hass, "input_boolean", {"input_boolean": {"heater": {}}}
@@ -529,13 +529,13 @@ async def load(hass: HomeAssistant, wait: Pass) -> None:
 
 @pytest.fixture
 async def surplus(hass: HomeAssistant, load: None) -> None:
-    """Provide an automation that switches the load."""
+    """Create an automation that switches the load."""
     await _automate(hass, "surplus_load", power=POWER, load=LOAD)
 
 
 @pytest.fixture
 async def running(hass: HomeAssistant, surplus: None, wait: Pass) -> None:
-    """Let the load run for as long as it has to, and the surplus just be used up."""
+    """Run the load for its minimum time, without surplus or shortage."""
     _export(hass, 1600)
     await wait(minutes=10)
     _export(hass, 0)
@@ -550,7 +550,7 @@ async def test_surplus_of_the_account(
     plant: Plant,
     load: None,
 ) -> None:
-    """The power sensor's net export power switches a load."""
+    """The net export power of the power sensor switches a load."""
     meter = plant.devices[3]
     normal = _send(simulator, meter, active_power=100)
     await added.poll()
@@ -578,7 +578,7 @@ async def test_surplus_of_the_account(
 async def test_units_and_signs(
     hass: HomeAssistant, load: None, wait: Pass, positive: str, power: float, unit: str
 ) -> None:
-    """The threshold is one of exported watts, whatever the sensor shows."""
+    """The threshold is in exported watts, regardless of unit and sign."""
     await _automate(hass, "surplus_load", power=POWER, load=LOAD, positive=positive)
     _export(hass, -power, unit)
     await wait(minutes=30)
@@ -594,7 +594,7 @@ async def test_units_and_signs(
 async def test_short_surplus(
     hass: HomeAssistant, surplus: None, wait: Pass, dip: object
 ) -> None:
-    """A surplus that does not last switches nothing on."""
+    """A short surplus does not switch the load on."""
     _export(hass, 3000)
     await wait(minutes=7)
     _export(hass, dip)
@@ -612,7 +612,7 @@ async def test_short_surplus(
 
 
 async def test_hysteresis(hass: HomeAssistant, running: None, wait: Pass) -> None:
-    """Between the thresholds nothing is switched."""
+    """Powers between the thresholds do not switch."""
     await wait(hours=1)
     assert _is_on(hass)
     _export(hass, -1)
@@ -626,7 +626,7 @@ async def test_hysteresis(hass: HomeAssistant, running: None, wait: Pass) -> Non
 
 
 async def test_short_shortage(hass: HomeAssistant, running: None, wait: Pass) -> None:
-    """A cloud does not switch the load off."""
+    """A short shortage does not switch the load off."""
     _export(hass, -2000)
     await wait(minutes=7)
     _export(hass, 100)
@@ -644,7 +644,7 @@ async def test_short_shortage(hass: HomeAssistant, running: None, wait: Pass) ->
 
 
 async def test_minimum_run_time(hass: HomeAssistant, surplus: None, wait: Pass) -> None:
-    """A load runs its time even if the surplus is gone at once."""
+    """A load runs for its minimum time even if the surplus ends at once."""
     _export(hass, 3000)
     await wait(minutes=10)
     _export(hass, -500)
@@ -658,7 +658,7 @@ async def test_minimum_run_time(hass: HomeAssistant, surplus: None, wait: Pass) 
 async def test_missing_power(
     hass: HomeAssistant, running: None, wait: Pass, missing: str
 ) -> None:
-    """Without values the load is off."""
+    """The load is switched off if the power is unknown."""
     _export(hass, missing)
     await wait(minutes=9)
     assert _is_on(hass)
@@ -680,7 +680,7 @@ async def test_surplus_at_start(
     power: float,
     after: bool,
 ) -> None:
-    """A restart loses neither a surplus nor a shortage."""
+    """A surplus or shortage at the start of Home Assistant switches the load."""
     hass.set_state(CoreState.not_running)
     hass.states.async_set(LOAD, before)
     _export(hass, power)
@@ -693,7 +693,7 @@ async def test_surplus_at_start(
 
 
 async def test_surplus_at_creation(hass: HomeAssistant, load: None, wait: Pass) -> None:
-    """An automation that is created at noon works at once."""
+    """A new automation acts on an existing surplus."""
     _export(hass, 3000)
     await _automate(hass, "surplus_load", power=POWER, load=LOAD)
     hass.bus.async_fire("automation_reloaded")
@@ -701,10 +701,10 @@ async def test_surplus_at_creation(hass: HomeAssistant, load: None, wait: Pass) 
     assert _is_on(hass)
 
 
-async def test_load_that_was_away(
+async def test_load_that_was_unavailable(
     hass: HomeAssistant, surplus: None, wait: Pass
 ) -> None:
-    """A load that could not be reached is switched when it can."""
+    """An unavailable load is switched when it becomes available."""
     hass.states.async_set(LOAD, STATE_UNAVAILABLE)
     _export(hass, 3000)
     await wait(minutes=20)
@@ -714,7 +714,7 @@ async def test_load_that_was_away(
 
 
 async def test_switched_by_hand(hass: HomeAssistant, surplus: None, wait: Pass) -> None:
-    """What is switched by hand stays so until a threshold is crossed."""
+    """A manually switched load keeps its state until a threshold is crossed."""
     _export(hass, -500)
     await _switch(hass, "turn_on")
     await wait(hours=2)
@@ -729,10 +729,10 @@ async def test_switched_by_hand(hass: HomeAssistant, surplus: None, wait: Pass) 
     assert not _is_on(hass)
 
 
-async def test_thresholds_the_wrong_way_round(
+async def test_contradicting_thresholds(
     hass: HomeAssistant, load: None, wait: Pass
 ) -> None:
-    """Thresholds that contradict each other do not switch back and forth."""
+    """Contradicting thresholds do not switch back and forth."""
     await _automate(
         hass, "surplus_load", power=POWER, load=LOAD, on_above=1000, off_below=2000
     )
@@ -768,7 +768,7 @@ async def test_battery_of_the_account(
     plant: Plant,
     phone: list[ServiceCall],
 ) -> None:
-    """The family's battery is told by its name."""
+    """The notification names the family's battery."""
     battery = plant.devices[2]
     level = added.registered(battery.id, "battery_soc")
     assert level
@@ -800,7 +800,7 @@ async def test_battery_levels(
     levels: list[object],
     expected: list[str],
 ) -> None:
-    """Each threshold is told once, until the level has clearly left it."""
+    """Each threshold is reported once, until the level has left it clearly."""
     _charge(hass, 50)
     await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
     await _charge_to(hass, wait, *levels)
@@ -811,7 +811,7 @@ async def test_battery_levels(
 async def test_chosen_notices(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall], notices: list[str]
 ) -> None:
-    """Only what was chosen is told."""
+    """Only the chosen events are reported."""
     _charge(hass, 50)
     await _automate(
         hass, "battery_level", battery=LEVEL, notices=notices, notification=PHONE
@@ -824,18 +824,18 @@ async def test_chosen_notices(
 
 @pytest.mark.parametrize("first", [8, STATE_UNAVAILABLE])
 @pytest.mark.parametrize(
-    ("told", "repeated"), [(timedelta(hours=5), 0), (timedelta(hours=7), 1)]
+    ("last_notified", "repeated"), [(timedelta(hours=5), 0), (timedelta(hours=7), 1)]
 )
 async def test_battery_after_restart(
     hass: HomeAssistant,
     wait: Pass,
     phone: list[ServiceCall],
     first: object,
-    told: timedelta,
+    last_notified: timedelta,
     repeated: int,
 ) -> None:
-    """A restart does not repeat what was told, and keeps the hysteresis."""
-    _last_triggered(hass, told)
+    """After a restart, notifications are not repeated and the hysteresis is kept."""
+    _last_triggered(hass, last_notified)
     hass.set_state(CoreState.not_running)
     _charge(hass, first)
     await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
@@ -849,7 +849,7 @@ async def test_battery_after_restart(
 async def test_full_battery_after_restart(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
-    """A battery that stays full for hours after a restart is not told again."""
+    """A full battery is not reported again after a restart."""
     _last_triggered(hass, timedelta(hours=1))
     hass.set_state(CoreState.not_running)
     _charge(hass, 100)
@@ -863,7 +863,7 @@ async def test_full_battery_after_restart(
 async def test_battery_jumps_after_restart(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
-    """What is new after a restart is told, even if nobody saw the levels between."""
+    """A new level after a restart is reported, even without earlier levels."""
     _last_triggered(hass, timedelta(hours=1))
     hass.set_state(CoreState.not_running)
     _charge(hass, 100)
@@ -876,7 +876,7 @@ async def test_battery_jumps_after_restart(
 async def test_battery_automation_off_and_on(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
-    """Switching the automation off and on repeats nothing."""
+    """Turning the automation off and on repeats no notification."""
     _charge(hass, 50)
     await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
     await _charge_to(hass, wait, 8)
@@ -891,7 +891,7 @@ async def test_battery_automation_off_and_on(
 async def test_battery_that_is_low_at_creation(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
-    """A battery that is low when the automation is created is told."""
+    """A battery that is low when the automation is created is reported."""
     _charge(hass, 8)
     await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
     hass.bus.async_fire("automation_reloaded")
@@ -905,7 +905,7 @@ async def test_battery_that_is_low_at_creation(
 async def test_report_of_the_account(
     hass: HomeAssistant, added: Account, plant: Plant, phone: list[ServiceCall]
 ) -> None:
-    """The report tells the plant's day a quarter of an hour before midnight."""
+    """The daily report is sent a quarter of an hour before midnight."""
     entities = {
         name: added.registered(plant.code, key)
         for name, key in {
@@ -978,7 +978,7 @@ def day(hass: HomeAssistant) -> dict[str, str]:
         (["yield_today", "exported_today", "consumed_today"], "Revenue: 3.46 EUR"),
     ],
 )
-async def test_report_of_what_is_known(
+async def test_report_of_known_values(
     hass: HomeAssistant,
     wait: Pass,
     phone: list[ServiceCall],
@@ -987,7 +987,7 @@ async def test_report_of_what_is_known(
     without: list[str],
     lines: str,
 ) -> None:
-    """What is unknown is left out of the report."""
+    """Unknown values are left out of the report."""
     for key in without:
         _show(hass, day[key], missing)
     await _automate(hass, "daily_report", **day, notification=PHONE)
@@ -998,7 +998,7 @@ async def test_report_of_what_is_known(
 async def test_report_of_nothing(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall], day: dict[str, str]
 ) -> None:
-    """If nothing is known, there is no report."""
+    """Without known values, there is no report."""
     for entity_id in day.values():
         _show(hass, entity_id, STATE_UNAVAILABLE)
     await _automate(hass, "daily_report", **day, notification=PHONE)
@@ -1009,7 +1009,7 @@ async def test_report_of_nothing(
 async def test_report_of_the_yield_alone(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall], day: dict[str, str]
 ) -> None:
-    """A plant without the newer values has a report, too, even without a yield."""
+    """A plant without the newer values has a report, even without a yield."""
     _show(hass, day["yield_today"], 0, unit_of_measurement="kWh")
     await _automate(
         hass, "daily_report", yield_today=day["yield_today"], notification=PHONE
@@ -1021,7 +1021,7 @@ async def test_report_of_the_yield_alone(
 async def test_dark_day(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall], day: dict[str, str]
 ) -> None:
-    """Without a yield there is no share of it."""
+    """Without a yield, the report has no share of the yield."""
     _show(hass, day["yield_today"], 0, unit_of_measurement="kWh")
     await _automate(hass, "daily_report", **day, notification=PHONE)
     await wait(hours=12)
@@ -1032,7 +1032,7 @@ async def test_dark_day(
 async def test_report_after_sunset(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall], day: dict[str, str]
 ) -> None:
-    """The report can come after sunset, and does not come twice then."""
+    """The report can be sent after sunset, and is then not sent twice."""
     await hass.config.async_update(latitude=52.52, longitude=13.405)
     await _automate(
         hass,
@@ -1074,7 +1074,7 @@ async def test_yield_of_the_account(
     connected: bool,
     messages: int,
 ) -> None:
-    """An inverter that was off since noon is told, a healthy one is not."""
+    """An inverter that is off since noon is reported, a healthy one is not."""
     inverters = plant.devices[1:5]
     entries = [added.registered(inverter.id, "day_cap") for inverter in inverters]
     entity_ids = [entry.entity_id for entry in entries if entry]
@@ -1118,7 +1118,7 @@ async def test_yield_of_neighbors(
     inputs: dict[str, Any],
     expected: list[str],
 ) -> None:
-    """A yield is low if it is clearly less than that of the other inverters."""
+    """A yield is low if it is clearly below that of the other inverters."""
     _yield(hass, *yields)
     choices = {"others": OTHERS, **inputs}
     await _automate(hass, "low_yield", inverter=INVERTER, notification=PHONE, **choices)
@@ -1131,7 +1131,7 @@ async def test_yield_of_neighbors(
 async def test_yields_in_other_units(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
-    """The user may have chosen another unit for a sensor."""
+    """The sensors may have another unit."""
     _yield(hass, 7900, unit="Wh")
     _show(hass, OTHERS[0], 0.01, unit_of_measurement="MWh")
     await _automate(
@@ -1142,7 +1142,7 @@ async def test_yields_in_other_units(
 
 
 def _import(hass: HomeAssistant, yields: list[float]) -> None:
-    """Let the recorder know the yields of the days before today."""
+    """Record the yields of the past days."""
     midnight = dt_util.start_of_local_day()
     rows: list[StatisticData] = []
     for ago, day in enumerate(reversed(yields), 1):
@@ -1184,7 +1184,7 @@ def _import(hass: HomeAssistant, yields: list[float]) -> None:
             ["2.4 kWh today, 11.5 kWh usual"],
         ),
         ([10, 12, 11, 30], 0, {"days": 0}, []),
-        # Two days tell nothing.
+        # Two days are not enough.
         ([10, 12, 11, 30], 0, {"days": 2}, []),
         ([10, 12], 0, {}, []),
         ([], 0, {}, []),
@@ -1201,7 +1201,7 @@ async def test_usual_yield(
     inputs: dict[str, Any],
     expected: list[str],
 ) -> None:
-    """A yield is low if it is far below the usual one of the past days."""
+    """A yield is low if it is far below the usual yield of the past days."""
     _import(hass, past)
     _yield(hass, today)
     choices = {"days": 14, **inputs}

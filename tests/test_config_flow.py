@@ -1,4 +1,4 @@
-"""Tests of the config flow: each error leads on to success."""
+"""Tests of the config flow: each error can be corrected."""
 
 from datetime import timedelta
 from typing import Any, Final
@@ -71,7 +71,7 @@ ERRORS: Final = pytest.mark.parametrize(
         (faults.NullData(), "stations", {"base": "no_plants"}, {}),
     ],
 )
-"""What can happen to a login, and what the form says about it."""
+"""Login errors, and their keys in the form."""
 
 
 async def _start(hass: HomeAssistant, typed: dict[str, Any]) -> Any:
@@ -84,7 +84,7 @@ async def _start(hass: HomeAssistant, typed: dict[str, Any]) -> Any:
 
 
 async def _finish(hass: HomeAssistant, result: Any, typed: dict[str, Any]) -> Any:
-    """Go on from a form that showed an error."""
+    """Finish the flow from a form that showed an error."""
     result = await hass.config_entries.flow.async_configure(result["flow_id"], typed)
     await hass.async_block_till_done()
     return result
@@ -101,7 +101,7 @@ def _suggested(result: Any) -> dict[str, Any]:
 async def test_one_plant(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """An account with one plant is added in one step, under the plant's name."""
+    """An account with one plant is added in one step, with the plant's name."""
     result = await account.add()
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["title"] == "Lindenweg 12"
@@ -131,7 +131,7 @@ async def _with_three_plants(
 async def test_all_plants(
     hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
 ) -> None:
-    """All plants are the default, and those to come are included."""
+    """By default, all plants are included, and plants that are added later."""
     result = await _with_three_plants(hass, account, simulator, neighborhood)
     result = await _finish(hass, result, result["data_schema"]({}))
     assert result["type"] is FlowResultType.CREATE_ENTRY
@@ -152,7 +152,7 @@ async def test_some_plants(
     chosen: list[int],
     title: str,
 ) -> None:
-    """The chosen plants are kept in the options; only they are in Home Assistant."""
+    """The chosen plants are stored in the options, and only they are added."""
     result = await _with_three_plants(hass, account, simulator, neighborhood)
     codes = [plant.code for plant in neighborhood.plants]
     included = [codes[i] for i in chosen]
@@ -168,7 +168,7 @@ async def test_some_plants(
 async def test_no_plant_chosen(
     hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
 ) -> None:
-    """An entry without plants makes no sense, and the form says so."""
+    """An entry without plants is rejected by the form."""
     result = await _with_three_plants(hass, account, simulator, neighborhood)
     result = await _finish(hass, result, {"plants": []})
     assert result["errors"] == {"plants": "no_plants_chosen"}
@@ -181,7 +181,7 @@ async def test_no_plant_chosen(
 async def test_same_account_twice(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A second entry would take the first one's session: refused before any login."""
+    """A second entry of an account is rejected before any login."""
     again = added.credentials | {"username": "Demo_API"}
     result = await _start(hass, again)
     assert result["type"] is FlowResultType.ABORT
@@ -192,7 +192,7 @@ async def test_same_account_twice(
 async def test_wrong_password(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """A wrong password is named, sent once, and can be corrected."""
+    """A wrong password is reported, sent once, and can be corrected."""
     typed = account.credentials | {"password": "wrong"}
     result = await _start(hass, typed)
     assert result["errors"] == {"base": "invalid_auth"}
@@ -212,7 +212,7 @@ async def test_errors(
     errors: dict[str, str],
     placeholders: dict[str, str],
 ) -> None:
-    """Each error has its own text, keeps what was typed and can be overcome."""
+    """Each error has its own text, keeps the input and can be corrected."""
     simulator.faults.add(fault, interface)
     result = await _start(hass, account.credentials)
     assert result["type"] is FlowResultType.FORM
@@ -229,7 +229,7 @@ async def test_errors(
 async def test_no_host(
     hass: HomeAssistant, account: Account, simulator: Simulator, host: str
 ) -> None:
-    """What is no address is refused at its field."""
+    """An invalid address is reported at its field."""
     result = await _start(hass, account.credentials | {"host": host})
     assert result["errors"] == {"host": "invalid_host"}
     result = await _finish(hass, result, account.credentials)
@@ -242,7 +242,7 @@ async def test_portal_host(
     simulator: Simulator,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A host of the web portal is answered with the base host to try."""
+    """For a host of the web portal, the form names the base host."""
     monkeypatch.setattr(
         "custom_components.smartpvms.config_flow.northbound_host",
         {"127.0.0.1": "eu5.fusionsolar.huawei.com"}.get,
@@ -262,7 +262,7 @@ async def test_unexpected_error(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """What nobody thought of is logged, and does not end the flow."""
+    """An unexpected error is logged and does not end the flow."""
     with monkeypatch.context() as patched:
         patched.setattr(NorthboundClient, "plants", None)
         result = await _start(hass, account.credentials)
@@ -276,7 +276,7 @@ async def test_unexpected_error(
 async def test_same_account_in_two_windows(
     hass: HomeAssistant, account: Account, simulator: Simulator, neighborhood: Home
 ) -> None:
-    """The second of two windows gives way."""
+    """The second of two flows for an account is aborted."""
     await _with_three_plants(hass, account, simulator, neighborhood)
     result = await _start(hass, account.credentials)
     assert result["type"] is FlowResultType.ABORT
@@ -294,7 +294,7 @@ async def test_errors_of_reauthentication(
     errors: dict[str, str],
     placeholders: dict[str, str],
 ) -> None:
-    """Each error is shown although there is one field, and can be overcome."""
+    """Each error is shown in the form with one field, and can be corrected."""
     simulator.change_password("Changed-2")
     simulator.expire_token()
     await added.pass_time(timedelta(minutes=17))
@@ -319,7 +319,7 @@ async def test_errors_of_reauthentication(
 async def test_reauthentication(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A new password is asked for, checked and used without a second login."""
+    """A new password is requested, checked and used without a second login."""
     old = added.credentials
     simulator.change_password("Changed-2")
     simulator.expire_token()

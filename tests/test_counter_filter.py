@@ -1,4 +1,4 @@
-"""Tests of the counter filter: named faults, and properties of honest counters."""
+"""Tests of the counter filter: single faults, and properties of faultless counters."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from .storage import restored
 
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 POLL: Final = timedelta(minutes=5)
-# A roof of 10 kWp.
+# A plant of 10 kWp.
 CONTEXT: Final = CounterContext(BERLIN, capacity=11.0)
-# The capacity of a plant where none is known.
+# The capacity of a plant if none is known.
 ANY_CAPACITY: Final = 1100.0
 MIDNIGHT: Final = datetime(2026, 6, 21, tzinfo=BERLIN).astimezone(UTC)
 MORNING: Final = MIDNIGHT + timedelta(hours=9)
 
 
 class Feed:
-    """Feeds a counter reading by reading."""
+    """Passes readings to a counter filter."""
 
     def __init__(
         self, period: Period, at: datetime = MORNING, context: CounterContext = CONTEXT
     ) -> None:
-        """Start at a moment."""
+        """Start at a time."""
         self.counter = CounterFilter(period)
         self.at = at
         self.context = context
@@ -43,7 +43,7 @@ class Feed:
     def __call__(
         self, *raws: float, power: float | None = None, live: bool = True
     ) -> list[float | None]:
-        """Take readings, each five minutes after the one before."""
+        """Pass readings, each five minutes after the previous one."""
         return [self._take(raw, power, live) for raw in raws]
 
     def _take(self, raw: float, power: float | None, live: bool) -> float | None:
@@ -55,28 +55,28 @@ class Feed:
         return value
 
     def wait(self, **span: float) -> None:
-        """Let time pass without a reading."""
+        """Advance the time without a reading."""
         self.at += timedelta(**span)
 
 
 def rising(raw: float, kw: float, readings: int) -> list[float]:
-    """Return the readings of a counter that counts a power from a raw value on."""
+    """Return the readings of a counter with a constant power, from a raw value on."""
     return [round(raw + n * kw / 12, 2) for n in range(readings)]
 
 
 # Single faults.
 
 
-def test_honest_counter_is_published_as_it_is() -> None:
-    """Readings that the power explains are published at once, to the last digit."""
+def test_faultless_counter_is_unchanged() -> None:
+    """Readings that the power explains are shown at once and unchanged."""
     feed = Feed(Period.LIFETIME)
     readings = [5000.0, 5000.1, 5000.1, 5000.73, 5001.53]
     assert feed(*readings, power=11.0) == readings
     assert not feed.decisions
 
 
-def test_honest_counter_without_a_power() -> None:
-    """Without a power, the third rise in a row is published with all of them."""
+def test_faultless_counter_without_a_power() -> None:
+    """Without a power, the first two rises are shown with the third."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 6.0, 10)
     values = feed(*readings)
@@ -98,7 +98,7 @@ def test_one_faulty_reading(fault: float, power: float | None) -> None:
 
 
 def test_absurd_power() -> None:
-    """A power far beyond the capacity, which is a fault itself, explains no rise."""
+    """A faulty power far beyond the capacity explains no rise."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 6.0, 6), power=6.0)
     assert feed(5040.0, power=65_535.0) == [5002.5]
@@ -107,7 +107,7 @@ def test_absurd_power() -> None:
 
 @pytest.mark.parametrize("power", [None, 1.5])
 def test_zero_for_hours(power: float | None) -> None:
-    """Zeros do not replace the counter, however long they last."""
+    """Zeros do not replace the counter, regardless of their duration."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 1.5, 5), power=power)
     assert set(feed(*[0.0] * 100, power=power)) == {5000.5}
@@ -115,7 +115,7 @@ def test_zero_for_hours(power: float | None) -> None:
 
 
 def test_first_zero_of_a_lifetime_counter() -> None:
-    """A lifetime counter that begins with a zero waits for the next reading."""
+    """A lifetime counter that starts with a zero waits for the next reading."""
     assert Feed(Period.LIFETIME)(0.0, 5000.0, 5000.05) == [None, 5000.0, 5000.05]
     assert Feed(Period.LIFETIME)(0.0, 0.0, 0.05) == [None, 0.0, 0.05]
     assert Feed(Period.LIFETIME)(-5.0, 7.0) == [None, 7.0]
@@ -129,7 +129,7 @@ def test_first_zero_of_a_lifetime_counter() -> None:
 def test_dip_by_the_yield_of_yesterday(
     period: Period, readings: int, power: float | None
 ) -> None:
-    """A dip after midnight by the yield of yesterday is held back."""
+    """A dip after midnight by yesterday's yield is held back."""
     feed = Feed(period, MIDNIGHT - 2 * POLL)
     feed(700.0, 700.0, power=power)
     assert set(feed(*[670.0] * readings, power=power)) == {700.0}
@@ -138,8 +138,8 @@ def test_dip_by_the_yield_of_yesterday(
 
 
 @pytest.mark.parametrize("power", [None, 3.6])
-def test_dip_that_goes_on_counting(power: float | None) -> None:
-    """A dip of an hour in which the counter goes on counting is undone at its end."""
+def test_dip_with_rising_readings(power: float | None) -> None:
+    """A dip of an hour, during which the counter counts, is undone at its end."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(700.0, 3.6, 6), power=power)
     values = feed(*rising(671.8, 3.6, 12), power=power)
@@ -150,7 +150,7 @@ def test_dip_that_goes_on_counting(power: float | None) -> None:
 
 @pytest.mark.parametrize("kw", [8.0, 10.0, 12.0])
 def test_dip_of_every_night(kw: float) -> None:
-    """The dip of a night does not go on from that of the night before."""
+    """The dip of a night does not continue the dip of the night before."""
     feed = Feed(Period.LIFETIME, MIDNIGHT)
     raw = 5000.0
     for night, (yield_, power) in enumerate([(0, 10.0), (240, kw), (24 * kw, 10.0)]):
@@ -163,7 +163,7 @@ def test_dip_of_every_night(kw: float) -> None:
 
 
 def test_jitter() -> None:
-    """Copies that differ by 0.03 make a counter neither fall nor rise."""
+    """Differences of 0.03 between readings neither lower nor raise a counter."""
     feed = Feed(Period.LIFETIME)
     values = feed(*(5000.0 + (-1) ** n * 0.03 for n in range(200)), power=0.0)
     assert set(values) == {5000.03}
@@ -174,14 +174,14 @@ def test_jitter() -> None:
 
 
 def test_day_starts_after_a_zero() -> None:
-    """A new day starts at midnight, also where zeros were held back before."""
+    """A new day starts at midnight, even if zeros were held back before."""
     feed = Feed(Period.DAY, MIDNIGHT - 3 * POLL)
     readings = [30.0, 0.0, 0.0, 0.0, 0.1, 0.2]
     assert feed(*readings, power=1.2) == [30.0, 30.0, 30.0, 0.0, 0.1, 0.2]
 
 
 def test_day_starts_without_a_reading() -> None:
-    """A device that is off at midnight has counted nothing in the new day."""
+    """A device that is off at midnight has counted nothing on the new day."""
     feed = Feed(Period.DAY, MIDNIGHT - timedelta(hours=4))
     feed(20.0)
     assert feed.counter.pass_time(MIDNIGHT - POLL, BERLIN) == 20.0
@@ -191,7 +191,7 @@ def test_day_starts_without_a_reading() -> None:
 
 
 def test_month_starts_on_the_first() -> None:
-    """A new month starts on its first day; other midnights change nothing."""
+    """A new month starts on its first day, and not at other midnights."""
     feed = Feed(Period.MONTH, MIDNIGHT - POLL)
     assert feed(620.0, 620.0) == [620.0, 620.0]
     feed.at = datetime(2026, 7, 1, tzinfo=BERLIN).astimezone(UTC)
@@ -210,7 +210,7 @@ def test_day_starts_at_midnight(zone: tzinfo) -> None:
 
 @pytest.mark.parametrize("power", [None, 0.0])
 def test_yesterday_until_sunrise(power: float | None) -> None:
-    """The value of yesterday after midnight is not published as that of today."""
+    """Yesterday's value after midnight is not shown as today's."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL)
     feed(30.0, power=power)
     assert set(feed(*[30.0] * 60, power=power)) == {0.0}
@@ -220,7 +220,7 @@ def test_yesterday_until_sunrise(power: float | None) -> None:
 @pytest.mark.parametrize("power", [None, 0.0])
 @pytest.mark.parametrize("yesterday", [0.5, 30.0])
 def test_yesterday_flips(yesterday: float, power: float | None) -> None:
-    """The value of yesterday in turn with 0 after midnight adds nothing."""
+    """Yesterday's value that alternates with 0 after midnight adds nothing."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL)
     feed(yesterday, power=power)
     readings = [0.0, yesterday, 0.0, yesterday, yesterday, 0.0]
@@ -230,20 +230,20 @@ def test_yesterday_flips(yesterday: float, power: float | None) -> None:
 
 
 def test_reset_at_another_midnight() -> None:
-    """A counter that starts over at 18:00 is published as the plant's own days."""
+    """A counter that is reset at 18:00 is shown with the plant's own days."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL)
     feed(11.83, 12.0, power=2.0)
     values = feed(*rising(12.17, 2.0, 215), power=2.0)
     assert values[-1] == pytest.approx(36.0, abs=0.02)
     values = feed(*rising(0.0, 2.0, 72), power=2.0)
-    # The energy up to the reset is that of the power.
+    # The energy before the reset is that of the power.
     assert values[-1] == pytest.approx(48.0, abs=0.02)
     # As on the day before, the reading at midnight belongs to the new day.
     assert feed(12.0, 12.17, power=2.0) == pytest.approx([0.17, 0.34])
 
 
 def test_false_reset() -> None:
-    """A zero that can be a reset is not one if the counter goes on."""
+    """A zero that could be a reset is a fault if the counter continues."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL)
     feed(3.83, 4.0, power=2.0)
     assert feed(*rising(4.17, 2.0, 108), power=2.0)[-1] == pytest.approx(18.17)
@@ -258,7 +258,7 @@ def test_false_reset() -> None:
 @pytest.mark.parametrize("raw", [20.15, 23.0])
 @pytest.mark.parametrize("power", [None, 0.0, 1.2])
 def test_day_missed_over_midnight(power: float | None, raw: float) -> None:
-    """A higher value after an outage over midnight is that of the new day."""
+    """A higher value after an outage over midnight belongs to the new day."""
     feed = Feed(Period.DAY, MIDNIGHT - timedelta(hours=5))
     feed(*rising(19.1, 1.2, 10), power=power)
     feed.wait(hours=17)
@@ -271,7 +271,7 @@ def test_day_missed_over_midnight(power: float | None, raw: float) -> None:
     [(Period.DAY, 2, 122.0), (Period.MONTH, 4, 140.0), (Period.LIFETIME, 72, 250.0)],
 )
 def test_outage(period: Period, hours: int, raw: float, power: float | None) -> None:
-    """The energy of an outage of hours or days is published at once."""
+    """The energy of an outage of hours or days is shown at once."""
     feed = Feed(period)
     feed(*rising(100.0, 3.0, 5), power=power)
     feed.wait(hours=hours)
@@ -291,7 +291,7 @@ def test_offline_behind_repeated_rows(power: float) -> None:
 
 @pytest.mark.parametrize("hours", [-1, 1])
 def test_clock_jump_of_the_server(hours: int) -> None:
-    """A clock that is wrong by an hour for one reading changes nothing."""
+    """A clock that is wrong by an hour for one reading has no effect."""
     feed = Feed(Period.LIFETIME)
     feed(5000.0, 5000.5, power=6.0)
     feed.wait(hours=hours)
@@ -307,7 +307,7 @@ def test_clock_jump_of_the_server(hours: int) -> None:
 
 @pytest.mark.parametrize("fault", [19.0, 2.9])
 def test_jump_of_a_battery_that_rests(fault: float) -> None:
-    """A jump of a battery that rested for hours adds nothing."""
+    """A jump of a battery that was idle for hours adds nothing."""
     feed = Feed(Period.DAY)
     feed(*rising(0.0, 2.4, 12), power=2.4)
     feed(2.2, power=0.0)
@@ -316,7 +316,7 @@ def test_jump_of_a_battery_that_rests(fault: float) -> None:
 
 
 def test_repeated_jump_without_a_power() -> None:
-    """A possible rise whose row is repeated is counted after two hours."""
+    """A plausible rise whose row is repeated is counted after two hours."""
     feed = Feed(Period.LIFETIME)
     feed(*[5000.0] * 4)
     assert feed(5003.0) == [5000.0]
@@ -327,30 +327,30 @@ def test_repeated_jump_without_a_power() -> None:
 @pytest.mark.parametrize("share", [1.0, 0.25])
 @pytest.mark.parametrize("first", [0.0, 4980.0, 8200.0])
 def test_replaced_inverter(first: float, share: float) -> None:
-    """Of another device with a lower or higher counter, only the growth counts."""
+    """A replaced device with a lower or higher counter adds only its rises."""
     feed, kw = Feed(Period.LIFETIME), 6.0 * share
     feed(*rising(5000.0, kw, 25), power=6.0)
     values = feed(*rising(first, kw, 30), power=6.0)
     assert values[0] == 5000 + 2 * kw
-    # The energy up to the first reading is that of the power.
+    # The energy before the first reading is that of the power.
     assert values[4] == pytest.approx(5000 + 29 * kw / 12, abs=0.02)
     assert values[-1] == pytest.approx(5000 + 54 * kw / 12, abs=0.02)
     assert Verdict.REPLACED in [verdict for verdict, _ in feed.decisions]
 
 
 def test_load_that_no_power_shows() -> None:
-    """Energy of a load between two samples is counted after two hours."""
+    """The energy of a load between two readings is counted after two hours."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 0.6, 12), power=0.6)
     readings = rising(5001.0, 0.6, 30)
     values = feed(*readings, power=0.6)
     assert all(v and v <= raw for v, raw in zip(values, readings, strict=True))
-    # The first readings confirm that the counter goes on from there.
+    # The first readings confirm the new level.
     assert values[28:] == readings[28:]
 
 
 def test_capacity_too_low_by_ten() -> None:
-    """A load of 300 kW at a plant of 30 kWp is published at once."""
+    """A load of 300 kW at a plant of 30 kWp is shown at once."""
     feed = Feed(Period.LIFETIME, context=CounterContext(BERLIN, 33.0))
     readings = rising(5000.0, 300.0, 10)
     assert feed(*readings, power=300.0) == readings
@@ -359,7 +359,7 @@ def test_capacity_too_low_by_ten() -> None:
 @pytest.mark.parametrize("kw", [0.6, 6.0, 600.0])
 @pytest.mark.parametrize("is_power_known", [True, False])
 def test_capacity_missing(kw: float, is_power_known: bool) -> None:
-    """Without a capacity, an honest counter is published, and a false rise is not."""
+    """Without a capacity, true rises are shown, and false rises are not."""
     feed = Feed(Period.LIFETIME, context=CounterContext(BERLIN, ANY_CAPACITY))
     power = kw if is_power_known else None
     readings = rising(5000.0, kw, 6)
@@ -373,7 +373,7 @@ def test_capacity_missing(kw: float, is_power_known: bool) -> None:
 
 @pytest.mark.parametrize("power", [None, 6.0])
 def test_set_up_during_a_dip(power: float | None) -> None:
-    """The end of a dip in which a counter was set up adds no energy."""
+    """The end of a dip during which a counter was added adds no energy."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(670.0, 6.0, 5), power=power)
     values = feed(*rising(702.5, 6.0, 12), power=power)
@@ -386,7 +386,7 @@ MONEY: Final = CONTEXT._replace(may_fall=True)
 
 
 def test_negative_prices() -> None:
-    """Money falls with negative prices, but not to a zero."""
+    """Revenue falls with negative prices, but not to a zero."""
     feed = Feed(Period.DAY, context=MONEY)
     readings = [1.0, 1.2, 1.1, 0.7, -0.4, 0.3]
     assert feed(*readings, power=5.0) == readings
@@ -394,15 +394,15 @@ def test_negative_prices() -> None:
     assert feed(0.5, 0.4, power=5.0) == [0.5, 0.4]
 
 
-def test_multiple_of_money() -> None:
+def test_multiple_of_revenue() -> None:
     """A total revenue that jumps to a multiple once is held back."""
     feed = Feed(Period.LIFETIME, context=MONEY)
     assert feed(5133.2, 51332.0, 5133.3, 4900.0) == [5133.2, 5133.2, 5133.3, 4900.0]
     assert feed(*[51333.0] * 26)[-1] == 51333.0
 
 
-def test_money_of_a_day() -> None:
-    """The income of a day starts over at sunrise, not with yesterday's value."""
+def test_revenue_of_a_day() -> None:
+    """Today's revenue starts over at sunrise, not with yesterday's value."""
     feed = Feed(Period.DAY, MIDNIGHT - POLL, MONEY)
     assert feed(4.2, power=0.0) == [4.2]
     assert set(feed(*[4.2] * 60, power=0.0)) == {0.0}
@@ -413,27 +413,27 @@ def test_money_of_a_day() -> None:
     assert feed(4.2, 0.1, 0.2, power=0.3) == [0.1, 0.1, 0.2]
 
 
-def test_zero_of_young_money() -> None:
-    """A zero soon after the first income is held back."""
+def test_zero_after_the_first_revenue() -> None:
+    """A zero soon after the first revenue is held back."""
     feed = Feed(Period.DAY, MORNING, MONEY)
     assert feed(0.0, 0.5, 1.5, 0.0, 1.6) == [0.0, 0.5, 1.5, 1.5, 1.6]
 
 
 def test_fixed_bound() -> None:
-    """A counter of hours rises by 1.1 per hour at most."""
+    """Operating hours rise by at most 1.1 per hour."""
     feed = Feed(Period.LIFETIME, context=CONTEXT._replace(max_per_hour=1.1))
     readings = rising(9000.0, 1.0, 6)
     assert feed(*readings) == readings
     assert feed(9002.0, 9000.5) == [9000.42, 9000.5]
     feed.wait(hours=10)
     assert feed(9010.5) == [9010.5]
-    # The capacity does not explain a rise of operating hours.
+    # The capacity explains no rise of operating hours.
     feed.wait(hours=1)
     assert feed(9020.2, 9011.7) == [9010.5, 9011.7]
 
 
 def test_jitter_far_from_zero() -> None:
-    """A fall of five hundredths is jitter, also of a large value that stands still."""
+    """A fall of five hundredths is jitter, also for a large, constant value."""
     feed = Feed(Period.LIFETIME)
     readings = rising(235_222.39, 3.0, 5)
     assert feed(*readings, power=3.0)[-1] == 235_223.39
@@ -443,7 +443,7 @@ def test_jitter_far_from_zero() -> None:
 
 
 def test_dip_that_ends_within_jitter() -> None:
-    """A reading within jitter of the current level drops the pending one."""
+    """A reading within jitter of the current level drops the pending level."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 3.0, 5), power=3.0)
     feed(*[5001.0] * 30, power=0.0)
@@ -454,7 +454,7 @@ def test_dip_that_ends_within_jitter() -> None:
 
 
 def test_jump_within_the_margin_of_two_hours() -> None:
-    """A jump is held back, although the margins of two hours would cover it."""
+    """A jump is held back even if the margins of two hours would cover it."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 4.0, 30)
     feed(*readings[:20], power=4.0)
@@ -472,7 +472,7 @@ def test_new_day_has_no_decision() -> None:
 
 
 def test_small_dip_of_a_device_that_rests() -> None:
-    """The energy of a device that rests is complete, that of one with zeros is not."""
+    """The energy of an idle device is complete, unless its zeros are faults."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 3.0, 5), power=3.0)
     feed(4990.0, power=0.0)
@@ -485,7 +485,7 @@ def test_small_dip_of_a_device_that_rests() -> None:
 @pytest.mark.parametrize("tail", [0.0, 0.5])
 @pytest.mark.parametrize("hours", [5.0, 8.5])
 def test_yesterday_after_a_missed_midnight(tail: float, hours: float) -> None:
-    """A value of yesterday that has risen since the last reading is not of today."""
+    """Yesterday's value that has risen since the last reading is not today's."""
     feed = Feed(Period.DAY, MORNING)
     assert feed(*rising(0.0, 6.0, 90), power=6.0)[-1] == 44.5
     feed.at = MIDNIGHT + timedelta(days=1, hours=hours)
@@ -495,7 +495,7 @@ def test_yesterday_after_a_missed_midnight(tail: float, hours: float) -> None:
 
 
 def test_battery_that_is_full_after_a_missed_midnight() -> None:
-    """A rise that is read after 9:30 is one of the new day."""
+    """A rise that is read after 9:30 belongs to the new day."""
     feed = Feed(Period.DAY, MORNING)
     feed(*rising(0.0, 0.6, 4), power=0.6)
     feed.at = MIDNIGHT + timedelta(days=1, hours=9.5)
@@ -517,7 +517,7 @@ def test_yesterday_that_is_completed_at_night(tail: float) -> None:
 
 
 def test_counter_that_counts_after_a_missed_midnight() -> None:
-    """A counter that has not fallen since is counted from 0 on once it rises."""
+    """A counter that has not fallen is counted from 0 once it rises."""
     feed = Feed(Period.DAY, MORNING)
     feed(*rising(0.0, 0.6, 60), power=0.6)
     feed.at = MIDNIGHT + timedelta(days=1, hours=7)
@@ -526,7 +526,7 @@ def test_counter_that_counts_after_a_missed_midnight() -> None:
 
 @pytest.mark.parametrize("hours", [3, 10])
 def test_absence_at_the_end_of_a_dip(hours: int) -> None:
-    """A dip at night that ends while no reading is taken is no energy."""
+    """A dip at night that ends during an outage adds no energy."""
     feed = Feed(Period.LIFETIME, MORNING)
     feed(*rising(5000.0, 4.0, 120), power=4.0)
     feed.at = MIDNIGHT + timedelta(days=1)
@@ -541,12 +541,12 @@ def test_absence_at_the_end_of_a_dip(hours: int) -> None:
 
 
 def test_dip_to_the_night_before() -> None:
-    """Without a power, a dip at night is no return to the level of the night before."""
+    """Without a power, a dip at night does not return to last night's level."""
     feed = Feed(Period.LIFETIME, MIDNIGHT)
     day = 24 * 12
     readings = [5000.0]
     for n in range(2 * day + 3):
-        # A load begins at 0:15 of the first night, and at 0:00 of the second one.
+        # A load starts at 0:15 in the first night, and at 0:00 in the second.
         is_loaded = day + 3 <= n < day + 39 or n >= 2 * day
         kw = 2.0 if is_loaded else 1.0 if 9 <= n % day / 12 < 20 else 0.3
         readings.append(round(readings[-1] + kw / 12, 2))
@@ -560,7 +560,7 @@ def test_dip_to_the_night_before() -> None:
 
 @pytest.mark.parametrize("hour", [15, 22, 23])
 def test_late_energy_before_midnight(hour: int) -> None:
-    """Energy that is decided after midnight is counted on the new day."""
+    """Energy that is accepted after midnight is counted on the new day."""
     feed = Feed(Period.DAY, MIDNIGHT)
     off = range(12 * (hour - 4), 12 * hour)
     readings = rising(0.0, 6.0, 288)
@@ -576,8 +576,8 @@ def test_late_energy_before_midnight(hour: int) -> None:
 
 @pytest.mark.parametrize(("kw", "depth"), [(4.0, 3.0), (1.0, 0.7), (11.0, 8.0)])
 @pytest.mark.parametrize("minutes", [20, 60, 100])
-def test_dip_that_is_counted_up(kw: float, depth: float, minutes: int) -> None:
-    """A lower level that has passed the last true value is replaced by the true one."""
+def test_dip_that_passes_the_last_value(kw: float, depth: float, minutes: int) -> None:
+    """A lower level that passes the last true value is replaced by the true one."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, kw, 90)
     feed(*readings[:48], power=kw)
@@ -587,8 +587,8 @@ def test_dip_that_is_counted_up(kw: float, depth: float, minutes: int) -> None:
 
 
 @pytest.mark.parametrize("kw", [9.0, 100.0])
-def test_copy_that_lags_behind(kw: float) -> None:
-    """Readings of half an hour before, for an hour, lose nothing."""
+def test_late_readings(kw: float) -> None:
+    """Readings that are half an hour old, for an hour, lose no energy."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, kw, 120)
     lagging = [*readings[:60], *readings[54:66], *readings[72:]]
@@ -598,7 +598,7 @@ def test_copy_that_lags_behind(kw: float) -> None:
 
 
 def test_power_that_is_unknown_for_hours() -> None:
-    """Hours without a power do not make the power untrusted."""
+    """Hours without a power do not lower the trust in the power."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 4.0, 150)
     feed(*readings[:60], power=4.0)
@@ -606,14 +606,14 @@ def test_power_that_is_unknown_for_hours() -> None:
     feed(*readings[120:], power=4.0)
     resting = rising(readings[-1], 0.3, 4)
     feed(*resting, power=0.3)
-    # The device is off, and the load is one that was seen before.
+    # The device is off, and the load has appeared in an earlier power.
     feed(*[0.0] * 60, power=0.0)
     after = rising(resting[-1] + 20.0, 0.5, 40)
     assert feed(*after, power=0.5)[-1] == after[-1]
 
 
 def test_zeros_of_a_device_that_is_off() -> None:
-    """Energy of an hour of zeros arrives at once, as after an outage."""
+    """The energy of an hour of zeros is added at once, as after an outage."""
     feed = Feed(Period.LIFETIME)
     readings = rising(5000.0, 6.0, 40)
     feed(*readings[:24], power=6.0)
@@ -623,7 +623,7 @@ def test_zeros_of_a_device_that_is_off() -> None:
 
 
 def test_zeros_of_a_small_counter() -> None:
-    """After an hour of zeros, a small daily counter goes on from its last value."""
+    """After an hour of zeros, a small daily counter continues from its last value."""
     feed = Feed(Period.DAY, MIDNIGHT)
     feed(*rising(0.0, 5.0, 6), power=5.0)
     readings = rising(2.5, 0.4, 100)
@@ -634,7 +634,7 @@ def test_zeros_of_a_small_counter() -> None:
 
 
 def test_first_rises_before_the_power_is_known() -> None:
-    """The first rise of a storage is counted with the third, like those after it."""
+    """The first rise of a storage is counted with the third, like later rises."""
     feed = Feed(Period.DAY, context=CONTEXT._replace(capacity=110.0))
     readings = rising(1679.0, 650.0, 6)
     feed(*readings[:2])
@@ -642,8 +642,8 @@ def test_first_rises_before_the_power_is_known() -> None:
 
 
 @pytest.mark.parametrize("live", [True, False])
-def test_load_above_the_typed_capacity(live: bool) -> None:
-    """A boiler between two readings is counted, whatever capacity was typed."""
+def test_load_above_the_entered_capacity(live: bool) -> None:
+    """A boiler between two readings is counted, regardless of the entered capacity."""
     feed = Feed(Period.LIFETIME, context=CONTEXT._replace(capacity=5.5))
     feed(*rising(5000.0, 1.0, 24), power=1.0)
     readings = rising(5003.5, 1.0, 6)
@@ -652,14 +652,14 @@ def test_load_above_the_typed_capacity(live: bool) -> None:
     assert feed(*rest, power=0.0, live=live)[-1] == readings[-1]
 
 
-def test_income_that_begins_below_zero() -> None:
-    """Income may be negative from its first reading on."""
+def test_revenue_that_starts_below_zero() -> None:
+    """Revenue may be negative from the first reading on."""
     feed = Feed(Period.DAY, MORNING, MONEY)
     assert feed(-0.1, -0.2, 0.3) == [-0.1, -0.2, 0.3]
 
 
-def test_row_that_is_refused_and_repeated() -> None:
-    """A repeated row confirms a level only if it is of that level."""
+def test_rejected_row_that_is_repeated() -> None:
+    """A repeated row confirms only its own level."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 6.0, 6), power=6.0)
     before = feed(*rising(5002.6, 1.0, 6), power=1.0)[-1]
@@ -668,7 +668,7 @@ def test_row_that_is_refused_and_repeated() -> None:
 
 
 def test_absurd_power_beside_an_unknown_one() -> None:
-    """An absurd power is a fault, also if the power before it is unknown."""
+    """An absurd power is a fault, even if the power before it is unknown."""
     feed = Feed(Period.LIFETIME)
     feed(*rising(5000.0, 6.0, 6), power=6.0)
     feed(5002.9)
@@ -677,14 +677,14 @@ def test_absurd_power_beside_an_unknown_one() -> None:
     assert feed.counter.evidence.highest_power == 6.0
 
 
-# Honest counters.
+# Faultless counters.
 
 # Minutes before the first reading.
 FIRST: Final = 10
 
 
 class Reading(NamedTuple):
-    """A reading of an honest counter."""
+    """A reading of a faultless counter."""
 
     at: datetime
     minute: int
@@ -692,7 +692,7 @@ class Reading(NamedTuple):
     power: float
     """Mean power up to the reading."""
     start: datetime | None
-    """When the period began."""
+    """The start of the period."""
 
 
 def shares(name: str, hours: float, share: float, seed: int) -> list[float]:
@@ -716,7 +716,7 @@ def shares(name: str, hours: float, share: float, seed: int) -> list[float]:
 
 @dataclass(frozen=True)
 class Trace:
-    """A device, and how it is read."""
+    """A device and the way it is read."""
 
     kw: float
     """The highest power."""
@@ -730,11 +730,11 @@ class Trace:
     gap: int
     """Minutes between two readings."""
     window: int
-    """Minutes of which a power is the mean."""
+    """Number of minutes that a power is the mean of."""
 
     @cached_property
     def steady(self) -> int:
-        """Return the minutes at the end in which the power is steady."""
+        """Return the number of minutes at the end with a constant power."""
         return max(240, math.ceil(480 * self.resolution / self.kw))
 
     @cached_property
@@ -747,11 +747,11 @@ class Trace:
         return [*accumulate((self.kw * each / 60 for each in powers), initial=0.0)]
 
     def start(self, minute: int) -> datetime | None:
-        """Return when the period of a minute began."""
+        """Return the start of a minute's period."""
         return self.period.start(self.began + timedelta(minutes=minute), self.zone)
 
     def raw(self, minute: int) -> float:
-        """Return what the counter shows."""
+        """Return the raw value of the counter."""
         energy = self.energies[minute]
         if start := self.start(minute):
             since = (start - self.began) // timedelta(minutes=1)
@@ -790,10 +790,9 @@ PARTS: Final = st.tuples(
 
 @st.composite
 def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> Trace:
-    """Draw a device with an honest counter, and how it is read.
+    """Draw a device with a faultless counter, and the way it is read.
 
-    The power is the mean of the time since the last reading if it is full, otherwise
-    it can be that of the last five minutes.
+    The power is the mean since the last reading, or of the last five minutes.
     """
     kw = draw(st.sampled_from([2.0, 0.01, 0.05, 0.4, 9.0, 40.0, 250.0, 1000.0]))
     zone, day = draw(st.sampled_from(STARTS))
@@ -801,7 +800,7 @@ def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> 
     # The counter rises at least once in ten hours.
     resolution = draw(st.sampled_from([r for r in (0.01, 0.1, 1, 10) if r <= 10 * kw]))
     gap = draw(st.integers(5, longest_gap))
-    # The right capacity, none, and wrong by ten.
+    # The correct capacity, none, and ones that are wrong by a factor of ten.
     capacity = kw * draw(st.sampled_from([1.0, 0.0, 0.1, 10.0]))
     return Trace(
         kw,
@@ -810,7 +809,7 @@ def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> 
         zone,
         draw(st.sampled_from([Period.LIFETIME, Period.DAY])),
         resolution,
-        # As descriptions have it.
+        # As in the descriptions.
         capacity=1.1 * max(capacity, 5.0) if capacity >= 1 else ANY_CAPACITY,
         gap=gap,
         window=gap if is_full else draw(st.sampled_from([5, gap])),
@@ -819,8 +818,8 @@ def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(traces())
-def test_power_explains_honest_counters(trace: Trace) -> None:
-    """A rise that the power explains is published at once, others within two hours."""
+def test_power_explains_faultless_counters(trace: Trace) -> None:
+    """Rises that the power explains are shown at once, others within two hours."""
     counter, readings, hours = (
         CounterFilter(trace.period),
         trace.readings(),
@@ -838,16 +837,16 @@ def test_power_explains_honest_counters(trace: Trace) -> None:
         if reading.start and reading.start != last.start:
             since = (reading.at - reading.start) / timedelta(hours=1)
             if (
-                # A reading that is pending at midnight is left out, or counted afterwards.
+                # A reading that is pending at midnight is left out or counted later.
                 (n < due or reading.minute <= until)
-                # No fall shows that the counter has started over.
+                # No fall shows the reset of the counter.
                 or (rise >= -JITTER and last.raw > JITTER)
-                # The mean power up to the reading is too low for a reset.
+                # The mean power before the reading is too low for a reset.
                 or reading.raw > highest * since + JITTER
             ):
                 return
             rise = reading.raw
-            # While the counter counts, its reset may have to be confirmed.
+            # While the counter counts, its reset may need a confirmation.
             due = n + 4 if rise else due
         if rise > 0 and not has_risen:
             # The step of the counter is unknown before its first rise.
@@ -867,10 +866,10 @@ def test_power_explains_honest_counters(trace: Trace) -> None:
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(traces())
-def test_rates_explain_honest_counters(trace: Trace) -> None:
-    """Without a power, steady counting is published, and nothing is lost in the end."""
+def test_rates_explain_faultless_counters(trace: Trace) -> None:
+    """Without a power, steady rises are shown, and no energy is lost in the end."""
     counter = CounterFilter(trace.period)
-    # Difference of the sums that Home Assistant's statistics make of the values.
+    # Difference of the sums of Home Assistant's statistics.
     settled = before = difference = least = 0.0
     rises: list[float] = []
     start = trace.start(0)
@@ -879,7 +878,7 @@ def test_rates_explain_honest_counters(trace: Trace) -> None:
         assert value is not None
         if reading.start != start:
             if reading.raw > JITTER:
-                # A reset of a counter that counts fast can be lost.
+                # The reset of a fast counter can be lost.
                 return
             # A fall of less than the jitter is no reset.
             before, least = difference, least - JITTER
@@ -890,21 +889,21 @@ def test_rates_explain_honest_counters(trace: Trace) -> None:
             start, rises = reading.start, [reading.raw]
         elif reading.raw > rises[-1]:
             rises.append(reading.raw)
-        # After a rest, the rate of the first three rises is too low for the next, and
-        # again for those that follow.
+        # After a pause, the rate of the first three rises is too low for the next ones,
+        # and again for those that follow.
         if len(rises) <= 10:
             settled = difference
         assert difference == pytest.approx(settled, abs=JITTER)
-    # The first rises may have begun before the first reading.
+    # The first rises may have started before the first reading.
     least -= 3 * (trace.resolution + trace.kw * trace.gap / 60)
     assert least <= difference <= JITTER
 
 
-# Faults that properties have found.
+# Faults found by property tests.
 
 
-def test_explained_fault_is_taken_out_again() -> None:
-    """A false rise that the power explains ends with the fall after it."""
+def test_explained_fault_is_corrected() -> None:
+    """A false rise that the power explains is corrected by the fall after it."""
     feed = Feed(Period.LIFETIME)
     feed(5000.0, power=0.0)
     feed(5000.09, 5000.18, power=0.9)
@@ -915,7 +914,7 @@ def test_explained_fault_is_taken_out_again() -> None:
 
 
 def test_two_loads_that_no_power_shows() -> None:
-    """Both are counted, although the second one begins before the first is."""
+    """Two loads are counted, although the second starts before the first is counted."""
     feed = Feed(Period.LIFETIME, context=CONTEXT._replace(capacity=275.0))
     feed(*rising(5000.0, 12.0, 6), power=12.0)
     raw = 5005.0
@@ -926,7 +925,7 @@ def test_two_loads_that_no_power_shows() -> None:
 
 
 def test_fall_of_a_day_that_began_at_zero() -> None:
-    """A day that begins at 0 has started over: a later fall is a fault."""
+    """A day that starts at 0 has been reset, so a later fall is a fault."""
     feed = Feed(Period.DAY, MIDNIGHT - 12 * POLL)
     feed(*[0.0] * 14, power=0.0)
     readings = rising(0.0, 2.0, 40)
@@ -936,7 +935,7 @@ def test_fall_of_a_day_that_began_at_zero() -> None:
 
 
 def test_reset_after_a_slow_poll() -> None:
-    """A mean power of an interval that began before midnight explains the new day."""
+    """A mean power of an interval that started before midnight explains the reset."""
     feed = Feed(Period.DAY, MIDNIGHT - timedelta(hours=2))
     raws = [round(12.1 + 0.75 * n, 2) for n in range(8)]
     for raw in raws:
@@ -975,7 +974,7 @@ def yesterday(trace: Trace, reading: Reading, by: float) -> float:
     return trace.raw(FIRST + max(math.ceil(minutes / trace.gap) - 1, 0) * trace.gap)
 
 
-# A zero, a negative value, sentinels, any other value, and one that goes on counting.
+# A zero, a negative value, sentinels, any other value, and one that rises.
 FAULTS: Final[list[Callable[[Trace, Reading, float], float]]] = [
     lambda trace, reading, by: 0.0,
     lambda trace, reading, by: -reading.raw - 1.0,
@@ -999,7 +998,7 @@ FAULTS: Final[list[Callable[[Trace, Reading, float], float]]] = [
 def test_faults_add_nothing(
     trace: Trace, kind: int, by: float, begin: float, length: int
 ) -> None:
-    """A fault of up to two hours is held back, and adds nothing once it has ended."""
+    """A fault of up to two hours is held back, and adds no energy."""
     fault, readings = FAULTS[kind], [*trace.readings()]
     pairs = [*pairwise(readings)]
     rises = [n for n, (a, b) in enumerate(pairs, 1) if b.raw > a.raw]
@@ -1011,7 +1010,7 @@ def test_faults_add_nothing(
     # A coarse counter can have counted since the rise before.
     last_rises = [n for n in rises if n < first][-4:]
     hours = min(b - a for a, b in pairwise(last_rises)) * trace.gap / 60
-    # Rises that need no evidence but the energy of this reading and the one before.
+    # Rises that need only the energy of this reading and the previous one.
     drift = JITTER * trace.gap / 5 + trace.resolution
     most = 2 * MARGIN * trace.kw * hours + drift
     is_of_day = fault is yesterday and trace.period is Period.DAY
@@ -1032,7 +1031,7 @@ def test_faults_add_nothing(
             assert counter.counted == pytest.approx(reading.raw, abs=bound + 1e-6)
 
 
-# Anything.
+# Arbitrary readings.
 
 ANY_READING: Final = st.tuples(
     st.one_of(
@@ -1065,7 +1064,7 @@ def test_value_never_falls(
     context: CounterContext,
     is_money: bool,
 ) -> None:
-    """Values never fall in a period, money excepted, and restarts change nothing."""
+    """Values never fall within a period, except money; restarts have no effect."""
     context = context._replace(may_fall=is_money)
     counter, other = CounterFilter(period), CounterFilter(period)
     at = MORNING
@@ -1085,10 +1084,10 @@ def test_value_never_falls(
             last = value, start
 
 
-# Starts of Home Assistant.
+# Restarts of Home Assistant.
 
-# The kind of a start, its place in the trace, the number of missing readings, and the
-# age of an older state in readings.
+# The kind of restart, its place in the trace, the number of missing readings,
+# and the age of an older state in readings.
 STARTS_AGAIN: Final = st.tuples(
     st.sampled_from(["restart", "kill", "older file", "lost file"]),
     st.floats(0.0, 1.0),
@@ -1105,9 +1104,9 @@ STARTS_AGAIN: Final = st.tuples(
 def test_sums_over_starts(
     trace: Trace, starts: list[tuple[str, float, int, int]]
 ) -> None:
-    """The sum of the statistics is that of the readings, whatever state is stored."""
+    """The sum of the statistics is that of the readings, for any stored state."""
     readings = [*trace.readings()]
-    # The steady counting at the end decides every doubt.
+    # The steady rises at the end resolve all pending levels.
     unsteady = sum(
         each.minute < len(trace.energies) - trace.steady for each in readings
     )
@@ -1121,7 +1120,7 @@ def test_sums_over_starts(
     for n, reading in enumerate(readings):
         if n in events:
             kind, off, age = events[n]
-            # A kill loses what was not written yet.
+            # A kill loses the state that was not written yet.
             ages = {"restart": 1, "kill": 1 + age % 4, "older file": 1 + age}
             counter = CounterFilter(trace.period)
             if kind in ages:

@@ -1,4 +1,4 @@
-"""Tests of the dashboards in docs: of entities and cards that exist."""
+"""Tests of the dashboards in docs: their entities and cards exist."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ from .conftest import Account
 DASHBOARDS: Final = ROOT / "docs" / "dashboards"
 FRONTEND: Final = Path(hass_frontend.__file__).parent / "frontend_latest"
 
-# The cards that are loaded at once, and those that are loaded when they are needed.
+# Cards that are loaded at once, and cards that are loaded on demand.
 EAGER: Final = re.compile(r'new Set\(\[((?:"[a-z-]+",?)+)\]\)')
 LAZY: Final = re.compile(r'[{,]"?([a-z-]+)"?:\(\)=>')
 
@@ -40,7 +40,7 @@ def _all_cards(name: str) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def known_cards() -> set[str]:
-    """Return the types of cards that the installed frontend knows."""
+    """Return the card types of the installed frontend."""
     [script, *_] = [
         text
         for path in FRONTEND.glob("*.js")
@@ -52,19 +52,19 @@ def known_cards() -> set[str]:
 
 @pytest.mark.parametrize("name", ["home.yaml", "fleet.yaml"])
 def test_cards(name: str, known_cards: set[str]) -> None:
-    """Every card is one of Home Assistant's own."""
+    """Every card is part of Home Assistant."""
     types = {card["type"] for card in _all_cards(name)}
     assert {"heading", "tile"} <= types
     assert types <= known_cards
 
 
-def test_there_are_no_others() -> None:
+def test_all_dashboards_are_tested() -> None:
     """Every dashboard is tested."""
     assert {each.name for each in DASHBOARDS.iterdir()} == {"home.yaml", "fleet.yaml"}
 
 
-def _named(name: str) -> set[str]:
-    """Return the entities that a dashboard shows."""
+def _entities(name: str) -> set[str]:
+    """Return the entities of a dashboard."""
     text = (DASHBOARDS / name).read_text()
     return set(re.findall(r"\b(?:binary_)?sensor\.\w+", text))
 
@@ -72,7 +72,7 @@ def _named(name: str) -> set[str]:
 async def test_home(hass: HomeAssistant, added: Account) -> None:
     """The entities are those of the simulated family home."""
     await added.poll()
-    named = _named("home.yaml")
+    named = _entities("home.yaml")
     assert named
     assert named <= set(hass.states.async_entity_ids())
 
@@ -81,11 +81,11 @@ async def test_home(hass: HomeAssistant, added: Account) -> None:
 async def test_fleet(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """The entities are those of the simulated fleet, of all its plants."""
+    """The entities are those of all plants of the simulated fleet."""
     codes = [plant.code for plant in simulator.home.plants]
     await account.add_plants(simulator.home.plants)
     await account.poll()
-    named = _named("fleet.yaml")
+    named = _entities("fleet.yaml")
     for code in codes:
         power = account.registered(code, "pv_power")
         assert power

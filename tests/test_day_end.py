@@ -1,4 +1,4 @@
-"""Tests of tallies: what a counter adds up to, over the ends of its days."""
+"""Tests of the estimated energy between the last reading of a day and midnight."""
 
 from collections.abc import Iterable
 from itertools import accumulate, pairwise
@@ -17,7 +17,7 @@ type Reading = tuple[float, float | None, float | None, bool]
 
 
 def _total(readings: Iterable[Reading]) -> float:
-    """Return what readings add up to."""
+    """Return the sum of the readings' energies."""
     first, *others = readings
     tally, total = DayEndEstimate(*first), 0.0
     for reading in others:
@@ -31,13 +31,13 @@ def _total(readings: Iterable[Reading]) -> float:
     st.lists(st.integers(60, 900), min_size=4, max_size=300),
     st.integers(0, 1800),
 )
-def test_steady(speed: float, steps: list[int], late: int) -> None:
-    """What flows steadily is complete, however late days begin, and are read."""
+def test_steady_power(speed: float, steps: list[int], late: int) -> None:
+    """A steady power is complete, even if days begin or are read late."""
     moments = [*accumulate(steps, initial=DAY - 2 * GAP)]
     value, begun = 0.0, 0.0
     readings: list[Reading] = [(value, begun, moments[0], True)]
     for last, at in pairwise(moments):
-        # As a guard shows it: a day begins at midnight, and goes on when it is reset.
+        # As filtered: a day begins at midnight, and continues when it is reset.
         start = at // DAY * DAY
         if start != last // DAY * DAY:
             value = 0.0
@@ -58,8 +58,8 @@ def test_steady(speed: float, steps: list[int], late: int) -> None:
         )
     )
 )
-def test_never_less(rises: list[tuple[float, int, bool, bool]]) -> None:
-    """All that was counted is there, and of what was not, no more than minutes of it."""
+def test_energy_is_complete(rises: list[tuple[float, int, bool, bool]]) -> None:
+    """All counted energy is included, plus at most minutes of estimated energy."""
     readings: list[Reading] = [(0.0, 0.0, 0.0, True)]
     value = start = at = counted = fastest = 0.0
     resets = 0
@@ -78,7 +78,7 @@ def test_never_less(rises: list[tuple[float, int, bool, bool]]) -> None:
 
 
 def test_lifetime() -> None:
-    """A counter that has no days counts on, and may be corrected."""
+    """A lifetime counter has no days, and may be corrected."""
     readings: list[Reading] = [
         (100.0, None, None, True),
         (101.5, None, None, True),
@@ -97,22 +97,23 @@ BEFORE: Final[list[Reading]] = [
     ("gap", "first", "expected"),
     [
         (5 * MINUTE, 0.0, 0.5 + 0.5),
-        # What the new day has counted of the time between is not added to it.
+        # The energy of the new day up to its first reading is not added to the
+        # estimate.
         (10 * MINUTE, 0.25, 0.5 + 1.0),
         (5 * MINUTE, 0.75, 0.5 + 0.75),
-        # Of a long time nothing is known.
+        # A long gap has no estimate.
         (GAP, 0.0, 0.5 + 1.5),
         (GAP + 1, 0.0, 0.5),
     ],
 )
 def test_midnight(gap: float, first: float, expected: float) -> None:
-    """A counter goes on as it rose before, until the next day is read."""
+    """A counter continues at its last rate until the next day is read."""
     after = (first, DAY, DAY - 2 * MINUTE + gap, True)
     assert _total([*BEFORE, after]) == pytest.approx(expected)
 
 
-def test_midnight_that_is_late() -> None:
-    """Where it starts over late, it is not missing before that."""
+def test_late_midnight() -> None:
+    """A counter that starts over late is not estimated before its reset."""
     after: list[Reading] = [
         (0.25, DAY, DAY + 3 * MINUTE, False),
         (0.25, DAY, DAY + 8 * MINUTE, True),
@@ -122,7 +123,7 @@ def test_midnight_that_is_late() -> None:
 
 
 def test_read_once() -> None:
-    """The same reading again counts nothing, and takes nothing away."""
+    """Repeating a reading adds and removes nothing."""
     again: Reading = (3.5, 0.0, DAY - 2 * MINUTE, True)
     after: Reading = (0.0, DAY, DAY + 3 * MINUTE, True)
     assert _total([*BEFORE, again, after]) == pytest.approx(1.0)

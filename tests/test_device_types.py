@@ -1,4 +1,4 @@
-"""Tests that a device type is complete: each says what is missing, and where to add it.
+"""Tests that device types are complete; each failure names the missing step.
 
 The steps are those of *A new device type* in CONTRIBUTING.md.
 """
@@ -27,9 +27,9 @@ NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
 DOCUMENT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "fixtures" / "data_items.json").read_text()
 )
-# Types of newer servers, which the document does not have.
+# Types of newer servers that are not documented.
 NEWER: Final = frozenset({DeviceType.EMMA})
-# Homes that have, together, a device of each type.
+# Homes that together have a device of each type.
 HOMES: Final = (homes.family, homes.farm, homes.telecom, homes.emma)
 
 every_type = pytest.mark.parametrize("type_id", list(DeviceType))
@@ -40,7 +40,7 @@ documented_type = pytest.mark.parametrize(
 
 @every_type
 def test_name(type_id: DeviceType) -> None:
-    """A type has the name of the document."""
+    """A type has its documented name."""
     assert type_id in DEVICE_TYPE_NAMES, (
         f"Add {type_id} to DEVICE_TYPE_NAMES in northbound/models.py."
     )

@@ -37,7 +37,7 @@ async def test_plant_is_a_service(
 async def test_devices_of_a_plant(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Every device is there, below its plant, the dongle without KPIs included."""
+    """Every device is registered below its plant, including those without KPIs."""
     plant = simulator.home.plants[0]
     devices = _devices(hass, added)
     plant_id = devices.pop(plant.code).id
@@ -58,7 +58,7 @@ async def test_devices_of_a_plant(
 async def test_model_falls_back_to_the_type(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """A device without a model has the name of its type; an unknown type has none."""
+    """A device without a model has the name of its type, if the type is known."""
     battery, meter = simulator.home.plants[0].devices[2:]
     battery.model = meter.model = None
     simulator.faults.add(
@@ -88,10 +88,10 @@ async def test_model_falls_back_to_the_type(
 
 
 @pytest.mark.parametrize("chosen", [0, 1])
-async def test_devices_of_other_plants_stay_out(
+async def test_devices_of_other_plants_are_not_registered(
     hass: HomeAssistant, account: Account, simulator: Simulator, chosen: int
 ) -> None:
-    """Only the devices of the chosen plants are registered."""
+    """Only devices of the chosen plants are registered."""
     simulator.home.plants += homes.apartment().plants
     result = await account.add()
     plant = simulator.home.plants[chosen]
@@ -108,7 +108,7 @@ async def test_devices_of_other_plants_stay_out(
 async def test_ids_are_unique_across_sources(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """T#222: two devices of one name and two plants never share an entity."""
+    """T#222: devices of different plants with one name never share an entity."""
     simulator.home.plants += homes.emma().plants
     result = await account.add()
     plants = simulator.home.plants

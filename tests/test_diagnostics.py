@@ -1,4 +1,4 @@
-"""Tests of the diagnostics: what they tell of an account, whatever its state is."""
+"""Tests of the diagnostics of accounts and devices in all states."""
 
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -36,8 +36,8 @@ def inverter(simulator: Simulator) -> Device:
 def download(
     hass: HomeAssistant, account: Account, hass_client: ClientSessionGenerator
 ) -> Download:
-    """Return what downloads the diagnostics of the account."""
-    # The client's token is of the frozen time, so it comes after the account.
+    """Return a function that downloads the diagnostics of the account."""
+    # The client's token uses the frozen time, so it is created after the account.
 
     async def download() -> dict[str, Any]:
         return dict(
@@ -48,7 +48,7 @@ def download(
 
 
 def _send(simulator: Simulator, device: Device, items: dict[str, Any]) -> None:
-    """Let a device send some items with other values from now on."""
+    """Change some items of a device from now on."""
 
     def rewrite(payload: dict[str, Any]) -> dict[str, Any]:
         for row in payload["data"]:
@@ -61,7 +61,7 @@ def _send(simulator: Simulator, device: Device, items: dict[str, Any]) -> None:
 async def test_account(
     added: Account, simulator: Simulator, inverter: Device, download: Download
 ) -> None:
-    """A healthy account: versions, inventory, groups, and all that was read."""
+    """A healthy account has versions, inventory, groups and all readings."""
     diagnostics = await download()
     assert diagnostics["versions"] == {
         "integration": "0.1.0",
@@ -119,7 +119,7 @@ async def test_account(
 async def test_flow_control(
     added: Account, simulator: Simulator, download: Download
 ) -> None:
-    """The windows of every interface, and what was refused."""
+    """Flow control has the windows of every interface, and refused calls."""
     simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
     await added.poll()
     flow_control = (await download())["flow_control"]
@@ -157,7 +157,7 @@ async def test_flow_control(
 async def test_last_error_of_a_group(
     added: Account, simulator: Simulator, download: Download
 ) -> None:
-    """A group keeps its last error, and the age of what it has read."""
+    """A group has its last error, and the age of its last reading."""
     simulator.faults.add(faults.FailCode(20200), "getStationRealKpi", times=1)
     await added.poll()
     plants, inverters, *_ = (await download())["groups"]
@@ -175,7 +175,7 @@ async def test_last_error_of_a_group(
 async def test_error_of_the_inventory(
     hass: HomeAssistant, added: Account, simulator: Simulator, download: Download
 ) -> None:
-    """Why the last list could not be read."""
+    """The inventory has the reason why the last list could not be read."""
     simulator.withdraw_permission("getDevList")
     await added.entry.runtime_data.inventory.async_refresh()
     assert (await download())["inventory"]["error"] == "no_permission_device_list"
@@ -200,7 +200,7 @@ async def test_error_of_the_inventory(
         ({"sn": "HV1234567890"}, "<object>"),
     ],
 )
-async def test_values_by_allow_list(
+async def test_documented_values(
     added: Account,
     simulator: Simulator,
     inverter: Device,
@@ -208,7 +208,7 @@ async def test_values_by_allow_list(
     raw: object,
     shown: object,
 ) -> None:
-    """A documented item is a number or a known placeholder, or it is not shown."""
+    """Documented items are shown only as numbers or known placeholders."""
     _send(simulator, inverter, {"temperature": raw})
     await added.poll()
     items = (await download())["readings"][INVERTER]["reading"]["items"]
@@ -218,7 +218,7 @@ async def test_values_by_allow_list(
 async def test_moments(
     added: Account, simulator: Simulator, inverter: Device, download: Download
 ) -> None:
-    """A moment is as large as a telephone number, but of this century."""
+    """A timestamp has as many digits as a telephone number, but is of this century."""
     _send(simulator, inverter, {"open_time": 4_917_012_345_678, "close_time": 0})
     await added.poll()
     items = (await download())["readings"][INVERTER]["reading"]["items"]
@@ -229,10 +229,10 @@ async def test_moments(
     assert items["open_time"] == simulator.device_items(inverter.id)["open_time"]
 
 
-async def test_what_the_document_does_not_know(
+async def test_undocumented_items(
     added: Account, simulator: Simulator, inverter: Device, download: Download
 ) -> None:
-    """Keys without their values, and states with their numbers."""
+    """Undocumented keys are shown without values, and states as numbers."""
     undocumented = {
         "fan_speed": 1200,
         "phaseA_power": "1.5",
@@ -263,7 +263,7 @@ async def test_decisions_on_counters(
     inverter: Device,
     download: Download,
 ) -> None:
-    """What was held back is told for a day, also after a restart."""
+    """Held-back values are shown for a day, also after a restart."""
     held_back = simulator.clock.now()
     distortion = simulator.distort(inverter.id, "total_cap", lambda value, at: 0.0)
     await added.poll()
@@ -304,7 +304,7 @@ async def test_device(
     download: Download,
     hass_client: ClientSessionGenerator,
 ) -> None:
-    """Those of a device are its part of the account's."""
+    """The diagnostics of a device are a part of the account's."""
     whole = await download()
     part = await _of_device(hass, hass_client, added, inverter.id)
     assert part["versions"] == whole["versions"]
@@ -319,7 +319,7 @@ async def test_device_that_is_not_listed_any_more(
     simulator: Simulator,
     hass_client: ClientSessionGenerator,
 ) -> None:
-    """It has no reading; everything else is there."""
+    """A device that is no longer listed has no reading, but everything else."""
     meter = simulator.home.plants[0].devices.pop()
     await added.entry.runtime_data.inventory.async_refresh()
     part = await _of_device(hass, hass_client, added, meter.id)
@@ -331,7 +331,7 @@ async def test_device_that_is_not_listed_any_more(
 async def test_several_plants(
     hass: HomeAssistant, account: Account, simulator: Simulator, download: Download
 ) -> None:
-    """Plants are numbered; how many of them were chosen is told, not which."""
+    """Plants are numbered; their chosen number is shown, but not their names."""
     simulator.home.plants = homes.fleet(plants=3, devices=9).plants
     await account.add_plants(simulator.home.plants[1:])
     diagnostics = await download()
@@ -349,7 +349,7 @@ async def test_set_up_is_retried(
     simulator: Simulator,
     download: Download,
 ) -> None:
-    """Before the first inventory it tells why there is none."""
+    """Before the first inventory, the reason of the failure is shown."""
     simulator.faults.add(faults.FailCode(20200), "getDevList")
     await account.add()
     diagnostics = await download()
@@ -367,7 +367,7 @@ async def test_not_loaded(
     download: Download,
     hass_client: ClientSessionGenerator,
 ) -> None:
-    """An account that was unloaded, and its devices, tell what is left."""
+    """An unloaded account and its devices have the remaining data."""
     await hass.config_entries.async_unload(added.entry.entry_id)
     diagnostics = await download()
     assert diagnostics["entry"]["state"] == "not_loaded"
@@ -378,7 +378,7 @@ async def test_not_loaded(
 async def test_never_loaded(
     hass: HomeAssistant, added: Account, hass_client: ClientSessionGenerator
 ) -> None:
-    """Of an account that was never loaded, nothing is known."""
+    """An account that was never loaded has no data."""
     entry = MockConfigEntry(domain=DOMAIN, unique_id="never")
     entry.add_to_hass(hass)
     diagnostics = await get_diagnostics_for_config_entry(hass, hass_client, entry)

@@ -1,4 +1,4 @@
-"""Tests of README and docs: complete, true of the code, and in step with it."""
+"""Tests of README and docs: complete, correct and up to date."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
@@ -23,7 +23,7 @@ from scripts import tables
 from .component import ENGLISH, ROOT
 from .conftest import Account
 
-# Pages by their path, as people read them.
+# Pages by their path.
 PAGES: Final = {
     page.relative_to(ROOT).as_posix(): page.read_text()
     for page in (
@@ -33,7 +33,7 @@ PAGES: Final = {
 }
 README: Final = PAGES["README.md"]
 
-# Where the rules of the quality scale are met.
+# Sections required by the quality scale.
 SECTIONS: Final = {
     "docs-actions": ("docs/actions.md", "Actions"),
     "docs-configuration-parameters": ("README.md", "Changes later"),
@@ -56,8 +56,8 @@ RULES: Final = load_yaml_dict(
 
 
 def _sections(page: str) -> dict[str, str]:
-    """Return the text of every section, with its subsections, by heading."""
-    # A comment of an example is no heading.
+    """Return the text of every section and its subsections, by heading."""
+    # A comment in an example is not a heading.
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     assert prose.count("```") == 0
     headings = [
@@ -104,19 +104,19 @@ CALLS: Final = list(_examples(PAGES["docs/actions.md"]))
 
 
 def test_tables() -> None:
-    """The tables of entities are what scripts/tables writes."""
+    """The tables of entities are the output of scripts/tables."""
     assert tables.with_overview(README) == README
     assert (ROOT / "docs" / "entities.md").read_text() == tables.entities()
 
 
 @pytest.mark.parametrize(("page", "heading"), sorted(set(SECTIONS.values())))
 def test_sections(page: str, heading: str) -> None:
-    """Every rule on documentation is met by a section that has something to say."""
+    """Every documentation rule is met by a section of some length."""
     assert len(HEADINGS[page][heading].split()) > 40
 
 
 def test_every_docs_rule_has_a_section() -> None:
-    """The sections above are those of the rules, but for the introduction."""
+    """All documentation rules except the introduction's have a section."""
     assert set(SECTIONS) | {
         "docs-high-level-description",
         "docs-conditions",
@@ -127,13 +127,13 @@ def test_every_docs_rule_has_a_section() -> None:
 
 
 def _links(page: str) -> list[str]:
-    """Return where links and images of a page lead, but for examples of code."""
+    """Return the link and image targets of a page, except those in code."""
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
     return re.findall(r"\]\(([^)\s]+)\)", prose)
 
 
 def _anchors(page: str) -> set[str]:
-    """Return what can be linked to, as GitHub names it: doubles have no own name."""
+    """Return the anchors of a page as named by GitHub; headings must be unique."""
     anchors = [_anchor(heading) for heading in _sections(page)]
     assert len(anchors) == len(set(anchors))
     return set(anchors)
@@ -141,7 +141,7 @@ def _anchors(page: str) -> set[str]:
 
 @pytest.mark.parametrize("path", PAGES)
 def test_links(path: str) -> None:
-    """Links within the repository lead somewhere, and images are images."""
+    """Links within the repository have existing targets."""
     folder = (ROOT / path).parent
     for link in _links(PAGES[path]):
         if link.startswith("https://"):
@@ -154,8 +154,8 @@ def test_links(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.startswith("docs/")])
-def test_no_page_is_lost(path: str) -> None:
-    """Every page of docs can be reached from README."""
+def test_every_page_is_linked(path: str) -> None:
+    """Every page of docs is linked from README."""
     assert path in [link.partition("#")[0] for link in _links(README)]
 
 
@@ -163,21 +163,21 @@ def test_no_page_is_lost(path: str) -> None:
     "path", [image.name for image in (ROOT / "docs" / "images").iterdir()]
 )
 def test_images(path: str) -> None:
-    """Every picture is shown, and small enough to be kept in a repository."""
+    """Every picture is used, and small enough for a repository."""
     shown = {Path(link).name for page in PAGES.values() for link in _links(page)}
     assert path in shown
     assert (ROOT / "docs" / "images" / path).stat().st_size < 200_000
 
 
 def test_repairs_lead_to_troubleshooting() -> None:
-    """What repairs name as the place to learn more is there."""
+    """The documentation link of repairs has an existing anchor."""
     source = (ROOT / "custom_components" / DOMAIN / "repairs.py").read_text()
     [anchor] = re.findall(r"\{documentation\}#([\w-]+)", source)
     assert anchor in _anchors(README)
 
 
 def test_fields() -> None:
-    """Every field of the set-up and every option is explained."""
+    """Every field of the setup and every option is explained."""
     steps = ENGLISH["config"]["step"]
     explained = _rows(HEADINGS["README.md"]["Setup"])
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
@@ -201,7 +201,7 @@ def test_actions() -> None:
 
 
 def test_fail_codes() -> None:
-    """Every failCode that means something to the client is explained."""
+    """Every failCode with a meaning for the client is explained."""
     explained = {
         int(code)
         for codes in _rows(HEADINGS["README.md"]["Troubleshooting"])
@@ -217,7 +217,7 @@ def test_fail_codes() -> None:
 
 
 def test_permissions() -> None:
-    """The permissions that repairs name are those that are asked for."""
+    """README asks for the permissions that repairs name."""
     section = HEADINGS["README.md"]["A Northbound account"]
     needed = " ".join(section.replace("\n>", " ").split()).lower()
     for permission in PERMISSIONS.values():
@@ -229,18 +229,18 @@ def test_permissions() -> None:
 async def automations(
     hass: HomeAssistant, added: Account
 ) -> AsyncIterator[list[State]]:
-    """Return the examples as automations of Home Assistant."""
+    """Return the examples as automations in Home Assistant."""
     assert await async_setup_component(hass, "automation", {"automation": AUTOMATIONS})
     await hass.async_block_till_done()
     yield hass.states.async_all("automation")
-    # Or their timers would go on.
+    # Otherwise their timers keep running.
     await hass.services.async_call(
         "automation", "turn_off", {"entity_id": "all"}, blocking=True
     )
 
 
 async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
-    """The examples are automations that Home Assistant takes, of entities it has."""
+    """Home Assistant accepts the examples, and their entities exist."""
     assert len(automations) == len(AUTOMATIONS) >= 3
     assert {state.state for state in automations} == {STATE_ON}
     named = set(re.findall(r"\b(?:binary_)?sensor\.\w+", PAGES["docs/examples.md"]))
@@ -251,13 +251,13 @@ async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
 async def test_examples_act(
     hass: HomeAssistant, added: Account, automations: list[State]
 ) -> None:
-    """The examples do what is said of them."""
-    told = async_mock_service(hass, "persistent_notification", "create")
+    """The examples have the documented effects."""
+    notifications = async_mock_service(hass, "persistent_notification", "create")
     switched = async_mock_service(hass, "switch", "turn_on")
     hass.states.async_set("sensor.inverter_1_inverter_state", "shutdown_on_fault")
     hass.states.async_set("sensor.meter_1_net_export_power", "0")
     await hass.async_block_till_done()
-    [broken] = told
+    [broken] = notifications
     assert broken.data["message"] == "Inverter state: Shutdown: on fault."
     hass.states.async_set("sensor.meter_1_net_export_power", "2500")
     await added.poll(timedelta(minutes=10))
@@ -269,7 +269,7 @@ async def test_examples_act(
         blocking=True,
     )
     assert re.search(
-        r"\d kWh produced, .*\d kWh of it .* \d+ %", told[-1].data["message"]
+        r"\d kWh produced, .*\d kWh of it .* \d+ %", notifications[-1].data["message"]
     )
 
 
@@ -286,7 +286,7 @@ async def test_examples_act(
 async def test_examples_wait_for_states(
     hass: HomeAssistant, added: Account, trigger: dict[str, Any]
 ) -> None:
-    """The states that the examples wait for are states of those entities."""
+    """The states in the triggers of the examples exist."""
     state = hass.states.get(trigger["entity_id"])
     assert state
     awaited = trigger["to"]
@@ -296,7 +296,7 @@ async def test_examples_wait_for_states(
 
 
 def _answers(section: str) -> list[Any]:
-    """Return the answers that a section shows: behind the call, or below it."""
+    """Return the responses in a section: after the call, or below it."""
     short = re.findall(r"^response_variable: .*# (\{.*\})$", section, re.MULTILINE)
     long = re.findall(r"^```json\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
     return [json.loads(answer) for answer in (*short, *long)]
@@ -306,7 +306,7 @@ def _answers(section: str) -> list[Any]:
 async def test_calls(
     recorder_mock: Recorder, hass: HomeAssistant, added: Account, call: dict[str, Any]
 ) -> None:
-    """The examples of actions answer what they say."""
+    """The examples of actions return the documented responses."""
     assert await async_setup_component(hass, "energy", {})
     domain, action = call["action"].split(".")
     data = {**call["data"], "config_entry_id": added.entry.entry_id}

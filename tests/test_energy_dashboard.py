@@ -1,4 +1,4 @@
-"""Tests of what is suggested for the Energy dashboard."""
+"""Tests of the suggested Energy dashboard."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -22,7 +22,7 @@ from tests.simulator.plants import DeviceType, Home, Plant
 from . import statistics
 from .conftest import Account
 
-# Before Home Assistant, as it has to be.
+# Before Home Assistant, as required.
 pytestmark = pytest.mark.usefixtures("recorder_mock")
 
 recorder_config = statistics.recorder_config
@@ -31,7 +31,7 @@ type Answer = dict[str, Any]
 
 ACTION: Final = "suggest_energy_dashboard"
 
-# Newer Home Assistants know more kinds of sources than the oldest that is supported.
+# Source types that only newer versions of Home Assistant support.
 KNOWS_HOME: Final = hasattr(energy, "HomeSourceType")
 
 NO_COSTS: Final = dict.fromkeys(
@@ -50,15 +50,15 @@ def _device(plant: Plant, *type_ids: int) -> int:
 
 
 class Suggestions:
-    """The action, called the way its users do."""
+    """The action, called as by a user."""
 
     def __init__(self, hass: HomeAssistant, account: Account) -> None:
-        """Belong to an account."""
+        """Store the account."""
         self._hass = hass
         self._account = account
 
     async def __call__(self, **data: object) -> Answer:
-        """Return what the action answers."""
+        """Return the response of the action."""
         data = {"config_entry_id": self._account.entry.entry_id, **data}
         answer = await self._hass.services.async_call(
             DOMAIN, ACTION, data, blocking=True, return_response=True
@@ -67,7 +67,7 @@ class Suggestions:
         return dict(answer)
 
     async def sources(self, **data: object) -> dict[str, Any]:
-        """Return the suggested sources by kind, each of which there is once."""
+        """Return the suggested sources by type; each type is unique."""
         sources = (await self(**data))["energy_sources"]
         by_kind = {source["type"]: source for source in sources}
         assert len(by_kind) == len(sources)
@@ -80,7 +80,7 @@ class Suggestions:
         return registered.entity_id
 
     def device(self, source_id: str | int) -> str:
-        """Return the registry's id of a plant or device."""
+        """Return the registry ID of a plant or device."""
         device = dr.async_get(self._hass).async_get_device_by_identifier(
             (DOMAIN, str(source_id)), self._account.entry.entry_id
         )
@@ -88,11 +88,11 @@ class Suggestions:
         return device.id
 
     async def preferences(self) -> Mapping[str, Any] | None:
-        """Return what is configured in the Energy dashboard."""
+        """Return the configuration of the Energy dashboard."""
         return (await energy.async_get_manager(self._hass)).data
 
     async def configure(self, *sources: Mapping[str, Any]) -> list[Any]:
-        """Save sources as if they were the user's, who measures the fridge, too."""
+        """Save sources as the user's, together with a measured fridge."""
         manager = await energy.async_get_manager(self._hass)
         preferences: Any = {
             "energy_sources": energy.ENERGY_SOURCE_SCHEMA([*sources]),
@@ -105,14 +105,14 @@ class Suggestions:
 
 @pytest.fixture
 async def suggest(hass: HomeAssistant, added: Account) -> Suggestions:
-    """Return the action, in a Home Assistant with an Energy dashboard."""
+    """Return the action in a Home Assistant with an Energy dashboard."""
     assert await async_setup_component(hass, "energy", {})
     await added.poll()
     return Suggestions(hass, added)
 
 
 def _home(suggest: Suggestions, code: str) -> dict[str, Any]:
-    """Return the source of the home where Home Assistant knows it."""
+    """Return the source of the home if Home Assistant supports it."""
     source = {
         "type": "home",
         "stat_energy_to": suggest.entity(code, "home_energy"),
@@ -122,7 +122,7 @@ def _home(suggest: Suggestions, code: str) -> dict[str, Any]:
 
 
 class TestSuggestion:
-    """What is suggested for homes of every kind."""
+    """Suggestions for homes of every kind."""
 
     @pytest.mark.parametrize(
         ("home", "rated", "point", "imported", "exported"),
@@ -162,7 +162,7 @@ class TestSuggestion:
         imported: str,
         exported: str,
     ) -> None:
-        """Every kind of source is made of the entities that measure it."""
+        """Every source type uses the entities that measure it."""
         [plant] = simulator.home.plants
         meter = _device(plant, point)
         battery = _device(plant, DeviceType.BATTERY, DeviceType.ESS)
@@ -195,12 +195,12 @@ class TestSuggestion:
 
     @pytest.mark.parametrize("home", [homes.apartment()])
     async def test_no_meter(self, suggest: Suggestions) -> None:
-        """Without a meter only the sun is suggested."""
+        """Without a meter, only a solar source is suggested."""
         assert set(await suggest.sources()) == {"solar"}
 
     @pytest.mark.parametrize("home", [homes.telecom()])
     async def test_telecom(self, suggest: Suggestions, simulator: Simulator) -> None:
-        """A site takes from its mains, and gives nothing back."""
+        """A telecom site imports from its mains, and exports nothing."""
         [plant] = simulator.home.plants
         grid = (await suggest.sources())["grid"]
         mains = _device(plant, DeviceType.MAINS)
@@ -225,7 +225,7 @@ class TestSuggestion:
         kind: str,
         field: str,
     ) -> None:
-        """What the user has disabled has no statistics and is not suggested."""
+        """A disabled entity has no statistics and is not suggested."""
         [plant] = simulator.home.plants
         assert field in (await suggest.sources())[kind]
         er.async_get(hass).async_update_entity(
@@ -237,7 +237,7 @@ class TestSuggestion:
     async def test_only_the_total_yield(
         self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
     ) -> None:
-        """Without the panels' energy, the plant's own counter does."""
+        """Without PV energy, the plant's own counter is suggested."""
         [plant] = simulator.home.plants
         er.async_get(hass).async_update_entity(
             suggest.entity(plant.code, "pv_energy"),
@@ -249,7 +249,7 @@ class TestSuggestion:
     async def test_a_source_without_its_energy(
         self, hass: HomeAssistant, suggest: Suggestions, simulator: Simulator
     ) -> None:
-        """A battery that would only ever be charged is not suggested."""
+        """A battery without a counter of its discharge is not suggested."""
         [plant] = simulator.home.plants
         er.async_get(hass).async_update_entity(
             suggest.entity(plant.code, "discharged_energy"),
@@ -258,22 +258,22 @@ class TestSuggestion:
         assert {"grid", "solar"} == set(await suggest.sources()) - {"home"}
 
     async def test_restart(self, added: Account, suggest: Suggestions) -> None:
-        """The grid is known before anything is read again."""
+        """The grid meter is known after a restart, before the first reading."""
         before = await suggest()
         await added.restart(off=timedelta(minutes=1))
         assert await suggest() == before
 
 
 class TestApply:
-    """What is added to the user's configuration."""
+    """Sources that are added to the user's configuration."""
 
-    async def test_not_asked_for(self, suggest: Suggestions) -> None:
-        """A suggestion changes nothing."""
+    async def test_without_apply(self, suggest: Suggestions) -> None:
+        """Without `apply`, the configuration is unchanged."""
         assert (await suggest())["added"] == []
         assert await suggest.preferences() is None
 
     async def test_empty(self, suggest: Suggestions) -> None:
-        """Everything is added where nothing is, and once only."""
+        """All sources are added to an empty configuration, and only once."""
         answer = await suggest(apply=True)
         sources = answer["energy_sources"]
         assert answer["added"] == [source["type"] for source in sources]
@@ -290,7 +290,7 @@ class TestApply:
     async def test_home_of_the_plant(
         self, suggest: Suggestions, simulator: Simulator
     ) -> None:
-        """Where all is the plant's, the home is its home as well."""
+        """If all sources belong to the plant, its home is added, too."""
         [plant] = simulator.home.plants
         solar = {
             "type": "solar",
@@ -301,21 +301,21 @@ class TestApply:
         answer = await suggest(apply=True)
         assert answer["added"] == ["grid", "battery", *_home(suggest, plant.code)]
 
-    async def test_kinds_that_are_there(
+    async def test_existing_types(
         self, suggest: Suggestions, simulator: Simulator
     ) -> None:
-        """The user's sources stay as they are, and nothing is counted twice."""
+        """The user's sources are kept, and nothing is counted twice."""
         [plant] = simulator.home.plants
         battery = _device(plant, DeviceType.BATTERY)
         users = await suggest.configure(
-            # An own meter, with its price.
+            # The user's meter, with its price.
             {
                 "type": "grid",
                 "stat_energy_from": "sensor.smart_meter_import",
                 "number_energy_price": 0.31,
                 "cost_adjustment_day": 0,
             },
-            # The same battery, by its own counters.
+            # The same battery, with its own counters.
             {
                 "type": "battery",
                 "stat_energy_from": suggest.entity(battery, "total_discharged_energy"),
@@ -323,7 +323,7 @@ class TestApply:
             },
         )
         answer = await suggest(apply=True)
-        # With a meter of the user's, the home may be another one.
+        # With a meter of the user, the home may be another one.
         assert answer["added"] == ["solar"]
         added = [
             source
@@ -370,20 +370,20 @@ class TestSeveralPlants:
         preferences = await suggest.preferences()
         assert preferences
         assert preferences["energy_sources"] == seen
-        # Home Assistant takes one home, and it is not that of one of the plants.
+        # Home Assistant supports one home, which is none of these plants.
         kinds = [each["type"] for each in seen]
         assert kinds.count("solar") == 2
         assert "home" not in kinds
 
-    async def test_which_plant(self, suggest: Suggestions) -> None:
-        """An account with several plants has to be told which."""
-        with pytest.raises(ServiceValidationError) as told:
+    async def test_plant_is_required(self, suggest: Suggestions) -> None:
+        """With several plants, a plant must be chosen."""
+        with pytest.raises(ServiceValidationError) as raised:
             await suggest()
-        assert told.value.translation_key == "no_plant"
+        assert raised.value.translation_key == "no_plant"
 
 
 class TestErrors:
-    """What cannot be answered."""
+    """Invalid requests."""
 
     @pytest.mark.parametrize(
         "choose",
@@ -396,24 +396,24 @@ class TestErrors:
         suggest: Suggestions,
         choose: Callable[[Account], str],
     ) -> None:
-        """What is not a plant of the account has no Energy dashboard."""
-        with pytest.raises(ServiceValidationError) as told:
+        """A device that is no plant of the account has no Energy dashboard."""
+        with pytest.raises(ServiceValidationError) as raised:
             await suggest(device_id=choose(added))
-        assert told.value.translation_key == "no_plant"
+        assert raised.value.translation_key == "no_plant"
 
     async def test_a_device(self, suggest: Suggestions, simulator: Simulator) -> None:
-        """A device of the plant is not the plant."""
+        """A device of a plant is rejected."""
         [plant] = simulator.home.plants
         battery = _device(plant, DeviceType.BATTERY)
-        with pytest.raises(ServiceValidationError) as told:
+        with pytest.raises(ServiceValidationError) as raised:
             await suggest(device_id=suggest.device(battery))
-        assert told.value.translation_key == "no_plant"
+        assert raised.value.translation_key == "no_plant"
 
     async def test_no_energy(self, hass: HomeAssistant, added: Account) -> None:
-        """Without the energy integration there is nothing to configure."""
-        with pytest.raises(ServiceValidationError) as told:
+        """Without the energy integration, the action raises an error."""
+        with pytest.raises(ServiceValidationError) as raised:
             await Suggestions(hass, added)()
-        assert told.value.translation_key == "energy_not_loaded"
+        assert raised.value.translation_key == "energy_not_loaded"
 
 
 @pytest.mark.parametrize(
@@ -421,14 +421,14 @@ class TestErrors:
     [homes.family(), homes.emma(), homes.farm(), homes.apartment()],
     ids=["family", "emma", "farm", "apartment"],
 )
-async def test_home_assistant_finds_no_issue(
+async def test_no_issues(
     hass: HomeAssistant,
     added: Account,
     suggest: Suggestions,
     freezer: FrozenDateTimeFactory,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """Once there are statistics, the Energy dashboard has nothing to complain of."""
+    """With statistics, the Energy dashboard reports no issue."""
     answer = await suggest(apply=True)
     await added.poll()
     recorder = get_instance(hass)
@@ -438,7 +438,7 @@ async def test_home_assistant_finds_no_issue(
     await recorder.async_block_till_done()
     client = await hass_ws_client(hass)
     await client.send_json_auto_id({"type": "energy/validate"})
-    told = await client.receive_json()
-    assert told["success"]
-    issues = told["result"]["energy_sources"]
+    response = await client.receive_json()
+    assert response["success"]
+    issues = response["result"]["energy_sources"]
     assert issues == [[]] * len(answer["energy_sources"])

@@ -1,4 +1,4 @@
-"""Tests of a plant's power balance and energies, by the truth of the simulator."""
+"""Tests of a plant's powers and energies against those of the simulator."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import KW_ONLY, dataclass, field, replace
@@ -60,10 +60,10 @@ COLLECTION: Final = timedelta(minutes=5)
 DAY: Final = timedelta(days=1)
 SUMMER: Final = datetime(2026, 6, 20, tzinfo=BERLIN)
 WINTER: Final = datetime(2026, 12, 20, tzinfo=BERLIN)
-# Summer time begins on the second day.
+# Daylight saving time starts on the second day.
 SPRING: Final = datetime(2026, 3, 28, tzinfo=BERLIN)
 
-# A day's home consumption, by the requirement.
+# Required accuracy of a day's home consumption.
 EXACT: Final = 0.005
 
 
@@ -94,7 +94,7 @@ def _old_farm() -> Home:
 
 
 def _with_storage() -> Home:
-    """Return a house whose storage has an inverter of its own."""
+    """Return a house whose storage has a separate inverter."""
     home = homes.family()
     plant = home.plants[0]
     battery = plant.site.battery
@@ -145,7 +145,7 @@ TOPOLOGIES: Final[dict[str, Callable[[], Home]]] = {
     "three meters": lambda: _family(_meter("load", 1), _meter("inverters", 2)),
 }
 
-# Those that differ in what is counted, and not only in which meter counts.
+# Topologies with different counters, not only a different meter position.
 COUNTED: Final = [
     "family",
     "emma",
@@ -164,7 +164,7 @@ def _with(home: Home, *devices: Device) -> Home:
 
 @dataclass
 class Watch:
-    """Watches one plant the way the integration does, without Home Assistant."""
+    """Reads one plant like the integration, without Home Assistant."""
 
     home: Home
     start: datetime = SUMMER
@@ -179,8 +179,8 @@ class Watch:
     flow: PowerFlow = field(default_factory=PowerFlow)
 
     def __post_init__(self) -> None:
-        """Begin at the start."""
-        # What follows the clock of a zone jumps with it.
+        """Start at the first reading."""
+        # In UTC, since a clock in the zone would jump at its transitions.
         self.clock = SetClock(self.start.astimezone(UTC))
         self.simulator = Simulator(self.home, self.clock)
         [self.plant] = self.home.plants
@@ -191,7 +191,7 @@ class Watch:
         self._last: dict[int, Any] = {}
 
     def read(self) -> Self:
-        """Read everything there is now."""
+        """Read all current values."""
         self.units = {}
         for device in self.plant.devices:
             items = self.simulator.reported_items(device.id)
@@ -202,9 +202,9 @@ class Watch:
             self._last[device.id] = items
             unit = self.units[device.id] = PlantDevice(device.type_id, items, live)
             for key in COUNTERS.get(device.type_id, ()):
-                self._guard(device.id, key, unit)
+                self._filter(device.id, key, unit)
         plant = PlantDevice(0, self.simulator.reported_items(self.plant.code))
-        self._guard(*DAY_USE, plant)
+        self._filter(*DAY_USE, plant)
         self.grid.update(self.units)
         self.signs.update(self.units)
         point = self.grid.find(self.units, self.chosen)
@@ -212,7 +212,7 @@ class Watch:
         self._count(point)
         return self
 
-    def _guard(self, name: int | None, key: str, unit: PlantDevice) -> None:
+    def _filter(self, name: int | None, key: str, unit: PlantDevice) -> None:
         items = unit.items or {}
         table = DEVICE_SENSORS[unit.type_id] if unit.type_id else PLANT_SENSORS
         description = table[key]
@@ -266,12 +266,12 @@ class Watch:
         return self.sums.setdefault(name, EnergySum())
 
     @property
-    def learned(self) -> list[Any]:
-        """Return the evidence of all readings."""
+    def evidence(self) -> list[Any]:
+        """Return the evidence collected so far."""
         return [self.grid, self.signs, self.activities]
 
     def restart(self) -> None:
-        """Forget everything but what is kept."""
+        """Restore only the stored state."""
         self.grid = restored(self.grid)
         self.signs = restored(self.signs)
         self.activities = restored(self.activities)
@@ -280,14 +280,14 @@ class Watch:
         self._counters = {key: restored(each) for key, each in self._counters.items()}
 
     def until(self, end: datetime, step: timedelta = COLLECTION) -> Iterator[datetime]:
-        """Read again and again, up to a moment."""
+        """Read repeatedly until a time."""
         while self.clock.now() < end:
             self.clock.tick(step)
             self.read()
             yield self.clock.now()
 
     def run(self, end: datetime, step: timedelta = COLLECTION) -> Self:
-        """Read until a moment."""
+        """Read until a time."""
         for _ in self.until(end, step):
             pass
         return self
@@ -298,7 +298,7 @@ class Watch:
         return self.simulator.flows(self.plant.code)
 
     def true_energy(self, since: datetime) -> Truth:
-        """Return the true energies since a moment."""
+        """Return the true energies since a time."""
         return self.simulator.energy(self.plant.code, since, self.clock.now())
 
     def device(self, type_id: int) -> Device:
@@ -306,7 +306,7 @@ class Watch:
         return next(each for each in self.plant.devices if each.type_id == type_id)
 
     def items(self, type_id: int, **changed: Any) -> None:
-        """Report other values than the simulator from now on."""
+        """Replace values of the simulator from now on."""
         for key, value in changed.items():
             self.simulator.distort(self.device(type_id).id, key, _always(value))
 
@@ -316,15 +316,15 @@ def _always(value: Any) -> Change:
 
 
 @cache
-def _learned(name: str) -> str:
-    """Return what a summer's day tells of a topology."""
+def _evidence_of(name: str) -> str:
+    """Return the evidence of a topology after a summer's day."""
     watch = Watch(TOPOLOGIES[name]()).run(SUMMER + DAY)
-    return json.dumps([encode(each) for each in watch.learned])
+    return json.dumps([encode(each) for each in watch.evidence])
 
 
-def _experienced(name: str, start: datetime) -> Watch:
-    """Return a watch that has learned all there is, and was restarted."""
-    grid, signs, activities = json.loads(_learned(name))
+def _with_evidence(name: str, start: datetime) -> Watch:
+    """Return a restarted watch with complete evidence."""
+    grid, signs, activities = json.loads(_evidence_of(name))
     return Watch(
         TOPOLOGIES[name](),
         start,
@@ -337,8 +337,8 @@ def _experienced(name: str, start: datetime) -> Watch:
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_powers(name: str, start: datetime) -> None:
-    """Every power is the true one, on the AC side, and together they make sense."""
-    watch = _experienced(name, start)
+    """All powers are the true ones on the AC side, and their balance is correct."""
+    watch = _with_evidence(name, start)
     scale = watch.plant.site.ac_limit_w / 8000
     for _ in watch.until(start + 2 * DAY, timedelta(minutes=10)):
         flow, true = watch.flow, watch.truth
@@ -346,13 +346,13 @@ def test_powers(name: str, start: datetime) -> None:
         assert flow.grid is not None
         assert flow.home is not None
         battery = flow.battery or 0.0
-        # W or tenths of kW are rounded, and inverters draw 8 W while they sleep.
+        # Values are rounded to W or tenths of kW, and sleeping inverters draw 8 W.
         assert flow.grid == pytest.approx(
             true.grid_import - true.grid_export, abs=2 * scale
         )
         assert flow.home == pytest.approx(true.load, abs=8 + 4 * scale)
         assert flow.pv + flow.grid + battery == pytest.approx(flow.home, abs=0.01)
-        # PV and battery are lower, each by its part of what is lost on the way.
+        # PV and battery are each lower by their share of the losses.
         lost = true.losses + 4 * scale
         assert flow.pv == pytest.approx(true.pv, abs=lost)
         assert battery == pytest.approx(true.discharge - true.charge, abs=lost)
@@ -362,8 +362,8 @@ def test_powers(name: str, start: datetime) -> None:
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", COUNTED)
 def test_home_energy(name: str, start: datetime) -> None:
-    """Day by day, what the home uses is what it truly used; summer time begins, too."""
-    watch = _experienced(name, start).read()
+    """Daily home consumption is the true one, also when the clocks change."""
+    watch = _with_evidence(name, start).read()
     for day in range(2):
         midnight, before = start + day * DAY, watch.energy.value
         assert before is not None
@@ -377,7 +377,7 @@ def test_home_energy(name: str, start: datetime) -> None:
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["family", "two hybrids", "commercial hybrid"])
 def test_pv_energy(name: str, start: datetime) -> None:
-    """The DC counters of a hybrid's trackers add up to what its panels delivered."""
+    """The sum of the MPPT counters of a hybrid is the energy of its panels."""
     watch = Watch(TOPOLOGIES[name](), start).run(start + COLLECTION)
     for day in range(3):
         midnight = start + day * DAY
@@ -392,7 +392,7 @@ def test_pv_energy(name: str, start: datetime) -> None:
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["apartment", "storage at home", "old farm"])
 def test_pv_energy_without_a_battery_behind(name: str, start: datetime) -> None:
-    """What the inverters have yielded is what the panels have, but for the losses."""
+    """The yield of the inverters is the energy of the panels minus losses."""
     watch = Watch(TOPOLOGIES[name](), start).run(start + COLLECTION)
     # Every counter is rounded to 10 Wh.
     rounding = 0.01 * len(watch.plant.devices)
@@ -403,14 +403,14 @@ def test_pv_energy_without_a_battery_behind(name: str, start: datetime) -> None:
         watch.restart()
         gained = (watch.sums["pv"].value or 0.0) - before
         true = watch.true_energy(midnight)
-        # What a sleeping inverter takes is not yielded.
+        # Energy drawn by a sleeping inverter is not part of the yield.
         asleep = watch.plant.site.standby_w * 24 / 1000
         yielded = true.pv - true.losses
         assert yielded - rounding <= gained <= yielded + asleep + rounding
 
 
 def test_pv_energy_of_a_whole_inverter() -> None:
-    """An inverter that counts its DC energy as a whole needs no trackers."""
+    """An inverter with a total DC energy needs no MPPT counters."""
     watch = Watch(_commercial_hybrid())
     watch.items(1, **{f"mppt_{n}_cap": None for n in range(1, 11)})
     watch.run(SUMMER + COLLECTION)
@@ -422,7 +422,7 @@ def test_pv_energy_of_a_whole_inverter() -> None:
 
 
 def test_pv_energy_without_dc_counters() -> None:
-    """Without DC counters, PV is what was yielded and stored, less what came back."""
+    """Without DC counters, PV is yield plus charge minus discharge."""
     watch = Watch(homes.family())
     watch.items(38, **{f"mppt_{n}_cap": None for n in range(1, 5)})
     watch.run(SUMMER + COLLECTION)
@@ -438,9 +438,9 @@ def test_pv_energy_without_dc_counters() -> None:
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["family", "storage, + discharges"])
 def test_battery_energy(name: str, start: datetime) -> None:
-    """The daily counters add up over midnights and restarts.
+    """Daily counters are summed over midnights and restarts.
 
-    What they leave out at its end is there with the first reading of the next day.
+    Energy that is missing at the end of a day is in the next day's first reading.
     """
     watch = Watch(TOPOLOGIES[name](), start).read()
     for day in range(10):
@@ -458,13 +458,13 @@ def test_battery_energy(name: str, start: datetime) -> None:
 
 @pytest.mark.parametrize("late", [COLLECTION, 2 * COLLECTION])
 @pytest.mark.parametrize("name", ["family", "storage, + discharges"])
-def test_battery_energy_that_is_told_late(name: str, late: timedelta) -> None:
-    """Where a day ends on the server after midnight, its end is not left out either."""
+def test_battery_energy_that_is_reported_late(name: str, late: timedelta) -> None:
+    """A day that ends after midnight on the server is complete, too."""
     watch = Watch(TOPOLOGIES[name]())
     for device in watch.plant.devices:
         for key in DAILY if device.type_id in (39, 41) else ():
             reported = Reported(watch.plant, device, key)
-            watch.simulator.distort(device.id, key, _told_late(reported, late))
+            watch.simulator.distort(device.id, key, _reported_late(reported, late))
     watch.read().run(SUMMER + late)
     for day in range(5):
         before = {key: watch.sums[key].value or 0.0 for key in DAILY}
@@ -477,15 +477,15 @@ def test_battery_energy_that_is_told_late(name: str, late: timedelta) -> None:
             assert gained == pytest.approx(energy, rel=EXACT, abs=0.011), (day, key)
 
 
-def _told_late(counter: Reported, late: timedelta) -> Change:
+def _reported_late(counter: Reported, late: timedelta) -> Change:
     return lambda at, honest: counter.true(at - late)
 
 
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
 @pytest.mark.parametrize("name", ["apartment", "family", "storage, + charges"])
 def test_integrals(name: str, start: datetime) -> None:
-    """Without counters, powers five minutes apart come close: within some percent."""
-    watch = _experienced(name, start).read()
+    """Without counters, integrals of powers are accurate to a few percent."""
+    watch = _with_evidence(name, start).read()
     watch.run(start + DAY)
     true = watch.true_energy(start)
     energies = {"home": true.load, "import": true.grid_import}
@@ -529,7 +529,7 @@ DAILY_FAULTS: Final[dict[str, Callable[[Reported], Any]]] = {
 
 
 def _stays_true(watch: Watch, tolerance: float) -> None:
-    """Hold the home's energy to the truth at every reading."""
+    """Compare the home's energy with the true one at every reading."""
     last = watch.energy.value or 0.0
     for _ in watch.until(MIDNIGHT + 10 * HOURS):
         value = watch.energy.value
@@ -548,7 +548,7 @@ def _stays_true(watch: Watch, tolerance: float) -> None:
     [(38, "total_cap"), (47, "active_cap"), (47, "reverse_active_cap")],
 )
 def test_counter_faults(type_id: int, key: str, fault: str) -> None:
-    """No fault of a counter adds consumption that was none, not even for a while."""
+    """Counter faults never add consumption, not even temporarily."""
     watch = Watch(homes.family())
     _of_reported(FAULTS[fault])(watch, type_id, key)
     _stays_true(watch.read(), tolerance=0.1)
@@ -557,7 +557,7 @@ def test_counter_faults(type_id: int, key: str, fault: str) -> None:
 @pytest.mark.parametrize("fault", [*FAULTS, *DAILY_FAULTS])
 @pytest.mark.parametrize("key", DAILY)
 def test_faults_of_daily_counters(key: str, fault: str) -> None:
-    """Neither does a fault of the daily counters of a storage."""
+    """Faults of a storage's daily counters never add consumption."""
     watch = Watch(_with_storage())
     _of_reported((FAULTS | DAILY_FAULTS)[fault])(watch, 41, key)
     _stays_true(watch.read(), tolerance=0.1)
@@ -566,7 +566,7 @@ def test_faults_of_daily_counters(key: str, fault: str) -> None:
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
 @pytest.mark.parametrize("type_id", [38, 39, 47])
 def test_lost_connection(type_id: int, silence: Any) -> None:
-    """A device that cannot be reached makes nothing wrong, and nothing lost."""
+    """A disconnected device causes no wrong and no lost energy."""
     watch = Watch(homes.family()).read()
     device = watch.device(type_id)
     watch.simulator.interrupt(
@@ -576,7 +576,7 @@ def test_lost_connection(type_id: int, silence: Any) -> None:
 
 
 def test_meter_that_is_repeated() -> None:
-    """Where the server repeats a meter, what is exported is not taken for used."""
+    """A repeated meter row does not turn export into consumption."""
     watch = Watch(homes.family()).read()
     meter = watch.device(47)
     watch.clock.set(NOON - COLLECTION)
@@ -589,12 +589,12 @@ def test_meter_that_is_repeated() -> None:
 
 
 def _watch(name: str, at: datetime = NOON) -> Watch:
-    return _experienced(name, at).read()
+    return _with_evidence(name, at).read()
 
 
 @pytest.mark.parametrize("at", [NOON, MIDNIGHT])
 def test_without_meter(at: datetime) -> None:
-    """Without a meter there is PV, and neither grid nor home, whatever the plant says."""
+    """Without a meter, PV is known, and grid and home power are unknown."""
     watch = Watch(homes.apartment(), at).read()
     assert watch.flow.pv == pytest.approx(watch.truth.pv, rel=0.05)
     assert replace(watch.flow, pv=None) == PowerFlow()
@@ -605,7 +605,7 @@ def test_without_meter(at: datetime) -> None:
 
 @pytest.mark.parametrize("at", [NOON, MIDNIGHT])
 def test_telecom_site(at: datetime) -> None:
-    """Of a telecom site only what is sure is told, not what it uses."""
+    """For a telecom site, only certain powers are known, but not its consumption."""
     watch = Watch(homes.telecom(), at)
     for _ in watch.until(at + 8 * HOURS):
         flow, true = watch.flow, watch.truth
@@ -630,7 +630,7 @@ def test_telecom_site(at: datetime) -> None:
 def test_unsure_telecom_site(
     type_id: int, changed: dict[str, Any], field_name: str
 ) -> None:
-    """What a telecom device says against itself, or not at all, is unknown."""
+    """Contradicting or missing values of a telecom device are unknown."""
     watch = Watch(homes.telecom(), NOON)
     watch.items(type_id, **changed)
     assert getattr(watch.read().flow, field_name) is None
@@ -638,7 +638,7 @@ def test_unsure_telecom_site(
 
 @pytest.mark.parametrize("name", ["storage, + discharges", "storage, + charges"])
 def test_sign_of_a_storage(name: str) -> None:
-    """The sign is unknown until readings tell; then the plant's other values follow."""
+    """The sign is unknown until readings determine it, together with its results."""
     watch = Watch(TOPOLOGIES[name](), NOON - 4 * HOURS).read()
     assert watch.truth.charge > 1000
     assert watch.flow.battery is watch.flow.home is None
@@ -649,7 +649,7 @@ def test_sign_of_a_storage(name: str) -> None:
 
 
 def test_sign_by_the_state_of_charge() -> None:
-    """Where no counter tells, the state of charge does."""
+    """Without counters, the state of charge determines the sign."""
     watch = Watch(_farm("charge"), NOON - 4 * HOURS)
     watch.items(41, charge_cap=None, discharge_cap=None)
     watch.read().run(NOON - 4 * HOURS + 2 * COLLECTION)
@@ -657,7 +657,7 @@ def test_sign_by_the_state_of_charge() -> None:
 
 
 def test_sign_of_an_idle_storage() -> None:
-    """Nothing is nothing, whatever its sign."""
+    """A power of 0 needs no sign."""
     watch = Watch(_farm("charge"), WINTER).read()
     assert watch.flow.battery == 0
     assert watch.flow.home == pytest.approx(watch.truth.load, abs=10)
@@ -666,8 +666,8 @@ def test_sign_of_an_idle_storage() -> None:
 @pytest.mark.parametrize(
     ("soc", "charged"), [(0.0, 0.0), (-1.0, 1.0)], ids=["nothing", "contradiction"]
 )
-def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
-    """What tells nothing, or one thing and its contrary in turn, teaches no sign."""
+def test_sign_without_evidence(soc: float, charged: float) -> None:
+    """Missing or contradicting evidence determines no sign."""
     signs = StorageSigns()
     for turn in range(20):
         items = {
@@ -682,7 +682,7 @@ def test_sign_that_nothing_tells(soc: float, charged: float) -> None:
 
 
 def test_sign_of_a_storage_that_turns() -> None:
-    """What was counted while the power changed its direction teaches no sign."""
+    """Energy counted while the power changes its direction is no evidence."""
     signs = StorageSigns()
     for turn, power in enumerate([900.0, -900.0, 0.0] * 5):
         items = {"ch_discharge_power": power, "charge_cap": turn, "discharge_cap": 1}
@@ -693,7 +693,7 @@ def test_sign_of_a_storage_that_turns() -> None:
 
 
 def test_lone_generation_meter() -> None:
-    """A meter that mirrors the inverter is not the grid, not even if it is alone."""
+    """A meter that repeats the inverter is not the grid meter, even if it is alone."""
     home = homes.apartment(meter=True)
     home.plants[0].devices[-1].measures = "inverters"
     watch = Watch(home, NOON).read()
@@ -703,7 +703,7 @@ def test_lone_generation_meter() -> None:
 
 
 def test_other_generators() -> None:
-    """A lone meter tells the grid power even where others feed in behind it."""
+    """A single meter is the grid meter, even if others export behind it."""
     watch = Watch(homes.apartment(meter=True), NOON)
     meter = watch.device(47)
     watch.simulator.distort(meter.id, "active_power", lambda at, watts: watts + 9000)
@@ -714,7 +714,7 @@ def test_other_generators() -> None:
 
 
 def test_meter_that_is_late() -> None:
-    """A lone meter that is always five minutes behind tells the grid power."""
+    """A single meter that is always five minutes late is the grid meter."""
     watch = Watch(homes.apartment(meter=True), NOON - 4 * HOURS)
     meter = watch.device(47)
     for _ in watch.until(NOON + 4 * HOURS):
@@ -734,7 +734,7 @@ def _metered(export: float) -> dict[int, PlantDevice]:
 
 
 def test_meter_that_was_moved() -> None:
-    """What was learned of a meter is forgotten little by little."""
+    """Evidence of a meter is reduced gradually."""
     grid = GridPointDetector()
     grid_points = []
     for export, times in ((4000.0, 30), (5000.0, 1500), (3500.0, 6000)):
@@ -747,7 +747,7 @@ def test_meter_that_was_moved() -> None:
 
 @pytest.mark.parametrize("measures", ["inverters", "load"])
 def test_chosen_meter(measures: Any) -> None:
-    """The user knows better; a choice that the plant does not have is none."""
+    """The user's choice has priority, unless the plant has no such meter."""
     watch = Watch(_family(_meter(measures, 1)), NOON, chosen=701).read()
     items = watch.simulator.device_items(701)
     assert watch.flow.grid == -items["active_power"]
@@ -758,20 +758,20 @@ def test_chosen_meter(measures: Any) -> None:
 
 
 def test_two_meters_at_the_grid() -> None:
-    """Which of two meters that count both ways is the grid cannot be told."""
-    watch = _experienced_family_with(_meter("grid", 1))
+    """Two meters that count in both directions leave the grid meter uncertain."""
+    watch = _family_with_evidence(_meter("grid", 1))
     assert watch.flow.grid is watch.flow.home is None
     assert watch.flow.pv is not None
     watch.chosen = 701
     assert watch.read().flow.home == pytest.approx(watch.truth.load, abs=10)
 
 
-def _experienced_family_with(*more: Device) -> Watch:
+def _family_with_evidence(*more: Device) -> Watch:
     return Watch(_family(*more)).run(NOON)
 
 
 def test_two_energy_managers() -> None:
-    """Which of two EMMAs is the grid cannot be told either."""
+    """Two EMMAs leave the grid meter uncertain."""
     home = homes.emma()
     [emma] = [each for each in home.plants[0].devices if each.type_id == 23070]
     watch = Watch(_with(home, replace(emma, id=702)), NOON).read()
@@ -789,7 +789,7 @@ SLEEPING: Final[list[dict[str, Any]]] = [
 
 @pytest.mark.parametrize("items", SLEEPING)
 def test_sleeping_inverter(items: dict[str, Any]) -> None:
-    """At night PV is 0, and the home uses what is imported."""
+    """At night PV is 0, and the home uses the imported energy."""
     watch = Watch(homes.apartment(meter=True), MIDNIGHT)
     watch.items(38, **items)
     flow = watch.read().flow
@@ -798,8 +798,8 @@ def test_sleeping_inverter(items: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("items", SLEEPING[:4])
-def test_sleeping_hybrid(items: dict[str, Any]) -> None:
-    """With its battery, a hybrid sleeps only if that is known to be idle."""
+def test_hybrid_at_night(items: dict[str, Any]) -> None:
+    """A hybrid inverter is asleep only if its battery is known to be idle."""
     watch = Watch(homes.family(), WINTER)
     watch.items(38, **items)
     watch.items(39, ch_discharge_power=0.0)
@@ -812,8 +812,8 @@ def test_sleeping_hybrid(items: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("items", SLEEPING[:2])
-def test_hybrid_that_only_seems_to_sleep(items: dict[str, Any]) -> None:
-    """While the battery delivers, the inverter before it is not asleep."""
+def test_hybrid_with_discharging_battery(items: dict[str, Any]) -> None:
+    """While the battery discharges, its inverter is not asleep."""
     watch = Watch(homes.family(), WINTER)
     watch.items(38, **items)
     watch.items(39, ch_discharge_power=-500.0)
@@ -824,7 +824,7 @@ def test_hybrid_that_only_seems_to_sleep(items: dict[str, Any]) -> None:
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
 @pytest.mark.parametrize("name", ["apartment", "family", "two hybrids", "old farm"])
 def test_inverter_lost_by_day(name: str, silence: Any) -> None:
-    """An inverter without connection by day makes PV and home unknown, not 0."""
+    """An inverter that is disconnected by day makes PV and home power unknown."""
     watch = _watch(name)
     device = next(each for each in watch.plant.devices if each.type_id in (1, 38))
     device.connected = False
@@ -835,7 +835,7 @@ def test_inverter_lost_by_day(name: str, silence: Any) -> None:
 
 
 def test_one_of_two_inverters_lost_by_day() -> None:
-    """While another inverter yields, one without connection is not asleep."""
+    """While another inverter produces, a disconnected one is not asleep."""
     inverters = [
         PlantDevice(
             DeviceType.STRING_INVERTER, {"active_power": power, "run_state": state}
@@ -866,7 +866,7 @@ FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
     ],
 )
 def test_device_lost_by_day(name: str, type_id: int, silence: Any) -> None:
-    """What follows from a device that is lost is unknown, and the rest is not."""
+    """Powers that depend on a missing device are unknown, the others are not."""
     watch = _watch(name)
     device = watch.device(type_id)
     device.connected = False
@@ -878,7 +878,7 @@ def test_device_lost_by_day(name: str, type_id: int, silence: Any) -> None:
 
 
 def test_undocumented_all_in_one() -> None:
-    """Where a device of unknown items generates, only the grid can be known."""
+    """If an undocumented device generates, only the grid power is known."""
     watch = _watch("family")
     units = {**watch.units, 5: PlantDevice(23093, {"active_power": 3.0})}
     flow = power_flow(units, watch.signs, watch.device(47).id)
@@ -906,7 +906,7 @@ def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
         (_hybrid(2900, 4000, 1000, 2300), PowerFlow(3900, -2300, -1000, 600)),
         (_hybrid(-8, 0, 0, -608), PowerFlow(0, 608, 0, 608)),
         (_hybrid(-8, 0, -20, -608), PowerFlow(0, 608, 0, 608)),
-        # Readings of different moments.
+        # Readings of different times.
         (_hybrid(3000, 3070, 1000, 2400), PowerFlow(3070, -2400, -70, 600)),
         (_hybrid(600, 0, 0, 0), PowerFlow(0, 0, 600, 600)),
         (_hybrid(3000, 3070, 0, 3040), PowerFlow(3000, -3040, 0, 0)),
@@ -914,12 +914,12 @@ def _hybrid(output: float, panels: float, charge: float, export: float) -> Any:
     ],
 )
 def test_hybrid(units: Any, expected: PowerFlow) -> None:
-    """Charging, from panels or grid, and discharging make sense on the AC side."""
+    """Charging from panels or grid, and discharging, are balanced on the AC side."""
     assert power_flow(units, StorageSigns(), 3) == expected
 
 
 def test_hybrid_without_dc_power() -> None:
-    """Where an inverter does not tell its DC power, the battery's is believed."""
+    """If an inverter reports no DC power, the battery's power is used."""
     units = _hybrid(2000, 0, -500, 1400)
     units[1] = PlantDevice(DeviceType.RESIDENTIAL_INVERTER, {"active_power": 2.0})
     assert power_flow(units, StorageSigns(), 3) == PowerFlow(1500, -1400, 500, 600)
@@ -941,7 +941,7 @@ def test_hybrid_without_dc_power() -> None:
 def test_shares(
     flow: PowerFlow, consumed: float | None, sufficient: float | None
 ) -> None:
-    """Self-consumption and self-sufficiency are what they are called."""
+    """Self-consumption and self-sufficiency follow their definitions."""
     assert (flow.self_consumption, flow.self_sufficiency) == (consumed, sufficient)
 
 
@@ -972,7 +972,7 @@ UNITS: Final = st.tuples(
 
 @given(st.lists(UNITS, min_size=1, max_size=4), st.integers(0, 6))
 def test_any_powers(readings: list[dict[int, PlantDevice]], chosen: int) -> None:
-    """Whatever is read: the sums hold, nothing is negative, unknown stays unknown."""
+    """For any values, sums are correct, nothing is negative, unknowns are kept."""
     grid, signs = GridPointDetector(), StorageSigns()
     for units in readings:
         grid.update(units)
@@ -999,7 +999,7 @@ def test_any_powers(readings: list[dict[int, PlantDevice]], chosen: int) -> None
 
 
 def test_dip_of_a_balance() -> None:
-    """A dip is waited out: the balance does not fall, and does not add twice."""
+    """The balance does not fall in a dip, and adds nothing twice."""
     energy_sum = EnergySum()
     yields = [100.0, 101.0, 101.0, 103.0, 104.0]
     exports = [50.0, 50.4, 51.2, 51.2, 51.9]
@@ -1013,7 +1013,7 @@ def test_dip_of_a_balance() -> None:
 
 
 def test_loss_that_is_not_sure() -> None:
-    """While a loss is not sure, nothing is gained; all of it is when it is sure."""
+    """The balance waits while a loss is uncertain, and then adds all energy."""
     energy_sum = EnergySum()
     exports = [
         CounterValue(50.0),
@@ -1035,7 +1035,7 @@ def test_loss_that_is_not_sure() -> None:
 
 
 def test_sum_of_days() -> None:
-    """A sum begins with 0, and a new day adds all it has."""
+    """A sum starts at 0, and adds the full energy of a new day."""
     days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.25), (MIDNIGHT, 1.25)]
     energy_sum = EnergySum()
     values = []
@@ -1046,7 +1046,7 @@ def test_sum_of_days() -> None:
 
 
 def test_counter_that_is_new() -> None:
-    """A new inverter brings its past along, which is not the home's."""
+    """The energy of a new inverter before its first reading is not added."""
     energy_sum = EnergySum(7.0, 7.0)
     energy_sum.update({"1": CounterValue(100.0)})
     assert (
@@ -1071,7 +1071,7 @@ STEPS: Final = st.lists(
 
 @given(STEPS)
 def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
-    """A balance never falls, and ends at the truth, plus what was read too late."""
+    """A balance never falls, and ends at the true energy plus late losses."""
     energy_sum = EnergySum(0.0)
     yields, exports = [0], [0]
     energy_sum.update({"yield": CounterValue(0)}, {"export": CounterValue(0)})
@@ -1096,7 +1096,7 @@ def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
 
 
 def test_integral() -> None:
-    """An integral takes the mean between two readings, and nothing over long gaps."""
+    """An integral uses the mean of two readings, and skips long gaps."""
     integral = Integral()
     powers = [(0, 1000.0), (6, 3000.0), (12, None), (18, 1000.0), (40, 1000.0)]
     values = []
@@ -1110,7 +1110,7 @@ def test_integral() -> None:
 
 
 def test_battery_charged_from_the_grid() -> None:
-    """What an inverter takes from the grid into the battery is not used by the home."""
+    """Energy from the grid into the battery is not used by the home."""
     energy, signs = HomeEnergy(), StorageSigns()
     units = _hybrid(-2000, 0, 1940, -2600)
     for minute in range(0, 181, 5):
@@ -1126,8 +1126,8 @@ def test_battery_charged_from_the_grid() -> None:
 
 
 @pytest.mark.parametrize("key", ["active_cap", "reverse_active_cap"])
-def test_plant_that_counts_itself(key: str) -> None:
-    """Where the meter does not count, the plant's own consumption is added up."""
+def test_consumption_counter_of_the_plant(key: str) -> None:
+    """If the meter does not count, the plant's own consumption is used."""
     watch = Watch(homes.family())
     watch.items(47, **{key: None})
     watch.read()
@@ -1137,12 +1137,12 @@ def test_plant_that_counts_itself(key: str) -> None:
         watch.run(midnight + DAY)
         watch.restart()
         true = watch.true_energy(midnight).load
-        # What is used between the last reading of a day and midnight is 0.25 %.
+        # Consumption between the last reading of a day and midnight is 0.25 %.
         assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=0.001)
 
 
 def test_plant_where_nothing_counts() -> None:
-    """Where nothing counts, the home's power is added up."""
+    """If nothing counts, the home's power is integrated."""
     home = homes.family()
     home.plants[0].newer_items = False
     watch = Watch(home)
@@ -1154,7 +1154,7 @@ def test_plant_where_nothing_counts() -> None:
 
 
 def test_counters_that_appear_later() -> None:
-    """When the counters come, they go on from what the plant has said."""
+    """New counters continue from the plant's own consumption."""
     watch = Watch(homes.family())
     change = watch.simulator.distort(
         watch.device(47).id, "active_cap", lambda at, value: None
@@ -1173,7 +1173,7 @@ STANDING: Final = ["zero", "stuck"]
 
 
 def _stand_still(watch: Watch, type_id: int, keys: Iterable[str], how: str) -> Any:
-    """Let counters of a device stand still, at 0 or where they were."""
+    """Keep counters of a device at 0 or at their last values."""
     device = watch.device(type_id)
     items = watch.simulator.device_items(device.id)
     return [
@@ -1185,7 +1185,7 @@ def _stand_still(watch: Watch, type_id: int, keys: Iterable[str], how: str) -> A
 
 
 def _gained(watch: Watch, end: datetime) -> dict[str, float]:
-    """Return what the sums gain until a moment."""
+    """Return the gains of the sums up to a time."""
     before = {key: each.value or 0.0 for key, each in watch.sums.items()}
     watch.run(end)
     return {key: (each.value or 0.0) - before[key] for key, each in watch.sums.items()}
@@ -1194,7 +1194,7 @@ def _gained(watch: Watch, end: datetime) -> dict[str, float]:
 @pytest.mark.parametrize("start", [SUMMER, WINTER, NOON])
 @pytest.mark.parametrize("how", STANDING)
 def test_dc_counters_that_do_not_count(how: str, start: datetime) -> None:
-    """PV energy does without DC counters that stand still."""
+    """PV energy is calculated without DC counters that stand still."""
     watch = Watch(homes.family(), start)
     _stand_still(watch, 38, DC, how)
     watch.read()
@@ -1202,30 +1202,30 @@ def test_dc_counters_that_do_not_count(how: str, start: datetime) -> None:
     true = watch.true_energy(start)
     yielded = true.load + true.grid_export - true.grid_import
     expected = yielded + true.charge - true.discharge
-    # Until the counters are recognized, little is left out.
+    # Until the counters are recognized, a little energy is left out.
     assert gained == pytest.approx(expected, rel=EXACT, abs=0.4)
 
 
 @pytest.mark.parametrize("how", STANDING)
-def test_dc_counters_that_come_to_life(how: str) -> None:
-    """Nothing is added or lost when counters begin to count."""
+def test_dc_counters_that_start_to_count(how: str) -> None:
+    """No energy is added or lost when counters start to count."""
     watch = Watch(homes.family())
     changes = _stand_still(watch, 38, DC, how)
     watch.read().run(NOON)
     before = watch.sums["pv"].value or 0.0
     for change in changes:
         change.remove()
-    # What they show is more than what the sum holds.
+    # The counters show more than the sum.
     watch.run(NOON + DAY)
     watch.restart()
     since = watch.simulator.energy(watch.plant.code, NOON, NOON + DAY)
     gained = (watch.sums["pv"].value or 0.0) - before
-    # Without them, losses of the inverter are missing.
+    # Without the counters, losses of the inverter are missing.
     assert since.pv - since.losses <= gained <= since.pv * (1 + EXACT)
 
 
 def test_battery_charged_from_the_grid_without_dc_counters() -> None:
-    """What a battery takes from the grid is no PV energy."""
+    """Energy from the grid into a battery is not PV energy."""
     flow = PlantFlow()
     begin = MIDNIGHT.astimezone(UTC)
     reading = None
@@ -1246,7 +1246,7 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
 
 
 def _battery(minute: int, **counters: float) -> tuple[Any, CounterValues]:
-    """Return a battery that is charged with 3 kW, and its counters."""
+    """Return a battery that charges with 3 kW, and its counters."""
     items = {"ch_discharge_power": 3000.0, "battery_soc": float(minute)}
     counts: dict[CounterId, CounterValue | None] = {
         (1, key): CounterValue(value, None if key.startswith("total") else SUMMER)
@@ -1261,7 +1261,7 @@ def _battery(minute: int, **counters: float) -> tuple[Any, CounterValues]:
 def test_lifetime_counter_of_a_battery(
     total: float, alive: int | None, leap: float
 ) -> None:
-    """The counter of the day is added up while that of the lifetime stands still."""
+    """The daily counter is used while the lifetime counter stands still."""
     flow = PlantFlow()
     begin = NOON.astimezone(UTC)
     values = []
@@ -1279,12 +1279,12 @@ def test_lifetime_counter_of_a_battery(
         values.append(reading.items["charged_energy"])
         flow = restored(flow)
     assert values[0] == 0
-    # The rise with which a counter comes to life is not counted twice.
+    # The first rise of the counter is not counted twice.
     assert values[-1] == pytest.approx(9, abs=0.001)
 
 
 def test_lifetime_counter_that_appears() -> None:
-    """A counter that the server reports from now on takes over with its first rise."""
+    """A new counter is used from its first rise on."""
     flow = PlantFlow()
     for minute in range(0, 181, 5):
         counters = {"charge_cap": 2 + 3 * minute / 60}
@@ -1298,7 +1298,7 @@ def test_lifetime_counter_that_appears() -> None:
 
 
 def test_meter_counters_that_appear() -> None:
-    """Until the first rise of a new counter, the plant's own consumption is added up."""
+    """Until the first rise of a new counter, the plant's own consumption is used."""
     flow = PlantFlow()
     for minute in range(0, 121, 5):
         used = 2.4 * minute / 60
@@ -1319,7 +1319,7 @@ def test_meter_counters_that_appear() -> None:
 @pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize("confirmed", [True, False])
 def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
-    """A row that is repeated, or a value that is in doubt, makes no counter dead."""
+    """A counter with repeated rows or uncertain values is not dead."""
     activities, signs = CounterActivities(), StorageSigns()
     items = {"active_power": -5000.0}
     units = {1: PlantDevice(DeviceType.POWER_SENSOR, items, live=live)}
@@ -1339,7 +1339,7 @@ def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
     [["active_cap"], ["reverse_active_cap"], ["active_cap", "reverse_active_cap"]],
 )
 def test_meter_that_does_not_count(keys: list[str], newer: bool, how: str) -> None:
-    """Home energy does without the counters of a meter that stand still."""
+    """Home consumption is calculated without meter counters that stand still."""
     home = homes.family()
     home.plants[0].newer_items = newer
     watch = Watch(home)
@@ -1351,13 +1351,13 @@ def test_meter_that_does_not_count(keys: list[str], newer: bool, how: str) -> No
     watch.restart()
     watch.run(SUMMER + 2 * DAY)
     true = watch.true_energy(SUMMER).load
-    # Until the counter is recognized, its energy is left out or taken for used.
+    # Until then, its energy is left out or counted as consumption.
     tolerance = 0.4 if newer else 0.4 + 0.01 * true
     assert watch.energy.value == pytest.approx(true, abs=tolerance)
 
 
-def test_meter_that_comes_to_life() -> None:
-    """Nothing is added or lost when a meter begins to count."""
+def test_meter_that_starts_to_count() -> None:
+    """No energy is added or lost when a meter starts to count."""
     watch = Watch(homes.family())
     changes = _stand_still(watch, 47, ["active_cap", "reverse_active_cap"], "zero")
     watch.read().run(NOON)
@@ -1370,7 +1370,7 @@ def test_meter_that_comes_to_life() -> None:
 
 
 def test_yield_that_is_not_counted() -> None:
-    """The yield of the day is added up while that of the lifetime stands still."""
+    """The daily yield is used while the lifetime yield stands still."""
     watch = Watch(homes.apartment(meter=True))
     _stand_still(watch, 38, ["total_cap"], "zero")
     watch.read()
@@ -1381,7 +1381,7 @@ def test_yield_that_is_not_counted() -> None:
 
 
 def test_one_hybrid_without_dc_counters() -> None:
-    """Where one of two hybrids counts no DC energy, neither counter is taken."""
+    """If one of two hybrids counts no DC energy, no DC counter is used."""
     watch = Watch(_two_hybrids())
     _stand_still(watch, 38, DC, "zero")
     watch.read()
@@ -1393,7 +1393,7 @@ def test_one_hybrid_without_dc_counters() -> None:
 
 
 def test_counter_of_an_idle_meter() -> None:
-    """An export counter at 0 is a counter as long as nothing is exported."""
+    """An export counter at 0 is used as long as nothing is exported."""
     activities, signs = CounterActivities(), StorageSigns()
     units = {1: PlantDevice(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
     for minute in range(0, 181, 5):
@@ -1408,7 +1408,7 @@ def test_counter_of_an_idle_meter() -> None:
 
 @pytest.mark.parametrize("items", [None, {}, {"active_power": None}])
 def test_energy_manager_that_reports_nothing(items: Any) -> None:
-    """A grid point that has never reported anything is passed over."""
+    """A grid point that has never reported anything is ignored."""
     grid = GridPointDetector()
     units = {**_metered(3000.0), 3: PlantDevice(DeviceType.EMMA, items)}
     grid.update(units)
@@ -1416,12 +1416,12 @@ def test_energy_manager_that_reports_nothing(items: Any) -> None:
     assert grid.find(units) == 2
     assert grid.find(units, chosen=3) == 3
     grid.update({**units, 3: PlantDevice(DeviceType.EMMA, {"active_power": 3.0})})
-    # It may be out of reach now.
+    # It may be unreachable now.
     assert grid.find(units) == 3
 
 
 def test_counter_that_arrives_later() -> None:
-    """A sum does not wait for a counter, and a difference waits for its losses."""
+    """A sum does not wait for a new counter, but a difference waits for its losses."""
     energy_sum = EnergySum()
     assert energy_sum.update({"1": CounterValue(900.0), "2": None}) == 0
     assert energy_sum.update({"1": CounterValue(901.0), "2": None}) == 1
@@ -1440,7 +1440,7 @@ def test_counter_that_arrives_later() -> None:
         == 0
     )
     assert difference.update({"1": CounterValue(907.0)}, {"2": CounterValue(71.0)}) == 1
-    # Nothing is known of what a new one has lost meanwhile.
+    # The losses of a new counter before its first reading are unknown.
     new = {"2": CounterValue(72.0), "3": CounterValue(5.0)}
     assert difference.update({"1": CounterValue(910.0)}, new) == 1
     new = {"2": CounterValue(73.0), "3": CounterValue(6.0)}
@@ -1449,7 +1449,7 @@ def test_counter_that_arrives_later() -> None:
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1))
 def test_any_source(steps: list[tuple[int, bool]]) -> None:
-    """Switching between two counters of the same energy adds and loses nothing."""
+    """Switching between two counters of one energy adds and loses nothing."""
     energy_sum = EnergySum()
     terms = {"1": CounterValue(100.0), "2": CounterValue(7000.0)}
     energy_sum.update({"1": terms["1"]}, spare=terms)
@@ -1466,22 +1466,22 @@ def test_any_source(steps: list[tuple[int, bool]]) -> None:
 @pytest.mark.parametrize(
     ("stored", "recorded", "expected"),
     [
-        # The file is older than the recorder; a counter of the day has started over.
+        # The file is older than the recorder; a daily counter has been reset.
         (CounterValue(6.0, SUMMER), 30.0, [30.0, 31.0]),
-        # Some readings older; a counter of the lifetime tells all.
+        # The file is some readings older; a lifetime counter contains all energy.
         (CounterValue(6.0), 12.0, [14.0, 15.0]),
         # The recorder has missed the last reading.
         (CounterValue(6.0), 9.0, [14.0, 15.0]),
         (None, 30.0, [30.0, 31.0]),
     ],
 )
-def test_what_was_recorded(
+def test_recorded_energy(
     stored: CounterValue | None,
     recorded: float,
     expected: list[float],
     read_before: bool,
 ) -> None:
-    """An energy goes on from what was recorded, if that is more."""
+    """An energy continues from the recorded value if that is higher."""
     energy_sum = EnergySum()
     start = None
     if stored is not None:
@@ -1502,7 +1502,7 @@ def test_what_was_recorded(
 
 
 def test_restarts_change_nothing() -> None:
-    """A restart after every hour leaves the same energies and powers."""
+    """A restart after every hour does not change energies and powers."""
     restarted, other = (Watch(_farm("charge"), NOON).read() for _ in range(2))
     for hour in range(1, 13):
         restarted.run(NOON + hour * HOURS)
@@ -1510,4 +1510,4 @@ def test_restarts_change_nothing() -> None:
         other.run(NOON + hour * HOURS)
         assert restarted.flow == other.flow
         assert restarted.energy.value == other.energy.value
-    assert [*map(encode, restarted.learned)] == [*map(encode, other.learned)]
+    assert [*map(encode, restarted.evidence)] == [*map(encode, other.evidence)]

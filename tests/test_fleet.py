@@ -1,4 +1,4 @@
-"""Tests of large accounts: what is written, and that others get their turn."""
+"""Tests of large accounts: written states, and turns of the event loop."""
 
 import asyncio
 from datetime import timedelta
@@ -26,7 +26,7 @@ BATTERY = 1000000035436843
 async def test_only_rates_are_reported_unchanged(
     added: Account, simulator: Simulator
 ) -> None:
-    """What adds up a power needs to know that it is still the same; nobody else."""
+    """Only powers and irradiance are reported without a change."""
     power = added.state(INVERTER, "active_power")
     state = added.state(INVERTER, "inverter_state")
     capacity = added.state(BATTERY, "rated_capacity")
@@ -54,12 +54,12 @@ async def test_only_rates_are_reported_unchanged(
     ],
 )
 def test_changes(items: dict[str, Any], changed: set[str]) -> None:
-    """What comes, goes or is another value has changed; its place tells nothing."""
+    """Added, removed and different items have changed; their order is ignored."""
     assert changes({"power": 1.0, "yield": 2.0}, items) == changed
 
 
-async def test_device_that_says_nothing(added: Account, simulator: Simulator) -> None:
-    """A row without items makes them unknown, until they are there again."""
+async def test_row_without_items(added: Account, simulator: Simulator) -> None:
+    """A row without items makes the items unknown until they return."""
     fault = simulator.faults.add(faults.EmptyItemMap(), "getDevRealKpi")
     await added.poll()
     shown = ("active_power", "total_cap", "inverter_state", "run_state")
@@ -70,7 +70,7 @@ async def test_device_that_says_nothing(added: Account, simulator: Simulator) ->
 
 
 async def test_one_filter_for_each_counter(hass: HomeAssistant, added: Account) -> None:
-    """What is shown or needed is guarded; what nobody wants to know is not."""
+    """Counters that are shown or needed have one filter each, and others none."""
     [plant] = added.entry.runtime_data.inventory.data.plants
     for source_id, key in ((plant, "month_power"), (INVERTER, "total_cap")):
         registered = added.registered(source_id, key)
@@ -118,10 +118,10 @@ async def test_only_derived_sensors(
     assert added.value(plant, "home_power") not in (None, STATE_UNKNOWN)
 
 
-async def test_counters_that_flows_once_had(
+async def test_counters_stored_by_an_older_version(
     added: Account, hass_storage: dict[str, Any]
 ) -> None:
-    """What an older version kept with the flows is of no harm."""
+    """Counters that an older version stored with the plant flows are ignored."""
     [plant] = added.entry.runtime_data.inventory.data.plants
     await added.restart()
     before = added.value(plant, "home_energy")
@@ -137,7 +137,7 @@ class TestNeighborhood:
 
     @pytest.fixture
     def most(self) -> int:
-        """Return how many enabled entities Home Assistant takes of an account."""
+        """Return Home Assistant's maximum number of enabled entities."""
         return entity_platform.MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY
 
     @pytest.fixture
@@ -162,10 +162,10 @@ class TestNeighborhood:
         return account
 
     @pytest.mark.parametrize("most", [75])
-    async def test_more_entities_than_are_taken(
+    async def test_more_entities_than_allowed(
         self, hass: HomeAssistant, added: Account, home: Home, most: int
     ) -> None:
-        """Those of the plants come first."""
+        """Entities of plants come first."""
         for plant in home.plants:
             assert added.state(plant.code, "home_power")
             assert added.state(plant.code, "total_power")
@@ -173,10 +173,10 @@ class TestNeighborhood:
         entry_id = added.entry.entry_id
         assert entities.get_enabled_count_for_config_entry_id(entry_id) == most
 
-    async def test_others_get_their_turn(
+    async def test_other_tasks_run(
         self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Between any two devices, others may do something."""
+        """Other tasks run between any two devices."""
         monkeypatch.setattr(item_listeners, "LONGEST_TURN", -1.0)
         turn = 0
         turns: dict[str, set[int]] = {}
@@ -198,6 +198,6 @@ class TestNeighborhood:
         await added.poll()
         others.cancel()
         assert len(turns) >= 9
-        # All that belongs to a device is written at once.
+        # All entities of a device are written together.
         assert all(len(of_device) == 1 for of_device in turns.values())
         assert len(set.union(*turns.values())) == len(turns)

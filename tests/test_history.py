@@ -1,4 +1,4 @@
-"""Tests of the import of history: no lost hour, and a past that is true."""
+"""Tests of the import of history: complete hours with the true energies."""
 
 import asyncio
 from collections.abc import Callable
@@ -42,18 +42,18 @@ def start() -> str:
 
 @pytest.fixture
 def days() -> int:
-    """Return how much history is imported when the account is added."""
+    """Return the number of days to import when the account is added."""
     return 7
 
 
 def renewed(counter: Counter, when: datetime) -> Change:
-    """Begin again at 0 after the last collection before a moment."""
+    """Restart the counter at 0 after the last collection before a moment."""
     base = counter.true(when - COLLECTION)
     return lambda at, value: value if at < when else round(value - base, 2)
 
 
 async def request(past: Past, start: str, **more: Any) -> Any:
-    """Ask for an import as a user does."""
+    """Request an import with the action."""
     return await past.hass.services.async_call(
         DOMAIN,
         "import_history",
@@ -64,7 +64,7 @@ async def request(past: Past, start: str, **more: Any) -> Any:
 
 
 async def test_first_set_up(past: Past) -> None:
-    """The past is there, and goes on into the present."""
+    """History is imported, and continues into the live values."""
     begin = past.begin
     await past.until("2026-06-21 13:00:30", POLL)
     assert await past.problems(begin, past.run.at("2026-06-21 13:00")) == []
@@ -72,14 +72,14 @@ async def test_first_set_up(past: Past) -> None:
 
 
 @pytest.mark.parametrize("days", [0])
-async def test_no_history_wanted(past: Past) -> None:
-    """Nothing is asked for where nothing is wanted."""
+async def test_no_days_of_history(past: Past) -> None:
+    """Without history to import, no call is made."""
     await past.until("2026-06-21 12:00:30", POLL)
     assert past.run.simulator.calls_to("getDevHistoryKpi") == []
 
 
 async def test_off_over_midnight(past: Past) -> None:
-    """What happened while Home Assistant was off is made up for, hour by hour."""
+    """The hours in which Home Assistant was off are filled."""
     await past.until("2026-06-21 20:40", QUARTER)
     await past.off("2026-06-22 06:10")
     await past.until("2026-06-22 08:00:30", POLL)
@@ -87,20 +87,20 @@ async def test_off_over_midnight(past: Past) -> None:
 
 
 async def test_server_is_down(past: Past) -> None:
-    """So is what happened while the server could not be reached."""
+    """The hours in which the server was unreachable are filled."""
     await past.until("2026-06-21 13:20", QUARTER)
     past.run.simulator.faults.add(faults.DropConnection())
     now = full_hour(past.run.now)
     await past.run.until("2026-06-21 17:40", QUARTER)
     past.run.simulator.faults.clear()
-    past.learn_past(now + HOUR, past.run.at("2026-06-21 17:00"))
+    past.record_past(now + HOUR, past.run.at("2026-06-21 17:00"))
     await past.until("2026-06-21 20:00:30", POLL)
     assert await past.problems(past.begin, past.run.at("2026-06-21 20:00")) == []
 
 
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
 async def test_device_is_disconnected_for_a_day(past: Past, silence: Silence) -> None:
-    """What a device has kept while it was disconnected goes where it belongs."""
+    """The energy of a disconnected device is assigned to the hours of that time."""
     await past.until("2026-06-21 13:20", QUARTER)
     back = past.run.at("2026-06-22 13:40")
     past.run.simulator.interrupt(INVERTER, lambda at: silence if at < back else None)
@@ -109,7 +109,7 @@ async def test_device_is_disconnected_for_a_day(past: Past, silence: Silence) ->
     past.truths = others
     now = full_hour(past.run.now)
     await past.until(back, QUARTER)
-    off.learn_past(now + HOUR, full_hour(back))
+    off.record_past(now + HOUR, full_hour(back))
     past.truths = [*others, off]
     await past.until("2026-06-22 16:00:30", POLL)
     assert await past.problems(past.begin, past.run.at("2026-06-22 16:00")) == []
@@ -124,7 +124,7 @@ class TestNight:
         return homes.apartment()
 
     async def test_nights_are_no_gaps(self, past: Past) -> None:
-        """An inverter that sleeps at night misses nothing, and nothing is asked for."""
+        """A sleeping inverter causes no gap, and no call."""
         await past.until("2026-06-21 22:30", QUARTER)
         past.run.simulator.calls.clear()
         sunrise = past.run.at("2026-06-22 06:30")
@@ -139,7 +139,7 @@ class TestNight:
 
 
 async def test_server_allows_no_calls_for_hours(past: Past) -> None:
-    """407 for hours only takes hours."""
+    """A quota refusal of some hours only delays the import."""
     past.run.simulator.faults.add(faults.FailCode(407), "getDevHistoryKpi")
     await past.until("2026-06-21 16:00", QUARTER)
     assert past.history_state == "waiting"
@@ -155,14 +155,14 @@ async def test_server_allows_no_calls_for_hours(past: Past) -> None:
     [("2026-10-27 10:20:30+01:00", 5), ("2026-04-01 10:20:30+02:00", 5)],
 )
 async def test_clocks_change(past: Past) -> None:
-    """A day of 25 hours, or of 23, is as true as any other."""
+    """Days of 23 and 25 hours are correct."""
     end = full_hour(past.run.begin) + 4 * HOUR
     await past.until(end + timedelta(seconds=30), POLL)
     assert await past.problems(past.begin, end) == []
 
 
 class TestHalfHourZone:
-    """A plant whose midnights are in the middle of Home Assistant's hours."""
+    """A plant whose midnight is in the middle of a Home Assistant hour."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -171,7 +171,7 @@ class TestHalfHourZone:
 
     @pytest.mark.parametrize("zone", ["Asia/Kolkata", "Europe/Berlin"])
     async def test_half_an_hour(self, past: Past, zone: str) -> None:
-        """Hours are Home Assistant's, days are the plant's."""
+        """Hours follow Home Assistant's zone, days the plant's."""
         await past.hass.config.async_set_time_zone(zone)
         await past.until("2026-06-21 20:40", QUARTER)
         await past.off("2026-06-22 06:10")
@@ -181,7 +181,7 @@ class TestHalfHourZone:
 
 
 async def test_short_term_statistics_are_purged(past: Past) -> None:
-    """Home Assistant begins at 0 again after a long absence; the sums do not."""
+    """Sums that restart at 0 after a long absence are joined."""
     await past.until("2026-06-21 20:40", QUARTER)
     recorder = get_instance(past.hass)
     recorder.keep_days = 1
@@ -195,16 +195,16 @@ async def test_short_term_statistics_are_purged(past: Past) -> None:
 
 
 class TestReplaced:
-    """Two devices that were replaced within the time that is imported."""
+    """Two devices that were replaced within the imported period."""
 
     @pytest.fixture
     def days(self) -> int:
-        """Return more than the server tells in one call."""
+        """Return more days than one call covers."""
         return 10
 
     @pytest.fixture
     async def simulator(self, simulator: Simulator) -> Simulator:
-        """Replace an inverter and a meter, some days ago."""
+        """Serve a home whose inverter and meter were replaced a few days ago."""
         for counter in counters_of(simulator.home, simulator.clock.now()):
             days_ago = {"total_cap": 2, "active_cap": 5, "reverse_active_cap": 5}
             if counter.device is not None and counter.key in days_ago:
@@ -213,14 +213,14 @@ class TestReplaced:
                 simulator.distort(counter.name, counter.key, change, history=True)
         return simulator
 
-    async def test_counters_count_on(self, past: Past) -> None:
-        """Nothing is lost, and nothing is counted twice."""
+    async def test_counters_continue(self, past: Past) -> None:
+        """No energy is lost or counted twice."""
         await past.until("2026-06-21 14:00:30", POLL)
         assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
 
 
 async def test_importing_again_changes_nothing(past: Past) -> None:
-    """Hours that are there stay as they are, and cost no call."""
+    """Existing hours are kept, and no call is made for them."""
     await past.until("2026-06-21 13:00:30", POLL)
     before = await past.rows()
     past.run.simulator.calls.clear()
@@ -237,10 +237,10 @@ async def test_importing_again_changes_nothing(past: Past) -> None:
 @pytest.mark.parametrize(
     "error", [OperationalError("", {}, Exception()), ValueError("Unexpected")]
 )
-async def test_goes_on_after_an_error(
+async def test_continues_after_an_error(
     past: Past, error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither the database nor a mistake of ours ends the import for good."""
+    """A database error or an unexpected error does not stop the import for good."""
     honest = async_import_statistics
     errors = [error]
 
@@ -260,7 +260,7 @@ async def test_goes_on_after_an_error(
 
 @pytest.mark.parametrize("days", [30])
 async def test_thirty_days_and_a_night_off(past: Past) -> None:
-    """A month before, two days live, a night off, live again: every hour is true."""
+    """A month of history, two live days, a night off, then live again."""
     await past.until("2026-06-23 20:40", QUARTER)
     await past.off("2026-06-24 06:50")
     await past.until("2026-06-24 09:00:30", POLL)
@@ -275,7 +275,7 @@ async def test_thirty_days_and_a_night_off(past: Past) -> None:
 
 
 def without_rows(begin: datetime, end: datetime) -> faults.Rewrite:
-    """Leave out what was collected from one moment until another."""
+    """Leave out the collections between two moments."""
 
     def rewrite(payload: faults.Payload) -> faults.Payload:
         rows = [
@@ -289,7 +289,7 @@ def without_rows(begin: datetime, end: datetime) -> faults.Rewrite:
 
 
 def lifetime(past: Past) -> None:
-    """Compare counters whose energy is not lost with the end of a day."""
+    """Compare the counters that lose no energy at the end of a day."""
     past.truths = [
         truth for truth in past.truths if truth.counter.kind is Kind.LIFETIME
     ]
@@ -318,7 +318,7 @@ async def states_are_true(
     assert compared > 100
 
 
-# Where the second of the windows of a week begins, and the first ends.
+# Start of the second window of a week, and end of the first.
 BORDER: Final = datetime.fromisoformat("2026-06-18 12:00:00+02:00")
 
 
@@ -330,7 +330,7 @@ class TestBorder:
         [(-1.0, 2.0), (-20.0, 10.0), (-30.0, 69.0), (1.5, 2.5), (-3.0, -0.5)],
     )
     async def test_outage(self, past: Past, begins: float, ends: float) -> None:
-        """The energy between both ends is counted."""
+        """The energy across the outage is counted."""
         untold = BORDER + begins * HOUR, BORDER + ends * HOUR
         past.run.simulator.faults.add(without_rows(*untold), "getDevHistoryKpi")
         lifetime(past)
@@ -355,7 +355,7 @@ class TestBorder:
     async def test_fault(
         self, past: Past, fault: str, begins: float, ends: float
     ) -> None:
-        """The first level of a window is not taken for true at once."""
+        """The first level of a window is not accepted at once."""
         untold = BORDER + begins * HOUR, BORDER + ends * HOUR
         for truth in past.truths:
             counter = truth.counter
@@ -380,7 +380,7 @@ class TestBorder:
     @pytest.mark.parametrize("days", [0])
     @pytest.mark.parametrize(("begins", "ends"), [(0.0, 0.0), (-30.0, 20.0)])
     async def test_long_gap(self, past: Past, begins: float, ends: float) -> None:
-        """A gap of several windows is counted once, with an outage and without."""
+        """A gap of several windows is counted once, with and without an outage."""
         await past.until("2026-06-21 13:20", POLL)
         border = past.run.at("2026-06-24 16:00")
         untold = border + begins * HOUR, border + ends * HOUR
@@ -392,7 +392,7 @@ class TestBorder:
         end = past.run.at("2026-06-27 16:00")
         untold = untold[0] - COLLECTION, untold[1]
         problems = await past.problems(past.begin, end, untold=untold)
-        # The first hour is not a whole one, so the totals are compared without it.
+        # The first hour is incomplete, so only the totals are compared.
         assert [
             each
             for each in problems
@@ -413,7 +413,7 @@ class TestBorder:
 
 
 class TestKilled:
-    """Home Assistant is killed in the middle of the import, wherever that is."""
+    """Home Assistant is killed at any point of the import."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -422,12 +422,12 @@ class TestKilled:
 
     @pytest.fixture
     def days(self) -> int:
-        """Return what takes three windows of two calls each."""
+        """Return three windows of two calls each."""
         return 7
 
     @staticmethod
     def _kill(monkeypatch: pytest.MonkeyPatch, name: str, count: int) -> list[int]:
-        """Let nothing be done any more from a certain call on; count the calls."""
+        """Stop everything from a certain call on, and count the calls."""
         calls: list[int] = []
         honest = getattr(recording, name)
 
@@ -445,36 +445,36 @@ class TestKilled:
     async def test_in_the_middle_of_a_window(
         self, past: Past, name: str, count: int
     ) -> None:
-        """Whatever was not written is written the next time, and nothing twice."""
+        """Hours that were not written are written next time, and none twice."""
         with pytest.MonkeyPatch.context() as monkeypatch:
             calls = self._kill(monkeypatch, name, count)
             await past.until("2026-06-21 11:40", POLL)
             assert len(calls) > count
         await past.run.account.kill(off=timedelta(minutes=5))
-        past.learn()
+        past.record()
         await past.until("2026-06-21 14:00:30", POLL)
         assert await past.problems(past.begin, past.run.at("2026-06-21 14:00")) == []
         assert past.history_state == "idle"
 
 
 class TestEndsOfDays:
-    """What the counters of days leave out is in what is made of them."""
+    """Energy at the ends of days, for a storage with daily counters."""
 
     @pytest.fixture
     def home(self) -> Home:
-        """Return a home whose storage has only counters of a day."""
+        """Return a home whose storage has only daily counters."""
         return homes.farm()
 
     @pytest.fixture
     def start(self) -> str:
-        """Begin at midnight, so that days begin with hours of the import."""
+        """Start at midnight, so that days begin with imported hours."""
         return "2026-06-21 00:20:30+02:00"
 
     @pytest.mark.parametrize("windows", [1, 2])
     async def test_killed(
         self, past: Past, windows: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It is known although what was written is not asked for again."""
+        """The estimate is kept although written windows are not requested again."""
         get_instance(past.hass).entity_filter = lambda entity_id: True
         last = "sensor.ess_1_discharged_energy_today"
         imported: list[str] = []
@@ -495,7 +495,7 @@ class TestEndsOfDays:
 
     @pytest.mark.parametrize("days", [0])
     async def test_night_off(self, past: Past) -> None:
-        """The end of a day is not left out either where nobody was there."""
+        """The energy at the end of a day without Home Assistant is included."""
         get_instance(past.hass).entity_filter = lambda entity_id: True
         await past.until("2026-06-21 22:10", QUARTER)
         await past.off("2026-06-22 02:10")
@@ -510,7 +510,7 @@ class TestEndsOfDays:
 
     @pytest.mark.parametrize("days", [0])
     async def test_gap_of_another_device(self, past: Past) -> None:
-        """The energy of a storage is not filled again after a gap of the meter."""
+        """A gap of the meter does not fill the storage's energy again."""
         get_instance(past.hass).entity_filter = lambda entity_id: True
         begin, end = past.run.at("2026-06-21 22:30"), past.run.at("2026-06-22 01:10")
         [plant] = past.run.simulator.home.plants
@@ -536,18 +536,18 @@ class TestEndsOfDays:
 
 
 class TestPlant:
-    """The yields of a plant, which have no history of their own."""
+    """Yields of a plant, which have no history of their own."""
 
     @pytest.fixture
     def home(self) -> Home:
-        """Return a plant that yields what its inverter does."""
+        """Return a plant whose yield is that of its inverter."""
         home = homes.apartment()
         home.plants[0].earlier_yield_kwh = 0.0
         return home
 
     @pytest.mark.parametrize("days", [25])
     async def test_past_of_a_plant(self, past: Past) -> None:
-        """A day, a month and all of it are those of the inverters."""
+        """Daily, monthly and total yields are those of the inverters."""
         past.truths = [
             truth
             for truth in past.truths
@@ -562,7 +562,7 @@ class TestPlant:
 
 
 async def test_past_of_a_plant_with_a_battery(past: Past) -> None:
-    """Behind a battery, the inverters' yields are not the plant's."""
+    """With a battery, the yields of the inverters are not those of the plant."""
     await past.until("2026-06-21 16:00", QUARTER)
     [plant] = past.run.simulator.home.plants
     state = past.run.account.state(plant.code, "total_power")
@@ -572,7 +572,7 @@ async def test_past_of_a_plant_with_a_battery(past: Past) -> None:
 
 
 def older(home: Home) -> Home:
-    """Return a home whose server tells less."""
+    """Return a home with an older server."""
     home.plants[0].newer_items = False
     return home
 
@@ -587,7 +587,7 @@ ENERGIES: Final[dict[str, Callable[[Energies], float]]] = {
 @pytest.mark.parametrize(
     ("home", "start", "until", "passed", "pv"),
     [
-        # Before an hour is over.
+        # During the first hour.
         pytest.param(
             homes.family(),
             "2026-06-21 10:20:30+02:00",
@@ -604,8 +604,8 @@ ENERGIES: Final[dict[str, Callable[[Energies], float]]] = {
             lambda true: true.pv,
             id="a day later",
         ),
-        # Nothing has been charged on this day. Without a battery behind it, an inverter
-        # yields what its panels do, but for the losses.
+        # Nothing was charged on this day. Without a battery, an inverter yields the
+        # energy of its panels minus losses.
         pytest.param(
             homes.farm(),
             "2026-06-21 00:20:30+02:00",
@@ -614,7 +614,7 @@ ENERGIES: Final[dict[str, Callable[[Energies], float]]] = {
             lambda true: true.pv - true.losses,
             id="at night",
         ),
-        # Without the batteries' lifetime counters, but with what days leave out.
+        # Without lifetime counters of the batteries, but with estimated ends of days.
         pytest.param(
             older(homes.family()),
             "2026-06-21 00:20:30+02:00",
@@ -631,14 +631,14 @@ async def test_past_of_energies(
     passed: timedelta,
     pv: Callable[[Energies], float],
 ) -> None:
-    """What a home has used before is made of what was imported."""
+    """Home consumption before the start is calculated from imported counters."""
     get_instance(past.hass).entity_filter = lambda entity_id: True
     await past.until(until, passed)
     await energies_are_true(past, pv)
 
 
 async def energies_are_true(past: Past, pv: Callable[[Energies], float]) -> None:
-    """Hold the energies of a plant to the truth, every day and in all."""
+    """Compare the energies of a plant with the true ones, by day and in total."""
     [plant] = past.run.simulator.home.plants
     changes = await past.changes()
     end = full_hour(past.run.now)

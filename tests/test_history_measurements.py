@@ -1,4 +1,4 @@
-"""Tests of imported measurements: what the recorder would have made of them."""
+"""Tests of imported measurements: the same as recorded by the recorder."""
 
 from collections.abc import AsyncIterator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,13 +36,13 @@ INVERTER: Final = 1000000035436842
 BATTERY: Final = 1000000035436843
 METER: Final = 1000000035436844
 
-# What rounding may amount to.
+# Largest error of rounding.
 TOLERANCE: Final = 0.002
 
 
 @pytest.fixture
 def recorder_config(quiet: dict[str, int]) -> dict[str, int]:
-    """Commit after every state: a database in memory serves one at a time."""
+    """Commit after every state: an in-memory database serves one thread at a time."""
     return {**quiet, "commit_interval": 0}
 
 
@@ -50,7 +50,7 @@ def recorder_config(quiet: dict[str, int]) -> dict[str, int]:
 async def simulator(
     home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
+    """Serve a home with the frozen clock of the test."""
     freezer.move_to(START)
     simulator = Simulator(home)
     async with simulator.serve():
@@ -58,10 +58,10 @@ async def simulator(
 
 
 class Days:
-    """The day before an account is added, and what the statistics say of it."""
+    """The day before an account is added, and its statistics."""
 
     def __init__(self, hass: HomeAssistant, run: Run) -> None:
-        """Go along with a run."""
+        """Follow a run."""
         self.hass = hass
         self.run = run
         self.account = run.account
@@ -70,7 +70,7 @@ class Days:
 
     @property
     def hours(self) -> Iterator[datetime]:
-        """Return the hours that are imported."""
+        """Return the imported hours."""
         return (self.begin + n * HOUR for n in range(24))
 
     def device(self, name: int) -> tuple[Plant, Device]:
@@ -82,7 +82,7 @@ class Days:
         )
 
     def true(self, name: int, key: str, hour: datetime) -> list[float]:
-        """Return what was collected of an item in an hour, as far as it was known."""
+        """Return the collected values of an item in an hour, if known."""
         plant, device = self.device(name)
         values = []
         for n in range(12):
@@ -92,7 +92,7 @@ class Days:
         return [value for value in values if isinstance(value, int | float)]
 
     async def imported(self) -> None:
-        """Let time pass until everything is imported."""
+        """Advance the time until everything is imported."""
         entry_id = self.account.entry.entry_id
         await self.run.poll(POLL)
         await self.run.poll(POLL)
@@ -106,7 +106,7 @@ class Days:
         units: dict[str, str] | None,
         period: Literal["hour", "day"],
     ) -> dict[str, list[StatisticsRow]]:
-        """Return the hours of the day before, or its days."""
+        """Return the rows of the day before, by hour or by day."""
         recorder = get_instance(self.hass)
         await recorder.async_block_till_done()
         return await recorder.async_add_executor_job(
@@ -127,7 +127,7 @@ class Days:
         units: dict[str, str] | None = None,
         period: Literal["hour", "day"] = "hour",
     ) -> dict[datetime, StatisticsRow]:
-        """Return the hours of an item, or its days."""
+        """Return the rows of an item, by hour or by day."""
         registered = self.account.registered(self.device(name)[1].id, key)
         assert registered
         rows = await self.rows([registered.entity_id], units, period)
@@ -137,7 +137,7 @@ class Days:
         }
 
     async def unit(self, name: int, key: str) -> str | None:
-        """Return the unit in which an item is recorded."""
+        """Return the unit of an item's statistics."""
         registered = self.account.registered(self.device(name)[1].id, key)
         assert registered
         metadata = await get_instance(self.hass).async_add_executor_job(
@@ -154,7 +154,7 @@ async def days(
     account: Account,
     freezer: FrozenDateTimeFactory,
 ) -> Days:
-    """Return a run with all that is recorded, and a day of history."""
+    """Return a run with all entities recorded, and a day of history."""
     account.history = 1
     run = Run(hass, account, simulator, freezer)
     await run.start()
@@ -165,7 +165,7 @@ async def days(
 def problems(
     rows: dict[datetime, StatisticsRow], true: dict[datetime, list[float]]
 ) -> list[str]:
-    """Return the hours whose mean, minimum or maximum is not true."""
+    """Return the hours with a wrong mean, minimum or maximum."""
     found = []
     for hour in sorted(rows.keys() | true.keys()):
         values, row = true.get(hour), rows.get(hour)
@@ -184,7 +184,7 @@ def problems(
 
 
 async def test_all_measurements(days: Days) -> None:
-    """Each hour has mean, minimum and maximum of what was collected in it."""
+    """Each hour has the mean, minimum and maximum of its collections."""
     await days.imported()
     names = {str(device.id) for _, device in days.run.simulator.home.devices()}
     compared = 0
@@ -207,7 +207,7 @@ async def test_all_measurements(days: Days) -> None:
 
 
 async def test_values_that_are_not_known(days: Days) -> None:
-    """An hour is made of what is known of it, or is not there."""
+    """An hour is calculated from its known values, or left out."""
     night = days.end - 8 * HOUR
     unknown = (night, night + HOUR / 2), (night + HOUR, night + 2 * HOUR)
 
@@ -223,7 +223,7 @@ async def test_values_that_are_not_known(days: Days) -> None:
 
 
 async def test_hours_that_the_server_has_not_collected(days: Days) -> None:
-    """Where nothing was collected, a value holds for a quarter of an hour."""
+    """Without a collection, a value is valid for a quarter of an hour."""
     night = days.end - 8 * HOUR
     first = int(night.timestamp() * 1000)
 
@@ -244,7 +244,7 @@ async def test_hours_that_the_server_has_not_collected(days: Days) -> None:
 
 
 def apart(mean: float | None, angles: Iterable[float]) -> float:
-    """Return by how many degrees a mean differs from that of angles."""
+    """Return the difference of a mean of angles in degrees."""
     assert mean is not None
     each = [math.radians(angle) for angle in angles]
     east, north = math.fsum(map(math.sin, each)), math.fsum(map(math.cos, each))
@@ -253,7 +253,7 @@ def apart(mean: float | None, angles: Iterable[float]) -> float:
 
 
 class TestFarm:
-    """A farm with an EMI, and a meter that is older than the document."""
+    """A farm with an EMI, and an older meter."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -263,10 +263,10 @@ class TestFarm:
         return home
 
     async def test_wind_direction(self, days: Days) -> None:
-        """The mean of a direction is one, and it has no minimum and no maximum."""
+        """Directions have a circular mean, and no minimum or maximum."""
 
         def turn(at: datetime, value: float) -> float:
-            # There are steady hours, and others.
+            # Some hours have a constant direction, others do not.
             return (value + 120 if at.hour % 3 else value * 4) % 360
 
         emi = days.device(DeviceType.EMI)[1].id
@@ -283,7 +283,7 @@ class TestFarm:
         for hour, row in rows.items():
             assert apart(row["mean"], true[hour]) < 0.01
             assert (row["min"], row["max"]) == (None, None)
-        # What Home Assistant makes of the hours of a day depends on their weights.
+        # Daily means of Home Assistant depend on the weights of the hours.
         midnight = days.begin + 14 * HOUR
         evening = [
             each for hour in days.hours if hour < midnight for each in true[hour]
@@ -292,7 +292,7 @@ class TestFarm:
         assert apart(day["mean"], evening) < 0.01
 
     async def test_grid_meter_in_kilowatts(self, days: Days) -> None:
-        """Its past is in W as well, as its present has taught."""
+        """The history of a meter in kW is in W, as detected from live values."""
         await days.imported()
         meter = days.device(DeviceType.GRID_METER)[1].id
         rows = await days.hours_of(meter, "active_power")
@@ -306,7 +306,7 @@ class TestFarm:
 
 
 class TestTelecom:
-    """A radio site, whose items have other names in the past."""
+    """A radio site, whose items have other names in the history."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -314,7 +314,7 @@ class TestTelecom:
         return homes.telecom()
 
     async def test_item_that_only_history_has(self, days: Days) -> None:
-        """The load of the past is the active power of the present."""
+        """The load of the history is the active power of the live values."""
         await days.imported()
         output = days.device(DeviceType.AC_OUTPUT)[1].id
         true = {
@@ -325,7 +325,7 @@ class TestTelecom:
         assert await days.hours_of(output, "ac_voltage") == {}
 
     async def test_types_without_history(self, days: Days) -> None:
-        """Nobody asks for what the server does not tell."""
+        """Types without history are not requested."""
         await days.imported()
         asked = {
             call.body["devTypeId"]
@@ -341,7 +341,7 @@ class TestTelecom:
 async def test_units_that_the_user_has_chosen(
     days: Days, recorded: list[str], power: str, energy: str
 ) -> None:
-    """Rows are in the unit that is recorded, which is the one that was shown first."""
+    """Rows are in the unit of the statistics, which is the first unit shown."""
     recorder = get_instance(days.hass)
     registry = er.async_get(days.hass)
     await days.account.poll(timedelta(seconds=1))
@@ -355,7 +355,7 @@ async def test_units_that_the_user_has_chosen(
             ids[key], "sensor", {"unit_of_measurement": unit}
         )
     await days.run.poll(POLL)
-    # Whoever deletes a statistic lets it begin in the new unit.
+    # Deleted statistics start again in the new unit.
     recorder.async_clear_statistics([ids[key] for key in chosen.keys() - recorded])
     await days.imported()
     assert await days.unit(INVERTER, "active_power") == power
@@ -373,7 +373,7 @@ async def test_units_that_the_user_has_chosen(
 
 
 async def test_disabled_entities(days: Days) -> None:
-    """What is disabled takes no part, even if it was recorded before."""
+    """Disabled entities are not imported, even if they were recorded before."""
     await days.run.poll(POLL)
     await days.run.poll(POLL)
     await get_instance(days.hass).async_block_till_done()
@@ -391,7 +391,7 @@ async def test_disabled_entities(days: Days) -> None:
 
 
 async def test_metadata(days: Days) -> None:
-    """The import does not change how a statistic is recorded."""
+    """The import does not change the metadata of statistics."""
     for _ in range(2):
         await days.run.poll(POLL)
     recorder = get_instance(days.hass)

@@ -1,4 +1,4 @@
-"""Tests of imports of history: who asks, what is answered, and what goes wrong."""
+"""Tests of import requests: responses, progress, and errors."""
 
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -28,7 +28,7 @@ simulator = history.simulator
 past = history.past
 
 INTERFACE: Final = "getDevHistoryKpi"
-# As soon as the next call may be made.
+# The next call is allowed after this time.
 MINUTE: Final = timedelta(seconds=62)
 DAY: Final = timedelta(days=1)
 
@@ -41,7 +41,7 @@ PLANT: Final = "NE=35436840"
 
 @pytest.fixture
 def recorder_config(quiet: dict[str, int]) -> dict[str, int]:
-    """Commit after every state: a database in memory serves one at a time."""
+    """Commit after every state: an in-memory database serves one thread at a time."""
     return {**quiet, "commit_interval": 0}
 
 
@@ -53,20 +53,20 @@ def start() -> str:
 
 @pytest.fixture
 def days() -> int:
-    """Return how much history is imported when the account is added."""
+    """Return the number of days to import when the account is added."""
     return 0
 
 
 @pytest.fixture
 async def recorded(past: Past) -> Past:
-    """Return the run as soon as everything is recorded."""
+    """Return the run after everything is recorded."""
     await past.poll(POLL)
     await past.poll(POLL)
     return past
 
 
 async def request(hass: HomeAssistant, account: Account, **data: Any) -> Any:
-    """Ask for an import as a user does."""
+    """Request an import with the action."""
     return await hass.services.async_call(
         DOMAIN,
         "import_history",
@@ -77,7 +77,7 @@ async def request(hass: HomeAssistant, account: Account, **data: Any) -> Any:
 
 
 def registry_id(hass: HomeAssistant, account: Account, name: int | str) -> str:
-    """Return the id of a device, or of a plant, that a user picks."""
+    """Return the registry ID of a device or plant."""
     device = dr.async_get(hass).async_get_device_by_identifier(
         (DOMAIN, str(name)), account.entry.entry_id
     )
@@ -86,7 +86,7 @@ def registry_id(hass: HomeAssistant, account: Account, name: int | str) -> str:
 
 
 def asked(simulator: Simulator) -> list[tuple[int, datetime, datetime]]:
-    """Return the type, begin and end of all calls for history."""
+    """Return the type, start and end of all history calls."""
     return [
         (
             call.body["devTypeId"],
@@ -104,16 +104,16 @@ def shown(past: Past, key: str) -> str | None:
 
 
 def is_importing(past: Past) -> bool:
-    """Return whether something is left to import that is authorized."""
+    """Return whether authorized history is left to import."""
     if past.history_state == "waiting" and "not_authorized" in issues(past.hass):
         return False
-    # The state follows a job that was just planned with a delay.
+    # The state follows a newly planned job with a delay.
     history = past.run.account.entry.runtime_data.history
     return past.history_state != "idle" or bool(history.queue.days_left)
 
 
 async def until_idle(past: Past, passed: timedelta = POLL) -> None:
-    """Let time pass until nothing is left to import that is authorized."""
+    """Advance the time until no authorized history is left to import."""
     end = past.run.now + DAY
     await past.poll(passed)
     while is_importing(past):
@@ -131,18 +131,18 @@ def issues(hass: HomeAssistant) -> list[str | None]:
 
 
 async def true_until_now(past: Past) -> list[str]:
-    """Return what is not true, up to the last full hour."""
+    """Return the differences from the true energies, up to the last full hour."""
     now = past.run.now
     await past.until(full_hour(now) + HOUR + timedelta(seconds=30), POLL)
     return await past.problems(past.begin, full_hour(now) + HOUR)
 
 
 class TestBadInput:
-    """What cannot be done is said, and nothing is done."""
+    """Invalid requests raise an error and have no effect."""
 
     @pytest.fixture(autouse=True)
     async def nothing_is_done(self, recorded: Past) -> AsyncIterator[None]:
-        """Check that nothing is asked for or written."""
+        """Check that no call is made and nothing is written."""
         before = await recorded.rows()
         yield
         await recorded.poll(POLL)
@@ -173,7 +173,7 @@ class TestBadInput:
         key: str,
         placeholders: dict[str, str],
     ) -> None:
-        """Times that make no sense, or that the server knows nothing of."""
+        """Start and end must be valid and within the server's history."""
         times = {"start": begin, "end": end}
         with pytest.raises(ServiceValidationError) as caught:
             await request(hass, account, **{k: v for k, v in times.items() if v})
@@ -185,7 +185,7 @@ class TestBadInput:
     async def test_devices(
         self, hass: HomeAssistant, account: Account, name: Any
     ) -> None:
-        """Devices that are none, that have no history, and the account's own."""
+        """Unknown devices, those without history, and the account's own are invalid."""
         name = account.entry.entry_id if name == "entry" else name
         device_id = registry_id(hass, account, name) if name else "0123456789abcdef"
         good = registry_id(hass, account, INVERTER)
@@ -196,7 +196,7 @@ class TestBadInput:
         assert caught.value.translation_key == "no_history_of_device"
 
     async def test_accounts(self, hass: HomeAssistant, account: Account) -> None:
-        """An account that is none, and one that is not loaded."""
+        """An unknown account, and one that is not loaded, are invalid."""
         with pytest.raises(ServiceValidationError) as caught:
             await hass.services.async_call(
                 DOMAIN,
@@ -216,7 +216,7 @@ class TestBadInput:
 async def test_no_recorder(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Without the recorder there is nothing to write into."""
+    """Without a recorder, the action raises an error."""
     with pytest.raises(ServiceValidationError) as caught:
         await request(hass, added, start="2026-06-20")
     assert caught.value.translation_key == "recorder_not_loaded"
@@ -224,10 +224,10 @@ async def test_no_recorder(
     assert simulator.calls_to(INTERFACE) == []
 
 
-async def test_history_wanted_without_a_recorder(
+async def test_history_option_without_a_recorder(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """What is chosen when the account is added waits for one, and disturbs nothing."""
+    """The import chosen at setup waits for a recorder and disturbs nothing."""
     account.history = 7
     await account.add()
     for _ in range(3):
@@ -237,32 +237,32 @@ async def test_history_wanted_without_a_recorder(
 
 
 class Purge(RecorderTask):
-    """Keeps the recorder busy until it may end."""
+    """Recorder task that blocks until it is released."""
 
     commit_before = False
 
     def __init__(self) -> None:
-        """Begin when the recorder gets to it."""
+        """Create the task without running it."""
         self.over = threading.Event()
 
     @override
     def run(self, instance: Recorder) -> None:
-        """Be busy."""
+        """Block the recorder."""
         self.over.wait()
 
 
 class TestBusyRecorder:
-    """The recorder does not answer."""
+    """A recorder that does not respond."""
 
     @pytest.fixture
     def purge(self, recorded: Past) -> Iterator[Purge]:
-        """Return what keeps the recorder busy."""
+        """Return the task that blocks the recorder."""
         purge = Purge()
         yield purge
         purge.over.set()
 
     async def test_request(self, past: Past, purge: Purge) -> None:
-        """A request is refused after a while, and may be repeated."""
+        """A request is rejected after a timeout, and can be repeated."""
         get_instance(past.hass).queue_task(purge)
         hass, account = past.hass, past.run.account
         refused = hass.async_create_task(
@@ -281,7 +281,7 @@ class TestBusyRecorder:
         assert await true_until_now(past) == []
 
     async def test_run(self, recorded: Past, purge: Purge) -> None:
-        """A run waits, and goes on."""
+        """A running import waits, and continues."""
         await request(recorded.hass, recorded.run.account, start="2026-06-20 12:00")
         get_instance(recorded.hass).queue_task(purge)
         await recorded.run.account.pass_time(timedelta(minutes=11))
@@ -293,10 +293,10 @@ class TestBusyRecorder:
 
 
 class TestAnswers:
-    """What is answered is what is done."""
+    """The response matches the import."""
 
     async def test_everything(self, recorded: Past) -> None:
-        """Without devices it is all of them; the answer tells what that takes."""
+        """Without devices, all are imported; the response has the number of calls."""
         hass, account = recorded.hass, recorded.run.account
         simulator = recorded.run.simulator
         plan = await request(hass, account, start="2026-06-14 12:34:56")
@@ -336,7 +336,7 @@ class TestAnswers:
     async def test_devices(
         self, recorded: Past, names: list[int | str], types: list[int]
     ) -> None:
-        """A plant stands for all of its devices, and nobody is asked for twice."""
+        """A plant includes all of its devices, and each device is imported once."""
         hass, account = recorded.hass, recorded.run.account
         ids = [registry_id(hass, account, name) for name in names]
         plan = await request(hass, account, device_id=ids, start="2026-06-21 09:00")
@@ -353,7 +353,7 @@ class TestAnswers:
         assert (yields.entity_id in early) == (38 in types)
 
     async def test_one_device(self, recorded: Past) -> None:
-        """One device needs no list."""
+        """A single device needs no list."""
         hass, account = recorded.hass, recorded.run.account
         plan = await request(
             hass,
@@ -364,7 +364,7 @@ class TestAnswers:
         assert plan["devices"] == 1
 
     async def test_times_of_a_user(self, recorded: Past) -> None:
-        """People enter local time; the end may be any, and the last hour is not over."""
+        """Times are local; any end is valid, and the current hour is excluded."""
         hass, account = recorded.hass, recorded.run.account
         begin, end = "2026-06-21 07:59:00", "2026-06-21 10:30:00"
         plan = await request(hass, account, start=begin, end=end)
@@ -382,13 +382,13 @@ class TestAnswers:
         }
 
     async def test_end_in_the_future(self, recorded: Past) -> None:
-        """What has not happened yet is left out."""
+        """An end in the future is replaced by now."""
         hass, account = recorded.hass, recorded.run.account
         plan = await request(hass, account, start="2026-06-21 09:00", end="2026-07-01")
         assert plan["end"] == "2026-06-21T12:00:00+02:00"
 
-    async def test_joining(self, recorded: Past) -> None:
-        """What is asked for while something is imported is imported with it."""
+    async def test_merged_requests(self, recorded: Past) -> None:
+        """A request during an import is merged with it."""
         hass, account = recorded.hass, recorded.run.account
         inverter = registry_id(hass, account, INVERTER)
         first = await request(
@@ -408,16 +408,16 @@ class TestAnswers:
 
     @pytest.mark.parametrize("wait", [timedelta(0), timedelta(seconds=1), MINUTE])
     @pytest.mark.parametrize("is_later", [True, False])
-    async def test_joining_with_another_end(
+    async def test_merged_requests_with_another_end(
         self, recorded: Past, wait: timedelta, *, is_later: bool
     ) -> None:
-        """A window of which a batch is done is done again for all of its new time."""
+        """A window with a finished batch is imported again for its whole new period."""
         hass, account = recorded.hass, recorded.run.account
         begin = "2026-06-19 08:00"
         first = recorded.begin = recorded.run.at(begin)
         recorded.truths = [history.Truth(each.counter) for each in recorded.truths]
-        recorded.learn_past(first, full_hour(recorded.run.now))
-        recorded.learn()
+        recorded.record_past(first, full_hour(recorded.run.now))
+        recorded.record()
         early, late = {"start": begin, "end": "2026-06-19 12:00"}, {"start": begin}
         await request(hass, account, **(early if is_later else late))
         if wait:
@@ -438,8 +438,8 @@ class TestAnswers:
             assert hours <= there
         assert await true_until_now(recorded) == []
 
-    async def test_far_ago(self, past: Past) -> None:
-        """Hours long ago leave the present as it is."""
+    async def test_hours_long_ago(self, past: Past) -> None:
+        """Importing hours long ago does not change later hours."""
         hass, account, recorded = past.hass, past.run.account, past
         get_instance(hass).entity_filter = None
         await past.poll(POLL)
@@ -460,7 +460,7 @@ class TestAnswers:
 
 
 async def true_until_now_from(past: Past, begin: datetime) -> list[str]:
-    """Return the live hours that have more than was counted after a moment."""
+    """Return the live hours with more energy than was counted after a moment."""
     await past.until(full_hour(past.run.now) + HOUR + timedelta(seconds=30), POLL)
     live = full_hour(begin)
     problems = []
@@ -477,22 +477,22 @@ async def true_until_now_from(past: Past, begin: datetime) -> list[str]:
 
 
 class TestRun:
-    """An import from its begin to its end."""
+    """An import from start to end."""
 
     @pytest.fixture
     def days(self) -> int:
-        """Return a little history."""
+        """Return a short history."""
         return 1
 
     @pytest.fixture
     def log(self, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
-        """Return what is logged from information on."""
+        """Return the log from level info."""
         caplog.set_level(logging.INFO, "custom_components.smartpvms")
         return caplog
 
     @staticmethod
     def lines(log: pytest.LogCaptureFixture) -> list[str]:
-        """Return the lines of the integration."""
+        """Return the log lines of the integration."""
         return [
             record.getMessage()
             for phase in ("setup", "call")
@@ -501,7 +501,7 @@ class TestRun:
         ]
 
     async def test_progress(self, past: Past, log: pytest.LogCaptureFixture) -> None:
-        """The sensors tell what is done, and the log tells its begin and its end."""
+        """The sensors show the progress, and the log contains the start and the end."""
         assert past.history_state == "running"
         assert shown(past, "history_progress") == "0.0"
         assert shown(past, "history_left") == "3.0"
@@ -521,7 +521,7 @@ class TestRun:
 
     @pytest.mark.parametrize("days", [8])
     async def test_progress_in_percent(self, past: Past) -> None:
-        """Percent and days follow the windows that are done."""
+        """Percentage and days follow the finished windows."""
         seen = []
         while past.history_state == "running":
             seen.append((shown(past, "history_progress"), shown(past, "history_left")))
@@ -538,7 +538,7 @@ class TestRun:
     async def test_nothing_to_do(
         self, past: Past, log: pytest.LogCaptureFixture
     ) -> None:
-        """Who imports nothing is told nothing."""
+        """Without an import, the log and the sensors are silent."""
         await past.poll(POLL)
         assert past.history_state == "idle"
         assert shown(past, "history_progress") == "100.0"
@@ -575,7 +575,7 @@ class TestRun:
     async def test_answers_that_fail(
         self, past: Past, fault: faults.Fault, log: pytest.LogCaptureFixture
     ) -> None:
-        """Nothing is written of an answer that fails, and it is asked for again."""
+        """A failed response writes nothing, and the call is repeated."""
         simulator = past.run.simulator
         simulator.faults.add(fault, INTERFACE, times=2)
         while len(simulator.calls_to(INTERFACE)) < 2:
@@ -597,7 +597,7 @@ class TestRun:
     async def test_devices_whose_history_is_refused(
         self, past: Past, code: int, calls: int, log: pytest.LogCaptureFixture
     ) -> None:
-        """What the server surely does not tell is left out; the rest goes on."""
+        """Devices without history are skipped, and the others are imported."""
         simulator = past.run.simulator
         simulator.faults.add(
             faults.FailCode(code), INTERFACE, when=lambda body: body["devTypeId"] == 39
@@ -618,17 +618,17 @@ class TestRun:
         ]
 
     async def test_a_quota_that_others_use_up(self, past: Past) -> None:
-        """The run waits, and says so; nothing is asked for again and again."""
+        """The import shows that it waits, and repeats calls ever more slowly."""
         simulator = past.run.simulator
         simulator.use_up(INTERFACE)
         await past.until(past.run.now + 3 * HOUR, POLL)
         assert past.history_state == "waiting"
         assert shown(past, "history_progress") == "0.0"
-        # A minute later, then four, then sixteen, and so on.
+        # After 1 minute, then 4, then 16, and so on.
         assert len(simulator.calls_to(INTERFACE)) <= 5
 
     async def test_permission(self, past: Past, hass: HomeAssistant) -> None:
-        """A permission that is missing is a repair, until it is given."""
+        """A missing permission is a repair until it is granted."""
         simulator = past.run.simulator
         simulator.withdraw_permission(INTERFACE)
         while past.history_state != "waiting":
@@ -645,18 +645,18 @@ class TestRun:
 
 
 class TestNotAllowed:
-    """A history that is not allowed yet is waited for, and the rest goes on."""
+    """History without authorization waits, and the other history is imported."""
 
     @pytest.fixture
     def days(self) -> int:
-        """Return a little history."""
+        """Return a short history."""
         return 1
 
     @pytest.mark.parametrize("killed", [False, True])
     async def test_plant(
         self, past: Past, hass: HomeAssistant, *, killed: bool
     ) -> None:
-        """A plant that is authorized later gets its history then."""
+        """The history of a plant is imported once it is authorized."""
         simulator, account = past.run.simulator, past.run.account
         [plant] = simulator.home.plants
         simulator.unauthorize(plant.code)
@@ -691,7 +691,7 @@ class TestNotAllowed:
 
     @pytest.mark.parametrize("code", [20056, 20621, 20007, 30029])
     async def test_history_alone(self, past: Past, code: int) -> None:
-        """Devices whose history alone is not allowed are asked for again in hours."""
+        """Devices whose history alone is not authorized are retried every few hours."""
         simulator = past.run.simulator
         fault = simulator.faults.add(
             faults.FailCode(code), INTERFACE, when=lambda body: body["devTypeId"] == 39
@@ -710,7 +710,7 @@ class TestNotAllowed:
         assert len(await self.hours_before(past, BATTERY, key)) == 24
 
     async def test_every_type(self, past: Past, hass: HomeAssistant) -> None:
-        """Some servers reject every type where the permission is missing."""
+        """Some servers reject every type if the permission is missing."""
         simulator = past.run.simulator
         fault = simulator.faults.add(faults.FailCode(20013), INTERFACE)
         await past.until(past.run.now + 12 * HOUR, POLL)
@@ -725,7 +725,7 @@ class TestNotAllowed:
     async def test_a_request_asks_at_once(
         self, past: Past, hass: HomeAssistant
     ) -> None:
-        """A request of a user is not postponed by earlier refusals."""
+        """A user's request is made at once, despite earlier refusals."""
         simulator = past.run.simulator
         fault = simulator.faults.add(faults.FailCode(20056), INTERFACE)
         await past.until(past.run.now + 2 * HOUR, POLL)
@@ -733,13 +733,13 @@ class TestNotAllowed:
         fault.remove()
         simulator.calls.clear()
         await request(hass, past.run.account, start="2026-06-20 12:00")
-        # The first hour after those that are requested has to be recorded.
+        # The first hour after the requested ones must be recorded.
         await past.until(past.run.now + HOUR + 4 * POLL, POLL)
         assert {type_id for type_id, _, _ in asked(simulator)} == {38, 39, 47}
 
 
 class TestGivenUp:
-    """Devices that are rejected repeatedly are given up, and others go on."""
+    """Devices that are rejected repeatedly are given up; the others are imported."""
 
     @pytest.fixture
     def days(self) -> int:
@@ -752,7 +752,7 @@ class TestGivenUp:
         return homes.farm()
 
     async def test_rejected(self, past: Past, caplog: pytest.LogCaptureFixture) -> None:
-        """A type is asked for three times in all windows together."""
+        """A rejected type is requested three times in all windows together."""
         simulator = past.run.simulator
         simulator.faults.add(
             faults.FailCode(20009), INTERFACE, when=lambda body: body["devTypeId"] == 1
@@ -787,7 +787,7 @@ class TestGivenUp:
 
 
 class TestLife:
-    """An import over the life of its entry."""
+    """An import across reloads and restarts of its entry."""
 
     @pytest.fixture
     def days(self) -> int:
@@ -796,13 +796,13 @@ class TestLife:
 
     @staticmethod
     async def half(past: Past) -> None:
-        """Let half of the calls be made."""
+        """Advance until half of the calls are made."""
         while len(past.run.simulator.calls_to(INTERFACE)) < 3:
             await past.poll(MINUTE)
         assert past.history_state == "running"
 
     async def test_unload_in_the_middle(self, past: Past, hass: HomeAssistant) -> None:
-        """It ends with the entry, and goes on with it."""
+        """The import stops with the entry, and continues with it."""
         await self.half(past)
         entry = past.run.account.entry
         assert await hass.config_entries.async_unload(entry.entry_id)
@@ -815,7 +815,7 @@ class TestLife:
         assert past.run.simulator.refusals == []
 
     async def test_unload_during_a_call(self, past: Past, hass: HomeAssistant) -> None:
-        """A call that is on its way does not hold the entry up."""
+        """A pending call does not delay unloading."""
         await self.half(past)
         fault = past.run.simulator.faults.add(faults.NeverAnswer(), INTERFACE)
         await past.run.account.pass_time(MINUTE)
@@ -830,7 +830,7 @@ class TestLife:
         assert past.run.simulator.refusals == []
 
     async def test_restart_in_the_middle(self, past: Past) -> None:
-        """It goes on with what is left, and asks for nothing again."""
+        """The import continues with the remaining windows, without repeated calls."""
         await self.half(past)
         await past.run.account.kill()
         assert float(shown(past, "history_progress") or "nan") > 40
@@ -840,7 +840,7 @@ class TestLife:
         assert past.run.simulator.refusals == []
 
     async def test_request_survives_a_restart(self, past: Past) -> None:
-        """What a user has asked for is not forgotten."""
+        """A user's request is stored across a restart."""
         await until_idle(past)
         simulator = past.run.simulator
         simulator.calls.clear()
@@ -855,7 +855,7 @@ class TestLife:
     async def test_request_survives_a_reload(
         self, past: Past, hass: HomeAssistant
     ) -> None:
-        """Not even within the same second."""
+        """A request is kept if the entry is reloaded within the same second."""
         await until_idle(past)
         past.run.simulator.calls.clear()
         account = past.run.account
@@ -867,7 +867,7 @@ class TestLife:
 
     @pytest.mark.parametrize("days", [0])
     async def test_option_is_raised(self, past: Past, hass: HomeAssistant) -> None:
-        """Who wants more later gets it then, and only what is not there."""
+        """A larger option imports the additional days only."""
         await past.until(past.run.now + HOUR, POLL)
         await self.choose(past, 1)
         await until_idle(past)
@@ -881,7 +881,7 @@ class TestLife:
 
     @staticmethod
     async def choose(past: Past, days: int) -> None:
-        """Choose how much history is imported."""
+        """Choose the number of days to import."""
         options = past.hass.config_entries.options
         result = await options.async_init(past.run.account.entry.entry_id)
         await options.async_configure(
@@ -891,7 +891,7 @@ class TestLife:
 
     @pytest.mark.parametrize("days", [1])
     async def test_a_device_that_is_new(self, past: Past, hass: HomeAssistant) -> None:
-        """It brings its own past, and the others stay as they are."""
+        """The history of a new device is imported; other devices are unchanged."""
         simulator = past.run.simulator
         [plant] = simulator.home.plants
         await until_idle(past)
@@ -921,7 +921,7 @@ class TestLife:
 
     @pytest.fixture
     def home(self, request: pytest.FixtureRequest) -> Home:
-        """Return a family's home; its meter comes later in one test."""
+        """Return the family home; one test adds its meter later."""
         home = homes.family()
         if request.node.name.startswith("test_a_device_that_is_new"):
             del home.plants[0].devices[3]
@@ -938,11 +938,11 @@ class TestQuota:
 
     @pytest.fixture
     def days(self) -> int:
-        """Return more than one day's calls."""
+        """Return more days than the calls of one day cover."""
         return 80
 
     async def test_gaps_go_first(self, past: Past) -> None:
-        """The past leaves calls to gaps, and both leave live polling alone."""
+        """Gaps are filled before older history; live polling is not delayed."""
         simulator = past.run.simulator
         [_, inverter] = simulator.home.devices()[0]
         while past.history_state == "running":

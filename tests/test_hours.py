@@ -1,4 +1,4 @@
-"""Tests of hours: from values every five minutes to rows of the statistics."""
+"""Tests of hours: five-minute values become rows of the statistics."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -34,7 +34,7 @@ MINUTE: Final = 60.0
 STEPS: Final = 12
 """Collections in an hour."""
 LOOK_AHEAD: Final = 2
-"""The hours after those to fill of which more is known."""
+"""Number of known hours after the hours to fill."""
 
 MORNING: Final = datetime(2026, 6, 21, 6, tzinfo=UTC)
 BEGIN: Final = MORNING.timestamp()
@@ -45,24 +45,24 @@ CONTEXT: Final = CounterContext(ZoneInfo("Europe/Berlin"), capacity=11.0, power=
 
 @dataclass
 class World:
-    """A counter, as it truly counted at every collection from the begin on."""
+    """A counter with its true values at every collection."""
 
     rates: list[int]
-    """What it counted in each hour, roughly, in tenths."""
+    """Energy of each hour, roughly, in tenths."""
     midnight: int | None
-    """In which hour a day begins, if it counts days."""
+    """The hour in which a day starts, for a daily counter."""
     lags: list[int]
-    """By how many collections the value at the end of each hour was told late."""
+    """Delays of the value at the end of each hour, in collections."""
     sums: list[float] = field(init=False)
-    """What was counted up to each collection."""
+    """Energy up to each collection."""
 
     def __post_init__(self) -> None:
-        """Count."""
+        """Calculate the sums."""
         counts = [0.0]
         for hour, rate in enumerate(self.rates):
             for n in range(1, STEPS + 1):
                 begins = n == STEPS and self._begins_day(hour + 1)
-                # What is counted at the very end of a day is told to nobody.
+                # Energy at the very end of a day is never reported.
                 counts.append(0.0 if begins else rate * (n * 7 % 5) / 10)
         self.sums = [round(each, 6) for each in accumulate(counts)]
 
@@ -70,7 +70,7 @@ class World:
         return self.midnight is not None and (hour - self.midnight) % 24 == 0
 
     def point(self, n: int) -> Point:
-        """Return what the counter shows at a collection."""
+        """Return the counter's value at a collection."""
         at = BEGIN + n * STEP
         if self.midnight is None:
             return Point(at, round(1000.0 + self.sums[n], 6), None, 0.0)
@@ -80,33 +80,33 @@ class World:
         return Point(at, round(self.sums[n] - before, 6), BEGIN + first * STEP, 0.0)
 
     def points(self, first: int, end: int) -> list[Point]:
-        """Return what is known of hours, and of some more."""
+        """Return the values of hours, and of some hours after them."""
         last = min(end + LOOK_AHEAD, len(self.rates)) * STEPS
         return [self.point(n) for n in range(first * STEPS, last + 1)]
 
-    def told(self, hour: int) -> int:
-        """Return the collection that was told last in an hour.
+    def last_reported(self, hour: int) -> int:
+        """Return the last reported collection of an hour.
 
-        What a day has counted is not told after its end.
+        The energy of a day is not reported after its end.
         """
         lag = 0 if self._begins_day(hour + 1) else self.lags[hour]
         return (hour + 1) * STEPS - lag
 
     def row(self, hour: int, sum_: float) -> Row:
-        """Return the row of an hour as the recorder wrote it."""
+        """Return the row of an hour, as written by the recorder."""
         start = BEGIN + hour * HOUR
-        shown = self.point(self.told(hour))
+        shown = self.point(self.last_reported(hour))
         return Row(start, start + HOUR, shown.value, sum_, shown.start)
 
 
 @dataclass
 class Database:
-    """The rows that there are, by hour."""
+    """The existing rows by hour."""
 
     rows: dict[float, Row]
 
     def known(self, start: float, end: float) -> Known:
-        """Return what is known around some hours."""
+        """Return the known rows around some hours."""
         rows = [self.rows[each] for each in sorted(self.rows)]
         before = [row for row in rows if row.start < start - HOUR]
         return Known(
@@ -119,7 +119,7 @@ class Database:
     def fill(
         self, world: World, first: int, end: int, *, again: bool = False
     ) -> set[float]:
-        """Fill what is missing of some hours, or all of them again; return which."""
+        """Fill the missing hours of a period, or all again; return the hours."""
         start, last = BEGIN + first * HOUR, BEGIN + end * HOUR
         hours = {BEGIN + hour * HOUR for hour in range(first, end)}
         if not again:
@@ -143,7 +143,7 @@ class Database:
 
     @property
     def changes(self) -> dict[float, float]:
-        """Return by how much the sum rises in each hour, after the first."""
+        """Return the rise of the sum in each hour after the first."""
         hours = sorted(self.rows)
         return {
             after: self.rows[after].sum - self.rows[before].sum
@@ -153,32 +153,37 @@ class Database:
 
 @dataclass
 class Story:
-    """A counter, and the hours in which Home Assistant was there."""
+    """A counter, and the hours in which Home Assistant was running."""
 
     world: World
     there: list[bool]
     again: list[bool]
-    """Whether the recorder began at 0 again, by hour, if it had been away before."""
+    """Whether the recorder restarted its sum at 0 after an absence, by hour."""
 
     def database(self) -> Database:
-        """Return what the recorder has written in these hours."""
+        """Return the rows that the recorder wrote in these hours."""
         rows: dict[float, Row] = {}
         last: Row | None = None
         for hour, there in enumerate(self.there):
             if not there:
                 continue
-            row, told = self.world.row(hour, 0.0), self.world.told(hour)
+            row, last_reported = (
+                self.world.row(hour, 0.0),
+                self.world.last_reported(hour),
+            )
             first = hour * STEPS
             seen = self.world.point(first)
             if last is not None and last.end == row.start:
-                before = self.world.told(hour - 1)
-                sum_ = last.sum + self._counted(before, told)
+                before = self.world.last_reported(hour - 1)
+                sum_ = last.sum + self._counted(before, last_reported)
             elif last is None or self.again[hour]:
-                # Only what it saw itself.
-                sum_ = self._counted(told - 2, told)
+                # Only the energy that was read.
+                sum_ = self._counted(last_reported - 2, last_reported)
             else:
                 missed = last.state if last.reset == seen.start else 0.0
-                sum_ = last.sum + seen.value - missed + self._counted(first, told)
+                sum_ = (
+                    last.sum + seen.value - missed + self._counted(first, last_reported)
+                )
             last = rows[row.start] = replace(row, sum=round(sum_, 6))
         return Database(rows)
 
@@ -186,12 +191,12 @@ class Story:
         return self.world.sums[last] - self.world.sums[first]
 
     def true_changes(self) -> Iterator[tuple[float, float]]:
-        """Return what each hour has to be, after the first.
+        """Return the true change of each hour after the first.
 
-        What was told late belongs to the next hour.
+        Energy that was reported late belongs to the next hour.
         """
         ends = [
-            self.world.told(hour) if there else (hour + 1) * STEPS
+            self.world.last_reported(hour) if there else (hour + 1) * STEPS
             for hour, there in enumerate(self.there)
         ]
         for hour, (before, end) in enumerate(pairwise(ends), start=1):
@@ -200,7 +205,7 @@ class Story:
 
 @st.composite
 def stories(draw: st.DrawFn) -> Story:
-    """Return stories whose last hour is there."""
+    """Return stories whose last hour is recorded."""
     hours = draw(st.integers(3, 40))
 
     def each[T](values: st.SearchStrategy[T]) -> list[T]:
@@ -216,13 +221,13 @@ def stories(draw: st.DrawFn) -> Story:
 
 
 def windows(hours: int, length: int) -> Iterator[tuple[int, int]]:
-    """Return parts of hours, the newest first."""
+    """Return periods of hours, the latest first."""
     for end in range(hours, 0, -length):
         yield max(end - length, 0), end
 
 
 def assert_true(story: Story, database: Database) -> None:
-    """Check that every hour is there, and has what was counted in it."""
+    """Check that every hour exists with its true energy."""
     hours = len(story.there)
     assert sorted(database.rows) == [BEGIN + hour * HOUR for hour in range(hours)]
     changes = database.changes
@@ -232,8 +237,8 @@ def assert_true(story: Story, database: Database) -> None:
 
 @given(stories(), st.integers(1, 40))
 @settings(deadline=None)
-def test_the_past_becomes_true(story: Story, length: int) -> None:
-    """Whatever was there before and after, the changes are what was counted."""
+def test_filled_hours_have_true_energies(story: Story, length: int) -> None:
+    """With any existing hours, the changes are the true energies."""
     database = story.database()
     for first, end in windows(len(story.there) - 1, length):
         database.fill(story.world, first, end)
@@ -243,7 +248,7 @@ def test_the_past_becomes_true(story: Story, length: int) -> None:
 @given(stories(), st.integers(1, 40))
 @settings(deadline=None)
 def test_sums_never_fall(story: Story, length: int) -> None:
-    """Nor do they on the way, where they did not before."""
+    """Sums do not fall during the import either."""
     story.again = [False] * len(story.again)
     database = story.database()
     for first, end in windows(len(story.there) - 1, length):
@@ -256,7 +261,7 @@ def test_sums_never_fall(story: Story, length: int) -> None:
 def test_hours_that_exist_keep_their_change(
     story: Story, first: int, length: int
 ) -> None:
-    """Only the first hour after some that were missing gets what belongs to it."""
+    """Only the first hour after a gap changes."""
     database = story.database()
     before = dict(database.rows)
     changes = database.changes
@@ -274,7 +279,7 @@ def test_hours_that_exist_keep_their_change(
 def test_any_hours_may_be_filled_first(
     story: Story, first: int, early: int, length: int
 ) -> None:
-    """The rest may follow, whenever it is asked for."""
+    """Hours can be filled in any order."""
     database = story.database()
     hours = len(story.there) - 1
     first = min(first, hours - 1)
@@ -287,7 +292,7 @@ def test_any_hours_may_be_filled_first(
 @given(stories(), st.integers(1, 20), st.integers(1, 20))
 @settings(deadline=None)
 def test_far_hours_keep_their_change(story: Story, length: int, gap: int) -> None:
-    """Hours long before the first that is there do not touch it."""
+    """Hours long before the first existing row do not change it."""
     hours = len(story.there)
     there = min(length + LOOK_AHEAD + gap, hours - 1)
     story.there = [hour >= there for hour in range(hours)]
@@ -307,7 +312,7 @@ def test_far_hours_keep_their_change(story: Story, length: int, gap: int) -> Non
 def test_filling_again_changes_nothing(
     story: Story, length: int, first: int, again: int
 ) -> None:
-    """Whoever fills hours that were filled finds them as they are."""
+    """Filling hours again changes nothing."""
     story.world.lags = [0] * len(story.there)
     database = story.database()
     for window in windows(len(story.there) - 1, length):
@@ -328,32 +333,32 @@ def test_filling_again_changes_nothing(
 
 @given(stories(), st.integers(1, 24))
 @settings(deadline=None)
-def test_states_are_what_was_shown(story: Story, length: int) -> None:
-    """The state of an hour is that of its end, however the hours were cut."""
+def test_states_are_shown_values(story: Story, length: int) -> None:
+    """The state of an hour is that of its end, for any windows."""
     database = story.database()
     for window in windows(len(story.there) - 1, length):
         database.fill(story.world, *window)
     for hour, there in enumerate(story.there):
         row = database.rows[BEGIN + hour * HOUR]
-        end = story.world.told(hour) if there else (hour + 1) * STEPS
+        end = story.world.last_reported(hour) if there else (hour + 1) * STEPS
         assert row.state == pytest.approx(story.world.point(end).value)
 
 
 class TestRows:
-    """Single cases, with figures that can be followed."""
+    """Single cases with example figures."""
 
     world = World([1, 2, 3, 1, 2, 3], None, [0] * 6)
-    """It counts 2.6, 5.2, 7.8, 2.6, 5.2 and 7.8."""
+    """Energies of 2.6, 5.2, 7.8, 2.6, 5.2 and 7.8."""
 
     def test_new_series(self) -> None:
-        """Before the first row, sums begin at 0, and the row is lifted."""
+        """Before the first row, sums start at 0, and the row is raised."""
         database = Database({BEGIN + 5 * HOUR: self.world.row(5, 0.6)})
         database.fill(self.world, 2, 5)
         sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
         assert sums == [7.8, 10.4, 15.6, 23.4]
 
     def test_absence(self) -> None:
-        """What the recorder put into the first hour afterwards goes where it belongs."""
+        """Energy in the first hour after an absence is moved to its own hours."""
         database = Database(
             {
                 BEGIN: self.world.row(0, 100.0),
@@ -365,7 +370,7 @@ class TestRows:
         assert sums == [100.0, 105.2, 113.0, 115.6]
 
     def test_far_before(self) -> None:
-        """What was counted since the last row before is not lost on the way."""
+        """Energy since the last row before is not lost."""
         database = Database(
             {
                 BEGIN: self.world.row(0, 100.0),
@@ -377,7 +382,7 @@ class TestRows:
         assert sums == [100.0, 115.6, 120.8, 128.6]
 
     def test_far_after(self) -> None:
-        """An hour that does not follow keeps what it has."""
+        """A non-adjacent hour keeps its energy."""
         database = Database(
             {
                 BEGIN + 4 * HOUR: self.world.row(4, 0.5),
@@ -392,7 +397,7 @@ class TestRows:
 
     @pytest.mark.parametrize(("sum_", "lifted"), [(160.0, 160.0), (0.5, 113.0)])
     def test_far_from_both(self, sum_: float, lifted: float) -> None:
-        """Sums rise, whether the later row has what was counted or begins again."""
+        """Sums rise, whether the later row includes the energy or restarts."""
         world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
         database = Database(
             {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, sum_)}
@@ -402,10 +407,10 @@ class TestRows:
         assert min(changes) >= 0
         assert database.rows[BEGIN + 9 * HOUR].sum == pytest.approx(lifted)
 
-    def test_what_was_counted_before(self) -> None:
-        """A row far after tells how much that was."""
+    def test_energy_before_a_distant_row(self) -> None:
+        """A row long after the hours determines their energy."""
         world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)
-        # It went on through all that was missing.
+        # The counter continued during the gap.
         whole = 100.0 + world.sums[-1] - world.sums[STEPS]
         database = Database(
             {BEGIN: world.row(0, 100.0), BEGIN + 9 * HOUR: world.row(9, whole)}
@@ -418,7 +423,7 @@ class TestRows:
         ]
 
     def test_more_than_was_counted(self) -> None:
-        """What only the recorder knows stays in the hour in which it knew it."""
+        """Energy that only the recorder has seen stays in its hour."""
         database = Database(
             {
                 BEGIN: self.world.row(0, 100.0),
@@ -429,8 +434,8 @@ class TestRows:
         sums = [round(row.sum, 6) for _, row in sorted(database.rows.items())]
         assert sums == [100.0, 105.2, 113.0, 120.0]
 
-    def test_a_day_that_begins_unheard(self) -> None:
-        """What a new day has counted by its first point was counted in that hour."""
+    def test_a_day_start_without_points(self) -> None:
+        """The energy of a new day up to its first point belongs to that hour."""
         points = [
             Point(BEGIN, 5.0, BEGIN - 86400, 0.0),
             Point(BEGIN + HOUR / 2, 5.5, BEGIN - 86400, 0.0),
@@ -447,15 +452,15 @@ class TestRows:
         ]
         assert filled.adjustment == pytest.approx(1.4)
 
-    def test_nothing_is_known(self) -> None:
-        """Without points there are no rows, and nothing moves."""
+    def test_no_points(self) -> None:
+        """Without points, there are no rows, and nothing changes."""
         known = Known([], None, self.world.row(5, 1.0), 0.0)
         for hours in ({BEGIN}, set[float]()):
             filled = fill_counter([], hours, known, resumed=False)
             assert (filled.rows, filled.adjustment) == ([], 0.0)
 
     def test_the_end_is_not_known_yet(self) -> None:
-        """An hour is a row as soon as there is something after its begin."""
+        """An hour becomes a row once there is a point after its start."""
         points = [self.world.point(n) for n in range(2 * STEPS + 1)]
         known = Known([], None, self.world.row(5, 1.0), 0.0)
         hours = {BEGIN + hour * HOUR for hour in range(4)}
@@ -463,7 +468,7 @@ class TestRows:
         assert [row.start for row in filled.rows] == [BEGIN, BEGIN + HOUR]
 
     def test_an_hour_without_points(self) -> None:
-        """Nothing was heard in it: what was counted shows in the next."""
+        """The energy of an hour without points is in the next hour."""
         points = [
             self.world.point(n)
             for n in range(4 * STEPS + 1)
@@ -478,7 +483,7 @@ class TestRows:
 
 
 def test_an_offset_of_the_past() -> None:
-    """Hours before a row have the offset of that row, not the filter's present one."""
+    """Hours before a row have the offset of that row, not of the filter."""
     points = [
         Point(BEGIN + n * STEP, round(1000.0 + 0.1 * n, 6), None, 0.0)
         for n in range(3 * STEPS + 1)
@@ -492,7 +497,7 @@ def test_an_offset_of_the_past() -> None:
 def samples(
     raws: Iterable[float | None], begin: datetime = MORNING, *, gone: bool = False
 ) -> list[CounterSample]:
-    """Return the reports of a counter every five minutes."""
+    """Return the samples of a counter every five minutes."""
     return [
         CounterSample(begin + n * timedelta(seconds=STEP), raw, CONTEXT, True, gone)
         for n, raw in enumerate(raws)
@@ -500,15 +505,15 @@ def samples(
 
 
 def values(points: Iterable[Point]) -> list[float]:
-    """Return what is shown."""
+    """Return the shown values."""
     return [round(point.value, 6) for point in points]
 
 
 class TestReplay:
-    """What a guard shows of the past, with hindsight."""
+    """Counter filters replay history, with knowledge of later readings."""
 
-    def test_an_honest_counter(self) -> None:
-        """It is shown as it is; a raw value that is missing is no point."""
+    def test_a_faultless_counter(self) -> None:
+        """Faultless values are unchanged; a missing raw value is no point."""
         points = replay(
             CounterFilter(Period.LIFETIME), samples([100.0, 100.2, None, 100.2, 100.9])
         )
@@ -516,14 +521,14 @@ class TestReplay:
         assert [(point.at - BEGIN) / STEP for point in points] == [0, 1, 3, 4]
         assert {point.start for point in points} == {None}
 
-    def test_a_lie(self) -> None:
-        """What was held back and never proved itself has never been."""
+    def test_a_false_value(self) -> None:
+        """A value that was held back and never confirmed is left out."""
         raws = [100.0, 100.2, 0.0, 0.0, 50_000.0, 100.4, 100.6]
         points = replay(CounterFilter(Period.LIFETIME), samples(raws))
         assert values(points) == [100.0, 100.2, 100.2, 100.2, 100.2, 100.4, 100.6]
 
     def test_false_rises_hours_apart(self) -> None:
-        """Each false rise is taken out by itself, and the hours between them stay."""
+        """Each false rise is removed separately; the hours between are kept."""
         true = [round(100.0 + 0.2 * n, 6) for n in range(80)]
         raws = [*true]
         for fault in (10, 65):
@@ -554,8 +559,8 @@ class TestReplay:
     def test_a_replaced_device(self) -> None:
         """A level that is accepted later counts from its first reading on.
 
-        The power tells what was counted between the last reading of the old device and
-        the first of the new one.
+        The power determines the energy between the last reading of the old device and
+        the first reading of the new device.
         """
         new = [round(0.1 * n, 6) for n in range(40)]
         points = replay(CounterFilter(Period.LIFETIME), samples([100.0, 100.2, *new]))
@@ -564,8 +569,8 @@ class TestReplay:
         assert values(points) == [100.0, 100.2, *(round(level + raw, 6) for raw in new)]
         assert {round(point.offset, 6) for point in points[2:]} == {level}
 
-    def test_a_lie_before_a_replaced_device(self) -> None:
-        """Only what led to the level that was accepted belongs to it."""
+    def test_a_false_value_before_a_replaced_device(self) -> None:
+        """Only readings that lead to the accepted level belong to it."""
         new = [round(1.0 + 0.1 * n, 6) for n in range(40)]
         raws = [100.0, 100.2, 7000.0, 7000.0, *new]
         points = values(replay(CounterFilter(Period.LIFETIME), samples(raws)))
@@ -573,8 +578,8 @@ class TestReplay:
         assert points[-1] - points[4] == pytest.approx(new[-1] - new[0])
         assert all(before <= after for before, after in pairwise(points))
 
-    def test_a_replaced_device_that_wavers(self) -> None:
-        """What is shown does not fall, whatever the new level does."""
+    def test_a_replaced_device_with_falling_values(self) -> None:
+        """Shown values do not fall, even if the new level does."""
         new = [round(0.1 * n - 0.04 * (n % 2), 6) for n in range(40)]
         new[3:5] = new[2], new[2] - 0.04
         shown = values(replay(CounterFilter(Period.LIFETIME), samples([100.0, *new])))
@@ -582,7 +587,7 @@ class TestReplay:
         assert shown[-1] == pytest.approx(100.0 + INTERVAL + max(new))
 
     def test_midnight(self) -> None:
-        """A day begins at the plant's midnight, whoever tells."""
+        """A day starts at the plant's midnight, for any time zone of the server."""
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
         points = replay(
             CounterFilter(Period.DAY),
@@ -594,7 +599,7 @@ class TestReplay:
         assert points[1].start == midnight - 86400
 
     def test_a_device_that_is_gone_over_midnight(self) -> None:
-        """Its day begins at 0, and it has no value of its own."""
+        """The day of a missing device starts at 0, and has no value."""
         evening = datetime(2026, 6, 20, 21, 50, tzinfo=UTC)
         counter = CounterFilter(Period.DAY)
         replay(counter, samples([30.0], evening - timedelta(minutes=5)))
@@ -603,18 +608,18 @@ class TestReplay:
 
     @given(st.lists(st.integers(0, 40), min_size=2, max_size=80), st.integers(1, 70))
     @settings(deadline=None)
-    def test_hindsight_never_falls(self, counts: list[int], replaced: int) -> None:
-        """Points never fall, and never rise by more than was counted."""
+    def test_replayed_values_never_fall(self, counts: list[int], replaced: int) -> None:
+        """Points never fall, and never rise by more than the energy."""
         raws = [round(500 + each / 100, 2) for each in accumulate(counts)]
         replaced = min(replaced, len(raws))
         base = raws[replaced - 1]
-        told = raws[:replaced] + [round(raw - base, 2) for raw in raws[replaced:]]
-        shown = values(replay(CounterFilter(Period.LIFETIME), samples(told)))
+        reported = raws[:replaced] + [round(raw - base, 2) for raw in raws[replaced:]]
+        shown = values(replay(CounterFilter(Period.LIFETIME), samples(reported)))
         assert all(before <= after for before, after in pairwise(shown))
         assert shown[-1] <= raws[-1] + INTERVAL + 1e-6
 
     def test_a_level_that_was_false(self) -> None:
-        """What it has counted is not counted, once the true level is back."""
+        """The energy of a false level is removed once the true level returns."""
         new = [round(40.0 + 0.1 * n, 6) for n in range(12)]
         raws = [100.0, 100.2, 100.4, *new, 102.8, 103.0]
         points = replay(CounterFilter(Period.LIFETIME), samples(raws))
@@ -623,8 +628,8 @@ class TestReplay:
         assert values(points)[15:] == [102.8, 103.0]
         assert {point.offset for point in points} == {0.0}
 
-    def test_energy_that_is_in_doubt_at_the_end(self) -> None:
-        """Nothing that follows contradicts it."""
+    def test_pending_energy_at_the_end(self) -> None:
+        """Energy that is pending at the end is counted if nothing contradicts it."""
         raws = [100.0, 100.2, 100.4, 100.6]
         outage = MORNING + timedelta(hours=6)
         later = samples([106.0, 106.0], outage)
@@ -636,7 +641,7 @@ TRUE: Final = [round(6000.0 + 0.2 * n, 6) for n in range(40)]
 
 
 class TestFirstLevel:
-    """A history that begins amid a fault."""
+    """A history that starts during a fault."""
 
     @pytest.mark.parametrize(
         "fault",
@@ -651,14 +656,14 @@ class TestFirstLevel:
         ],
     )
     def test_faults(self, fault: list[float]) -> None:
-        """The samples begin with the level that lasts."""
+        """The samples start with the level that lasts."""
         reported = samples([*fault, *TRUE])
         first = first_level(Period.LIFETIME, reported)
         points = replay(CounterFilter(Period.LIFETIME), reported[first:])
         assert values(points) == TRUE
 
     def test_a_level_that_does_not_rise_yet(self) -> None:
-        """The longer one of two levels is true."""
+        """The longer of two levels is the true one."""
         reported = samples([0.0] * 12 + [6000.0] * 30)
         reported = [replace(each, live=n % 5 == 0) for n, each in enumerate(reported)]
         assert reported[first_level(Period.LIFETIME, reported)].raw == 6000.0
@@ -666,19 +671,19 @@ class TestFirstLevel:
         assert first_level(Period.LIFETIME, reported) == 0
 
     def test_a_small_value_of_a_day(self) -> None:
-        """A jump that power may explain is far larger than what follows it."""
+        """A jump that power may explain is far larger than later rises."""
         raws = [0.0] * 12 + [round(2.5 + 0.01 * n, 6) for n in range(30)]
         reported = samples(raws, MORNING + timedelta(hours=2))
         assert first_level(Period.DAY, reported) == 12
 
     def test_a_value_of_yesterday(self) -> None:
-        """The day that starts over after it is not a new one."""
+        """The day that starts over afterwards is not a new one."""
         raws = [40.0] * 8 + [round(3.0 + 0.2 * n, 6) for n in range(30)]
         assert first_level(Period.DAY, samples(raws)) == 8
 
     @pytest.mark.parametrize("raws", [[], [None], [0.0] * 30, [6000.0] * 30, TRUE])
     def test_no_fault(self, raws: list[float | None]) -> None:
-        """Zeros are true where nothing else follows."""
+        """Zeros are true if nothing else follows."""
         assert first_level(Period.LIFETIME, samples(raws)) == 0
 
     def test_a_device_that_is_replaced_later(self) -> None:
@@ -691,7 +696,7 @@ FIFTEEN: Final = 15
 
 
 def held_by_minute(samples: list[Sample]) -> dict[int, float]:
-    """Return what was known in each minute, minute by minute."""
+    """Return the known value of each minute."""
     held: dict[int, float] = {}
     for at, value in sorted(samples):
         begin = round((at - BEGIN) / MINUTE)
@@ -705,7 +710,7 @@ def held_by_minute(samples: list[Sample]) -> dict[int, float]:
 
 
 def by_hour(samples: list[Sample]) -> dict[float, list[float]]:
-    """Return the values of each hour, one for every minute in which one was known."""
+    """Return the known values of each hour, one per minute."""
     hours: dict[float, list[float]] = defaultdict(list)
     for minute, value in held_by_minute(samples).items():
         hours[BEGIN + minute // 60 * HOUR].append(value)
@@ -723,8 +728,8 @@ HOURS: Final = [BEGIN + hour * HOUR for hour in range(6)]
 
 
 @given(SAMPLES)
-def test_means_are_what_a_clock_would_add_up(samples: list[Sample]) -> None:
-    """Mean, minimum and maximum by minute; what is not known is no part of them."""
+def test_means_by_minute(samples: list[Sample]) -> None:
+    """Mean, minimum and maximum are by minute, without unknown minutes."""
     expected = by_hour(samples)
     means = fill_measurement(samples, HOURS, angle=False)
     assert [mean.start for mean in means] == [
@@ -739,27 +744,27 @@ def test_means_are_what_a_clock_would_add_up(samples: list[Sample]) -> None:
 
 @given(SAMPLES)
 def test_angles_are_added_as_directions(samples: list[Sample]) -> None:
-    """The mean of angles points where all of them together do."""
+    """The mean of angles is the direction of their vector sum."""
     for mean in fill_measurement(samples, HOURS, angle=True):
         known = by_hour(samples)[mean.start]
         east = math.fsum(math.sin(math.radians(each)) for each in known)
         north = math.fsum(math.cos(math.radians(each)) for each in known)
         assert mean.weight == pytest.approx(MINUTE * math.hypot(east, north), abs=1e-6)
-        # Directions that cancel each other out point nowhere.
+        # Opposite directions have no mean.
         away = math.radians(mean.mean) - math.atan2(east, north)
         assert math.hypot(east, north) * abs(math.sin(away / 2)) < 1e-6
         assert 0 <= mean.mean <= 360
 
 
 class TestMeans:
-    """Single cases, with figures that can be followed."""
+    """Single cases with example figures."""
 
     @pytest.mark.parametrize(
         ("one", "other", "mean"),
         [(350, 10, 0), (90, 180, 135), (10, 350, 0), (270, 280, 275), (-90, 270, 270)],
     )
     def test_angles(self, one: float, other: float, mean: float) -> None:
-        """North lies between northwest and northeast."""
+        """North is between northwest and northeast."""
         minutes = range(0, 60, 5)
         samples: list[Sample] = [
             (BEGIN + minute * MINUTE, one if minute < 30 else other)
@@ -770,26 +775,26 @@ class TestMeans:
         assert (row.min, row.max) == (min(one, other), max(one, other))
 
     def test_a_value_holds_for_a_quarter_of_an_hour(self) -> None:
-        """What nobody has repeated by then is not known any more."""
+        """After that, a value that is not repeated is unknown."""
         samples: list[Sample] = [(BEGIN, 10.0), (BEGIN + 45 * MINUTE, 40.0)]
         [row] = fill_measurement(samples, [BEGIN, BEGIN + HOUR], angle=False)
         assert row.mean == pytest.approx(25.0)
         assert (row.min, row.max) == (10.0, 40.0)
 
     def test_a_value_from_the_hour_before(self) -> None:
-        """It counts for as long as it holds."""
+        """A value of the hour before is used while it is valid."""
         samples: list[Sample] = [(BEGIN - 5 * MINUTE, 10.0), (BEGIN + 5 * MINUTE, 40.0)]
         [row] = fill_measurement(samples, [BEGIN], angle=False)
         assert row.mean == pytest.approx((5 * 10 + 15 * 40) / 20)
 
-    def test_what_is_unknown_ends_a_value(self) -> None:
-        """It does not go on because the next is not known."""
+    def test_unknown_value_ends_a_value(self) -> None:
+        """An unknown value ends the value before it."""
         samples: list[Sample] = [(BEGIN, 10.0), (BEGIN + 5 * MINUTE, None)]
         samples += [(BEGIN + 10 * MINUTE, 40.0), (BEGIN + 15 * MINUTE, None)]
         [row] = fill_measurement(samples, [BEGIN], angle=False)
         assert row.mean == pytest.approx(25.0)
 
-    def test_nothing_is_known(self) -> None:
-        """An hour of which nothing is known is no row."""
+    def test_no_known_values(self) -> None:
+        """An hour without known values is no row."""
         assert fill_measurement([], HOURS, angle=False) == []
         assert fill_measurement([(BEGIN, None)], HOURS, angle=True) == []

@@ -1,4 +1,4 @@
-"""Tests of icons.json: an icon for what has none, and none for what has one."""
+"""Tests of icons.json: an icon for each entity without a default icon."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ OF_BINARY_SENSORS: Final = _of_device_classes(binary_sensor)
 
 @pytest.mark.parametrize("item", sensors(), ids=lambda item: item.key)
 def test_every_sensor_has_one_icon(item: ItemSensorDescription) -> None:
-    """A sensor has the icon of its device class, or else one of its own."""
+    """A sensor has the icon of its device class or its own icon."""
     meaningful = OF_SENSORS.keys() - {SensorDeviceClass.ENUM}
     assert (item.translation_key in SENSOR_ICONS) != (item.device_class in meaningful)
 
@@ -49,14 +49,14 @@ def test_every_binary_sensor_has_an_icon() -> None:
 
 
 def test_no_icon_is_left_over() -> None:
-    """Every icon is one of a sensor, and every state's icon one of its states."""
+    """Every icon belongs to a sensor, and every state icon to one of its states."""
     options = {item.translation_key: set(item.options or ()) for item in sensors()}
     for key, icons in SENSOR_ICONS.items():
         assert set(icons.get("state", {})) <= options[key]
 
 
 def test_states_differ() -> None:
-    """The default of an icon is not repeated for a state, and states have icons."""
+    """State icons exist, and differ from the default icon."""
     for item in sensors():
         icons = SENSOR_ICONS.get(str(item.translation_key), {"default": None})
         assert icons["default"] not in icons.get("state", {}).values()
@@ -66,7 +66,7 @@ def test_states_differ() -> None:
 async def test_every_action_has_an_icon(
     hass: HomeAssistant, enable_custom_integrations: None
 ) -> None:
-    """Actions and their icons name the same keys."""
+    """Actions and their icons have the same keys."""
     assert await async_setup_component(hass, DOMAIN, {})
     actions = hass.services.async_services_for_domain(DOMAIN)
     assert set(ICONS["services"]) == set(actions)

@@ -1,4 +1,4 @@
-"""Tests of an entry's life: set-up, retries, unloading."""
+"""Tests of the life of an entry: setup, retries, unloading."""
 
 from datetime import timedelta
 from typing import Any
@@ -23,7 +23,7 @@ def _state(account: Account) -> ConfigEntryState:
 
 
 async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> None:
-    """The flow hands its session and plant list over to the set-up."""
+    """The config flow passes its session and plant list to the setup."""
     await account.add()
     assert _state(account) is ConfigEntryState.LOADED
     assert [call.interface for call in simulator.calls] == [
@@ -40,7 +40,7 @@ async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> No
 async def test_one_pass_every_five_minutes(
     added: Account, simulator: Simulator
 ) -> None:
-    """T#89, T#248: every group is read each 5 minutes, and no call is refused."""
+    """T#89, T#248: every group is read every 5 minutes, and no call is refused."""
     simulator.calls.clear()
     for _ in range(12):
         await added.poll()
@@ -52,7 +52,7 @@ async def test_one_pass_every_five_minutes(
 async def test_unload_and_set_up_again(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A reload uses the session that is open."""
+    """A reload uses the existing session."""
     assert await hass.config_entries.async_unload(added.entry.entry_id)
     assert _state(added) is ConfigEntryState.NOT_LOADED
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
@@ -78,7 +78,7 @@ async def test_unload_and_set_up_again(
 async def test_first_set_up_is_retried(
     account: Account, simulator: Simulator, fault: faults.Fault, reason: str
 ) -> None:
-    """T#150, T#176, T#289: a failed start ends in a retry, never in a dead entry."""
+    """T#150, T#176, T#289: a failed start is retried."""
     simulator.faults.add(fault, "getDevList")
     await account.add()
     assert _state(account) is ConfigEntryState.SETUP_RETRY
@@ -107,7 +107,7 @@ async def test_first_set_up_is_retried(
 async def test_start_without_the_server(
     hass: HomeAssistant, added: Account, simulator: Simulator, fault: faults.Fault
 ) -> None:
-    """T#139, T#140: devices and entities are there from the start, and recover."""
+    """T#139, T#140: devices and entities exist from the start, and recover."""
     entry_id = added.entry.entry_id
     await hass.config_entries.async_unload(entry_id)
     await added.poll(timedelta(hours=1))
@@ -123,7 +123,7 @@ async def test_start_without_the_server(
 
 
 async def test_half_working_server(account: Account, simulator: Simulator) -> None:
-    """Set-up succeeds with what can be read; the rest follows."""
+    """Setup succeeds with partial data; the rest follows."""
     simulator.faults.add(faults.FailCode(20004), "getDevRealKpi")
     await account.add()
     assert _state(account) is ConfigEntryState.LOADED
@@ -136,7 +136,7 @@ async def test_half_working_server(account: Account, simulator: Simulator) -> No
 async def test_no_plants_any_more(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """T#12: an account whose plants were all withdrawn says so, and recovers."""
+    """T#12: an account without plants reports this, and recovers."""
     plants, simulator.home.plants = simulator.home.plants, []
     await added.poll(timedelta(days=1, seconds=1))
     inventory = added.entry.runtime_data.inventory
@@ -152,7 +152,7 @@ async def test_no_plants_any_more(
 async def test_wrong_password_asks_for_the_new_one(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A changed password starts the re-authentication, at once and once."""
+    """A changed password starts one reauthentication, immediately."""
     simulator.change_password("Changed-2")
     simulator.expire_token()
     await added.poll()
@@ -162,10 +162,10 @@ async def test_wrong_password_asks_for_the_new_one(
     assert len(wrong) == 1
 
 
-async def test_locked_account_is_no_reason_to_ask(
+async def test_locked_account_starts_no_reauthentication(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A lock passes; the values come back by themselves."""
+    """After a lock, values return automatically."""
     simulator.lock(minutes=30)
     for _ in range(5):
         await added.poll()
@@ -176,14 +176,14 @@ async def test_locked_account_is_no_reason_to_ask(
     assert added.value(INVERTER, "active_power") == "8.0"
 
 
-async def test_large_account_of_old(
+async def test_large_old_account(
     hass: HomeAssistant,
     socket_enabled: None,
     hass_storage: dict[str, Any],
     enable_custom_integrations: None,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """T#68: a list of two pages takes two minutes where one call a minute is allowed."""
+    """T#68: a list of two pages takes two minutes with one call a minute."""
     freezer.move_to(NOON)
     simulator = Simulator(homes.fleet(plants=101, devices=101), quotas="old")
     async with simulator.serve():
@@ -198,7 +198,7 @@ async def test_large_account_of_old(
 async def test_large_account(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """T#106, 20015, 20017: no call names more than 100 plants or devices."""
+    """T#106, 20015, 20017: calls name at most 100 plants or devices."""
     simulator.home.plants = homes.fleet(plants=110, devices=440).plants
     await account.add_plants(simulator.home.plants)
     assert account.entry.title == "110 plants"

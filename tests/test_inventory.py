@@ -1,4 +1,4 @@
-"""Tests of plants and devices that come, change and go."""
+"""Tests of plants and devices that are added, changed and removed."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -61,9 +61,9 @@ async def _delete(
     account: Account,
     name: object,
 ) -> str | None:
-    """Delete a device by hand; return the error if that is refused.
+    """Delete a device manually; return the error if it is refused.
 
-    The client has to log in at the test's time: `hass_ws_client` comes last.
+    The client must log in at the test's time, so `hass_ws_client` comes last.
     """
     assert await async_setup_component(hass, "config", {})
     client = await hass_ws_client(hass)
@@ -80,7 +80,7 @@ async def _delete(
 
 
 def _take_away(simulator: Simulator, device_id: int) -> Device:
-    """Take a device out of the first plant."""
+    """Remove a device from the first plant."""
     plant = simulator.home.plants[0]
     device = next(device for device in plant.devices if device.id == device_id)
     plant.devices.remove(device)
@@ -90,7 +90,7 @@ def _take_away(simulator: Simulator, device_id: int) -> Device:
 async def test_new_device_on_request(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """A device of a new type is there at once, without a reload."""
+    """A device of a new type is added at once, without a reload."""
     plant = simulator.home.plants[0]
     battery = next(device for device in plant.devices if device.id == BATTERY)
     plant.devices.remove(battery)
@@ -105,7 +105,7 @@ async def test_new_device_on_request(
 async def test_refresh_that_fails(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """The action says what went wrong, in the user's language."""
+    """The error of the action is translated."""
     simulator.withdraw_permission("getDevList")
     with pytest.raises(HomeAssistantError) as caught:
         await _refresh(hass, added)
@@ -115,7 +115,7 @@ async def test_refresh_that_fails(
 async def test_refresh_that_fails_unexpectedly(
     hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What nobody thought of is no success; the list is tried again soon."""
+    """An unexpected error is an error of the action; the list is repeated soon."""
     with monkeypatch.context() as patched:
         patched.setattr(NorthboundClient, "devices", None)
         with pytest.raises(HomeAssistantError) as caught:
@@ -130,7 +130,7 @@ async def test_refresh_that_fails_unexpectedly(
 async def test_second_list_is_late_enough(
     hass: HomeAssistant, added: Account, simulator: Simulator, fraction: float
 ) -> None:
-    """The list that is to confirm does not come a moment too early to be believed."""
+    """The confirming list is not made too early."""
     await added.pass_time(timedelta(minutes=10, seconds=fraction))
     _take_away(simulator, BATTERY)
     simulator.calls.clear()
@@ -143,7 +143,7 @@ async def test_second_list_is_late_enough(
 async def test_device_that_is_gone(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A device is removed once a second list lacks it, an hour after the first."""
+    """A device is removed if it is missing from a second list an hour later."""
     plant = simulator.home.plants[0]
     battery = next(device for device in plant.devices if device.id == BATTERY)
     plant.devices.remove(battery)
@@ -175,7 +175,7 @@ async def test_device_that_is_gone(
 async def test_list_that_lacks_devices_once(
     hass: HomeAssistant, added: Account, simulator: Simulator, fault: faults.Fault
 ) -> None:
-    """T#145: what is missing by mistake is back with the next list."""
+    """T#145: a device that is missing by mistake returns with the next list."""
     simulator.faults.add(fault, "getDevList", times=1)
     await added.pass_time(timedelta(days=1, minutes=5))
     assert _is_registered(hass, added, BATTERY)
@@ -184,10 +184,10 @@ async def test_list_that_lacks_devices_once(
     assert added.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
 
 
-async def test_devices_that_are_kept_back(
+async def test_devices_without_authorization(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """20056: what an owner does not let be seen is not gone, nor is it asked for."""
+    """20056: devices without authorization are kept, and not read."""
     plant = simulator.home.plants[0]
     simulator.home.plants.append(homes.apartment().plants[0])
     await _refresh(hass, added)
@@ -213,7 +213,7 @@ async def test_one_pass_at_a_time(
     simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """An inventory that comes during a slow pass is followed by the next one."""
+    """An inventory that arrives during a slow pass is used by the next pass."""
     simulator.calls.clear()
     simulator.faults.add(faults.Latency(20), "getDevRealKpi")
     await added.pass_time(timedelta(minutes=5, seconds=10))
@@ -241,7 +241,7 @@ async def test_one_pass_at_a_time(
 async def test_device_that_changed(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Name, firmware and serial number follow; the entities are the same."""
+    """Name, firmware and serial number are updated; entities are kept."""
     plant = simulator.home.plants[0]
     index = next(i for i, each in enumerate(plant.devices) if each.id == INVERTER)
     before = added.registered(INVERTER, "active_power")
@@ -264,7 +264,7 @@ async def test_device_that_changed(
 async def test_device_that_moved(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """A device that is moved to another plant takes its entities along."""
+    """A device that is moved to another plant keeps its entities."""
     first, second = homes.family().plants[0], homes.emma().plants[0]
     simulator.home.plants = [first, second]
     result = await account.add()
@@ -282,13 +282,13 @@ async def test_device_that_moved(
     assert account.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
 
 
-async def test_only_what_is_gone_can_be_deleted(
+async def test_only_missing_devices_can_be_deleted(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """A device that is still listed would come back."""
+    """A listed device would return, so it cannot be deleted."""
     _take_away(simulator, BATTERY)
     await _refresh(hass, added)
     assert await _delete(hass, hass_ws_client, added, INVERTER) == REFUSED
@@ -297,13 +297,13 @@ async def test_only_what_is_gone_can_be_deleted(
     assert not _is_registered(hass, added, BATTERY)
 
 
-async def test_device_that_was_deleted_comes_back(
+async def test_deleted_device_returns(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """What the user has deleted is as good as new when it is listed again."""
+    """A deleted device that is listed again is added like a new one."""
     entities = set(er.async_get(hass).entities)
     battery = _take_away(simulator, BATTERY)
     await _refresh(hass, added)
@@ -322,7 +322,7 @@ async def test_deleting_while_not_loaded(
     simulator: Simulator,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """Also an account that is not loaded knows what was last listed."""
+    """An account that is not loaded uses its stored list."""
     _take_away(simulator, BATTERY)
     await _refresh(hass, added)
     await hass.config_entries.async_unload(added.entry.entry_id)
@@ -330,13 +330,13 @@ async def test_deleting_while_not_loaded(
     assert await _delete(hass, hass_ws_client, added, BATTERY) is None
 
 
-async def test_deleting_while_nothing_is_known(
+async def test_deleting_without_a_list(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
     added: Account,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """Who does not know what is listed deletes nothing."""
+    """Without a known list, no device can be deleted."""
     await hass.config_entries.async_unload(added.entry.entry_id)
     del hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]
     assert await _delete(hass, hass_ws_client, added, BATTERY) == REFUSED
@@ -348,7 +348,7 @@ async def test_another_type(
     simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A device that is listed as another type is read and shown as that."""
+    """A device that is listed with another type is read with that type."""
     await added.pass_time(timedelta(minutes=11))
     [plant] = simulator.home.plants
     plant.firmware = "kw"
@@ -378,7 +378,7 @@ async def test_wrong_type(
     simulator: Simulator,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A list with a wrong type costs the values of that type, until the next list."""
+    """A list with a wrong type loses the values of that type until the next list."""
     await added.pass_time(timedelta(minutes=11))
 
     def confuse(payload: faults.Payload) -> faults.Payload:
@@ -400,11 +400,11 @@ async def test_wrong_type(
 
 
 class TestMigratedCode:
-    """A plant whose code of 32 hexadecimal digits the server replaces."""
+    """A plant whose code of 32 hexadecimal digits is replaced by the server."""
 
     @pytest.fixture
     def home(self) -> Home:
-        """Return a family that has had its plant for long."""
+        """Return a family home with an old plant code."""
         home = homes.family()
         home.plants = [replace(home.plants[0], code=OLD_CODE)]
         return home
@@ -412,7 +412,7 @@ class TestMigratedCode:
     async def test_keeps_everything(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Device, entities and counters go on under the new code."""
+        """The device, entities and counters continue under the new code."""
         await added.pass_time(timedelta(minutes=11))
         before = added.registered(OLD_CODE, "total_power")
         device = _device(hass, added, OLD_CODE)
@@ -434,7 +434,7 @@ class TestMigratedCode:
     async def test_survives_a_list_that_fails(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Where only the plants could be listed, it happens with the next lists."""
+        """If only the plants were listed, the migration follows with the next lists."""
         await added.pass_time(timedelta(minutes=11))
         before = added.registered(OLD_CODE, "total_power")
         simulator.home.plants = [replace(simulator.home.plants[0], code="NE=77")]
@@ -450,10 +450,10 @@ class TestMigratedCode:
         assert after.entity_id == before.entity_id
         assert added.value("NE=77", "total_power") not in (None, STATE_UNAVAILABLE)
 
-    async def test_of_twins_is_not_guessed(
+    async def test_ambiguous_plants_are_not_migrated(
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> None:
-        """Two plants with one name and address could be either."""
+        """Two plants with one name and address are not migrated."""
         [plant] = simulator.home.plants
         other = replace(plant, code=OLD_CODE[::-1], devices=[])
         simulator.home.plants = [plant, other]

@@ -1,4 +1,4 @@
-"""Tests that every documented data item becomes the entity it should be."""
+"""Tests that every documented data item becomes the correct entity."""
 
 from collections.abc import Iterator
 import json
@@ -59,7 +59,7 @@ KIND_OF_UNIT: Final[dict[str | None, Kind]] = {
     "°C": ("temperature", "°C", "measurement"),
 }
 
-# What the unit does not tell, by key.
+# Device classes that do not follow from the unit, by key.
 KIND_OF_KEY: Final[dict[str, Kind]] = {
     **dict.fromkeys(
         (
@@ -85,7 +85,7 @@ KIND_OF_KEY: Final[dict[str, Kind]] = {
     ),
     **dict.fromkeys(("run_state", "meter_status"), CONNECTION),
     **dict.fromkeys(("mains_state", "on_off_state"), SWITCH),
-    # Units that the document has wrong.
+    # Units that are wrong in the document.
     "ac_output_frequency": ("frequency", "Hz", "measurement"),
     "forward_reactive_cap": REACTIVE_ENERGY,
     "reverse_reactive_cap": REACTIVE_ENERGY,
@@ -98,7 +98,7 @@ KIND_OF_KEY: Final[dict[str, Kind]] = {
 }
 KIND_OF_ITEM: Final = {("17", "active_power"): WATTS}
 
-# A raw value and the state that it means.
+# A raw value and its state.
 STATES: Final[dict[str, tuple[float, str]]] = {
     "inverter_state": (512.0, "grid_connected"),
     "battery_status": (2.0, "running"),
@@ -145,7 +145,7 @@ def home() -> Home:
 
 
 def _rewrite(payload: dict[str, Any]) -> dict[str, Any]:
-    """Give every documented item of every row a value of its own."""
+    """Give every documented item of every row a distinct value."""
     source = str(payload["params"].get("devTypeId", PLANT))
     for row in payload["data"]:
         row["dataItemMap"] = {
@@ -162,7 +162,7 @@ async def reported(
     account: Account,
     simulator: Simulator,
 ) -> dict[str, dict[str, State]]:
-    """Return the states by source and key, every documented item being reported."""
+    """Return the states by source and key, with every documented item reported."""
     simulator.faults.add(faults.Rewrite(_rewrite), "getStationRealKpi")
     simulator.faults.add(faults.Rewrite(_rewrite), "getDevRealKpi")
     result = await account.add()
@@ -198,7 +198,7 @@ def _rows(reported: dict[str, dict[str, State]]) -> Iterator[tuple[Any, ...]]:
 
 
 async def test_every_documented_item(reported: dict[str, dict[str, State]]) -> None:
-    """285 of 285 items: device class, unit, state class and the reported value."""
+    """Every documented item has its device class, unit, state class and value."""
     expected = {
         (source, item["key"], *_kind(source, item), _raw_and_state(n, item["key"])[1])
         for source, items in ITEMS.items()
@@ -211,7 +211,7 @@ async def test_every_documented_item(reported: dict[str, dict[str, State]]) -> N
 async def test_every_item_has_a_name(
     hass: HomeAssistant, reported: dict[str, dict[str, State]]
 ) -> None:
-    """Names are complete, and those of one device differ."""
+    """Names exist, and differ within a device."""
     registry = er.async_get(hass)
     for states in reported.values():
         entries = [registry.async_get(state.entity_id) for state in states.values()]
@@ -221,7 +221,7 @@ async def test_every_item_has_a_name(
 
 
 def test_every_inverter_state(account: Account) -> None:
-    """The table of inverter states is the document's."""
+    """The table of inverter states is that of the document."""
     from custom_components.smartpvms.descriptions import INVERTER_STATES
 
     assert {str(state) for state in INVERTER_STATES} == set(DOCUMENT["inverter_states"])
@@ -234,7 +234,7 @@ async def test_newer_items(
     account: Account,
     simulator: Simulator,
 ) -> None:
-    """Items that are newer than the document are known as well."""
+    """Items that are newer than the document are supported."""
     simulator.home.plants = homes.emma().plants
     await account.add()
     plant = simulator.home.plants[0]

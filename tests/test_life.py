@@ -1,4 +1,4 @@
-"""The life of an account, from the day it is added to the day it is deleted."""
+"""An account from the day it is added to the day it is deleted."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from tests.simulator.plants import Device, Plant
 
 from .conftest import Account
 
-# Loggers have no values, and so no entities.
+# Loggers have no values, and therefore no entities.
 DONGLE = 62
 
 MINUTE = timedelta(minutes=1)
@@ -31,7 +31,7 @@ A_DAY = timedelta(days=1) + A_PASS
 
 
 class Life:
-    """An account in Home Assistant, what happens to it, and what is to be seen."""
+    """An account in Home Assistant, its events, and checks after each of them."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class Life:
         simulator: Simulator,
         storage: dict[str, Any],
     ) -> None:
-        """Begin before the account is added."""
+        """Start before the account is added."""
         self._hass = hass
         self._account = account
         self._simulator = simulator
@@ -49,19 +49,19 @@ class Life:
         self._entity_ids: dict[str, str] = {}
 
     async def is_added_with_one_plant(self) -> None:
-        """One login; the plant and its devices are there at once."""
+        """One login adds the plant and its devices at once."""
         await self._account.add()
         self._entry_id = self._account.entry.entry_id
         self._sees(self._listed, logins=1)
 
     async def grows_to_three_plants(self) -> None:
-        """Plants that are granted later are there the next day, without a reload."""
+        """Plants that are granted later are added the next day, without a reload."""
         self._plants += homes.apartment().plants + homes.emma().plants
         await self._account.pass_time(A_DAY)
         self._sees(self._listed)
 
     async def has_an_inverter_replaced(self) -> None:
-        """The new one is there on request; the old one goes once it is surely gone."""
+        """The new inverter is added on request, and the old one removed later."""
         devices = self._plants[0].devices
         old = next(device for device in devices if device.type_id == 38)
         new = replace(old, id=old.id + 1000, serial_number="HV0000000007")
@@ -78,7 +78,7 @@ class Life:
         self._sees(self._listed, gone={old.id})
 
     async def loses_a_plant(self) -> None:
-        """A plant that is withdrawn goes with its devices; nobody has to repair it."""
+        """A withdrawn plant is removed with its devices, without a repair."""
         before = self._listed
         self._plants.remove(self._plants[1])
         withdrawn = before - self._listed
@@ -90,7 +90,7 @@ class Life:
         self._sees(self._listed, gone=withdrawn)
 
     async def loses_a_permission_and_regains_it(self) -> None:
-        """A repair says what to tick, and goes as soon as it is ticked."""
+        """A repair names the permission, and disappears once it is granted."""
         self._simulator.withdraw_permission("getDevRealKpi")
         await self._account.pass_time(A_PASS)
         self._sees(self._listed, repairs={"no_permission_device_data"})
@@ -104,7 +104,7 @@ class Life:
         self._sees(self._listed)
 
     async def has_its_password_changed(self) -> None:
-        """The wrong password is sent once; the new one is asked for."""
+        """The wrong password is sent once; a new one is requested."""
         self._simulator.change_password("Changed-2")
         await self._account.pass_time(AN_HOUR)
         self._sees(self._listed)
@@ -119,7 +119,7 @@ class Life:
         self._sees(self._listed, logins=2)
 
     async def expires_and_is_renewed(self) -> None:
-        """A repair says that it has to be renewed, until the user has logged in."""
+        """A repair asks for the renewal until the user has logged in."""
         self._simulator.disable(20003)
         await self._account.pass_time(AN_HOUR)
         self._sees(
@@ -137,7 +137,7 @@ class Life:
         self._sees(self._listed, logins=2)
 
     async def is_deleted(self) -> None:
-        """Nothing stays behind, neither here nor on the server."""
+        """No data remains, neither here nor on the server."""
         everything = self._listed
         entry_id = self._account.entry.entry_id
         assert f"{DOMAIN}.{entry_id}" in self._storage
@@ -158,14 +158,14 @@ class Life:
 
     @property
     def _listed(self) -> set[str | int]:
-        """Return the plants and devices that the server lists."""
+        """Return the plants and devices listed by the server."""
         plants = self._plants
         return {plant.code for plant in plants} | {
             device.id for plant in plants for device in plant.devices
         }
 
     async def _log_in_again(self, password: str) -> ConfigFlowResult:
-        """Answer the only question that there is: for the password."""
+        """Complete the only flow, which asks for the password."""
         flows = self._hass.config_entries.flow
         [flow] = flows.async_progress_by_handler(DOMAIN)
         assert flow["context"]["source"] == SOURCE_REAUTH
@@ -182,9 +182,9 @@ class Life:
         repairs: Iterable[str] = (),
         logins: int = 0,
     ) -> None:
-        """Check registries, states, repairs, and the logins since the last look."""
+        """Check registries, states, repairs, and the logins since the last check."""
         names = {str(name) for name in registered}
-        # The account has a device of its own, for the import of history.
+        # The import of history has a device of the account.
         entries = self._hass.config_entries.async_entries(DOMAIN)
         names |= {entry.entry_id for entry in entries}
         assert {
@@ -213,7 +213,7 @@ class Life:
         states = {
             (_source(key), state.state == STATE_UNAVAILABLE)
             for key, entity in entities.items()
-            # What follows from the devices of a plant comes and goes with them.
+            # Derived values of a plant appear and disappear with its devices.
             if entity.translation_key not in FLOW_SENSORS
             and (state := self._hass.states.get(entity.entity_id)) is not None
         }
@@ -230,7 +230,7 @@ class Life:
 
     @property
     def _removed(self) -> set[str]:
-        """Return the account, once it was deleted."""
+        """Return the account after it is deleted."""
         entries = self._hass.config_entries.async_entries(DOMAIN)
         return {self._entry_id} - {entry.entry_id for entry in entries}
 
@@ -243,7 +243,7 @@ class Life:
 
 
 def _source(unique_id: str) -> str:
-    """Return the plant or device that an entity is of."""
+    """Return the plant or device of an entity."""
     return unique_id.partition("_")[0]
 
 
@@ -253,7 +253,7 @@ async def test_life_of_an_account(
     simulator: Simulator,
     hass_storage: dict[str, Any],
 ) -> None:
-    """Whatever happens to an account, nobody has to reload it or to begin again."""
+    """The account never needs a reload or a new setup."""
     life = Life(hass, account, simulator, hass_storage)
     await life.is_added_with_one_plant()
     await life.grows_to_three_plants()

@@ -1,4 +1,4 @@
-"""Tests of what hassfest, the HACS action and the brands rules look at, offline."""
+"""Offline tests of the requirements of hassfest, the HACS action and brands."""
 
 from importlib import import_module
 import json
@@ -64,7 +64,7 @@ PLATINUM: Final = {"async-dependency", "inject-websession", "strict-typing"}
 
 
 def test_manifest() -> None:
-    """The manifest has the keys that hassfest and HACS ask for, in their order."""
+    """The manifest has the keys required by hassfest and HACS, in their order."""
     keys = list(MANIFEST)
     assert keys[:2] == ["domain", "name"]
     assert keys[2:] == sorted(keys[2:])
@@ -80,7 +80,7 @@ def test_manifest() -> None:
 
 
 def test_addresses() -> None:
-    """Documentation and issues are on the web, and not where core has its own."""
+    """Documentation and issues are on the web, but not on the site of core."""
     documentation, issues = MANIFEST["documentation"], MANIFEST["issue_tracker"]
     assert documentation.startswith("https://")
     assert "home-assistant.io" not in documentation
@@ -88,7 +88,7 @@ def test_addresses() -> None:
 
 
 def test_organization() -> None:
-    """The organization is the same wherever it is named."""
+    """The organization is the same in all files."""
     owner = MANIFEST["documentation"].split("/")[3]
     assert MANIFEST["codeowners"] == [f"@{owner}"]
     pages = [
@@ -110,24 +110,24 @@ def test_organization() -> None:
 
 
 def test_version() -> None:
-    """The version is in the manifest alone, and the changelog tells of it."""
+    """The version is only in the manifest, and matches the changelog."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    [told, *_] = re.findall(
+    [version, *_] = re.findall(
         r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE
     )
     assert re.fullmatch(r"\d+\.\d+\.\d+", MANIFEST["version"])
-    assert told == MANIFEST["version"]
+    assert version == MANIFEST["version"]
     assert project["version"] == "0"
 
 
 def test_hacs() -> None:
-    """hacs.json has keys that are known, and the name of the manifest."""
+    """hacs.json has known keys, and the name of the manifest."""
     assert set(HACS) <= HACS_KEYS
     assert HACS["name"] == MANIFEST["name"]
 
 
 def test_floor() -> None:
-    """What is said to be the oldest Home Assistant is the oldest that is tested."""
+    """The oldest supported Home Assistant is the oldest one tested."""
     pins = (ROOT / "requirements_floor.txt").read_text()
     [(year, month)] = re.findall(
         r"^homeassistant==(\d+)\.(\d+)\.\d+$", pins, re.MULTILINE
@@ -144,13 +144,13 @@ def test_no_strings_json() -> None:
 
 @pytest.mark.parametrize("name", ["LICENSE", "README.md"])
 def test_repository(name: str) -> None:
-    """What HACS looks for in the repository is there."""
+    """The files that HACS requires exist."""
     assert (ROOT / name).read_text().strip()
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)
 def test_parallel_updates(platform: Platform) -> None:
-    """Every platform says how many of its entities may be updated at once."""
+    """Every platform defines the number of its parallel updates."""
     module = import_module(f"custom_components.{DOMAIN}.{platform}")
     assert module.PARALLEL_UPDATES == 0
 
@@ -172,7 +172,7 @@ def _png(path: Path) -> tuple[int, int, int]:
 @pytest.mark.parametrize("variant", ["", "dark_"])
 @pytest.mark.parametrize(("suffix", "scale"), [("", 1), ("@2x", 2)])
 def test_brand(variant: str, suffix: str, scale: int) -> None:
-    """Icon and logo have the sizes that the brands rules ask for, and transparency."""
+    """Icon and logo have the sizes required for brands, and transparency."""
     brand = COMPONENT / "brand"
     icon = _png(brand / f"{variant}icon{suffix}.png")
     # Color type 6 is RGBA.
@@ -184,7 +184,7 @@ def test_brand(variant: str, suffix: str, scale: int) -> None:
 
 
 def test_brand_has_nothing_else() -> None:
-    """Home Assistant serves these images and no others."""
+    """Home Assistant serves only these images."""
     assert {path.name for path in (COMPONENT / "brand").iterdir()} == {
         f"{variant}{image}{suffix}.png"
         for variant in ("", "dark_")
@@ -194,19 +194,19 @@ def test_brand_has_nothing_else() -> None:
 
 
 def test_quality_scale() -> None:
-    """Every rule of the scale is met, or does not apply for a reason that is told."""
+    """Every rule of the scale is met, or exempt with a comment."""
     rules = load_yaml_dict(COMPONENT / "quality_scale.yaml")["rules"]
     tiers = (BRONZE, SILVER, GOLD, PLATINUM)
     assert [len(tier) for tier in tiers] == [20, 10, 21, 3]
     assert [*rules] == [rule for tier in tiers for rule in rules if rule in tier]
     assert set(rules) == BRONZE | SILVER | GOLD | PLATINUM
-    exempt = {rule: told for rule, told in rules.items() if told != "done"}
-    for rule, told in exempt.items():
-        assert set(told) == {"status", "comment"}, rule
-        assert told["status"] == "exempt", rule
-        assert told["comment"].strip(), rule
+    exempt = {rule: status for rule, status in rules.items() if status != "done"}
+    for rule, status in exempt.items():
+        assert set(status) == {"status", "comment"}, rule
+        assert status["status"] == "exempt", rule
+        assert status["comment"].strip(), rule
 
 
-def test_the_scale_is_no_claim_of_core() -> None:
-    """Only core awards a tier; Home Assistant calls all others custom."""
+def test_manifest_has_no_quality_scale() -> None:
+    """Only core awards a tier; all other integrations are custom."""
     assert "quality_scale" not in MANIFEST

@@ -1,4 +1,4 @@
-"""Tests of what the server may do: refuse, forget, lock, lie silent, come back."""
+"""Tests of refusals, lost sessions, locks, silence and recovery of the server."""
 
 from collections.abc import Iterable
 from datetime import timedelta
@@ -23,7 +23,7 @@ TEN_MINUTES = timedelta(minutes=10)
 
 
 def _most_in_ten_minutes(calls: Iterable[Call]) -> int:
-    """Return how many calls there were in any ten minutes."""
+    """Return the largest number of calls in ten minutes."""
     times = [call.at for call in calls]
     return max(
         sum(timedelta() <= at - first < TEN_MINUTES for at in times) for first in times
@@ -35,7 +35,7 @@ def _flows(hass: HomeAssistant) -> list[object]:
 
 
 def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the integration logged for people."""
+    """Return the integration's log from level warning."""
     return [
         record.getMessage()
         for record in caplog.records
@@ -45,10 +45,10 @@ def _log(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.parametrize("with_login", [False, True])
-async def test_server_that_always_says_305(
+async def test_server_that_always_returns_305(
     hass: HomeAssistant, added: Account, simulator: Simulator, with_login: bool
 ) -> None:
-    """T#84: a session that is taken at once is given up for a while, not for ever."""
+    """T#84: if a session is lost at once, calls pause for a while."""
     simulator.calls.clear()
     fault = (
         simulator.faults.add(faults.FailCode(305))
@@ -72,14 +72,14 @@ async def test_server_that_always_says_305(
 async def test_another_client(
     hass: HomeAssistant, added: Account, simulator: Simulator, seconds: int
 ) -> None:
-    """T#84: another client on the account ends our session again and again."""
+    """T#84: another client of the account ends the session repeatedly."""
     simulator.calls.clear()
     unavailable = 0
     for _ in range(6 * 3600 // seconds):
         simulator.log_in_elsewhere()
         await added.pass_time(timedelta(seconds=seconds))
         unavailable += added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
-    # Who logs in every minute uses up the account's logins, for all.
+    # A client that logs in every minute uses up the logins of the account.
     assert unavailable == 0 or seconds == 60
     assert _most_in_ten_minutes(simulator.calls_to("login")) <= 3
     assert _flows(hass) == []
@@ -90,7 +90,7 @@ async def test_another_client(
 async def test_password_changed(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A password that is wrong is sent once, until the user has another."""
+    """A wrong password is sent once, until the user enters another."""
     simulator.change_password("Changed-2")
     await added.pass_time(timedelta(minutes=30))
     assert _flows(hass) == []
@@ -113,7 +113,7 @@ async def test_password_changed(
 async def test_account_locked_for_half_an_hour(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A lock is no reason to ask for the password; it is waited for."""
+    """A lock does not ask for the password; calls resume after it."""
     simulator.calls.clear()
     simulator.lock(minutes=30)
     await added.pass_time(timedelta(minutes=25))
@@ -124,10 +124,10 @@ async def test_account_locked_for_half_an_hour(
     assert _flows(hass) == []
 
 
-async def test_account_locked_for_good(
+async def test_permanently_locked_account(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A refusal that outlasts every lock is one for the user."""
+    """A refusal that outlasts any lock asks for the password."""
     simulator.calls.clear()
     simulator.expire_token()
     simulator.faults.add(faults.FailCode(20400), "login")
@@ -138,10 +138,10 @@ async def test_account_locked_for_good(
     assert len(simulator.calls_to("login")) == 2
 
 
-async def test_storm_of_407(
+async def test_repeated_407(
     added: Account, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """T#89, T#91: refused devices leave the plant alone, and are not hammered."""
+    """T#89, T#91: refused devices do not affect the plant, and are read less often."""
     caplog.clear()
     simulator.calls.clear()
     simulator.faults.add(faults.FailCode(407), "getDevRealKpi")
@@ -152,7 +152,7 @@ async def test_storm_of_407(
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     assert added.value(plant, "day_power") != STATE_UNAVAILABLE
     assert len(simulator.calls_to("getStationRealKpi")) in (26, 27)
-    # Every five minutes in the beginning, every ten in the end.
+    # Every five minutes at first, every ten minutes at the end.
     assert 13 <= len(simulator.calls_to("getDevRealKpi")) <= 20
     simulator.faults.clear()
     await added.pass_time(timedelta(minutes=25))
@@ -174,7 +174,7 @@ async def test_storm_of_407(
 async def test_daily_quota_used_up_at_noon(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """20618: what is used up for today is not asked for again before tomorrow."""
+    """20618: an interface without calls for today pauses until tomorrow."""
     simulator.calls.clear()
     simulator.limit_day("getDevRealKpi", 0)
     await added.pass_time(timedelta(hours=13, minutes=59))
@@ -187,10 +187,10 @@ async def test_daily_quota_used_up_at_noon(
     assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
 
 
-async def test_list_used_up_by_someone_else(
+async def test_list_calls_used_up_by_another_client(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """An inventory that cannot be read today is read when it can; nothing is lost."""
+    """An inventory that cannot be read today is read later; nothing is lost."""
     simulator.use_up("getDevList")
     simulator.calls.clear()
     await added.pass_time(timedelta(hours=23, minutes=59))
@@ -225,7 +225,7 @@ async def test_outage_of_an_hour(
     caplog: pytest.LogCaptureFixture,
     fault: faults.Fault,
 ) -> None:
-    """Values last a quarter of an hour, and are back with the next success."""
+    """Values last a quarter of an hour, and return with the next success."""
     caplog.clear()
     handle = simulator.faults.add(fault)
     await added.pass_time(timedelta(minutes=14))
@@ -244,17 +244,17 @@ async def test_outage_of_an_hour(
 
 
 class TestUnknownDevice:
-    """A device that the server does not know."""
+    """A device that is unknown to the server."""
 
     @pytest.fixture
     def home(self) -> Home:
         """Return a farm with four inverters."""
         return homes.farm()
 
-    async def test_is_looked_for_once(
+    async def test_inventory_is_read_once(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """20006, 20008: the inventory is read once, and the others go on."""
+        """20006, 20008: the inventory is read once; other devices are still read."""
         plant = simulator.home.plants[0]
         gone = next(device for device in plant.devices if device.type_id == 1)
         others = [
@@ -281,10 +281,8 @@ class TestUnknownDevice:
         await added.pass_time(timedelta(hours=1, minutes=10))
         assert added.value(gone.id, "active_power") != STATE_UNAVAILABLE
 
-    async def test_that_was_withdrawn(
-        self, added: Account, simulator: Simulator
-    ) -> None:
-        """What the new inventory does not list any more is not asked for."""
+    async def test_withdrawn_device(self, added: Account, simulator: Simulator) -> None:
+        """A device that is missing from the new inventory is no longer read."""
         plant = simulator.home.plants[0]
         gone = next(device for device in plant.devices if device.type_id == 1)
         plant.devices.remove(gone)
@@ -304,7 +302,7 @@ class TestUnknownDevice:
             for device_id in call.body["devIds"].split(",")
         }
         assert str(gone.id) not in ids
-        # A second list confirms that it is gone.
+        # A second list confirms that it is missing.
         assert len(simulator.calls_to("getDevList")) == 1
         reject.remove()
 
@@ -312,7 +310,7 @@ class TestUnknownDevice:
 async def test_failures_of_one_type_stay_with_it(
     added: Account, simulator: Simulator
 ) -> None:
-    """A type that cannot be read does not touch the others."""
+    """A type that cannot be read does not affect other types."""
     simulator.faults.add(
         faults.FailCode(20013),
         "getDevRealKpi",
@@ -327,7 +325,7 @@ async def test_failures_of_one_type_stay_with_it(
 async def test_pass_that_ends_unexpectedly(
     added: Account, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pass that ends with an unexpected error is repeated, but not at once."""
+    """A pass with an unexpected error is repeated after a while."""
 
     def fail(*args: object) -> None:
         raise ArithmeticError

@@ -1,4 +1,4 @@
-"""Tests of the past of devices: rows of 5 minutes become hours of the statistics."""
+"""Tests of device history: five-minute rows become hourly statistics."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Tests of what flows at a plant, as Home Assistant shows it, against the truth."""
+"""Tests of a plant's powers and energies in Home Assistant against the true ones."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -18,14 +18,14 @@ POWERS = ("pv_power", "grid_power", "battery_power", "home_power")
 
 
 def _older() -> Home:
-    """Return a home whose battery has only counters of a day."""
+    """Return a home whose battery has only daily counters."""
     home = homes.family()
     home.plants[0].newer_items = False
     return home
 
 
 def _powers(account: Account, code: str) -> dict[str, float]:
-    """Return the powers that are known."""
+    """Return the known powers."""
     values = {key: account.value(code, key) for key in POWERS}
     return {
         key: float(value)
@@ -44,7 +44,7 @@ def _always(value: Any) -> Change:
 
 
 def _collected(simulator: Simulator) -> datetime:
-    """Return when what the server tells now was measured."""
+    """Return when the server's current values were measured."""
     collected = simulator.clock.now().timestamp() // 300 * 300
     return datetime.fromtimestamp(collected, UTC)
 
@@ -59,10 +59,10 @@ class TestHomes:
         return build()
 
     async def test_powers(self, added: Account, simulator: Simulator) -> None:
-        """PV, grid, battery and home are what they are, and the sums hold."""
+        """PV, grid, battery and home power are true, and the balance is correct."""
         [plant, *_] = simulator.home.plants
         seen = 0
-        # Signs that nobody agrees on are learned first.
+        # Unknown signs of storages are determined first.
         for _ in range(96):
             await added.poll(timedelta(minutes=15))
         for _ in range(60):
@@ -85,7 +85,7 @@ class TestHomes:
         assert seen > 50
 
     async def test_home_consumption(self, added: Account, simulator: Simulator) -> None:
-        """A day of home consumption is true, although readings are minutes apart."""
+        """A day's home consumption is true, although readings are minutes apart."""
         [plant, *_] = simulator.home.plants
         await added.poll(timedelta(minutes=15))
         before, began = added.value(plant.code, "home_energy"), simulator.clock.now()
@@ -98,11 +98,11 @@ class TestHomes:
         assert float(after) - float(before) == pytest.approx(true, rel=0.015)
 
     async def test_energies(self, added: Account, simulator: Simulator) -> None:
-        """What was used and stored from one collection to another is true."""
+        """Consumed and stored energies between two collections are true."""
         [plant, *_] = simulator.home.plants
         await added.poll()
         before, began = _energies(added, plant.code), _collected(simulator)
-        # Over midnight, where the counters of days start over.
+        # Over midnight, when daily counters are reset.
         for _ in range(24 * 12):
             await added.poll()
         after = _energies(added, plant.code)
@@ -116,15 +116,15 @@ class TestHomes:
 
 @pytest.mark.parametrize("home", [homes.apartment()])
 async def test_no_meter(added: Account, simulator: Simulator) -> None:
-    """Without a meter there is no grid and no home power, rather than a wrong one."""
+    """Without a meter, grid and home power are unknown."""
     await added.poll()
     [plant] = simulator.home.plants
     assert set(_powers(added, plant.code)) == {"pv_power"}
     assert added.registered(plant.code, "home_energy") is None
 
 
-async def test_restart_goes_on(added: Account, simulator: Simulator) -> None:
-    """Energies and what was learned survive a restart."""
+async def test_energies_survive_a_restart(added: Account, simulator: Simulator) -> None:
+    """Energies and evidence survive a restart."""
     [plant] = simulator.home.plants
     for _ in range(8):
         await added.poll()
@@ -136,7 +136,7 @@ async def test_restart_goes_on(added: Account, simulator: Simulator) -> None:
 
 
 async def test_group_that_fails(added: Account, simulator: Simulator) -> None:
-    """What hangs on a device that is too old is unknown, and nothing else."""
+    """Only values that depend on an outdated device are unknown."""
     [plant] = simulator.home.plants
     await added.poll()
     simulator.faults.add(
@@ -153,7 +153,7 @@ async def test_group_that_fails(added: Account, simulator: Simulator) -> None:
 
 
 class TestFirstReadings:
-    """What is read first counts."""
+    """First readings."""
 
     @pytest.fixture(params=[homes.family, homes.emma, homes.farm])
     def home(self, request: pytest.FixtureRequest) -> Home:
@@ -162,21 +162,21 @@ class TestFirstReadings:
         return build()
 
     async def test_first_minutes(self, added: Account, simulator: Simulator) -> None:
-        """The energies of the first five minutes are those of the second reading."""
+        """The energies of the first five minutes are in the second reading."""
         [plant] = simulator.home.plants
         assert _energies(added, plant.code) == dict.fromkeys(ENERGIES, 0)
         began = _collected(simulator)
         await added.poll()
         true = simulator.energy(plant.code, began, _collected(simulator)).load
         used = _energies(added, plant.code)["home_energy"]
-        # Each of the counters is rounded to 10 Wh.
+        # Each counter is rounded to 10 Wh.
         assert used == pytest.approx(true, abs=0.04)
 
     @pytest.mark.parametrize("way", ["restart", "kill"])
     async def test_over_restarts(
         self, added: Account, simulator: Simulator, way: str
     ) -> None:
-        """What flows between the last reading before and the first after counts."""
+        """The energy between the last reading before a restart and the next counts."""
         [plant] = simulator.home.plants
         began = _collected(simulator)
         for _ in range(6):
@@ -186,7 +186,7 @@ class TestFirstReadings:
             await added.pass_time(timedelta(minutes=6))
         used = _energies(added, plant.code)["home_energy"]
         end = _collected(simulator)
-        # The last reading may be ten minutes old. Each restart would cost as much.
+        # The last reading may be ten minutes old. Each restart could lose as much.
         least, most = (
             simulator.energy(plant.code, began, moment).load
             for moment in (end - timedelta(minutes=10), end)
@@ -197,7 +197,7 @@ class TestFirstReadings:
 async def test_restarts_where_nothing_counts(
     account: Account, simulator: Simulator
 ) -> None:
-    """The home's power is added up over restarts as well."""
+    """The home's power is integrated over restarts as well."""
     [plant] = simulator.home.plants
     [meter] = [each for each in plant.devices if each.type_id == 47]
     simulator.distort(plant.code, "day_use_energy", _always(None))
@@ -215,7 +215,7 @@ async def test_restarts_where_nothing_counts(
 
 
 async def test_false_power(added: Account, simulator: Simulator) -> None:
-    """A power that cannot be is shown nowhere, and no energy is made of it."""
+    """An implausible power is not shown, and adds no energy."""
     [plant] = simulator.home.plants
     [meter] = [each for each in plant.devices if each.type_id == 47]
     await added.poll()
@@ -230,7 +230,7 @@ async def test_false_power(added: Account, simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("home", [homes.emma()])
 async def test_unsupported_type(added: Account, simulator: Simulator) -> None:
-    """A type that answers 20013 is asked for again hourly, until it is supported."""
+    """A type with error 20013 is read hourly until it is supported."""
     [plant] = simulator.home.plants
     [emma] = [each for each in plant.devices if each.type_id == DeviceType.EMMA]
 
@@ -256,7 +256,7 @@ async def test_unsupported_type(added: Account, simulator: Simulator) -> None:
 
 
 async def test_unsupported_plants(added: Account, simulator: Simulator) -> None:
-    """So is the interface of the plants."""
+    """So is the interface of plants."""
     simulator.faults.add(faults.FailCode(20013), "getStationRealKpi")
     before = len(simulator.calls_to("getStationRealKpi"))
     for _ in range(24):
@@ -277,7 +277,7 @@ async def test_unsupported_plants(added: Account, simulator: Simulator) -> None:
 async def test_health_of_modules(
     account: Account, simulator: Simulator, soh: Any, units: Any, shown: str | None
 ) -> None:
-    """The health of a battery is that of its modules where it reports none itself."""
+    """The state of health of a battery is that of its modules if it reports none."""
     [plant] = simulator.home.plants
     [battery] = [each for each in plant.devices if each.type_id == 39]
     for key, value in (("battery_soh", soh), ("battery_unit_info", units)):

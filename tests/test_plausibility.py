@@ -1,4 +1,4 @@
-"""Tests of values that cannot be measurements."""
+"""Tests of implausible values."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
@@ -70,8 +70,8 @@ def test_others_are_no_sentinels(value: float) -> None:
     assert not is_sentinel(value)
 
 
-def test_few_numbers_of_a_counter_are_sentinels() -> None:
-    """Of a counter from 0 to 10,000 kWh, not even ten readings look like one."""
+def test_sentinels_among_counter_values() -> None:
+    """In a counter from 0 to 10,000 kWh, fewer than ten readings are sentinels."""
     assert sum(is_sentinel(raw / 100) for raw in range(1_000_000)) < 10
 
 
@@ -85,7 +85,7 @@ def _shown(
     capacity: float | None = 10.0,
     last: Mapping[str, object] | None = None,
 ) -> list[object]:
-    """Return a power as it is shown, reading by reading."""
+    """Return the shown power of each reading."""
     powers = DevicePowers(WATTS, last or {})
     return [powers.without_false(each, capacity)[key] for each in readings]
 
@@ -101,14 +101,14 @@ def _powers(*values: float, **more: float) -> list[dict[str, object]]:
     [-65_230_000.0, -65_230_000_000.0, 65_535_000.0, 2_147_483.647, 4_294_967_295],
 )
 def test_false_power(false: float, capacity: float, more: dict[str, Any]) -> None:
-    """A power that nothing carries is unknown, and the others are not."""
+    """An implausible power is unknown, the others are not."""
     readings = _powers(-6000, -6500, false, -6400, **more)
     assert _shown(readings, capacity=capacity) == [-6000, -6500, None, -6400]
     assert _shown(_powers(false, -6400, **more), capacity=capacity) == [None, -6400]
 
 
 def test_sentinel_that_lasts() -> None:
-    """A value of all ones is never a power, unless voltage and current say so."""
+    """A sentinel is a power only if voltage and current match it."""
     assert _shown(_powers(*[65535.0] * 20)) == [None] * 20
     assert _shown(_powers(32767.0, a_u=400.0, a_i=90.0)) == [32767.0]
     assert _shown(_powers(32767.0, a_u=400.0, a_i=900.0)) == [None]
@@ -117,7 +117,7 @@ def test_sentinel_that_lasts() -> None:
 
 @pytest.mark.parametrize("capacity", [None, 0.0, 30.0])
 def test_true_power_beyond_capacity(capacity: float | None) -> None:
-    """What a plant draws has nothing to do with its capacity: lasting powers are true."""
+    """Lasting powers beyond the capacity are true."""
     high = [-300_100.0, -300_900.0, -301_000.0, -299_000.0, -305_000.0]
     assert _shown(_powers(*high), capacity=capacity)[2:] == high[2:]
     assert _shown(_powers(*high, a_u=400.0, a_i=750.0), capacity=capacity) == high
@@ -128,12 +128,12 @@ def test_true_power_beyond_capacity(capacity: float | None) -> None:
 
 @pytest.mark.parametrize("power", [-25_000.0, 22_000.0, 0.0, 49_999.0])
 def test_power_of_a_home(power: float) -> None:
-    """A load that begins is shown at once."""
+    """A starting load is shown at once."""
     assert _shown(_powers(100.0, power, 100.0)) == [100.0, power, 100.0]
 
 
 def test_currents_that_are_wrong() -> None:
-    """Currents that are too small by a constant factor do not hide a power."""
+    """Currents that are too low by a constant factor do not hide a power."""
     readings = _powers(*[40_000.0 + number for number in range(9)], a_u=230.0, a_i=1.0)
     shown = _shown(readings)
     assert shown[:2] == [None, None]
@@ -141,7 +141,7 @@ def test_currents_that_are_wrong() -> None:
 
 
 def test_dc_power_is_not_ac_power() -> None:
-    """Panels that charge a battery are not carried by the AC side."""
+    """The power of panels that charge a battery is not limited by the AC side."""
     readings = [{"mppt_power": 9.5, "active_power": 0.1, "a_u": 230.0, "a_i": 0.5}]
     assert _shown(readings, "mppt_power") == [9.5]
     assert _shown([{"mppt_power": 2_147_483.647}], "mppt_power") == [None]
@@ -149,6 +149,6 @@ def test_dc_power_is_not_ac_power() -> None:
 
 @given(st.lists(st.floats(-50_000, 50_000), min_size=1))
 def test_any_power_of_a_home(values: list[float]) -> None:
-    """No power of a home is hidden that has not the digits of a sentinel."""
+    """No power of a home without a sentinel's digits is hidden."""
     shown = _shown(_powers(*values))
     assert shown == [None if is_sentinel(value) else value for value in values]

@@ -15,7 +15,7 @@ NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 
 
 def _batches(types: dict[int, int], plants: int = 0) -> Polling:
-    """Return the batches of so many devices of each type."""
+    """Return the batches of a number of devices of each type."""
     devices = [
         Device(1000 * type_id + number, type_id, "", "NE=0", None, None, None)
         for type_id, count in types.items()
@@ -40,7 +40,7 @@ def _sizes(polling: Polling) -> list[tuple[int | None, int]]:
 
 
 def test_no_batch_is_too_large() -> None:
-    """20014, 20016: 100 plants, or 100 devices of one type; loggers have no KPIs."""
+    """20014, 20016: batches have at most 100 plants or devices; loggers have none."""
     assert _sizes(_batches({1: 120, 38: 100, 39: 1, 62: 7}, plants=250)) == [
         *((None, 100), (None, 100), (None, 50)),
         *((1, 100), (1, 20)),
@@ -50,13 +50,13 @@ def test_no_batch_is_too_large() -> None:
 
 
 def test_groups_have_names() -> None:
-    """A log line says what could not be read."""
+    """Groups have names for the log."""
     plants, inverters = _batches({1: 1}, plants=1).batches
     assert (plants.group, inverters.group) == ("plants", "devices of type 1")
 
 
-def test_the_only_device_is_not_given_up() -> None:
-    """Leaving it out would help nobody."""
+def test_only_device_is_kept() -> None:
+    """The last device of a batch is not left out."""
     polling = _batches({38: 1, 39: 1})
     inverter, battery = polling.batches
     polling.reject(inverter)
@@ -82,12 +82,12 @@ def _read(polling: Polling, unknown: set[int]) -> set[object]:
     )
 )
 def test_unknown_devices_are_found(drawn: tuple[int, set[int]]) -> None:
-    """20006, 20008: devices that the server does not know do not take others along."""
+    """20006, 20008: unknown devices do not affect other devices."""
     size, numbers = drawn
     unknown = {1000 + number for number in numbers}
     known = {1000 + number for number in range(size)} - unknown
     polling = _batches({1: size})
-    # Each round halves what is under suspicion.
+    # Each round halves the suspected devices.
     for _ in range(9):
         _read(polling, unknown)
     assert _read(polling, unknown) == known
@@ -96,8 +96,8 @@ def test_unknown_devices_are_found(drawn: tuple[int, set[int]]) -> None:
 
 
 @given(st.integers(2, 350))
-def test_all_unknown_is_not_the_devices_fault(size: int) -> None:
-    """A server that knows no device for a while is asked for all of them later."""
+def test_all_devices_unknown_for_a_while(size: int) -> None:
+    """If the server rejects all devices for a while, all are read again later."""
     polling = _batches({1: size})
     everything = {1000 + number for number in range(size)}
     for _ in range(9):
@@ -114,7 +114,7 @@ def test_all_unknown_is_not_the_devices_fault(size: int) -> None:
     st.lists(st.sets(st.integers(0, 349), max_size=4), min_size=1, max_size=12),
 )
 def test_devices_become_unknown(size: int, rounds: list[set[int]]) -> None:
-    """Other devices may be rejected in each round, and while halves are joined."""
+    """Devices can be rejected in any round, and while halves are joined."""
     polling = _batches({1: size})
     unknown: set[int] = set()
     for numbers in rounds:

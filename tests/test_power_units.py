@@ -12,7 +12,7 @@ from tests.simulator.plants import Home
 
 from .conftest import Account
 
-# Voltage, current and active power of three phases, as meters report them.
+# Voltage, current and active power of three phases, as reported by meters.
 READINGS: Final = [
     ((231.4, 7.31, 1677.0), (229.8, 5.6, -1261.0), (230.6, 9.48, 2175.0)),
     ((230.1, 0.52, 61.0), (229.9, 0.48, -12.0), (230.0, 0.61, 118.0)),
@@ -46,7 +46,7 @@ def _items(
 def test_both_generations(
     type_id: int, phases: tuple[tuple[float, ...], ...], unit: float
 ) -> None:
-    """T#47, T#252: the first reading already tells W from kW."""
+    """T#47, T#252: the first reading determines the unit."""
     shown = MeterPowers(type_id).in_watts(_items(type_id, phases, unit))
     assert [shown[f"active_power_{phase}"] for phase in "abc"] == [
         pytest.approx(watts) for _, _, watts in phases
@@ -56,7 +56,7 @@ def test_both_generations(
 
 @pytest.mark.parametrize("unit", [1, 1000])
 def test_no_flapping_around_zero(unit: float) -> None:
-    """Where the power passes through 0, the unit stays what it was."""
+    """While the power passes through 0, the unit is kept."""
     meter = MeterPowers(DeviceType.GRID_METER)
     meter.in_watts(_items(DeviceType.GRID_METER, READINGS[2], unit))
     for watts in (40.0, 9.0, 1.0, 0.0, -1.0, -8.0, -35.0):
@@ -67,15 +67,15 @@ def test_no_flapping_around_zero(unit: float) -> None:
 
 @pytest.mark.parametrize("power", [0.0, 3.0, -3.0])
 def test_without_voltages_the_unit_is_watts(power: float) -> None:
-    """A meter that reports no voltages is taken for one of the newer generation."""
+    """A meter without voltages reports W."""
     meter = MeterPowers(DeviceType.GRID_METER)
     assert meter.in_watts({"active_power": power})["active_power"] == power
 
 
 @pytest.mark.parametrize("unit", [1, 1000])
 @pytest.mark.parametrize("false", [-65_230_000.0, 4_294_967_295.0])
-def test_power_that_cannot_be(unit: float, false: float) -> None:
-    """A false power tells nothing about the unit."""
+def test_implausible_power(unit: float, false: float) -> None:
+    """An implausible power does not determine the unit."""
     meter = MeterPowers(DeviceType.GRID_METER)
     items = _items(DeviceType.GRID_METER, READINGS[0], unit)
     before = meter.in_watts(items)
@@ -84,7 +84,7 @@ def test_power_that_cannot_be(unit: float, false: float) -> None:
 
 
 def test_single_phase_meter() -> None:
-    """The phases that a meter does not have stay what they are."""
+    """Missing phases stay missing."""
     items: dict[str, Any] = {"meter_u": 230.0, "meter_i": 8.0, "active_power_a": 1.79}
     items |= {"active_power_b": "N/A", "active_power": 1790.0}
     shown = MeterPowers(DeviceType.POWER_SENSOR).in_watts(items)
@@ -97,10 +97,10 @@ def test_single_phase_meter() -> None:
     st.floats(-1, 1),
     st.sampled_from([1.0, 1000.0]),
 )
-def test_a_power_that_matters_is_never_misread(
+def test_unit_of_any_power(
     volts: float, amperes: float, factor: float, unit: float
 ) -> None:
-    """Any power factor above a quarter tells the unit in one reading."""
+    """For any power factor above a quarter, one reading determines the unit."""
     watts = volts * amperes * (0.25 + 0.75 * abs(factor)) * (1 if factor > 0 else -1)
     phases = ((volts, amperes, watts),) * 3
     shown = MeterPowers(DeviceType.GRID_METER).in_watts(
@@ -119,7 +119,7 @@ def home() -> Home:
 async def test_state_of_a_grid_meter(
     account: Account, simulator: Simulator, firmware: Any
 ) -> None:
-    """The state is in W whatever the server sends."""
+    """The state is in W for any unit of the server."""
     plant = simulator.home.plants[0]
     meter = next(device for device in plant.devices if device.type_id == 17)
     plant.firmware = "w"

@@ -1,4 +1,4 @@
-"""Tests of what the user changes about an account: reconfiguration and options."""
+"""Tests of reconfiguration and options."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -33,7 +33,7 @@ INVERTER = 1000000035436842
 
 @pytest.fixture(autouse=True)
 async def reloaded(hass: HomeAssistant, simulator: Simulator) -> AsyncIterator[None]:
-    """Let a reload end before its test does."""
+    """Wait for a reload before the test ends."""
     yield
     await hass.async_block_till_done()
 
@@ -66,7 +66,7 @@ def _suggested(result: Any) -> dict[str, Any]:
 
 
 async def test_fields_are_prefilled(hass: HomeAssistant, added: Account) -> None:
-    """Host and user name are there; the password is not shown to anyone."""
+    """Host and user name are prefilled, the password is not."""
     result = await _start(hass, added.entry)
     credentials = added.credentials
     del credentials["password"]
@@ -76,7 +76,7 @@ async def test_fields_are_prefilled(hass: HomeAssistant, added: Account) -> None
 async def test_new_password(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Entities are what they were, after one login."""
+    """Entities are kept, with one login."""
     before = set(er.async_get(hass).entities)
     simulator.change_password("Changed-2")
     result = await _reconfigure(hass, added, added.credentials)
@@ -92,7 +92,7 @@ async def test_new_password(
 async def test_new_user_name(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Another account of the same plants takes the first one's place."""
+    """Another account with the same plants replaces the first one."""
     simulator.account.user_name = "Second_api"
     result = await _reconfigure(hass, added, added.credentials)
     assert result["reason"] == "reconfigure_successful"
@@ -111,7 +111,7 @@ async def test_errors(
     errors: dict[str, str],
     placeholders: dict[str, str],
 ) -> None:
-    """Each error keeps what was typed, and can be overcome."""
+    """Each error keeps the input, and can be corrected."""
     simulator.faults.add(fault, interface)
     result = await _reconfigure(hass, added, added.credentials)
     assert result["errors"] == errors
@@ -126,7 +126,7 @@ async def test_errors(
 
 
 async def test_no_host(hass: HomeAssistant, added: Account) -> None:
-    """What is no address is refused at its field."""
+    """An invalid address is reported at its field."""
     result = await _reconfigure(hass, added, added.credentials | {"host": "ftp://x"})
     assert result["errors"] == {"host": "invalid_host"}
     result = await hass.config_entries.flow.async_configure(
@@ -138,7 +138,7 @@ async def test_no_host(hass: HomeAssistant, added: Account) -> None:
 async def test_another_account(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """An account with none of the plants is another one."""
+    """An account without any of the plants is rejected."""
     plants, simulator.home.plants = simulator.home.plants, homes.emma().plants
     simulator.account.user_name = "second_api"
     before = dict(added.entry.data)
@@ -155,7 +155,7 @@ async def test_another_account(
 async def test_same_account_with_other_plants(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """An account is the same one although all its plants were exchanged."""
+    """An account whose plants were all replaced is accepted."""
     simulator.home.plants = homes.emma().plants
     simulator.change_password("Changed-2")
     result = await _reconfigure(hass, added, added.credentials)
@@ -166,7 +166,7 @@ async def test_same_account_with_other_plants(
 async def test_account_that_never_worked(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """Where nothing was ever read, any account is the right one."""
+    """An entry without known plants accepts any account."""
     simulator.withdraw_permission("getDevList")
     await account.add()
     assert _state(account) is ConfigEntryState.SETUP_RETRY
@@ -178,10 +178,10 @@ async def test_account_that_never_worked(
     assert _state(account) is ConfigEntryState.LOADED
 
 
-async def test_instead_of_logging_in_again(
+async def test_instead_of_reauthentication(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Whoever is asked for the password may give it by reconfiguring as well."""
+    """Reconfiguration can replace reauthentication."""
     simulator.change_password("Changed-2")
     simulator.expire_token()
     await added.pass_time(timedelta(minutes=6))
@@ -196,7 +196,7 @@ async def test_instead_of_logging_in_again(
 async def test_account_of_another_entry(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Two entries of one account would log each other out."""
+    """The account of another entry is rejected."""
     first = added.entry
     simulator.account.user_name = "second_api"
     await added.add()
@@ -210,7 +210,7 @@ async def test_account_of_another_entry(
 
 
 class TestOptions:
-    """What is shown of an account."""
+    """The options of an account."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -240,7 +240,7 @@ class TestOptions:
     async def test_plants(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Devices of a plant go with it, and come back with it."""
+        """The devices of a plant are removed and added with it."""
         registry = dr.async_get(hass)
         codes = [plant.code for plant in simulator.home.plants]
         devices = len(registry.devices)
@@ -261,7 +261,7 @@ class TestOptions:
     async def test_no_plants(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """At least one plant has to be chosen."""
+        """At least one plant must be chosen."""
         result = await self._choose(hass, added, plants=[])
         assert result["errors"] == {"plants": "no_plants_chosen"}
         code = simulator.home.plants[1].code
@@ -273,7 +273,7 @@ class TestOptions:
     async def test_currency(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """The unit of revenues follows, and costs no call."""
+        """The unit of revenues changes, without a call."""
         code = simulator.home.plants[0].code
         simulator.calls.clear()
         codes = [plant.code for plant in simulator.home.plants]
@@ -286,7 +286,7 @@ class TestOptions:
     async def test_plant_without_a_server(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """A plant that is added while the server is away does not take others down."""
+        """A plant that is added during an outage does not affect others."""
         codes = [plant.code for plant in simulator.home.plants]
         await self._choose(hass, added, plants=codes[:1])
         fault = simulator.faults.add(faults.DropConnection())
@@ -299,10 +299,10 @@ class TestOptions:
         assert added.value(codes[1], "day_power") not in (None, STATE_UNAVAILABLE)
         assert added.registered(codes[2], "day_power") is None
 
-    async def test_choice_outlasts_its_plants(
+    async def test_choice_of_missing_plants_is_kept(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Changing the currency does not touch a choice that cannot be seen."""
+        """Changing the currency keeps the choice of plants that are not shown."""
         plants = simulator.home.plants
         codes = [plant.code for plant in plants]
         await self._choose(hass, added, plants=codes[:2])
@@ -325,7 +325,7 @@ class TestOptions:
     async def test_other_plants_instead(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Where none of the chosen plants is left, those that came can be chosen."""
+        """If none of the chosen plants is left, other plants can be chosen."""
         plants = simulator.home.plants
         await self._choose(hass, added, plants=[plants[0].code])
         simulator.home.plants = homes.emma().plants
@@ -340,7 +340,7 @@ class TestOptions:
 
     @staticmethod
     async def _offered(hass: HomeAssistant, account: Account) -> list[str] | None:
-        """Return the plants that the form offers, if it asks for any."""
+        """Return the plants in the form, if it has the field."""
         options = hass.config_entries.options
         result = await options.async_init(account.entry.entry_id)
         options.async_abort(result["flow_id"])
@@ -353,7 +353,7 @@ class TestOptions:
         return plants and [each["value"] for each in plants.config["options"]]
 
     async def test_not_loaded(self, hass: HomeAssistant, added: Account) -> None:
-        """Without the account's plants there is nothing to choose."""
+        """Without a loaded account, the options are aborted."""
         await hass.config_entries.async_unload(added.entry.entry_id)
         result = await hass.config_entries.options.async_init(added.entry.entry_id)
         assert result["reason"] == "not_loaded"
@@ -362,8 +362,8 @@ class TestOptions:
         assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> None:
-    """Where there is one plant, it is not asked for."""
+async def test_single_plant_is_not_shown(hass: HomeAssistant, added: Account) -> None:
+    """A single plant is not shown."""
     result = await hass.config_entries.options.async_init(added.entry.entry_id)
     assert result["data_schema"] is not None
     assert [marker.schema for marker in result["data_schema"].schema] == [
@@ -374,7 +374,7 @@ async def test_one_plant_is_no_choice(hass: HomeAssistant, added: Account) -> No
 
 
 class TestWithoutMeter:
-    """A flat whose plant has no device at the grid."""
+    """A flat without a device at the grid."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -382,7 +382,7 @@ class TestWithoutMeter:
         return homes.apartment()
 
     async def test_no_choice(self, hass: HomeAssistant, added: Account) -> None:
-        """The options offer no grid meter."""
+        """The options contain no grid meter."""
         result = await hass.config_entries.options.async_init(added.entry.entry_id)
         assert result["data_schema"] is not None
         fields = [marker.schema for marker in result["data_schema"].schema]
@@ -390,7 +390,7 @@ class TestWithoutMeter:
 
 
 class TestGridMeters:
-    """Which meter is at the grid."""
+    """The choice of the grid meter."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -403,7 +403,7 @@ class TestGridMeters:
     async def test_choice(
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> None:
-        """All meters are offered, also a single one, and the choice is kept."""
+        """All meters are shown, also a single one, and the choice is stored."""
         codes = [plant.code for plant in simulator.home.plants]
         await account.add_plants(simulator.home.plants)
         options = hass.config_entries.options

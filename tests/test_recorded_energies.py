@@ -1,7 +1,7 @@
-"""Tests of energies that are added up, over lost files and accounts added again.
+"""Tests of summed energies with lost files, and after an account is added again.
 
-A real recorder compiles statistics; they rise by what was counted while the plant was
-read, and no hour has what was counted before.
+A real recorder compiles statistics. They rise by the energy counted while the plant is
+read, and no hour contains energy from before.
 """
 
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ from .statistics import Run
 
 ENERGIES: Final = ("pv_energy", "home_energy", "charged_energy", "discharged_energy")
 HOUR: Final = timedelta(hours=1)
-# The end of a day is known if readings are not farther apart.
+# The end of a day is known if readings are at most this far apart.
 STEP: Final = timedelta(minutes=14)
 
 recorder_config = statistics.recorder_config
@@ -37,7 +37,7 @@ recorder_config = statistics.recorder_config
 
 @pytest.fixture(params=["newer", "older"])
 def home(request: pytest.FixtureRequest) -> Home:
-    """Return a home whose battery has lifetime counters, or those of a day only."""
+    """Return a home whose battery has lifetime counters, or only daily counters."""
     home = homes.family()
     home.plants[0].newer_items = request.param == "newer"
     return home
@@ -63,7 +63,7 @@ async def run(
     account: Account,
     freezer: FrozenDateTimeFactory,
 ) -> Run:
-    """Return a run of which everything is recorded from the beginning."""
+    """Return a run in which everything is recorded from the start."""
     run = Run(hass, account, simulator, freezer)
     await run.start()
     get_instance(hass).entity_filter = lambda entity_id: True
@@ -78,15 +78,15 @@ def store(run: Run, hass_storage: dict[str, Any]) -> Store:
 
 
 class Store:
-    """The files of an account, which may be lost or of an earlier moment."""
+    """The files of an account, which can be lost or replaced by older ones."""
 
     def __init__(self, run: Run, storage: dict[str, Any]) -> None:
-        """Belong to an account that was added."""
+        """Store the added account."""
         self._storage = storage
         self._key = f"{DOMAIN}.{run.account.entry.entry_id}"
 
     def copy(self) -> dict[str, Any]:
-        """Return what the files hold now."""
+        """Return the current contents of the files."""
         return {
             name: deepcopy(content)
             for name, content in self._storage.items()
@@ -94,7 +94,7 @@ class Store:
         }
 
     def replace(self, content: dict[str, Any]) -> None:
-        """Let the files hold something else."""
+        """Replace the contents of the files."""
         for name in self.copy():
             del self._storage[name]
         self._storage |= content
@@ -103,12 +103,12 @@ class Store:
 async def _start_with(
     run: Run, hass: HomeAssistant, store: Store, content: dict[str, Any]
 ) -> None:
-    """Start Home Assistant with other files, after it has been stopped."""
+    """Stop Home Assistant, and start it with other files."""
     entry_id = run.account.entry.entry_id
     assert await hass.config_entries.async_unload(entry_id)
     await get_instance(hass).async_block_till_done()
     hass.data.pop(ACCOUNTS)
-    # What was shown last is in the recorder only.
+    # The last state is only in the recorder.
     restore_state.async_get(hass).last_states.clear()
     store.replace(content)
     assert await hass.config_entries.async_setup(entry_id)
@@ -144,7 +144,7 @@ async def _hours(run: Run, hass: HomeAssistant) -> dict[str, dict[datetime, floa
 async def _assert_true(
     run: Run, hass: HomeAssistant, lost: tuple[datetime, datetime] | None = None
 ) -> None:
-    """Hold every hour of the statistics, and all of them, to the truth."""
+    """Compare every hour of the statistics, and their sum, with the true energies."""
     [plant] = run.simulator.home.plants
 
     def truth(begin: datetime, end: datetime) -> dict[str, float]:
@@ -158,14 +158,15 @@ async def _assert_true(
     for key, hours in (await _hours(run, hass)).items():
         for hour, change in hours.items():
             assert change >= -1e-6, (key, hour)
-            # A rise over an outage is counted with the third reading after it.
+            # A rise after an outage is counted with the third reading after it.
             assert change <= truth(hour - 4 * STEP, hour + HOUR)[key] + 0.1, (
                 key,
                 hour,
             )
         shown = sum(change for hour, change in hours.items() if hour < end)
-        # The last reading of the hour is that far from its end, and its values are as
-        # old as the last collection.
+        # The last reading of the hour is this far from its end, and its values are as
+        # old
+        # as the last collection.
         last = truth(end - STEP - POLL, end + STEP)[key]
         expected = total[key] - missing[key]
         assert shown <= expected * 1.005 + last + 0.05, key
@@ -173,7 +174,7 @@ async def _assert_true(
 
 
 async def test_begin(run: Run) -> None:
-    """Energies begin with 0 at the first reading, and nothing after it is missing."""
+    """Energies start at 0 with the first reading, and are complete afterwards."""
     [plant] = run.simulator.home.plants
     values = {key: run.account.value(plant.code, key) for key in ENERGIES}
     assert set(values.values()) <= {"0", "0.0"}
@@ -194,7 +195,7 @@ async def test_begin(run: Run) -> None:
 async def test_older_file(
     run: Run, hass: HomeAssistant, store: Store, days: int
 ) -> None:
-    """A file that is older than the recorder adds nothing, and takes nothing away."""
+    """A file that is older than the recorder neither adds nor removes energy."""
     await run.until("2026-06-20 12:00:30", STEP)
     kept = store.copy()
     await run.until(f"2026-06-{20 + days} 14:30:30", STEP)
@@ -204,7 +205,7 @@ async def test_older_file(
 
 
 async def test_lost_file(run: Run, hass: HomeAssistant, store: Store) -> None:
-    """A file that is lost adds nothing, and takes at most what was not read."""
+    """A lost file adds no energy, and loses only energy that was not read."""
     [plant] = run.simulator.home.plants
     await run.until("2026-06-20 14:00:30", STEP)
     before = {key: float(run.account.value(plant.code, key) or 0) for key in ENERGIES}
@@ -213,14 +214,14 @@ async def test_lost_file(run: Run, hass: HomeAssistant, store: Store) -> None:
     await run.poll(STEP)
     for key, value in before.items():
         assert float(run.account.value(plant.code, key) or 0) >= value
-    # Until it is read again, since the quotas are not known either.
+    # Until the first reading, since the quotas are unknown as well.
     until = run.now
     await run.until("2026-06-21 10:00:30", STEP)
     await _assert_true(run, hass, (since, until))
 
 
 async def test_added_again(run: Run, hass: HomeAssistant) -> None:
-    """An account that is deleted and added again adds nothing of before."""
+    """An account that is added again adds no energy from before."""
     await run.until("2026-06-20 13:00:30", STEP)
     await hass.config_entries.async_remove(run.account.entry.entry_id)
     since = run.now
@@ -233,7 +234,7 @@ async def test_added_again(run: Run, hass: HomeAssistant) -> None:
 
 
 async def test_unit_of_the_user(run: Run, hass: HomeAssistant, store: Store) -> None:
-    """What was recorded may be in another unit of energy."""
+    """Recorded energies may have another unit."""
     [plant] = run.simulator.home.plants
     registered = run.account.registered(plant.code, "pv_energy")
     assert registered
@@ -263,7 +264,7 @@ async def test_recorder_that_fails(
     monkeypatch: pytest.MonkeyPatch,
     error: Exception,
 ) -> None:
-    """Where the recorder cannot be read, energies go on from the file."""
+    """If the recorder cannot be read, energies continue from the file."""
     [plant] = run.simulator.home.plants
     await run.until("2026-06-20 08:00:30", STEP)
     before = float(run.account.value(plant.code, "pv_energy") or 0)

@@ -1,4 +1,4 @@
-"""Tests with the answers that the reference document prints."""
+"""Tests with the example responses of the reference document."""
 
 import json
 from pathlib import Path
@@ -24,7 +24,7 @@ INVERTERS: Final = [row["devId"] for row in EXAMPLES["getDevRealKpi"]["answer"][
 
 @pytest.fixture
 def home() -> Home:
-    """Return the two plants of the examples, each with its string inverter."""
+    """Return the two plants of the examples, each with a string inverter."""
     home = homes.fleet(plants=2, devices=2)
     for plant, code, device_id in zip(home.plants, PLANTS, INVERTERS, strict=True):
         plant.code = code
@@ -53,7 +53,7 @@ def _shown(account: Account, source_id: str | int, keys: tuple[str, ...]) -> lis
 async def test_two_plants_with_strings_for_numbers(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """The plants of the example, whose numbers are strings."""
+    """The plants of the example report strings as numbers."""
     _answer(simulator, "getStationRealKpi", "answer")
     await _add(hass, account)
     keys = (
@@ -71,7 +71,7 @@ async def test_two_plants_with_strings_for_numbers(
 async def test_two_inverters_all_zero_and_disconnected(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """The inverters of the example are disconnected: their zeros measure nothing."""
+    """The inverters of the example are disconnected, so their zeros are ignored."""
     await _add(hass, account)
     total = account.value(INVERTERS[0], "total_cap")
     assert total not in (None, STATE_UNKNOWN, "0.0")
@@ -86,7 +86,7 @@ async def test_two_inverters_all_zero_and_disconnected(
 async def test_two_inverters_first_seen_disconnected(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """Seen for the first time like this, they have a state and a power, no more."""
+    """Disconnected inverters without earlier values have only a state and a power."""
     _answer(simulator, "getDevRealKpi", "answer")
     await _add(hass, account)
     for inverter in INVERTERS:

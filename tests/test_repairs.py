@@ -1,4 +1,4 @@
-"""Tests of repairs: there as long as the user can do something, and no longer."""
+"""Tests of repairs, which exist only while the user can resolve them."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -42,7 +42,7 @@ def _issues(hass: HomeAssistant) -> dict[str, dict[str, str] | None]:
 
 
 async def test_nothing_to_repair(hass: HomeAssistant, added: Account) -> None:
-    """An account that works has no issue."""
+    """A working account has no issue."""
     await added.pass_time(timedelta(minutes=30))
     assert _issues(hass) == {}
 
@@ -50,7 +50,7 @@ async def test_nothing_to_repair(hass: HomeAssistant, added: Account) -> None:
 async def test_another_client(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """T#84: who takes the session three times in an hour is a program."""
+    """T#84: three lost sessions in an hour are reported as another program."""
     for taken in range(3):
         assert _issues(hass) == {}, taken
         simulator.take_session()
@@ -75,7 +75,7 @@ async def test_missing_permission(
     interface: str,
     permission: str,
 ) -> None:
-    """T#144, T#272: it names what has to be ticked in the portal."""
+    """T#144, T#272: the repair names the permission in the portal."""
     simulator.withdraw_permission(interface)
     await added.pass_time(timedelta(days=1, minutes=1))
     assert _issues(hass) == {
@@ -89,7 +89,7 @@ async def test_missing_permission(
 async def test_permission_that_is_missing_for_long(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Asking again and again leaves calls for when it is granted."""
+    """Repeated attempts leave enough calls for the time after the permission."""
     simulator.withdraw_permission("getDevList")
     simulator.calls.clear()
     await added.pass_time(timedelta(days=2, hours=1))
@@ -124,7 +124,7 @@ async def test_first_set_up(
     undo: Callable[[Simulator], None],
     key: str,
 ) -> None:
-    """T#144, T#265: an account that never worked is told what it lacks as well."""
+    """T#144, T#265: a new account reports its missing permissions, too."""
     happen(simulator)
     await account.add()
     assert _state(account) is ConfigEntryState.SETUP_RETRY
@@ -136,10 +136,10 @@ async def test_first_set_up(
     assert _issues(hass) == {}
 
 
-async def test_set_up_that_is_given_up(
+async def test_deleted_during_setup_retry(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """Nothing is left to repair of an account that never worked."""
+    """An account that was never loaded leaves no issue."""
     simulator.withdraw_permission("getDevList")
     await account.add()
     assert _issues(hass)
@@ -155,10 +155,10 @@ def _deny_batteries(simulator: Simulator) -> None:
     )
 
 
-async def test_permission_for_what_is_gone(
+async def test_permission_for_missing_devices(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Nobody misses a permission for devices that there are not any more."""
+    """Devices that are no longer listed need no permission."""
     _deny_batteries(simulator)
     await added.pass_time(timedelta(minutes=6))
     assert "no_permission_device_data" in _issues(hass)
@@ -168,10 +168,10 @@ async def test_permission_for_what_is_gone(
     assert _issues(hass) == {}
 
 
-async def test_permission_for_what_is_disabled(
+async def test_permission_for_disabled_devices(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """Nor for devices of which no entity is enabled."""
+    """Devices without enabled entities need no permission."""
     _deny_batteries(simulator)
     await added.pass_time(timedelta(minutes=6))
     assert "no_permission_device_data" in _issues(hass)
@@ -201,14 +201,14 @@ async def test_permission_for_what_is_disabled(
         (lambda simulator: simulator.limit_day("getDevRealKpi", 0), "used_up"),
     ],
 )
-async def test_ignored_once_is_ignored(
+async def test_ignored_repair_stays_ignored(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
     happen: Callable[[Simulator], None],
     key: str,
 ) -> None:
-    """Whoever ignores a repair does not want to see it after the next reload."""
+    """An ignored repair stays ignored after a reload."""
     happen(simulator)
     await added.pass_time(timedelta(days=1, minutes=1))
     [issue] = _entries(hass)
@@ -230,7 +230,7 @@ async def test_ignored_once_is_ignored(
 async def test_disabled_by_the_user(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """What is not used does not have to be repaired."""
+    """A disabled entry has no issues."""
     simulator.withdraw_permission("getDevRealKpi")
     await added.pass_time(timedelta(minutes=6))
     assert _issues(hass)
@@ -246,7 +246,7 @@ async def test_disabled_by_the_user(
 async def test_account_disabled(
     hass: HomeAssistant, added: Account, simulator: Simulator, code: int
 ) -> None:
-    """An account that has expired is renewed by the administrator."""
+    """The administrator must renew an expired account."""
     simulator.disable(code)
     await added.pass_time(timedelta(minutes=6))
     assert _issues(hass) == {
@@ -264,7 +264,7 @@ async def test_account_disabled(
 async def test_daily_calls_used_up(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """20618: someone else has used up the calls of the day."""
+    """20618: another program has used up the calls of the day."""
     simulator.limit_day("getDevRealKpi", 0)
     await added.pass_time(timedelta(minutes=6))
     assert _issues(hass) == {
@@ -279,7 +279,7 @@ async def test_daily_calls_used_up(
 
 
 class TestSeveralPlants:
-    """What concerns one plant of many."""
+    """Repairs for one plant of several."""
 
     @pytest.fixture
     def home(self) -> Home:
@@ -297,7 +297,7 @@ class TestSeveralPlants:
     async def test_owner_has_not_authorized(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """T#265, T#289: 20056 names the plant, and the other one goes on."""
+        """T#265, T#289: 20056 names the plant; the other plant is read."""
         plant, other, _ = simulator.home.plants
         simulator.unauthorize(plant.code)
         await added.pass_time(timedelta(minutes=6))
@@ -320,7 +320,7 @@ class TestSeveralPlants:
     async def test_none_of_the_chosen_plants(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """The account has plants, but others."""
+        """The account has none of the chosen plants."""
         plants = simulator.home.plants
         simulator.home.plants = plants[2:]
         await added.pass_time(timedelta(days=1, minutes=1))
@@ -332,7 +332,7 @@ class TestSeveralPlants:
     async def test_removal(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
-        """Nothing is left to repair of an account that was removed."""
+        """A removed account leaves no issue."""
         simulator.unauthorize(simulator.home.plants[0].code)
         await added.pass_time(timedelta(minutes=6))
         assert _issues(hass)

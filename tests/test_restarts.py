@@ -1,4 +1,4 @@
-"""Tests of what survives: restarts, crashes, reloads, and clocks that are set."""
+"""Tests of restarts, crashes, reloads, and clock changes."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -30,7 +30,7 @@ BATTERY = 1000000035436843
 async def test_restart_costs_no_call(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A restart between two readings calls nothing, and every entity is back."""
+    """A restart between two readings makes no call, and restores every entity."""
     before = {entity.entity_id: entity.state for entity in hass.states.async_all()}
     simulator.calls.clear()
     await added.restart(off=timedelta(minutes=2))
@@ -45,7 +45,7 @@ async def test_restart_costs_no_call(
 
 
 async def test_restart_after_a_while(added: Account, simulator: Simulator) -> None:
-    """What is too old to be shown is read at once."""
+    """Outdated values are read at once."""
     simulator.calls.clear()
     await added.restart(off=timedelta(hours=2))
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
@@ -61,7 +61,7 @@ async def test_restart_after_a_while(added: Account, simulator: Simulator) -> No
 async def test_restart_while_a_pass_was_due(
     added: Account, simulator: Simulator
 ) -> None:
-    """Home Assistant that stops in good order tells that it made no more calls."""
+    """A clean stop stores that no more calls were made."""
     await added.pass_time(timedelta(minutes=4))
     simulator.calls.clear()
     await added.restart(off=timedelta(minutes=2))
@@ -73,7 +73,7 @@ async def test_restart_while_a_pass_was_due(
 async def test_restart_every_two_minutes(
     hass: HomeAssistant, added: Account, simulator: Simulator, way: str
 ) -> None:
-    """A restart loop stays inside the quotas, and refreshes as ever."""
+    """Repeated restarts stay within the quotas, with regular updates."""
     ways: dict[str, Callable[[], Any]] = {
         "restart": added.restart,
         "kill": added.kill,
@@ -86,7 +86,7 @@ async def test_restart_every_two_minutes(
     assert simulator.refusals == []
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("getDevList")) == 1
-    # After a crash, a pass that was due may have been made already.
+    # After a crash, a due pass may already have been made.
     least = 6 if way == "kill" else 9
     assert len(simulator.calls_to("getStationRealKpi")) >= least
 
@@ -96,7 +96,7 @@ async def test_killed_before_the_last_reading_was_kept(
     simulator: Simulator,
     hass_storage: dict[str, Any],
 ) -> None:
-    """A file that was not written to the end leaves the one before: one poll is lost."""
+    """After an incomplete write, the previous file is used: one poll is lost."""
     await added.pass_time(timedelta(minutes=1))
     key = f"{DOMAIN}.{added.entry.entry_id}"
     before = hass_storage[key]
@@ -118,7 +118,7 @@ async def test_killed_before_the_last_reading_was_kept(
 async def test_damaged_file(
     hass: HomeAssistant, added: Account, hass_storage: dict[str, Any], junk: object
 ) -> None:
-    """What cannot be read back is forgotten; the rest is used."""
+    """Unreadable parts of a file are dropped; the rest is used."""
     await added.pass_time(timedelta(minutes=1))
     key = f"{DOMAIN}.{added.entry.entry_id}"
     whole = hass_storage[key]["data"]
@@ -133,7 +133,7 @@ async def test_damaged_file(
 async def test_disabled_groups_are_not_read_after_a_restart(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A group costs no call if its entities, and what needs them, are disabled."""
+    """A group with only disabled entities that nothing needs is not read."""
     registry = er.async_get(hass)
     for registered in er.async_entries_for_config_entry(registry, added.entry.entry_id):
         if registered.unique_id.startswith(str(BATTERY)) or (
@@ -156,7 +156,7 @@ async def test_removal_logs_out(
     simulator: Simulator,
     hass_storage: dict[str, Any],
 ) -> None:
-    """The removal ends the session and forgets everything; unloading does neither."""
+    """Removal ends the session and deletes the files, unloading does neither."""
     entry_id = added.entry.entry_id
     await hass.config_entries.async_unload(entry_id)
     assert simulator.calls_to("logout") == []
@@ -168,7 +168,7 @@ async def test_removal_logs_out(
 async def test_removal_without_the_server(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A server that cannot be told does not keep an account from being removed."""
+    """An account can be removed while the server is unreachable."""
     simulator.faults.add(faults.DropConnection())
     await hass.config_entries.async_remove(added.entry.entry_id)
     assert hass.config_entries.async_entries(DOMAIN) == []
@@ -191,7 +191,7 @@ class _SetClock(Clock):
 
 @pytest.fixture
 def clock() -> _SetClock:
-    """Return a clock that knows better than Home Assistant's."""
+    """Return the true clock, independent of Home Assistant's."""
     return _SetClock()
 
 
@@ -205,8 +205,8 @@ async def test_clock_jumps(
     clock: _SetClock,
     jump: timedelta,
 ) -> None:
-    """A clock that is set by an hour makes no call too early, and none too late."""
-    # Frozen time moves both clocks of the computer; only the one is set.
+    """A clock that is set by an hour makes no call too early or too late."""
+    # Frozen time moves both clocks of the computer, but only one was set.
     times = SimpleNamespace(time=time.time, monotonic=clock.monotonic)
     for module in (coordinator, northbound.clock, flow_control, session):
         monkeypatch.setattr(module, "time", times)
@@ -223,8 +223,8 @@ async def test_clock_jumps(
     assert account.value(INVERTER, "active_power") == "8.0"
 
 
-def _belongings(hass: HomeAssistant) -> dict[str, int]:
-    """Return how much of everything there is."""
+def _resources(hass: HomeAssistant) -> dict[str, int]:
+    """Return the number of tasks, timers, listeners and files."""
     return {
         "tasks": len(hass._tasks) + len(hass._background_tasks),  # noqa: SLF001
         "timers": sum(
@@ -248,7 +248,7 @@ def _belongings(hass: HomeAssistant) -> dict[str, int]:
         faults.FailCode(20008),
     ],
 )
-async def test_nothing_is_left(
+async def test_no_resources_are_left(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
@@ -259,7 +259,7 @@ async def test_nothing_is_left(
     entries = hass.config_entries
     await entries.async_unload(entry_id)
     await added.pass_time(timedelta(minutes=6))
-    before = _belongings(hass)
+    before = _resources(hass)
     if fault is not None:
         simulator.faults.add(fault)
     for _ in range(20):
@@ -269,7 +269,7 @@ async def test_nothing_is_left(
         await entries.async_unload(entry_id)
     simulator.faults.clear()
     await added.pass_time(timedelta(minutes=6))
-    assert _belongings(hass) == before
+    assert _resources(hass) == before
     await entries.async_setup(entry_id)
     await added.pass_time(timedelta(hours=1))
     assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE

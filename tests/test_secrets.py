@@ -1,14 +1,14 @@
-"""Tests that nothing secret leaves an account: no log, no error and no file tells it.
+"""Tests that logs, errors and files of an account contain no secrets.
 
-Every secret carries a mark, and the server puts secrets into everything that it sends:
-as values, as keys, beside and in place of what belongs there. Two things are no leak:
+Every secret contains a mark, and the server adds secrets to all responses: as values,
+as keys, next to and instead of the expected values. Two cases are allowed:
 
-- A plausible number in the place of a measurement is a measurement.
-- Home Assistant calls an entry, its devices and entities by names, which the user can
-  change, and which are made of the server's names of plants and devices. The lines that
-  Home Assistant itself writes contain them, those of its event bus also all that its
-  registries know. No line that this integration writes, or has written by a coordinator
-  or by its HTTP client, contains any; and nothing else is in any line of anybody.
+- A plausible number instead of a measurement is a measurement.
+- Home Assistant names an entry, its devices and entities after the plants and devices
+  of the server; the user can change these names. Log lines of Home Assistant itself may
+  contain them, and lines of its event bus may contain all registry data. Log lines of
+  this integration, including those written by a coordinator or by its HTTP client,
+  contain no names, and no log line contains other secrets.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ from tests.simulator.plants import Home
 
 from .conftest import Account
 
-# What every text that is secret contains, and every number.
+# Part of every secret text, and of every secret number.
 MARK: Final = "zq7qz"
 DIGITS: Final = "7177177"
 
@@ -60,7 +60,7 @@ OWN_FILES: Final = str(Path(__file__).parent.parent / "custom_components")
 
 
 def marked_home() -> Home:
-    """Return a home of which everything is secret that only its owner should know."""
+    """Return a home with secrets in all data that only its owner should see."""
     home = homes.family()
     [plant] = home.plants
     plant.code = f"NE={DIGITS}{MARK}"
@@ -77,18 +77,18 @@ def marked_home() -> Home:
 
 @dataclass
 class Sprinkle(faults.Fault):
-    """Puts secrets into everything that the server answers."""
+    """Adds secrets to all responses of the server."""
 
     dice: Random
     text: str = MARK
     replacing: float = 0.1
-    """How often a secret comes in place of a value."""
+    """Share of values that are replaced by a secret."""
 
     @override
     async def answer(
         self, exchange: faults.Exchange, honest: faults.Honest
     ) -> faults.Answer:
-        """Put secrets into the honest answer."""
+        """Add secrets to the correct response."""
         answer = await honest()
         if not isinstance(answer, dict):
             return answer
@@ -106,7 +106,7 @@ class Sprinkle(faults.Fault):
         return value
 
     def _object(self, node: dict[str, Any]) -> dict[str, Any]:
-        # What is a number that counts for itself, such as a code, stays one.
+        # Single numbers, such as a code, stay numbers.
         numbers = (PHONE, str(PHONE)) if "run_state" in node else ()
         return {key: self._any(value, numbers) for key, value in node.items()} | dict(
             self._some(
@@ -175,14 +175,14 @@ FAULTS: Final[dict[str, faults.Fault]] = {
 
 
 class Leaks:
-    """Looks for secrets."""
+    """Finds secrets in texts."""
 
     def __init__(self, simulator: Simulator) -> None:
-        """Know what cannot be marked: the host, and the tokens."""
+        """Store the simulator, whose host and tokens have no mark."""
         self._simulator = simulator
 
-    def tells(self, text: str) -> bool:
-        """Return whether a text contains a secret, or a name made of one."""
+    def has_secret(self, text: str) -> bool:
+        """Return whether a text contains a secret, or a name with one."""
         tokens = (call.token for call in self._simulator.calls if call.token)
         port = URL(self._simulator.url).port
         return (
@@ -193,23 +193,23 @@ class Leaks:
         )
 
     def in_error(self, error: BaseException | None) -> list[str]:
-        """Return the texts of an error, and of what has caused it, that tell."""
+        """Return the texts of an error and its causes that contain secrets."""
         if error is None:
             return []
         texts = [str(error), repr(error), *map(repr, vars(error).values())]
         return [
-            *filter(self.tells, texts),
+            *filter(self.has_secret, texts),
             *self.in_error(error.__cause__),
             *self.in_error(error.__context__),
         ]
 
     def in_log(self, records: list[logging.LogRecord]) -> list[str]:
-        """Return the lines of a log that tell."""
-        return [line for line in map(_written, records) if self.tells(line)]
+        """Return the lines of a log that contain secrets."""
+        return [line for line in map(_written, records) if self.has_secret(line)]
 
 
 def _written(record: logging.LogRecord) -> str:
-    """Return a line without what Home Assistant itself calls things by."""
+    """Return a line without the names that Home Assistant itself writes."""
     line = logging.Formatter("%(pathname)s: %(message)s").format(record)
     own = (OWN_FILES, aiohttp.__path__[0], update_coordinator.__file__)
     if record.pathname.startswith(own):
@@ -230,7 +230,7 @@ TEXTS: Final = st.tuples(st.text(max_size=10), st.text(max_size=10)).map(MARK.jo
 
 
 class _Server:
-    """A server and a client of it, in a loop of their own."""
+    """A server and a client of it, in a separate event loop."""
 
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
@@ -247,7 +247,7 @@ class _Server:
         await self._stack.aclose()
 
     def read(self, fault: faults.Fault) -> list[NorthboundError]:
-        """Read everything there is; return what went wrong."""
+        """Read everything, and return the errors."""
         self.simulator.faults.clear()
         self.simulator.faults.add(fault)
         return self._runner.run(self._read())
@@ -303,17 +303,17 @@ def test_client(
     text: str,
     fault: faults.Fault | None,
 ) -> None:
-    """Whatever the server answers, errors and log lines of the client tell nothing."""
+    """Errors and log lines of the client contain no secrets, for any response."""
     caplog.set_level(logging.DEBUG)
     caplog.clear()
     errors = server.read(fault or Sprinkle(dice, text))
     assert [leak for error in errors for leak in server.leaks.in_error(error)] == []
-    assert [each for each in caplog.messages if server.leaks.tells(each)] == []
+    assert [each for each in caplog.messages if server.leaks.has_secret(each)] == []
 
 
 @pytest.fixture
 def home() -> Home:
-    """Return a home of which everything is secret."""
+    """Return a home with secrets."""
     return marked_home()
 
 
@@ -321,18 +321,18 @@ def home() -> Home:
 def leaks(
     hass: HomeAssistant, simulator: Simulator, caplog: pytest.LogCaptureFixture
 ) -> Leaks:
-    """Let everything be logged, of an account whose user and password are secret."""
+    """Log everything, for an account with a secret user name and password."""
     simulator.account.user_name = f"{MARK}_api"
     simulator.account.system_code = f"{MARK}-1"
     caplog.set_level(logging.DEBUG)
     hass.bus.async_fire(EVENT_LOGGING_CHANGED)
-    # asyncio itself writes down every connection.
+    # asyncio itself logs every connection.
     hass.loop.set_debug(False)
     return Leaks(simulator)
 
 
 class Search:
-    """Searches what a user may show to others."""
+    """Searches the data that a user may share."""
 
     def __init__(
         self,
@@ -342,7 +342,7 @@ class Search:
         simulator: Simulator,
         caplog: pytest.LogCaptureFixture,
     ) -> None:
-        """Look at all accounts."""
+        """Search all accounts."""
         self._hass = hass
         self._administrator = administrator
         self._hass_client = hass_client
@@ -350,7 +350,7 @@ class Search:
         self._leaks = Leaks(simulator)
 
     async def found(self) -> list[str]:
-        """Return the texts that tell secrets."""
+        """Return the texts that contain secrets."""
         entries = self._hass.config_entries
         found: list[str] = []
         texts = [await self._health()]
@@ -364,11 +364,11 @@ class Search:
             data = entry.runtime_data
             for coordinator in (data.inventory, data.real_time):
                 found += self._leaks.in_error(coordinator.last_exception)
-        found += filter(self._leaks.tells, texts)
+        found += filter(self._leaks.has_secret, texts)
         return found + self._leaks.in_log(self._caplog.records)
 
     async def _diagnostics(self, entry_id: str) -> AsyncIterator[str]:
-        """Yield the files that can be downloaded, whole."""
+        """Yield the complete files of the diagnostics."""
         assert await async_setup_component(self._hass, "diagnostics", {})
         await self._hass.async_block_till_done()
         auth = self._hass.auth
@@ -403,12 +403,12 @@ def search(
     hass_admin_user: User,
     caplog: pytest.LogCaptureFixture,
 ) -> Search:
-    """Let everything be logged, of an account whose user and password are secret."""
+    """Log everything, for an account with a secret user name and password."""
     simulator.account.user_name = f"{MARK}_api"
     simulator.account.system_code = f"{MARK}-1"
     caplog.set_level(logging.DEBUG)
     hass.bus.async_fire(EVENT_LOGGING_CHANGED)
-    # asyncio itself writes down every connection.
+    # asyncio itself logs every connection.
     hass.loop.set_debug(False)
     return Search(hass, hass_client, hass_admin_user, simulator, caplog)
 
@@ -417,7 +417,7 @@ def search(
 async def test_secrets_in_everything(
     account: Account, simulator: Simulator, search: Search, seed: int
 ) -> None:
-    """Secrets beside and in place of everything that an account shows."""
+    """Responses contain secrets next to and instead of all values."""
     simulator.faults.add(Sprinkle(Random(seed), replacing=0.05))
     await account.add()
     for _ in range(3):
@@ -435,7 +435,7 @@ async def test_flow_fails(
     fault: faults.Fault,
     interface: str,
 ) -> None:
-    """A config flow that fails says why, and nothing else."""
+    """A failed config flow shows the reason, but no secrets."""
     simulator.faults.add(fault, interface)
     result = await account.add()
     assert result.get("errors") or account.entry
@@ -446,7 +446,7 @@ async def test_flow_fails(
 async def test_set_up_fails(
     account: Account, simulator: Simulator, search: Search, fault: faults.Fault
 ) -> None:
-    """A set-up that fails says why, and nothing else; its diagnostics work."""
+    """A failed setup shows the reason, but no secrets; its diagnostics work."""
     simulator.faults.add(fault, "getDevList")
     await account.add()
     assert await search.found() == []
@@ -460,7 +460,7 @@ async def test_reading_fails(
     search: Search,
     fault: faults.Fault,
 ) -> None:
-    """A reading that fails says why, and nothing else."""
+    """A failed reading shows the reason, but no secrets."""
     await account.add()
     simulator.faults.add(fault)
     await account.poll(timedelta(days=1, minutes=1))
@@ -471,8 +471,10 @@ async def test_reading_fails(
     assert await search.found() == []
 
 
-async def test_nameless(account: Account, simulator: Simulator, search: Search) -> None:
-    """What has no name is not called by its code."""
+async def test_devices_without_names(
+    account: Account, simulator: Simulator, search: Search
+) -> None:
+    """A plant or device without a name is not named by its code."""
     nameless = dict.fromkeys(("plantName", "devName"))
 
     def rewrite(answer: dict[str, Any]) -> dict[str, Any]:
@@ -491,7 +493,7 @@ async def test_nameless(account: Account, simulator: Simulator, search: Search) 
 async def test_plant_without_authorization(
     account: Account, simulator: Simulator, search: Search
 ) -> None:
-    """A repair issue does not tell the plant that it is about to others."""
+    """A repair issue does not show the plant to others."""
     await account.add()
     simulator.unauthorize(simulator.home.plants[0].code)
     await account.poll()
@@ -501,7 +503,7 @@ async def test_plant_without_authorization(
 async def test_device_that_is_gone(
     account: Account, simulator: Simulator, search: Search
 ) -> None:
-    """A device that is removed takes its names along."""
+    """The names of a removed device are not logged."""
     await account.add()
     simulator.home.plants[0].devices.pop()
     for _ in range(2):
@@ -512,7 +514,7 @@ async def test_device_that_is_gone(
 async def test_new_password(
     hass: HomeAssistant, account: Account, simulator: Simulator, search: Search
 ) -> None:
-    """A changed password, a wrong one, and a user who takes the session."""
+    """A changed password, a wrong password, and a lost session."""
     await account.add()
     simulator.take_session()
     await account.poll()

@@ -1,4 +1,4 @@
-"""Tests of values: what is shown, what is unknown, and when an entity appears."""
+"""Tests of shown and unknown values, and of the creation of entities."""
 
 from datetime import timedelta
 from typing import Any, Literal
@@ -28,7 +28,7 @@ def battery(simulator: Simulator) -> Device:
 
 
 def _send(simulator: Simulator, device: Device, items: dict[str, Any]) -> None:
-    """Let a device send some items with other values from now on."""
+    """Change some items of a device from now on."""
 
     def rewrite(payload: dict[str, Any]) -> dict[str, Any]:
         for row in payload["data"]:
@@ -42,7 +42,7 @@ def _send(simulator: Simulator, device: Device, items: dict[str, Any]) -> None:
 async def test_missing_is_unknown_never_zero(
     added: Account, simulator: Simulator, inverter: Device, raw: object
 ) -> None:
-    """P#64, P#116: what is no number is unknown, and takes nothing else along."""
+    """P#64, P#116: an invalid value is unknown, and does not affect others."""
     _send(simulator, inverter, {"active_power": raw})
     await added.poll()
     assert added.value(inverter.id, "active_power") == STATE_UNKNOWN
@@ -52,7 +52,7 @@ async def test_missing_is_unknown_never_zero(
 async def test_strings_for_numbers(
     added: Account, simulator: Simulator, inverter: Device
 ) -> None:
-    """Servers that send strings show the same values."""
+    """Servers that send strings have the same values."""
     before = added.value(inverter.id, "active_power")
     simulator.faults.add(faults.StringsForNumbers(), "getDevRealKpi")
     await added.poll()
@@ -65,7 +65,7 @@ async def test_strings_for_numbers(
 async def test_states_in_every_spelling(
     added: Account, simulator: Simulator, inverter: Device, raw: object
 ) -> None:
-    """A state is the same state as integer, float and string."""
+    """Integers, floats and strings have the same state."""
     _send(simulator, inverter, {"inverter_state": raw})
     await added.poll()
     assert added.value(inverter.id, "inverter_state") == "grid_connected"
@@ -77,7 +77,7 @@ async def test_undocumented_state(
     inverter: Device,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A state that the table does not know is unknown, and logged once."""
+    """A state that is not in the table is unknown, and logged once."""
     _send(simulator, inverter, {"inverter_state": 9999.0, "run_state": 7})
     await added.poll()
     await added.poll()
@@ -96,7 +96,7 @@ async def test_disconnected_device(
     style: Literal["zeros", "nulls"],
     power: str,
 ) -> None:
-    """A sleeping inverter has no measurements, but what it counted stays."""
+    """A sleeping inverter has no measurements, but keeps its counters."""
     total = added.value(inverter.id, "total_cap")
     inverter.connected = False
     inverter.disconnected_style = style
@@ -114,7 +114,7 @@ async def test_disconnected_device(
 async def test_missing_row_keeps_the_last_values(
     added: Account, simulator: Simulator, inverter: Device, battery: Device
 ) -> None:
-    """A device that the server leaves out becomes unavailable after 15 minutes."""
+    """A device without a row becomes unavailable after 15 minutes."""
     inverter.connected = False
     inverter.disconnected_style = "missing"
     for expected in ("8.0", "8.0", STATE_UNAVAILABLE):
@@ -133,7 +133,7 @@ async def test_failing_group(
     battery: Device,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """T#91, T#145: one failing device type does not take the others down."""
+    """T#91, T#145: a failing device type does not affect the others."""
     fault = simulator.faults.add(
         faults.FailCode(20200),
         "getDevRealKpi",
@@ -156,7 +156,7 @@ async def test_outage(
     inverter: Device,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Last values stay for 15 minutes; the outage is logged when it shows."""
+    """Last values stay for 15 minutes; the outage is logged when they end."""
     simulator.faults.add(faults.DropConnection())
     for expected in ("8.0", "8.0", STATE_UNAVAILABLE, STATE_UNAVAILABLE):
         await added.poll()
@@ -170,7 +170,7 @@ async def test_outage(
 async def test_undocumented_number(
     hass: HomeAssistant, added: Account, simulator: Simulator, inverter: Device
 ) -> None:
-    """An item that the document does not know is kept, disabled, under its key."""
+    """An undocumented item becomes a disabled sensor named by its key."""
     _send(simulator, inverter, {"fan_speed": 1200, "note": "text", "list": [1]})
     await added.poll()
     registered = added.registered(inverter.id, "fan_speed")
@@ -185,7 +185,7 @@ async def test_undocumented_number(
 async def test_null_items_have_no_entity(
     added: Account, simulator: Simulator, inverter: Device
 ) -> None:
-    """An item that is always null has no entity until it carries a value."""
+    """An item that is always null has no entity until it has a value."""
     meter = simulator.home.plants[0].devices[3]
     assert added.registered(meter.id, "positive_active_peak") is None
     assert added.registered(inverter.id, "pv1_u") is not None
@@ -202,7 +202,7 @@ async def test_null_items_have_no_entity(
 async def test_first_seen_disconnected(
     account: Account, simulator: Simulator, inverter: Device
 ) -> None:
-    """The zeros of a disconnected device are no reason for an entity."""
+    """Zeros of a disconnected device create no entity."""
     inverter.connected = False
     await account.add()
     assert account.registered(inverter.id, "run_state") is not None
@@ -214,10 +214,10 @@ async def test_first_seen_disconnected(
     assert account.value(inverter.id, "total_cap") not in (None, STATE_UNKNOWN)
 
 
-async def test_entities_are_remembered(
+async def test_entities_are_restored(
     hass: HomeAssistant, added: Account, simulator: Simulator, inverter: Device
 ) -> None:
-    """An entity that once appeared is there again, whatever is reported now."""
+    """An entity that was created once is restored, for any current values."""
     _send(simulator, inverter, {"temperature": None, "run_state": None})
     await hass.config_entries.async_unload(added.entry.entry_id)
     await added.poll()
@@ -230,7 +230,7 @@ async def test_entities_are_remembered(
 async def test_new_device_needs_no_reload(
     added: Account, simulator: Simulator, freezer: FrozenDateTimeFactory
 ) -> None:
-    """A device that the next inventory lists appears by itself."""
+    """A device of the next inventory is added automatically."""
     plant = simulator.home.plants[0]
     late = plant.devices.pop(2)
     await added.poll(timedelta(days=1, seconds=1))
@@ -246,7 +246,7 @@ async def test_new_device_needs_no_reload(
 async def test_disabled_group_is_not_polled(
     hass: HomeAssistant, added: Account, simulator: Simulator, battery: Device
 ) -> None:
-    """A device type costs no call if its entities, and what needs them, are disabled."""
+    """A group with only disabled entities that nothing needs is not read."""
     registry = er.async_get(hass)
     for entry in er.async_entries_for_config_entry(registry, added.entry.entry_id):
         disabled = entry.unique_id.startswith(f"{battery.id}_") or (
@@ -256,7 +256,7 @@ async def test_disabled_group_is_not_polled(
             entry.entity_id,
             disabled_by=er.RegistryEntryDisabler.USER if disabled else None,
         )
-    # Home Assistant reloads by itself after entities were enabled or disabled.
+    # Home Assistant reloads after entities were enabled or disabled.
     await added.poll()
     simulator.calls.clear()
     await added.poll()
@@ -268,7 +268,7 @@ async def test_disabled_group_is_not_polled(
 async def test_default_entities_of_a_home(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:
-    """A home has at most 60 enabled entities, and what a person charts is there."""
+    """A home has at most 60 enabled entities, including those people chart."""
     entries = er.async_entries_for_config_entry(
         er.async_get(hass), added.entry.entry_id
     )

@@ -1,4 +1,4 @@
-"""Tests of answers whose time is wrong."""
+"""Tests of responses with a wrong time."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +16,7 @@ INTERFACES: Final = ("getStationRealKpi", "getDevRealKpi")
 
 
 def reports(time: Callable[[int], object]) -> faults.Rewrite:
-    """Return a fault that changes the time of answers."""
+    """Return a fault that changes the time of responses."""
 
     def rewrite(payload: faults.Payload) -> faults.Payload:
         params = payload["params"]
@@ -40,7 +40,7 @@ FAULTS: Final[dict[str, Callable[[int], object]]] = {
 
 
 def shown(account: Account) -> tuple[list[object], float]:
-    """Return when the inverter's day and the plant's month began, and the yield."""
+    """Return the starts of the inverter's day and the plant's month, and the yield."""
     code = next(iter(account.entry.runtime_data.inventory.data.plants))
     states = account.state(INVERTER, "day_cap"), account.state(code, "month_power")
     assert states[0] is not None
@@ -56,14 +56,16 @@ async def test_false_time(
     fault: str,
     polls: int,
 ) -> None:
-    """Days and months begin when they begin, for as long as it lasts and after it."""
+    """Days and months start on time during a wrong time and after it."""
     await added.poll()
     begins, before = shown(added)
-    lies = [simulator.faults.add(reports(FAULTS[fault]), each) for each in INTERFACES]
+    handles = [
+        simulator.faults.add(reports(FAULTS[fault]), each) for each in INTERFACES
+    ]
     for _ in range(polls):
         await added.poll()
     assert shown(added)[0] == begins
-    for each in lies:
+    for each in handles:
         each.remove()
     await added.kill()
     await added.poll()
@@ -78,10 +80,12 @@ async def test_false_time(
 async def test_first_time_is_false(
     account: Account, simulator: Simulator, fault: str
 ) -> None:
-    """The next answer mends it."""
-    lies = [simulator.faults.add(reports(FAULTS[fault]), each) for each in INTERFACES]
+    """The next response corrects it."""
+    handles = [
+        simulator.faults.add(reports(FAULTS[fault]), each) for each in INTERFACES
+    ]
     await account.add()
-    for each in lies:
+    for each in handles:
         each.remove()
     await account.poll()
     begins, _ = shown(account)

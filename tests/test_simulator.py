@@ -1,4 +1,4 @@
-"""Tests of the simulator: it must be right, or nothing that is compared with it is."""
+"""Tests of the simulator, on which all comparisons depend."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -43,7 +43,7 @@ from tests.simulator.counter_faults import (
     without_yesterday,
 )
 from tests.simulator.counters import Counter, Kind, counters_of
-from tests.simulator.energy import _played
+from tests.simulator.energy import _days_of
 
 NOON = datetime(2026, 6, 21, 10, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 6, 21, 23, 30, tzinfo=UTC)
@@ -59,16 +59,16 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
 class Client:
-    """A person with curl."""
+    """A plain HTTP client."""
 
     def __init__(self, session: aiohttp.ClientSession, simulator: Simulator) -> None:
-        """Talk to a simulator."""
+        """Store the simulator."""
         self._session = session
         self._simulator = simulator
         self.token = ""
 
     async def raw(self, interface: str, body: Any = None) -> Answer:
-        """Return status and body of an answer."""
+        """Return the status and body of a response."""
         async with self._session.post(
             f"{self._simulator.url}/thirdData/{interface}",
             json=body or {},
@@ -78,13 +78,13 @@ class Client:
             return response.status, await response.read()
 
     async def call(self, interface: str, **body: Any) -> dict[str, Any]:
-        """Return an answer's JSON."""
+        """Return the JSON of a response."""
         _, content = await self.raw(interface, body)
         answer: dict[str, Any] = json.loads(content)
         return answer
 
     async def code(self, interface: str, **body: Any) -> Any:
-        """Return an answer's failCode."""
+        """Return the failCode of a response."""
         return (await self.call(interface, **body))["failCode"]
 
     async def log_in(self, password: str = "Simulated-1") -> Any:
@@ -92,7 +92,7 @@ class Client:
         return await self.code("login", userName="demo_api", systemCode=password)
 
     async def devices(self, *devices: Device, **more: Any) -> dict[str, Any]:
-        """Ask for the real-time items of devices of one type."""
+        """Request the real-time items of devices of one type."""
         ids = ",".join(str(device.id) for device in devices)
         fields = {"devIds": ids, "devTypeId": devices[0].type_id} | more
         return await self.call("getDevRealKpi", **fields)
@@ -145,11 +145,11 @@ def device_of(home: Home, type_id: int) -> Device:
 
 
 def at(home: Home, moment: datetime) -> Simulator:
-    """Return a simulator at a moment."""
+    """Return a simulator at a time."""
     return Simulator(home, SetClock(moment))
 
 
-# The physics.
+# Physics.
 
 
 @pytest.mark.parametrize("name", ALL_HOMES)
@@ -158,7 +158,7 @@ def at(home: Home, moment: datetime) -> Simulator:
 def test_powers_balance_at_every_moment(
     name: str, minutes: int, seconds: float
 ) -> None:
-    """No power appears or vanishes."""
+    """At every moment, the powers are balanced."""
     moment = datetime(2025, 1, 3, tzinfo=UTC) + timedelta(
         minutes=minutes, seconds=seconds
     )
@@ -185,7 +185,7 @@ def test_powers_balance_at_every_moment(
 
 @pytest.mark.parametrize("name", ALL_HOMES)
 def test_energies_are_the_integral_of_the_powers(name: str) -> None:
-    """A sum over seconds finds the same energy, even across a simulated day's end."""
+    """Energies equal sums over seconds, even across the end of a simulated day."""
     home = ALL_HOMES[name]()
     plant = only_plant(home)
     start = datetime(2026, 5, 4, 0, 30, 20, tzinfo=UTC)
@@ -203,7 +203,7 @@ def test_energies_are_the_integral_of_the_powers(name: str) -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.integers(0, 650 * 1440), min_size=3, max_size=3, unique=True))
 def test_energies_add_up(minutes: list[int]) -> None:
-    """Energy between two moments is the sum of its parts, blocks of days or not."""
+    """Energy between two times is the sum of its parts, in blocks of days or not."""
     first, middle, last = (
         datetime(2025, 1, 3, tzinfo=UTC) + timedelta(minutes=minute)
         for minute in sorted(minutes)
@@ -218,8 +218,8 @@ def test_energies_add_up(minutes: list[int]) -> None:
 
 
 @pytest.mark.parametrize("name", ["family", "emma", "farm", "telecom"])
-def test_battery_is_where_its_energy_put_it(name: str) -> None:
-    """The state of charge follows from what was charged and discharged."""
+def test_state_of_charge_follows_energy(name: str) -> None:
+    """The state of charge follows from the charged and discharged energy."""
     home = ALL_HOMES[name]()
     plant = only_plant(home)
     battery = plant.site.battery
@@ -236,17 +236,17 @@ def test_battery_is_where_its_energy_put_it(name: str) -> None:
 
 
 def test_battery_does_not_jump_before_dawn() -> None:
-    """Emptying the battery at night's end neither loses nor invents energy."""
+    """Emptying the battery at the end of a night neither loses nor adds energy."""
     site = only_plant(homes.family()).site
     for day in range(0, 400, 5):
         turn = datetime(2025, 2, 1, 2, 0, tzinfo=UTC).timestamp() + day * 86400
         before, after = site.state(turn - 60)[0], site.state(turn)[0]
-        # A minute at full power moves it by less than a percent.
+        # A minute at full power changes it by less than a percent.
         assert before == pytest.approx(after, abs=1.0)
 
 
-def test_a_year_of_sun_is_that_of_the_place() -> None:
-    """Berlin gives about 900 kWh per kWp, most of it in summer."""
+def test_yearly_yield_of_the_place() -> None:
+    """Berlin yields about 900 kWh per kWp, most of it in summer."""
     home = homes.family()
     plant = only_plant(home)
     simulator = at(home, NOON)
@@ -262,7 +262,7 @@ def test_a_year_of_sun_is_that_of_the_place() -> None:
 
 
 def test_string_inverters_clip_and_never_exceed_their_panels() -> None:
-    """The AC side stays below the limit and below the DC side."""
+    """The AC power stays below the limit and below the DC power."""
     home = homes.farm()
     plant = only_plant(home)
     outputs = [
@@ -280,13 +280,13 @@ def test_string_inverters_clip_and_never_exceed_their_panels() -> None:
     assert plant.capacity_kwp == 240
 
 
-# The items.
+# Data items.
 
 
 @pytest.mark.parametrize("type_id", DOCUMENT["device_realtime"])
 @pytest.mark.parametrize("moment", [NOON, NIGHT])
 def test_every_documented_item_is_sent(type_id: str, moment: datetime) -> None:
-    """Each device type sends each of its documented keys, null where it must be."""
+    """Each device type sends all documented keys, with null where required."""
     documented = DOCUMENT["device_realtime"][type_id]["items"]
     home = next(
         home
@@ -301,7 +301,7 @@ def test_every_documented_item_is_sent(type_id: str, moment: datetime) -> None:
 
 @pytest.mark.parametrize("type_id", DOCUMENT["device_history"])
 async def test_every_documented_history_item_is_sent(type_id: str) -> None:
-    """History rows have the keys of the history lists, without run_state."""
+    """History rows have the documented history keys, without run_state."""
     documented = {item["key"] for item in DOCUMENT["device_history"][type_id]["items"]}
     home = next(
         home
@@ -326,7 +326,7 @@ async def test_every_documented_history_item_is_sent(type_id: str) -> None:
 
 
 def test_plant_items() -> None:
-    """A plant sends the documented items, and two newer ones by option."""
+    """A plant sends the documented items, and optionally two newer ones."""
     home = homes.family()
     plant = only_plant(home)
     documented = {item["key"] for item in DOCUMENT["plant_realtime"]}
@@ -337,7 +337,7 @@ def test_plant_items() -> None:
 
 
 def test_newer_battery_items_are_an_option() -> None:
-    """Older servers know only today's energies of a battery."""
+    """Older servers send only the daily energies of a battery."""
     home = homes.family()
     battery = device_of(home, DeviceType.BATTERY)
     newer = {
@@ -353,7 +353,7 @@ def test_newer_battery_items_are_an_option() -> None:
 
 @pytest.mark.parametrize("hour", range(24))
 def test_signs_and_units(hour: int) -> None:
-    """Power sensors count export as positive, in W; batteries count charging."""
+    """Power sensors count export as positive, in W; batteries count charge."""
     moment = NOON.replace(hour=hour)
     home = homes.family()
     simulator = at(home, moment)
@@ -377,7 +377,7 @@ def test_signs_and_units(hour: int) -> None:
     )
 
 
-def test_emma_counts_the_other_way_round_in_kw() -> None:
+def test_sign_and_unit_of_emma() -> None:
     """EMMA counts import as positive."""
     home = homes.emma()
     simulator = at(home, NOON)
@@ -395,7 +395,7 @@ def test_emma_counts_the_other_way_round_in_kw() -> None:
 
 
 def test_meters_of_the_older_generation_report_kw() -> None:
-    """The total of the grid meter and all phases come in W or in kW."""
+    """The total and the phases of a grid meter are in W or in kW."""
     home = homes.farm()
     meter = device_of(home, DeviceType.GRID_METER)
     newer = at(home, NOON).device_items(meter.id)
@@ -410,7 +410,7 @@ def test_meters_of_the_older_generation_report_kw() -> None:
 
 @pytest.mark.parametrize(("positive", "sign"), [("charge", 1), ("discharge", -1)])
 def test_the_sign_of_the_ess_is_an_option(positive: Any, sign: int) -> None:
-    """Clients disagree on the sign of the C&I storage."""
+    """The sign of a C&I storage is an option."""
     home = homes.farm()
     plant = only_plant(home)
     plant.ess_positive = positive
@@ -422,7 +422,7 @@ def test_the_sign_of_the_ess_is_an_option(positive: Any, sign: int) -> None:
 
 
 def test_strings_carry_the_power_of_their_mppt() -> None:
-    """Voltage times current of all strings is the DC power."""
+    """The sum of voltage times current of all strings is the DC power."""
     for home, type_id, inputs in (
         (homes.family(), DeviceType.RESIDENTIAL_INVERTER, 8),
         (homes.farm(), DeviceType.STRING_INVERTER, 28),
@@ -437,7 +437,7 @@ def test_strings_carry_the_power_of_their_mppt() -> None:
 
 
 def test_an_inverter_without_battery_sleeps_at_night() -> None:
-    """State, times and voltages tell day from night."""
+    """State, times and voltages differ between day and night."""
     home = homes.apartment()
     inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
     day = at(home, NOON).device_items(inverter.id)
@@ -452,8 +452,8 @@ def test_an_inverter_without_battery_sleeps_at_night() -> None:
     assert night["run_state"] == 1
 
 
-def test_single_phase_power_sensors_blank_what_they_cannot_measure() -> None:
-    """The keys of phases B and C say N/A."""
+def test_items_of_single_phase_power_sensors() -> None:
+    """The keys of phases B and C are N/A."""
     home = homes.apartment(meter=True)
     items = at(home, NOON).device_items(device_of(home, DeviceType.POWER_SENSOR).id)
     assert items["b_u"] == items["active_power_a"] == items["ab_u"] == "N/A"
@@ -462,11 +462,11 @@ def test_single_phase_power_sensors_blank_what_they_cannot_measure() -> None:
     )
 
 
-# The counters.
+# Counters.
 
 
 def test_lifetime_counters_grow_by_the_energy() -> None:
-    """What the counters gain in a week is what was really produced."""
+    """The rise of the counters in a week is the true energy."""
     home = homes.family()
     plant = only_plant(home)
     end = NOON + timedelta(days=7)
@@ -493,7 +493,7 @@ def test_lifetime_counters_grow_by_the_energy() -> None:
 @pytest.mark.parametrize("day", [21, 28])
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "Asia/Kolkata", "America/New_York"])
 def test_daily_counters_reset_at_local_midnight(day: int, zone: str) -> None:
-    """The last five minutes before midnight hold the day, and midnight holds 0."""
+    """A daily counter is complete at 23:55, and 0 at midnight."""
     home = homes.family(time_zone=zone)
     plant = only_plant(home)
     midnight = datetime(2026, 6, day, tzinfo=ZoneInfo(zone)).astimezone(UTC)
@@ -513,7 +513,7 @@ def test_daily_counters_reset_at_local_midnight(day: int, zone: str) -> None:
     ("date", "hours"), [((2026, 3, 29), 23), ((2025, 10, 26), 25), ((2026, 5, 5), 24)]
 )
 def test_days_of_clock_changes(date: tuple[int, int, int], hours: int) -> None:
-    """A day of 23 or 25 hours holds the energy of 23 or 25 hours."""
+    """A day of 23 or 25 hours has the energy of 23 or 25 hours."""
     home = homes.family()
     plant = only_plant(home)
     start = datetime(*date, tzinfo=BERLIN).astimezone(UTC)
@@ -526,7 +526,7 @@ def test_days_of_clock_changes(date: tuple[int, int, int], hours: int) -> None:
 
 
 def test_monthly_counter_resets_on_the_local_first() -> None:
-    """The month ends with its last day, in the plant's time."""
+    """A month ends with its last day in the plant's time zone."""
     home = homes.family()
     plant = only_plant(home)
     first = datetime(2026, 6, 1, tzinfo=BERLIN).astimezone(UTC)
@@ -536,8 +536,8 @@ def test_monthly_counter_resets_on_the_local_first() -> None:
     assert morning["month_power"] == 0.0
 
 
-def test_without_battery_the_plant_yields_what_its_inverters_yield() -> None:
-    """The plant's yield is the sum of its inverters'."""
+def test_plant_yield_without_battery() -> None:
+    """The plant's yield is the sum of its inverters' yields."""
     home = homes.farm()
     simulator = at(home, NOON)
     inverters = sum(
@@ -560,20 +560,20 @@ def test_without_battery_the_plant_yields_what_its_inverters_yield() -> None:
         max_size=6,
     )
 )
-def test_answers_do_not_depend_on_earlier_questions(moments: list[datetime]) -> None:
-    """The same seed gives the same answers, in any order."""
+def test_answers_do_not_depend_on_earlier_requests(moments: list[datetime]) -> None:
+    """A seed gives the same responses in any order of requests."""
 
     def answers(order: list[datetime], seed: int) -> dict[datetime, Any]:
         home = homes.family(seed=seed)
         return {moment: at(home, moment).plant_items("NE=35436840") for moment in order}
 
     forward = answers(moments, 1)
-    _played.cache_clear()
+    _days_of.cache_clear()
     assert answers(moments[::-1], 1) == forward
 
 
 def test_another_seed_is_another_year() -> None:
-    """Weather and habits follow from the seed."""
+    """Weather and loads depend on the seed."""
     one, two = (
         at(homes.family(seed=seed), NOON).plant_items("NE=35436840") for seed in (1, 2)
     )
@@ -581,7 +581,7 @@ def test_another_seed_is_another_year() -> None:
 
 
 def test_values_are_those_of_the_last_full_five_minutes() -> None:
-    """The cloud collects every five minutes."""
+    """Values are collected every five minutes."""
     home = homes.family()
     code = only_plant(home).code
     items = [
@@ -591,18 +591,18 @@ def test_values_are_those_of_the_last_full_five_minutes() -> None:
     assert items[0] == items[1] != items[2]
 
 
-def test_nothing_is_known_before_the_plant_existed() -> None:
-    """A question about the time before commissioning is a mistake of the test."""
+def test_times_before_commissioning() -> None:
+    """Requests for the time before commissioning are errors of the test."""
     home = homes.family()
     with pytest.raises(ValueError, match="2025-01-01"):
         at(home, datetime(2024, 6, 1, tzinfo=UTC)).flows(only_plant(home).code)
 
 
-# The clocks.
+# Clocks.
 
 
 def test_clocks() -> None:
-    """A real, a sped-up and a set clock."""
+    """A real clock, a faster one and a fixed one."""
     with freeze_time(NOON) as frozen:
         real, sped = RealClock(), SpedClock(60, NIGHT)
         frozen.tick(timedelta(seconds=10))
@@ -616,7 +616,7 @@ def test_clocks() -> None:
     assert clock.now() == NIGHT
 
 
-# The interfaces.
+# Interfaces.
 
 
 async def test_login_hands_out_the_token_twice(
@@ -650,7 +650,7 @@ async def test_stations(client: Client, simulator: Simulator) -> None:
 async def test_old_accounts_have_the_old_plant_list(
     session: aiohttp.ClientSession,
 ) -> None:
-    """It is a bare array in MW, and in pages only if asked for."""
+    """It is a bare array in MW, and in pages only on request."""
     simulator = Simulator(homes.family(), SetClock(NOON), account="old")
     async with simulator.serve():
         client = Client(session, simulator)
@@ -677,7 +677,7 @@ async def test_pages_of_plants(client: Client, simulator: Simulator) -> None:
 
 
 async def test_device_list(client: Client, simulator: Simulator) -> None:
-    """Ids are exact, and some devices have no serial number."""
+    """IDs are exact, and some devices have no serial number."""
     code = only_plant(simulator.home).code
     answer = await client.call("getDevList", stationCodes=code)
     assert answer["params"] == {
@@ -695,7 +695,7 @@ async def test_device_list(client: Client, simulator: Simulator) -> None:
 async def test_live_values_are_the_true_ones(
     client: Client, simulator: Simulator
 ) -> None:
-    """What is served is what the simulator says is true."""
+    """The server sends the true values of the simulator."""
     plant = only_plant(simulator.home)
     answer = await client.call("getStationRealKpi", stationCodes=plant.code)
     assert answer["data"] == [
@@ -716,10 +716,10 @@ async def test_live_values_are_the_true_ones(
     assert answer["params"]["devTypeId"] == "39"
 
 
-async def test_history_is_what_live_would_have_said(
+async def test_history_equals_live_values(
     client: Client, simulator: Simulator, clock: SetClock
 ) -> None:
-    """Each row equals the live answer of its time, but for what history leaves out."""
+    """Each row equals the live response of its time, except for live-only items."""
     inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
     clock.set(NOON + timedelta(hours=2))
     await client.log_in()
@@ -743,7 +743,7 @@ async def test_history_is_what_live_would_have_said(
 
 
 async def test_refused_requests(client: Client, simulator: Simulator) -> None:
-    """Wrong requests are answered with the codes of the document."""
+    """Invalid requests have the documented codes."""
     code = only_plant(simulator.home).code
     inverter = device_of(simulator.home, 38).id
     now = int(NOON.timestamp() * 1000)
@@ -784,20 +784,20 @@ async def test_refused_requests(client: Client, simulator: Simulator) -> None:
 async def test_other_paths_are_web_pages(
     simulator: Simulator, session: aiohttp.ClientSession
 ) -> None:
-    """A portal answers unknown paths with a page."""
+    """Unknown paths return a web page, as in a portal."""
     for method, path in (("GET", "/"), ("POST", "/thirdData/x"), ("POST", "/login")):
         async with session.request(method, simulator.url + path) as response:
             assert response.status == 404
             assert response.content_type == "text/html"
 
 
-# The account.
+# Account.
 
 
-async def test_no_token_no_data(
+async def test_no_data_without_token(
     simulator: Simulator, session: aiohttp.ClientSession
 ) -> None:
-    """The body of a 305 has neither data nor params."""
+    """The body of a 305 has no data and no params."""
     client = Client(session, simulator)
     assert await client.call("stations", pageNo=1) == {
         "failCode": 305,
@@ -810,7 +810,7 @@ async def test_no_token_no_data(
 async def test_token_lives_30_minutes(
     session: aiohttp.ClientSession, clock: SetClock, kind: Any, code: int
 ) -> None:
-    """Use renews a sliding token; a fixed one ends all the same."""
+    """Use extends a sliding token, but not a fixed one."""
     simulator = Simulator(homes.family(), clock, quotas=False, session=kind)
     async with simulator.serve():
         client = Client(session, simulator)
@@ -824,7 +824,7 @@ async def test_token_lives_30_minutes(
 
 
 async def test_one_session_per_account(client: Client, simulator: Simulator) -> None:
-    """A login, wherever it comes from, ends the session before."""
+    """Any login ends the previous session."""
     first = client.token
     await client.log_in()
     assert await client.code("stations", pageNo=1) == 0
@@ -844,7 +844,7 @@ async def test_one_session_per_account(client: Client, simulator: Simulator) -> 
 async def test_wrong_passwords_lock_the_account(
     client: Client, clock: SetClock
 ) -> None:
-    """Five in a row within ten minutes lock it for 30 minutes."""
+    """Five wrong passwords within ten minutes lock the account for 30 minutes."""
     for _ in range(4):
         answer = await client.call("login", userName="demo_api", systemCode="x")
         assert answer == {
@@ -861,18 +861,18 @@ async def test_wrong_passwords_lock_the_account(
     assert await client.log_in() == 0
 
 
-async def test_slow_guesses_do_not_lock(client: Client, clock: SetClock) -> None:
-    """Wrong passwords are forgotten after ten minutes."""
+async def test_slow_logins_do_not_lock(client: Client, clock: SetClock) -> None:
+    """Wrong passwords expire after ten minutes."""
     for _ in range(6):
         assert await client.log_in("x") == 20400
         clock.tick(timedelta(minutes=2, seconds=31))
     assert await client.log_in() == 0
 
 
-async def test_what_may_happen_to_an_account(
+async def test_account_states(
     client: Client, simulator: Simulator, clock: SetClock
 ) -> None:
-    """It is locked, disabled, expired, or gets another password."""
+    """An account can be locked, disabled or expired, and its password can change."""
     simulator.lock(minutes=5)
     assert await client.code("stations", pageNo=1) == 305
     assert await client.log_in() == 20400
@@ -888,7 +888,7 @@ async def test_what_may_happen_to_an_account(
 
 
 async def test_permissions(client: Client, simulator: Simulator) -> None:
-    """An interface is forbidden and allowed again."""
+    """Permissions for an interface can be withdrawn and granted."""
     simulator.withdraw_permission("stations")
     simulator.grant_permission("getStationList")
     assert await client.code("stations", pageNo=1) == 401
@@ -897,7 +897,7 @@ async def test_permissions(client: Client, simulator: Simulator) -> None:
 
 @pytest.mark.parametrize("home", [homes.fleet(plants=2, devices=8)])
 async def test_authorization_of_plants(client: Client, simulator: Simulator) -> None:
-    """A plant without authorization has an error of its own, or is all there is."""
+    """Values of a plant without authorization are an error, or are missing."""
     closed, open_ = simulator.home.plants
     simulator.unauthorize(closed.code)
     both = f"{closed.code},{open_.code}"
@@ -919,7 +919,7 @@ async def test_authorization_of_plants(client: Client, simulator: Simulator) -> 
     assert await client.code("getDevList", stationCodes=closed.code) == 0
 
 
-# The quotas.
+# Quotas.
 
 
 @pytest.mark.parametrize(
@@ -956,7 +956,7 @@ async def test_quotas(
     calls: int,
     window: timedelta,
 ) -> None:
-    """The published number of calls is answered, the next one is refused."""
+    """The published number of calls is allowed, and the next one is refused."""
     simulator = Simulator(home, clock)
     async with simulator.serve():
         client = Client(session, simulator)
@@ -967,7 +967,7 @@ async def test_quotas(
         assert refused["failCode"] == 407
         assert refused["data"] == "ACCESS_FREQUENCY_IS_TOO_HIGH"
         assert [call.interface for call in simulator.refusals] == [interface]
-        # The refused call counts: it fills the first place that becomes free.
+        # The refused call counts: it uses the first place that becomes free.
         clock.tick(window - timedelta(seconds=1))
         await client.log_in()
         assert await client.code(interface, **body) == 407
@@ -990,7 +990,7 @@ async def test_logins_are_limited(
 
 
 async def test_old_quotas(session: aiohttp.ClientSession, clock: SetClock) -> None:
-    """Older accounts may call each interface once a minute."""
+    """Older accounts allow one call a minute per interface."""
     simulator = Simulator(homes.family(), clock, quotas="old")
     async with simulator.serve():
         client = Client(session, simulator)
@@ -1007,7 +1007,7 @@ async def test_old_quotas(session: aiohttp.ClientSession, clock: SetClock) -> No
 async def test_quotas_of_all_but_history(
     session: aiohttp.ClientSession, clock: SetClock
 ) -> None:
-    """A demo may ask for history as often as it likes, and for nothing else."""
+    """A demo can have unlimited history, and quotas for all other calls."""
     simulator = Simulator(homes.family(), clock, quotas="all but history")
     async with simulator.serve():
         client = Client(session, simulator)
@@ -1038,7 +1038,7 @@ async def test_quotas_per_type(session: aiohttp.ClientSession, clock: SetClock) 
             device = device_of(home, type_id)
             for _ in range(calls):
                 assert (await client.devices(device))["failCode"] == 0
-            # It is the same type when it is sent as a word.
+            # A type that is sent as a word is the same type.
             refused = await client.devices(device, devTypeId=str(type_id))
             assert refused["failCode"] == 407
 
@@ -1080,7 +1080,7 @@ async def test_fixed_windows(
 async def test_daily_quotas_may_have_their_own_code(
     session: aiohttp.ClientSession, clock: SetClock
 ) -> None:
-    """Newer servers tell a daily maximum from a frequency that is too high."""
+    """Newer servers have a separate code for a daily maximum."""
     simulator = Simulator(homes.family(), clock, daily_code=20618)
     async with simulator.serve():
         client = Client(session, simulator)
@@ -1095,10 +1095,10 @@ async def test_daily_quotas_may_have_their_own_code(
 @pytest.mark.parametrize(
     ("quotas", "windows"), [("pooled", "sliding"), ("per type", "fixed")]
 )
-async def test_others_use_up_a_quota(
+async def test_quota_used_up_by_another_client(
     session: aiohttp.ClientSession, clock: SetClock, quotas: Any, windows: Any
 ) -> None:
-    """What is left of an interface's window is gone; the next window is ours."""
+    """The rest of a window is used up; the next window is available."""
     simulator = Simulator(homes.family(), clock, quotas=quotas, windows=windows)
     battery = device_of(simulator.home, DeviceType.BATTERY)
     async with simulator.serve():
@@ -1120,7 +1120,7 @@ async def test_others_use_up_a_quota(
 async def test_a_day_may_be_limited(
     session: aiohttp.ClientSession, clock: SetClock, quotas: bool
 ) -> None:
-    """A maximum per UTC day is on top of every other quota."""
+    """A maximum per UTC day applies in addition to every other quota."""
     clock.set(datetime(2026, 6, 21, 23, 30, tzinfo=UTC))
     simulator = Simulator(homes.family(), clock, quotas=quotas)
     async with simulator.serve():
@@ -1146,7 +1146,7 @@ async def test_a_day_may_be_limited(
 async def test_another_client_logs_in(
     session: aiohttp.ClientSession, clock: SetClock
 ) -> None:
-    """Its logins end our session and count, those that are refused only count."""
+    """The other client's logins end the session and count, also if refused."""
     simulator = Simulator(homes.family(), clock)
     async with simulator.serve():
         client = Client(session, simulator)
@@ -1165,7 +1165,7 @@ async def test_another_client_logs_in(
         assert simulator.log_in_elsewhere() is False
 
 
-# The faults.
+# Faults.
 
 
 @pytest.mark.parametrize(
@@ -1183,19 +1183,19 @@ async def test_faults_of_bytes(
     status: int,
     body: bytes,
 ) -> None:
-    """Any status and any bytes."""
+    """Responses of any status and bytes."""
     simulator.faults.add(fault)
     assert await client.raw("stations", {"pageNo": 1}) == (status, body)
     assert simulator.calls[-1].status == status
 
 
 async def test_faults_of_gateways(client: Client, simulator: Simulator) -> None:
-    """What stands before the server answers in its own words."""
+    """Gateways in front of the server have their own responses."""
     simulator.faults.add(faults.HtmlPage(), times=1)
     simulator.faults.add(faults.Gateway403(), times=1)
     simulator.faults.add(faults.GatewayException(), times=1)
     assert (await client.raw("stations"))[1].startswith(b"<!DOCTYPE html>")
-    # All three were there for one call, and the first one answered.
+    # All three faults were for one call, and the first one applied.
     assert (await client.raw("stations", {"pageNo": 1}))[1].startswith(b'{"success"')
     simulator.faults.add(faults.Gateway403(), times=1)
     status, body = await client.raw("stations")
@@ -1206,7 +1206,7 @@ async def test_faults_of_gateways(client: Client, simulator: Simulator) -> None:
 
 
 async def test_fault_codes(client: Client, simulator: Simulator) -> None:
-    """Any failCode, as often, where and when it is wanted."""
+    """Any failCode, for a number of calls, an interface and a time."""
     handle = simulator.faults.add(faults.FailCode(407), "stations", times=2)
     other = simulator.faults.add(
         faults.FailCode(20200, buildCode="2"),
@@ -1235,7 +1235,7 @@ async def test_fault_codes(client: Client, simulator: Simulator) -> None:
 
 
 async def test_faults_of_rows(client: Client, simulator: Simulator) -> None:
-    """Data that is there, but not as it should be."""
+    """Rows with invalid data."""
     sensor = device_of(simulator.home, DeviceType.POWER_SENSOR)
     true = simulator.device_items(sensor.id)
 
@@ -1262,7 +1262,7 @@ async def test_faults_of_rows(client: Client, simulator: Simulator) -> None:
 
 
 async def test_faults_of_connections(client: Client, simulator: Simulator) -> None:
-    """Late, dropped, and never answered."""
+    """Late, dropped and missing responses."""
     simulator.faults.add(faults.Latency(0.05), times=1)
     loop = asyncio.get_running_loop()
     start = loop.time()
@@ -1277,10 +1277,10 @@ async def test_faults_of_connections(client: Client, simulator: Simulator) -> No
             await client.raw("stations")
 
 
-async def test_the_server_stops_while_it_never_answers(
+async def test_server_stops_during_a_pending_call(
     session: aiohttp.ClientSession, clock: SetClock
 ) -> None:
-    """A pending call does not keep the server alive."""
+    """A pending call does not keep the server running."""
     simulator = Simulator(homes.family(), clock)
     simulator.faults.add(faults.NeverAnswer())
     async with simulator.serve():
@@ -1292,7 +1292,7 @@ async def test_the_server_stops_while_it_never_answers(
 async def test_faults_use_up_the_quota(
     session: aiohttp.ClientSession, clock: SetClock
 ) -> None:
-    """A call that ends in a fault was a call."""
+    """A call with a fault counts."""
     simulator = Simulator(homes.family(), clock)
     async with simulator.serve():
         client = Client(session, simulator)
@@ -1307,7 +1307,7 @@ async def test_faults_use_up_the_quota(
 async def test_disconnected_devices(
     client: Client, simulator: Simulator, style: Any, value: Any
 ) -> None:
-    """All items are zero or null, and run_state says why."""
+    """All items are zero or null, and run_state is disconnected."""
     inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
     true = simulator.device_items(inverter.id)
     inverter.connected = False
@@ -1326,18 +1326,18 @@ async def test_disconnected_devices(
 
 
 async def test_distorted_items(client: Client, simulator: Simulator) -> None:
-    """One item lies, live or in the past as well; the truth stays what it is."""
+    """A fault changes one item, live or also in history, but not the true value."""
     inverter = device_of(simulator.home, DeviceType.RESIDENTIAL_INVERTER)
     true = simulator.device_items(inverter.id)["total_cap"]
     moments: list[datetime] = []
 
-    def lie(at: datetime, value: float) -> float:
+    def lower(at: datetime, value: float) -> float:
         moments.append(at)
         return value - 1.0
 
     now = int(NOON.timestamp() * 1000)
 
-    async def told() -> tuple[float, float]:
+    async def reported() -> tuple[float, float]:
         live = await client.devices(inverter)
         past = await client.call(
             "getDevHistoryKpi",
@@ -1350,13 +1350,13 @@ async def test_distorted_items(client: Client, simulator: Simulator) -> None:
             answer["data"][0]["dataItemMap"]["total_cap"] for answer in (live, past)
         )
 
-    handle = simulator.distort(inverter.id, "total_cap", lie)
-    assert await told() == (true - 1.0, true)
+    handle = simulator.distort(inverter.id, "total_cap", lower)
+    assert await reported() == (true - 1.0, true)
     handle.remove()
-    handle = simulator.distort(inverter.id, "total_cap", lie, history=True)
-    assert await told() == (true - 1.0, true - 1.0)
+    handle = simulator.distort(inverter.id, "total_cap", lower, history=True)
+    assert await reported() == (true - 1.0, true - 1.0)
     handle.remove()
-    assert await told() == (true, true)
+    assert await reported() == (true, true)
     assert set(moments) == {NOON}
     assert simulator.device_items(inverter.id)["total_cap"] == true
     code = only_plant(simulator.home).code
@@ -1365,10 +1365,8 @@ async def test_distorted_items(client: Client, simulator: Simulator) -> None:
     assert answer["data"][0]["dataItemMap"]["month_power"] == 0.0
 
 
-async def test_plants_come_and_go_while_it_runs(
-    client: Client, simulator: Simulator
-) -> None:
-    """What is added is served, and what is removed is unknown."""
+async def test_added_and_removed_plants(client: Client, simulator: Simulator) -> None:
+    """Added plants are listed, and removed plants are unknown."""
     plant = only_plant(simulator.home)
     removed = plant.devices.pop()
     assert (await client.devices(removed))["failCode"] == 20008
@@ -1377,11 +1375,11 @@ async def test_plants_come_and_go_while_it_runs(
     assert answer["data"]["total"] == 2
 
 
-# Speed, and the command.
+# Speed and command.
 
 
 def test_a_hundred_inverters_are_quick() -> None:
-    """An answer for 100 inverters takes far less than a tenth of a second."""
+    """A response for 100 inverters takes far less than a tenth of a second."""
     home = homes.farm(inverters=100)
     at(home, NOON).plant_items(only_plant(home).code)
     simulator = at(home, NOON + timedelta(minutes=5))
@@ -1395,8 +1393,8 @@ def test_a_hundred_inverters_are_quick() -> None:
 
 
 @pytest.mark.parametrize(("plants", "devices"), [(1, 4), (10, 100), (7, 31)])
-def test_fleets_have_the_wanted_size(plants: int, devices: int) -> None:
-    """N plants, M devices, all ids and codes different, energy balanced."""
+def test_fleet_sizes(plants: int, devices: int) -> None:
+    """A fleet has the requested size, unique IDs and codes, and balanced energy."""
     home = homes.fleet(plants, devices)
     assert len({plant.code for plant in home.plants}) == plants
     assert len({device.id for _, device in home.devices()}) == devices
@@ -1417,7 +1415,7 @@ def test_fleets_have_the_wanted_size(plants: int, devices: int) -> None:
 async def test_the_command_serves_and_stops(
     session: aiohttp.ClientSession, number: signal.Signals
 ) -> None:
-    """It prints where it is, and ends cleanly when told to."""
+    """The command prints its address, and stops cleanly."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
@@ -1438,7 +1436,7 @@ async def test_the_command_serves_and_stops(
     assert await process.wait() == 0
 
 
-# Counters that lie.
+# Counter faults.
 
 MIDNIGHT = datetime(2026, 6, 21, 22, 0, tzinfo=UTC)
 MINUTES = timedelta(minutes=1)
@@ -1449,8 +1447,10 @@ def counter_of(home: Home, key: str) -> Counter:
     return next(counter for counter in counters_of(home, NOON) if counter.key == key)
 
 
-def lie(counter: Counter, change: Change, moment: datetime) -> tuple[Any, float]:
-    """Return what is reported at a moment with a fault, and what is true."""
+def reported_and_true(
+    counter: Counter, change: Change, moment: datetime
+) -> tuple[Any, float]:
+    """Return the reported value with a fault, and the true value, at a time."""
     simulator = at(Home([counter.plant]), moment)
     simulator.distort(counter.name, counter.key, change)
     items = simulator.reported_items(counter.name)
@@ -1459,7 +1459,7 @@ def lie(counter: Counter, change: Change, moment: datetime) -> tuple[Any, float]
 
 
 def test_counters_of_a_home() -> None:
-    """Whatever counts is found, on plants and devices, with what is true of it."""
+    """All counters of plants and devices are found, with their true values."""
     home = homes.farm()
     counters = counters_of(home, NOON)
     kinds = {counter.key: counter.kind for counter in counters}
@@ -1476,105 +1476,115 @@ def test_counters_of_a_home() -> None:
 
 @pytest.mark.parametrize("wrong", [0.0, None, 65535.0])
 def test_readings_that_are_wrong_once(wrong: float | None) -> None:
-    """One reading is wrong, and those before and after it are not."""
+    """One reading is wrong, and those before and after it are correct."""
     counter = counter_of(homes.family(), "total_cap")
-    assert lie(counter, reads(wrong, NOON), NOON)[0] == wrong
-    reported, true = lie(counter, multiplied(10, NOON), NOON)
+    assert reported_and_true(counter, reads(wrong, NOON), NOON)[0] == wrong
+    reported, true = reported_and_true(counter, multiplied(10, NOON), NOON)
     assert reported == pytest.approx(10 * true)
     for fault in (reads(wrong, NOON), multiplied(10, NOON)):
         for moment in (NOON - MINUTES, NOON + 5 * MINUTES):
-            reported, true = lie(counter, fault, moment)
+            reported, true = reported_and_true(counter, fault, moment)
             assert reported == true
 
 
 @pytest.mark.parametrize("key", ["total_cap", "total_power", "month_power"])
 def test_yesterday_is_missing_for_a_while(key: str) -> None:
-    """The counter falls by what the day before yielded, and comes back."""
+    """The counter falls by the yield of the previous day, and returns."""
     counter = counter_of(homes.family(), key)
     yesterday = counter.true(MIDNIGHT - MINUTES) - counter.true(
         MIDNIGHT - timedelta(days=1)
     )
     assert yesterday > 30
     fault = without_yesterday(counter, MIDNIGHT + 10 * MINUTES, 20 * MINUTES)
-    wrong, true = lie(counter, fault, MIDNIGHT + 15 * MINUTES)
+    wrong, true = reported_and_true(counter, fault, MIDNIGHT + 15 * MINUTES)
     assert wrong == pytest.approx(true - yesterday, abs=0.011)
     for minute in (5, 30):
-        reported, true = lie(counter, fault, MIDNIGHT + minute * MINUTES)
+        reported, true = reported_and_true(counter, fault, MIDNIGHT + minute * MINUTES)
         assert reported == true
 
 
 def test_yesterday_stays_after_midnight() -> None:
-    """The day's value of before stays, or comes and goes."""
+    """The previous day's value stays, or alternates."""
     counter = counter_of(homes.family(), "day_power")
     yesterday = counter.true(MIDNIGHT - MINUTES)
     assert yesterday > 30
     fault = still_yesterday(counter, MIDNIGHT, timedelta(hours=8), 0.5)
     for minute in (0, 60, 240):
-        assert lie(counter, fault, MIDNIGHT + minute * MINUTES)[0] == yesterday
-    reported, true = lie(counter, fault, MIDNIGHT + 7 * 60 * MINUTES)
+        assert (
+            reported_and_true(counter, fault, MIDNIGHT + minute * MINUTES)[0]
+            == yesterday
+        )
+    reported, true = reported_and_true(counter, fault, MIDNIGHT + 7 * 60 * MINUTES)
     assert 0.5 < true == reported
     fault = flipping(counter, MIDNIGHT, timedelta(hours=1))
-    told = [lie(counter, fault, MIDNIGHT + 5 * n * MINUTES)[0] for n in range(4)]
-    assert told == [0.0, yesterday, 0.0, yesterday]
+    values = [
+        reported_and_true(counter, fault, MIDNIGHT + 5 * n * MINUTES)[0]
+        for n in range(4)
+    ]
+    assert values == [0.0, yesterday, 0.0, yesterday]
 
 
 def test_jitter_is_small_and_repeatable() -> None:
-    """Values tremble by at most 0.03, the same way for the same seed."""
+    """Values vary by at most 0.03, identically for the same seed."""
     counter = counter_of(homes.family(), "total_cap")
     fault = jittering(7, MIDNIGHT, timedelta(hours=2))
     moments = [MIDNIGHT + 5 * n * MINUTES for n in range(20)]
-    lies = [lie(counter, fault, moment) for moment in moments]
-    assert all(abs(wrong - true) <= 0.0301 for wrong, true in lies)
-    assert len({round(wrong - true, 2) for wrong, true in lies}) > 3
+    pairs = [reported_and_true(counter, fault, moment) for moment in moments]
+    assert all(abs(wrong - true) <= 0.0301 for wrong, true in pairs)
+    assert len({round(wrong - true, 2) for wrong, true in pairs}) > 3
     again = jittering(7, MIDNIGHT, timedelta(hours=2))
-    assert lies == [lie(counter, again, moment) for moment in moments]
+    assert pairs == [reported_and_true(counter, again, moment) for moment in moments]
 
 
-def test_offline_plants_tell_all_at_the_end() -> None:
-    """What was counted stays, days start at 0, and the truth comes back at once."""
+def test_offline_plants() -> None:
+    """Counters are kept, days start at 0, and the true value returns at once."""
     home = homes.family()
     total, day = (counter_of(home, key) for key in ("total_power", "day_power"))
     three_days = timedelta(days=3)
     for counter, expected in ((total, total.true(NOON)), (day, 0.0)):
         fault = offline(counter, NOON, three_days)
-        assert lie(counter, fault, NOON + timedelta(hours=2))[0] == counter.true(NOON)
-        assert lie(counter, fault, NOON + timedelta(days=1))[0] == expected
-        reported, true = lie(counter, fault, NOON + three_days)
+        assert reported_and_true(counter, fault, NOON + timedelta(hours=2))[
+            0
+        ] == counter.true(NOON)
+        assert (
+            reported_and_true(counter, fault, NOON + timedelta(days=1))[0] == expected
+        )
+        reported, true = reported_and_true(counter, fault, NOON + three_days)
         assert reported == true > expected
 
 
 def test_days_of_the_server() -> None:
-    """A day begins at another zone's midnight, and counts the same energy."""
+    """A day starts at another zone's midnight, with the same energy."""
     counter = counter_of(homes.family(), "day_power")
     fault = with_days_of(counter, ZoneInfo("Asia/Shanghai"))
     reset = datetime(2026, 6, 21, 16, 0, tzinfo=UTC)
-    assert lie(counter, fault, reset - MINUTES)[0] > 30
-    assert lie(counter, fault, reset)[0] == 0.0
+    assert reported_and_true(counter, fault, reset - MINUTES)[0] > 30
+    assert reported_and_true(counter, fault, reset)[0] == 0.0
     later = reset + timedelta(hours=2)
-    reported, true = lie(counter, fault, later)
+    reported, true = reported_and_true(counter, fault, later)
     assert reported == pytest.approx(true - counter.true(reset), abs=0.011)
 
 
-def test_a_replaced_inverter_starts_at_zero_for_good() -> None:
-    """Lifetime and day count from 0; the next day's is that of the day."""
+def test_replaced_inverter_starts_at_zero() -> None:
+    """Lifetime and daily counters start at 0; the next day's is complete."""
     home = homes.family()
     total, day = (counter_of(home, key) for key in ("total_cap", "day_cap"))
     for counter in (total, day):
         fault = replaced(counter, NOON)
-        reported, true = lie(counter, fault, NOON - MINUTES)
+        reported, true = reported_and_true(counter, fault, NOON - MINUTES)
         assert reported == true
-        assert lie(counter, fault, NOON)[0] == 0.0
-        reported, true = lie(counter, fault, NOON + timedelta(hours=2))
+        assert reported_and_true(counter, fault, NOON)[0] == 0.0
+        reported, true = reported_and_true(counter, fault, NOON + timedelta(hours=2))
         assert reported == pytest.approx(true - counter.true(NOON), abs=0.011)
     tomorrow = NOON + timedelta(days=1)
-    reported, true = lie(total, replaced(total, NOON), tomorrow)
+    reported, true = reported_and_true(total, replaced(total, NOON), tomorrow)
     assert reported == pytest.approx(true - total.true(NOON), abs=0.011)
-    reported, true = lie(day, replaced(day, NOON), tomorrow)
+    reported, true = reported_and_true(day, replaced(day, NOON), tomorrow)
     assert reported == true
 
 
 def test_devices_lose_their_connection_at_times() -> None:
-    """An outage comes and goes by the clock."""
+    """Outages start and end by the clock."""
     home = homes.family()
     inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
     clock = SetClock(NOON)
@@ -1594,10 +1604,10 @@ def test_devices_lose_their_connection_at_times() -> None:
     assert simulator.reported_items(inverter.id) is None
 
 
-def test_chaos_is_the_same_for_the_same_seed() -> None:
-    """All kinds of lies are told, no counter lies always, and a seed repeats them."""
+def test_seed_determines_counter_faults() -> None:
+    """All faults occur, no counter is always wrong, and a seed repeats them."""
 
-    def told(seed: int) -> list[list[Any]]:
+    def reported(seed: int) -> list[list[Any]]:
         home = homes.family()
         clock = SetClock(NOON)
         simulator = Simulator(home, clock)
@@ -1614,16 +1624,16 @@ def test_chaos_is_the_same_for_the_same_seed() -> None:
             )
         return result
 
-    first = told(1)
-    assert first == told(1)
-    assert first != told(2)
+    first = reported(1)
+    assert first == reported(1)
+    assert first != reported(2)
     assert any(0.0 in row for row in first)
     assert any(None in row for row in first)
 
 
 @pytest.mark.parametrize("moment", [NOON, NIGHT])
 def test_meters_of_other_places(moment: datetime) -> None:
-    """A meter at the inverters counts what they yield, one at the load what it uses."""
+    """A meter at the inverters counts their yield, one at the load its consumption."""
     home = homes.family()
     plant = only_plant(home)
     grid = device_of(home, DeviceType.POWER_SENSOR)

@@ -1,8 +1,8 @@
-"""Tests of the recorder's statistics: no fault of the API may become energy.
+"""Tests of the recorder's statistics: faults of the API add no energy.
 
-A real recorder compiles real long-term statistics of simulated nights and days, and
-every hour of every counter is compared with what was true. A test that is named after
-a fault runs twice, the second time with a restart in the middle of the fault.
+A real recorder compiles long-term statistics of simulated days, and every hour of
+every counter is compared with the true energy. Tests that are named after a fault run
+twice: the second time with a restart in the middle of the fault.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,9 +42,9 @@ from .statistics import Run, assert_true
 QUARTER = timedelta(minutes=15, seconds=2)
 HOUR = timedelta(hours=1)
 
-# Between the lowest first value and the highest last one.
+# Between the lowest first value and the highest last value.
 TREMBLING = 2 * JITTER + 0.02
-# No home counts as many kWh in five minutes.
+# More kWh than any home counts in five minutes.
 ABSURD = 3.0
 
 recorder_config = statistics.recorder_config
@@ -63,10 +63,10 @@ def start() -> str:
 async def simulator(
     home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:
-    """Serve a home; its clock is the frozen one of the test."""
+    """Serve a home with the frozen clock of the test."""
     freezer.move_to(start)
     simulator = Simulator(home)
-    # History would make up for what the guard can only let arrive later.
+    # History would add the energy that the counter filter shows late.
     simulator.faults.add(faults.FailCode(20013), "getDevHistoryKpi")
     async with simulator.serve():
         yield simulator
@@ -74,48 +74,48 @@ async def simulator(
 
 @pytest.fixture(params=["running", "restarted"])
 def midway(run: Run, request: pytest.FixtureRequest) -> Midway:
-    """Return what happens in the middle of a fault: nothing special, or a restart."""
+    """Return an action for the middle of a fault: none, or a restart."""
     happening: dict[str, Midway] = {"running": run.poll, "restarted": run.restart}
     return happening[request.param]
 
 
-def spoil(
+def add_faults(
     run: Run, fault: Callable[[Counter], Change], *kinds: Kind, money: bool = True
 ) -> None:
-    """Let all counters of some kinds report wrongly, or all but revenue."""
-    for counter in run.told:
+    """Apply a fault to all counters of some kinds, or to all except revenue."""
+    for counter in run.expected:
         if counter.kind in kinds and (money or not counter.is_money):
             run.simulator.distort(counter.name, counter.key, fault(counter))
 
 
 async def assert_statistics_are_true(run: Run, *spoiled: Kind) -> None:
-    """Check all counters, and that those which were spoiled really lied."""
+    """Check all counters, and that the fault was reported."""
     comparisons = await run.compare()
     for kind in spoiled:
         assert any(
-            comparison.told.lies
+            comparison.expected.false_readings
             for comparison in comparisons
-            if comparison.told.counter.kind is kind
+            if comparison.expected.counter.kind is kind
         )
     assert_true(comparisons)
 
 
 def daytime(function: Any) -> Any:
-    """Let a test begin in the morning of a sunny day."""
+    """Start the test in the morning of a sunny day."""
     morning = "2026-06-21 09:30:30+02:00"
     return pytest.mark.parametrize("start", [morning])(function)
 
 
-# What the API does wrongly.
+# Faults of the API.
 
 
 @daytime
 async def test_reading_nothing_once(run: Run, midway: Midway) -> None:
-    """T#138, T#43: one reading of 0, or none, is no new beginning."""
+    """T#138, T#43: one reading of 0, or none, is not a reset."""
     at = run.at("2026-06-21 10:30")
     for count, wrong in enumerate((0, None, 0.0, "N/A")):
         later = at + count * QUARTER
-        spoil(run, lambda counter: reads(wrong, later), *Kind)  # noqa: B023
+        add_faults(run, lambda counter: reads(wrong, later), *Kind)  # noqa: B023
     await run.until(at)
     await midway()
     await run.until("2026-06-21 12:00")
@@ -127,27 +127,27 @@ async def test_reading_nothing_once(run: Run, midway: Midway) -> None:
 async def test_reading_nothing_for_an_hour(
     run: Run, midway: Midway, wrong: object
 ) -> None:
-    """T#129, T#135: an hour of 0, or of nothing, adds nothing and loses nothing."""
+    """T#129, T#135: an hour of 0, or of no value, neither adds nor loses energy."""
     at = run.at("2026-06-21 10:30")
-    spoil(run, lambda counter: reads(wrong, at, HOUR), *Kind)
+    add_faults(run, lambda counter: reads(wrong, at, HOUR), *Kind)
     await run.until("2026-06-21 11:00")
     await midway()
     await run.until("2026-06-21 13:00")
     await assert_statistics_are_true(run, *Kind)
 
 
-# Early in a month, yesterday is more than the tenth that the recorder forgives.
+# Early in a month, yesterday is more than the tenth that the recorder accepts.
 @pytest.mark.parametrize("start", ["2026-06-03 22:30:30+02:00"])
 @pytest.mark.parametrize("minutes", [20, 60])
 async def test_yesterdays_yield_is_missing(
     run: Run, midway: Midway, minutes: int
 ) -> None:
-    """T#300: after midnight, month and total lack yesterday's yield for a while."""
+    """T#300: month and total fall by yesterday's yield after midnight for a while."""
     at = run.at("2026-06-04 00:10")
     lasting = timedelta(minutes=minutes)
     spoiled = (Kind.LIFETIME, Kind.MONTHLY)
     # A fall of revenue is shown, since prices may be negative.
-    spoil(
+    add_faults(
         run,
         lambda counter: without_yesterday(counter, at, lasting),
         *spoiled,
@@ -159,14 +159,16 @@ async def test_yesterdays_yield_is_missing(
     await assert_statistics_are_true(run, *spoiled)
 
 
-async def test_still_yesterday(run: Run, midway: Midway) -> None:
-    """P#93, P#108: yesterday's yield stays until sunrise, and is not today's."""
+async def test_value_of_yesterday_until_sunrise(run: Run, midway: Midway) -> None:
+    """P#93, P#108: yesterday's yield until sunrise is not counted today."""
     at = run.at("2026-06-22 00:00")
-    spoil(run, lambda counter: still_yesterday(counter, at, 6 * HOUR, 99), Kind.DAILY)
+    add_faults(
+        run, lambda counter: still_yesterday(counter, at, 6 * HOUR, 99), Kind.DAILY
+    )
     await run.until("2026-06-22 01:00")
     values = {
         run.account.value(counter.name, counter.key)
-        for counter in run.told
+        for counter in run.expected
         if counter.kind is Kind.DAILY
     }
     assert {float(value) for value in values if value} == {0.0}
@@ -176,9 +178,9 @@ async def test_still_yesterday(run: Run, midway: Midway) -> None:
 
 
 async def test_flipping_after_midnight(run: Run, midway: Midway) -> None:
-    """T#240: 0, yesterday's 30 kWh, 0 is not 30 kWh of sun at midnight."""
+    """T#240: values that alternate between 0 and yesterday's 30 kWh add nothing."""
     at = run.at("2026-06-22 00:00")
-    spoil(run, lambda counter: flipping(counter, at, HOUR), Kind.DAILY)
+    add_faults(run, lambda counter: flipping(counter, at, HOUR), Kind.DAILY)
     await run.until("2026-06-22 00:30")
     await midway()
     await run.until("2026-06-22 03:00")
@@ -187,9 +189,9 @@ async def test_flipping_after_midnight(run: Run, midway: Midway) -> None:
 
 @daytime
 async def test_jitter(run: Run, midway: Midway) -> None:
-    """T#159: values that tremble by hundredths do not add up."""
+    """T#159: jitter of a few hundredths does not add up."""
     at = run.at("2026-06-21 10:00")
-    spoil(run, lambda counter: jittering(counter.key, at, 3 * HOUR), *Kind)
+    add_faults(run, lambda counter: jittering(counter.key, at, 3 * HOUR), *Kind)
     await run.until("2026-06-21 11:00")
     await midway()
     await run.until("2026-06-21 14:00")
@@ -197,8 +199,8 @@ async def test_jitter(run: Run, midway: Midway) -> None:
 
 
 async def test_jitter_at_night(run: Run, midway: Midway) -> None:
-    """T#159: nor do they where nothing is produced, and over midnight."""
-    spoil(run, lambda counter: jittering(counter.key, run.now, 9 * HOUR), *Kind)
+    """T#159: jitter does not add up at night and over midnight."""
+    add_faults(run, lambda counter: jittering(counter.key, run.now, 9 * HOUR), *Kind)
     await run.until("2026-06-22 00:00")
     await midway()
     await run.until("2026-06-22 03:00")
@@ -207,17 +209,17 @@ async def test_jitter_at_night(run: Run, midway: Midway) -> None:
 
 @daytime
 async def test_absurd_jump(run: Run, midway: Midway) -> None:
-    """T#217: what jumps up and comes back was never produced."""
+    """T#217: a jump and its return add no energy."""
     at = run.at("2026-06-21 10:30")
-    # A jump that could be true is not absurd.
-    run.told = {
-        counter: told
-        for counter, told in run.told.items()
+    # The jump must be implausible.
+    run.expected = {
+        counter: expected
+        for counter, expected in run.expected.items()
         if counter.true(at) * 9 > ABSURD
     }
-    spoil(run, lambda counter: multiplied(10, at), *Kind)
-    spoil(run, lambda counter: reads(ALL_ONES[0], at + QUARTER), *Kind)
-    spoil(run, lambda counter: reads(ALL_ONES[1], at + 2 * QUARTER), *Kind)
+    add_faults(run, lambda counter: multiplied(10, at), *Kind)
+    add_faults(run, lambda counter: reads(ALL_ONES[0], at + QUARTER), *Kind)
+    add_faults(run, lambda counter: reads(ALL_ONES[1], at + 2 * QUARTER), *Kind)
     await run.until(at)
     await midway()
     await run.until("2026-06-21 12:30")
@@ -228,7 +230,7 @@ async def test_absurd_jump(run: Run, midway: Midway) -> None:
 async def test_disconnected_over_midnight(
     run: Run, midway: Midway, silence: Any
 ) -> None:
-    """T#172, T#197: a device that sleeps says 0 of everything, and means nothing."""
+    """T#172, T#197: the zeros of a disconnected device are ignored."""
     for _, device in run.simulator.home.devices():
         device.disconnected_style = silence
         device.connected = False
@@ -243,7 +245,7 @@ async def test_disconnected_over_midnight(
 
 @daytime
 async def test_disconnected_by_day(run: Run, midway: Midway) -> None:
-    """A device that loses its connection counts on, and tells it when it is back."""
+    """A disconnected device keeps counting, and reports the energy afterwards."""
     for _, device in run.simulator.home.devices():
         device.connected = False
     await run.until("2026-06-21 10:30")
@@ -257,7 +259,7 @@ async def test_disconnected_by_day(run: Run, midway: Midway) -> None:
 
 @daytime
 async def test_missing_for_a_day(run: Run, midway: Midway) -> None:
-    """T#145: devices without a row for a day go on where they are then."""
+    """T#145: devices without a row for a day continue at their new values."""
     for _, device in run.simulator.home.devices():
         device.disconnected_style = "missing"
         device.connected = False
@@ -272,7 +274,7 @@ async def test_missing_for_a_day(run: Run, midway: Midway) -> None:
 
 @pytest.fixture
 def days_of_shanghai(simulator: Simulator) -> None:
-    """Let all days begin at the server's midnight, before anyone has looked."""
+    """Reset all days at the server's midnight, before the first reading."""
     shanghai = ZoneInfo("Asia/Shanghai")
     for counter in counters_of(simulator.home, simulator.clock.now()):
         fault = with_days_of(counter, shanghai)
@@ -283,9 +285,9 @@ def days_of_shanghai(simulator: Simulator) -> None:
 async def test_days_of_the_server(
     days_of_shanghai: None, run: Run, midway: Midway
 ) -> None:
-    """T#18: a day that begins at Shanghai's midnight, six hours early, is a day."""
-    for told in run.told.values():
-        told.shifted = told.counter.kind is Kind.DAILY
+    """T#18: days that begin at Shanghai's midnight, six hours early, are complete."""
+    for expected in run.expected.values():
+        expected.shifted = expected.counter.kind is Kind.DAILY
     await run.until("2026-06-21 18:30")
     await midway()
     await run.until("2026-06-22 19:30", QUARTER)
@@ -301,10 +303,12 @@ async def test_days_of_the_server(
     ids=["spring", "autumn"],
 )
 async def test_clock_change(run: Run, midway: Midway, day: str) -> None:
-    """A day of 23 or 25 hours hides no fault, and is none."""
+    """Faults on days of 23 or 25 hours add no energy."""
     at = run.at(f"{day} 00:00")
-    spoil(run, lambda counter: still_yesterday(counter, at, 5 * HOUR, 99), Kind.DAILY)
-    spoil(
+    add_faults(
+        run, lambda counter: still_yesterday(counter, at, 5 * HOUR, 99), Kind.DAILY
+    )
+    add_faults(
         run,
         lambda counter: without_yesterday(counter, at, HOUR),
         Kind.LIFETIME,
@@ -314,16 +318,16 @@ async def test_clock_change(run: Run, midway: Midway, day: str) -> None:
     await midway()
     await run.until(f"{day} 06:00")
     await run.until(f"{day} 23:00", 2 * QUARTER)
-    # The night after, the day before had 23 or 25 hours.
+    # The day before had 23 or 25 hours.
     midnight = run.counter("day_power").midnight(run.at(f"{day} 23:59") + HOUR)
-    spoil(run, lambda counter: flipping(counter, midnight, HOUR), Kind.DAILY)
+    add_faults(run, lambda counter: flipping(counter, midnight, HOUR), Kind.DAILY)
     await run.until(midnight + 2 * HOUR)
     await assert_statistics_are_true(run, Kind.LIFETIME, Kind.DAILY)
 
 
 @pytest.mark.parametrize("start", ["2026-06-21 20:30:30+02:00"])
-async def test_everything_at_once(run: Run) -> None:
-    """All faults on all counters, ten times as often as users meet them."""
+async def test_all_faults_together(run: Run) -> None:
+    """All faults on all counters, at ten times the realistic rate."""
     rates = Rates(at_midnight=0.9, by_day=0.4, disconnected=0.2, missing=0.1)
     Chaos(run.simulator, 1, rates)
     for moment in ("2026-06-21 22:00", "2026-06-22 00:30", "2026-06-22 10:00"):
@@ -333,7 +337,7 @@ async def test_everything_at_once(run: Run) -> None:
     await assert_statistics_are_true(run, *Kind)
 
 
-# What is real.
+# True values.
 
 
 @pytest.mark.parametrize("home", [homes.apartment()])
@@ -345,9 +349,9 @@ async def test_clear_day(run: Run) -> None:
     [yielded] = [
         comparison
         for comparison in comparisons
-        if comparison.told.counter.key == "total_power"
+        if comparison.expected.counter.key == "total_power"
     ]
-    assert yielded.told.total > 15
+    assert yielded.expected.total > 15
     for comparison in comparisons:
         assert abs(comparison.difference) < 0.005
         assert all(abs(comparison.error(hour)) < 0.005 for hour in comparison.hours)
@@ -355,11 +359,11 @@ async def test_clear_day(run: Run) -> None:
 
 @pytest.mark.parametrize("start", ["2026-06-30 20:30:30+02:00"])
 async def test_two_days_without_a_fault(run: Run) -> None:
-    """Nothing is held back: every state is what was reported, at every poll."""
-    # By night and in the morning as often as can be, then less often.
+    """Without faults, every state equals the reported value at every poll."""
+    # At night and in the morning as often as possible, then less often.
     for step in (*[POLL] * 180, *[QUARTER] * 48, *[POLL] * 60, *[QUARTER] * 64):
         await run.poll(step)
-        for counter in run.told:
+        for counter in run.expected:
             reported = run.simulator.reported_items(counter.name)
             assert reported is not None
             state = run.account.state(counter.name, counter.key)
@@ -372,7 +376,7 @@ async def test_two_days_without_a_fault(run: Run) -> None:
 
 
 async def test_last_reset(run: Run) -> None:
-    """Days and months start at the plant's midnight, and lifetimes never."""
+    """Days and months are reset at the plant's midnight, lifetime counters never."""
     await run.until("2026-06-22 00:30")
     expected = {
         Kind.LIFETIME: (SensorStateClass.TOTAL_INCREASING, None),
@@ -392,10 +396,10 @@ async def test_last_reset(run: Run) -> None:
 
 @pytest.mark.parametrize("start", ["2026-06-21 11:30:30+02:00"])
 async def test_back_after_three_days(run: Run) -> None:
-    """T#123: what a plant produced while it was offline arrives at once."""
+    """T#123: energy produced while the plant was offline is added at once."""
     plant = run.simulator.home.plants[0]
     silence = run.at("2026-06-21 13:00"), run.at("2026-06-24 13:00")
-    for counter in run.told:
+    for counter in run.expected:
         if counter.device is None:
             run.simulator.distort(
                 counter.name,
@@ -423,26 +427,26 @@ async def test_replaced_inverter(run: Run, midway: Midway) -> None:
     total = run.counter("total_cap")
     for key in ("total_cap", "day_cap"):
         counter = run.counter(key)
-        run.told[counter].start_again(at, counter.true(at))
+        run.expected[counter].start_again(at, counter.true(at))
         run.simulator.distort(counter.name, key, replaced(counter, at))
     await run.until(at - POLL)
     before = float(run.account.value(total.name, total.key) or 0)
     await run.until(at + POLL)
     await midway()
-    # No value of the new device is added to those of the old one.
+    # No value of the new device is added to values of the old device.
     shown = float(run.account.value(total.name, total.key) or 0)
     assert before <= shown < before + ABSURD
-    # Four readings after the first one, only the interval of the exchange is estimated.
+    # From the fourth reading on, only the interval of the exchange is estimated.
     await run.until(at + 5 * POLL)
     shown = float(run.account.value(total.name, total.key) or 0)
-    reading = max(run.told[total].steps.values())
+    reading = max(run.expected[total].steps.values())
     assert abs(shown - total.true(run.now)) <= reading
     await run.until("2026-06-21 18:00")
     await assert_statistics_are_true(run)
 
 
 def in_the_north() -> Home:
-    """Return a family in Tromsø, where December has no sun."""
+    """Return a family home in Tromsø, where December has no sun."""
     home = homes.family()
     plant = home.plants[0]
     plant.site = replace(
@@ -454,7 +458,7 @@ def in_the_north() -> Home:
 @pytest.mark.parametrize("home", [in_the_north()])
 @pytest.mark.parametrize("start", ["2026-12-08 10:00:30+01:00"])
 async def test_week_without_sun(run: Run) -> None:
-    """A counter that stands still for a week neither falls nor is given up."""
+    """A counter that stands still for a week neither falls nor is replaced."""
     yielded = run.counter("total_cap")
     before = run.account.value(yielded.name, yielded.key)
     await run.until("2026-12-15 10:00", 2 * HOUR)
@@ -465,7 +469,7 @@ async def test_week_without_sun(run: Run) -> None:
 @pytest.mark.parametrize("home", [homes.family(time_zone="America/Los_Angeles")])
 @pytest.mark.parametrize("start", ["2026-06-21 22:00:30-07:00"])
 async def test_battery_charges_at_midnight(run: Run) -> None:
-    """T#13, T#14: what is counted in the first minutes of a day counts."""
+    """T#13, T#14: energy counted in the first minutes of a day is included."""
     await run.until("2026-06-22 00:12")
     charged = run.counter("charge_cap")
     state = run.account.state(charged.name, charged.key)

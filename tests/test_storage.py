@@ -75,7 +75,7 @@ def test_every_type() -> None:
 
 
 def test_defaults_are_left_out() -> None:
-    """Fields that equal their default, and fields that are not stored, are left out."""
+    """Fields are left out if they equal their default or are not stored."""
     assert encode(Whole(passing=3)) == {}
     assert encode(Whole(count=2)) == {"count": 2}
 
@@ -89,7 +89,7 @@ def test_defaults_are_left_out() -> None:
     ],
 )
 def test_damaged_items(state: Any, expected: int) -> None:
-    """Items that do not fit their type are left out alone."""
+    """Items that do not match their type are left out separately."""
     assert len(decode(Whole, state).parts) == expected
     by_id = {str(number): part for number, part in enumerate(state["parts"])}
     by_id["x"] = {"size": 1, "name": "one"}
@@ -112,7 +112,7 @@ def test_damaged_items(state: Any, expected: int) -> None:
     ],
 )
 def test_damaged_state(state: Any) -> None:
-    """A field that does not fit its type is an error, or left out of the parts."""
+    """An invalid field is an error, or its part is left out."""
     with pytest.raises((AttributeError, TypeError, ValueError)):
         decode(Whole, state)
     if isinstance(state, dict):
@@ -120,8 +120,8 @@ def test_damaged_state(state: Any) -> None:
 
 
 @pytest.mark.parametrize("state", [None, [], [1], "text", 5])
-def test_file_of_another_shape(state: Any) -> None:
-    """A file that is no state is as good as none."""
+def test_file_without_a_state(state: Any) -> None:
+    """A file without a state is ignored."""
     assert decode_parts(Whole, state) == Whole()
 
 
@@ -134,7 +134,7 @@ class Times:
 
 
 def test_moments(freezer: FrozenDateTimeFactory) -> None:
-    """Monotonic moments are stored as epoch seconds; the clock is set in between."""
+    """Monotonic times are stored as epoch seconds; the clock is changed in between."""
     times = Times(time.monotonic() - 100, time.monotonic() + 50)
     state = encode(times)
     assert state == {"past": time.time() - 100, "coming": time.time() + 50}
@@ -176,7 +176,7 @@ JSON = st.recursive(
 )
 @given(st.data())
 def test_arbitrary_file(kind: type[Any], data: st.DataObject) -> None:
-    """A file of arbitrary content is a state, which can be stored again."""
+    """A file with arbitrary content can be restored and stored again."""
     names = [each.name for each in fields(kind)]
     state = data.draw(st.dictionaries(st.sampled_from(names), JSON, max_size=6))
     assert json.dumps(encode(decode_parts(kind, state)))

@@ -1,4 +1,4 @@
-"""Tests of the layout: imports point one way."""
+"""Tests of the layout: the direction of imports."""
 
 import ast
 from collections.abc import Iterator
@@ -64,8 +64,8 @@ def _graph() -> dict[str, set[str]]:
     }
 
 
-def test_no_circle_of_imports() -> None:
-    """No module imports itself by way of others, not even for type hints."""
+def test_no_import_cycles() -> None:
+    """There are no import cycles, including those of type hints."""
     order = [*TopologicalSorter(_graph()).static_order()]
     assert order[-1].startswith(PACKAGE)
 
@@ -103,13 +103,13 @@ def test_layers() -> None:
 
 
 def test_nothing_imports_the_package_root() -> None:
-    """Set-up is above everything else."""
+    """The package root is the top of the import order."""
     importers = [module for module, names in _graph().items() if PACKAGE in names]
     assert importers == []
 
 
 def test_pure_modules() -> None:
-    """Pure modules import no Home Assistant, and of the client its models only."""
+    """Pure modules do not import Home Assistant, and only models of the client."""
     modules = _modules()
     for name in PURE:
         text = modules[f"{PACKAGE}.{name}"].read_text("utf-8")

@@ -1,4 +1,4 @@
-"""Tests of the system health: whether servers answer, and what they allow still."""
+"""Tests of the system health: reachable servers and used quotas."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +19,7 @@ from .conftest import Account
 async def _shown(
     hass: HomeAssistant, hass_ws_client: WebSocketGenerator
 ) -> dict[str, Any]:
-    """Return what the frontend shows in the end."""
+    """Return the final values in the frontend."""
     assert await async_setup_component(hass, "system_health", {})
     client = await hass_ws_client(hass)
     await client.send_json_auto_id({"type": "system_health/info"})
@@ -41,7 +41,7 @@ async def _shown(
 async def test_account(
     hass: HomeAssistant, added: Account, hass_ws_client: WebSocketGenerator
 ) -> None:
-    """Every quota has its line, and every line its text."""
+    """Every quota has a value and a label."""
     shown = await _shown(hass, hass_ws_client)
     assert shown == {
         "accounts": 1,
@@ -64,7 +64,7 @@ async def test_refusals(
     simulator: Simulator,
     hass_ws_client: WebSocketGenerator,
 ) -> None:
-    """Refused calls are told, also after a restart."""
+    """Refused calls are shown, also after a restart."""
     simulator.faults.add(faults.FailCode(407), "getDevRealKpi")
     await added.poll()
     simulator.faults.clear()
@@ -81,7 +81,7 @@ async def test_several_accounts(
     hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """Accounts follow one another; no line tells whose it is."""
+    """Accounts are shown in order, without names."""
     other = Simulator(homes.apartment(), RealClock())
     async with other.serve():
         await Account(hass, other, freezer, hass_storage).add()
@@ -101,7 +101,7 @@ async def test_several_accounts(
 async def test_server_that_cannot_be_reached(
     hass: HomeAssistant, added: Account, hass_ws_client: WebSocketGenerator
 ) -> None:
-    """An account that was never loaded counts as well, and its server is not named."""
+    """The server of an account that was never loaded is checked without its name."""
     gone = Simulator(homes.apartment(), RealClock())
     async with gone.serve() as url:
         pass

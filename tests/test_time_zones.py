@@ -46,7 +46,7 @@ def plant(date: str | None, place: Place | None = None, **more: Any) -> Plant:
 @pytest.mark.parametrize(
     ("home", "date", "place"),
     [
-        # Summer and winter, with the offset of the day and with the standard one.
+        # Summer and winter, with the current offset and with the standard offset.
         ("Europe/Berlin", "2023-03-31T09:56:55+02:00", None),
         ("Europe/Berlin", "2023-03-31T09:56:55+01:00", None),
         ("Europe/Berlin", "2023-01-31T09:56:55+02:00", MAINZ),
@@ -54,24 +54,24 @@ def plant(date: str | None, place: Place | None = None, **more: Any) -> Plant:
         # Turkey had daylight saving time until 2016.
         ("Europe/Istanbul", "2014-01-31T09:56:55+02:00", None),
         ("Europe/Istanbul", "2024-01-31T09:56:55+03:00", None),
-        # An offset that the server writes if it has none of the plant.
+        # The server's default offset.
         ("Europe/Berlin", "2023-07-01T08:00:00+08:00", MAINZ),
         ("Europe/Berlin", "2023-07-01T00:00:00Z", MAINZ),
         ("Europe/Berlin", "2023-07-01T00:00:00+00:00", COLOGNE),
         ("Europe/Amsterdam", "2023-01-01T00:00:00Z", AMSTERDAM),
         ("America/New_York", "2023-07-01T08:00:00+08:00", (40.0, -75.0)),
-        # No date, or one that is none.
+        # No date, or an invalid date.
         ("Europe/Berlin", None, KOLKATA),
         ("Europe/Berlin", "0001-01-01T00:00:00+08:00", None),
         ("Europe/Berlin", "9999-12-31T23:59:59-05:00", None),
         ("Europe/Berlin", "1899-12-30T00:00:00+00:53", None),
-        # An offset that no zone has.
+        # An offset without a zone.
         ("Europe/Berlin", "2023-07-01T00:00:00-13:45", None),
         ("Europe/Berlin", "2023-07-01T00:00:00-13:45", MAINZ),
     ],
 )
 def test_home_assistants_zone(home: str, date: str | None, place: Place | None) -> None:
-    """The offset is one of Home Assistant's zone, or says nothing about the plant."""
+    """The offset is one of Home Assistant's zone, or has no meaning."""
     assert find(plant(date, place), home, NOW).zone is None
 
 
@@ -96,7 +96,7 @@ def test_home_assistants_zone(home: str, date: str | None, place: Place | None) 
     ],
 )
 def test_zone_of_its_own(home: str, date: str, place: Place | None, zone: str) -> None:
-    """The days of a plant elsewhere begin when those of its zone do, all year."""
+    """The days of a plant elsewhere follow its own zone all year."""
     found = find(plant(date, place), home, NOW).zone
     assert found is not None
     for year in 2026, 2027:
@@ -117,7 +117,7 @@ def test_zone_of_its_own(home: str, date: str, place: Place | None, zone: str) -
             BRISBANE_BORDER,
             {"Australia/Brisbane", "Australia/Sydney"},
         ),
-        # The place contradicts the offset.
+        # The coordinates contradict the offset.
         (
             "Europe/Berlin",
             "2023-07-01T08:00:00+05:30",
@@ -137,13 +137,15 @@ def test_zone_of_its_own(home: str, date: str, place: Place | None, zone: str) -
         ("Europe/Berlin", "2023-07-01T08:00:00+08:00", SHANGHAI, set()),
     ],
 )
-def test_in_doubt(home: str, date: str, place: Place | None, offered: set[str]) -> None:
-    """Zones with other rules that may be the plant's are offered."""
+def test_ambiguous_zones(
+    home: str, date: str, place: Place | None, offered: set[str]
+) -> None:
+    """Possible zones with other rules are offered."""
     assert {*find(plant(date, place), home, NOW).offered} == offered
 
 
 def test_without_a_place() -> None:
-    """Every zone with the offset may be the plant's; until then, it has no rules."""
+    """Without coordinates, all zones with the offset are possible, and none is used."""
     found = find(plant("2023-01-01T08:00:00-07:00"), "Europe/Berlin", NOW)
     assert {"Europe/Berlin", "America/Denver", "America/Phoenix"} <= {*found.offered}
     assert not {"America/New_York", "Asia/Kolkata"} & {*found.offered}
@@ -160,7 +162,7 @@ class TestOption:
 
     @pytest.fixture
     async def account(self, account: Account, simulator: Simulator) -> Account:
-        """Place the second plant near the border."""
+        """Move the second plant near the border."""
         code = simulator.home.plants[1].code
         latitude, longitude = BRISBANE_BORDER
 
@@ -220,7 +222,7 @@ class TestOption:
             blocking=True,
         )
         assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
-        # Without the choice, the nearest zone counts again.
+        # Without the choice, the nearest zone is used again.
         result = await options.async_init(account.entry.entry_id)
         await options.async_configure(result["flow_id"], given | {"time_zones": []})
         await hass.async_block_till_done()
@@ -229,7 +231,7 @@ class TestOption:
     async def test_home_assistant_moves(
         self, hass: HomeAssistant, account: Account
     ) -> None:
-        """Plants follow Home Assistant's zone if their offset is one of it."""
+        """Plants follow Home Assistant's zone if it has their offset."""
         await hass.config.async_set_time_zone("Europe/Madrid")
         await account.poll()
         assert self._zones(account) == ["Europe/Madrid", "Australia/Brisbane"]
@@ -238,7 +240,7 @@ class TestOption:
         assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
 
     async def test_days(self, account: Account, simulator: Simulator) -> None:
-        """The day of the plant begins at its midnight."""
+        """A plant's day starts at its midnight."""
         plant = simulator.home.plants[1]
         state = account.state(plant.code, "day_power")
         assert state is not None
@@ -246,7 +248,7 @@ class TestOption:
 
 
 async def test_zone_of_home_assistant_has_rules(hass: HomeAssistant) -> None:
-    """The days of a plant without a zone of its own follow daylight saving time."""
+    """A plant without its own zone follows Home Assistant's daylight saving time."""
     await hass.config.async_set_time_zone("Europe/Berlin")
     zone = zone_of(plant(None))
     for month, hours in ((1, 1), (7, 2)):

@@ -1,4 +1,4 @@
-"""Tests of the time that tests pass."""
+"""Tests of time in tests."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -21,19 +21,19 @@ type Diary = list[tuple[str, float]]
 
 @pytest.fixture(autouse=True)
 def begin(freezer: FrozenDateTimeFactory) -> None:
-    """Begin at a known moment."""
+    """Start at a fixed time."""
     freezer.move_to(BEGIN)
 
 
 def since_begin() -> float:
-    """Return how many seconds have passed, without the error of loop time."""
+    """Return the seconds since the start, without the rounding error of loop time."""
     return round((dt_util.utcnow() - BEGIN).total_seconds(), 4)
 
 
 async def test_timers_fire_when_they_are_due(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory
 ) -> None:
-    """Also those that timers start, up to and including the last moment."""
+    """Timers fire on time, up to the end, including timers started by timers."""
     diary: Diary = []
 
     @callback
@@ -52,10 +52,10 @@ async def test_timers_fire_when_they_are_due(
     assert diary == [("called", at) for at in (1.5, 8.75, 16.0, 20.3)]
 
 
-async def test_what_is_overdue_fires_first(
+async def test_overdue_timers_fire_first(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory
 ) -> None:
-    """The clock does not go back."""
+    """Overdue timers fire first, without moving the clock back."""
     diary: Diary = []
     hass.loop.call_at(
         hass.loop.time() - 60, lambda: diary.append(("overdue", since_begin()))
@@ -68,7 +68,7 @@ async def test_what_is_overdue_fires_first(
 async def test_tasks_may_sleep(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory
 ) -> None:
-    """Time passes while Home Assistant waits for it, also across two calls."""
+    """Time advances while Home Assistant waits for it, also across two calls."""
     diary: Diary = []
     lock = asyncio.Lock()
 
@@ -88,7 +88,7 @@ async def test_tasks_may_sleep(
 async def test_work_of_threads_takes_no_time(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory
 ) -> None:
-    """The clock waits for it."""
+    """The clock waits for threads."""
     diary: Diary = []
 
     async def work() -> None:
@@ -101,13 +101,13 @@ async def test_work_of_threads_takes_no_time(
     assert diary == [("done", 0.0)]
 
 
-async def test_the_simulator_takes_its_time(
+async def test_simulator_uses_simulated_time(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """Late answers and lost ones take simulated time."""
+    """Late and missing responses take simulated time."""
     simulator.faults.add(faults.Latency(12.0), "getStationRealKpi")
     before = len(simulator.calls)
     await pass_time(hass, freezer, BEGIN + timedelta(minutes=6))

@@ -1,4 +1,4 @@
-"""Tests of the texts: each that the code names is there, and none is left over."""
+"""Tests of the texts: all keys in the code exist, and no others."""
 
 import ast
 from collections.abc import Iterator
@@ -71,21 +71,21 @@ ERRORS: Final[list[NorthboundError]] = [
     ServerBusy(),
     SessionTaken(),
 ]
-# What Home Assistant calls the sensors that have no name of their own.
+# Default names of sensors without their own name.
 DEVICE_CLASSES: Final[dict[str, Any]] = json.loads(
     (Path(sensor.__path__[0]) / "translations" / "en.json").read_text()
 )["entity_component"]
 
 EXPLAINED: Final = {explain(error)[0] for error in ERRORS}
 
-# What Home Assistant's own methods of flows abort with.
+# Abort reasons of Home Assistant's own flow methods.
 ABORTS: Final = {
     "_abort_if_unique_id_configured": "already_configured",
     "_abort_if_unique_id_mismatch": "unique_id_mismatch",
 }
 
 TRANSLATION_KEY: Final = re.compile(r"(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])")
-# What hassfest refuses in a text.
+# Text that hassfest rejects.
 NOT_IN_TEXTS: Final = re.compile(r"<|'\{\w+\}'|\[%|\w+://|www\.", re.IGNORECASE)
 
 
@@ -99,7 +99,7 @@ def _subclasses(of: type[NorthboundError]) -> Iterator[type[NorthboundError]]:
 
 
 def test_every_sensor_has_a_name() -> None:
-    """Sensors and their translations name the same keys, and the same placeholders."""
+    """Sensors and their translations have the same keys and placeholders."""
     translated = ENGLISH["entity"]["sensor"]
     own = [item for item in sensors() if item.translation_key]
     assert {item.translation_key for item in own} == set(translated)
@@ -109,7 +109,7 @@ def test_every_sensor_has_a_name() -> None:
 
 
 def test_every_binary_sensor_has_a_name() -> None:
-    """Binary sensors and their translations name the same keys."""
+    """Binary sensors and their translations have the same keys."""
     assert {
         item.translation_key for item in BINARY_SENSORS.values() if item.translation_key
     } == set(ENGLISH["entity"]["binary_sensor"])
@@ -120,7 +120,7 @@ def test_every_binary_sensor_has_a_name() -> None:
 
 @pytest.mark.parametrize("item", sensors(), ids=lambda item: item.key)
 def test_no_name_repeats_the_device_class(item: ItemSensorDescription) -> None:
-    """A sensor that is called like its device class has its name in all languages."""
+    """A sensor with the name of its device class has no own translation."""
     names = {
         device_class: texts["name"]
         for device_class, texts in DEVICE_CLASSES.items()
@@ -146,7 +146,7 @@ def test_every_state_has_a_name() -> None:
 
 
 def test_units_of_their_own() -> None:
-    """Only what Home Assistant has no unit for has one of its own."""
+    """Only units that Home Assistant lacks are translated."""
     translated = ENGLISH["entity"]["sensor"]
     for item in sensors():
         assert (
@@ -176,7 +176,7 @@ def _strings(tree: ast.AST) -> set[str]:
 
 
 def _calls(tree: ast.AST) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Return the methods that are called, with their literal keyword arguments."""
+    """Return the called methods with their literal keyword arguments."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             yield (
@@ -190,7 +190,7 @@ def _calls(tree: ast.AST) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _error_keys(tree: ast.AST) -> Iterator[str]:
-    """Return the errors that a flow names itself."""
+    """Return the errors in the code of a flow."""
     for node in ast.walk(tree):
         match node:
             case (
@@ -233,7 +233,7 @@ FLOWS: Final = [
 
 @pytest.mark.parametrize(("section", "flow", "explained"), FLOWS)
 def test_flow(section: str, flow: type, explained: set[str]) -> None:
-    """Steps, errors and aborts of a flow have a text, and no other has one."""
+    """The texts of a flow are its steps, errors and aborts."""
     tree, texts = _tree(flow), ENGLISH[section]
     steps = {
         arguments["step_id"]
@@ -248,7 +248,7 @@ def test_flow(section: str, flow: type, explained: set[str]) -> None:
 
 @pytest.mark.parametrize(("section", "flow", "explained"), FLOWS)
 def test_flow_placeholders(section: str, flow: type, explained: set[str]) -> None:
-    """A flow names every placeholder of its texts."""
+    """A flow provides every placeholder of its texts."""
     named = {
         name
         for node in ast.walk(_tree(flow))
@@ -267,7 +267,7 @@ def test_flow_placeholders(section: str, flow: type, explained: set[str]) -> Non
 
 
 def test_flow_fields() -> None:
-    """Every field of a form has a label, and every label and description a field."""
+    """Every field of a form has a label, and every text has a field."""
     marked = {
         getattr(config_flow, node.args[0].id)
         for node in ast.walk(SOURCES["config_flow"])
@@ -290,7 +290,7 @@ def test_flow_fields() -> None:
 
 
 def test_every_error_is_listed() -> None:
-    """The errors of these tests are those that the client has."""
+    """The errors in these tests are those of the client."""
     assert {type(error) for error in ERRORS} == set(_subclasses(NorthboundError))
 
 
@@ -308,13 +308,13 @@ def test_every_error_has_its_texts(error: NorthboundError) -> None:
 
 
 def _is_exception(module: ModuleType, node: ast.expr | None) -> bool:
-    """Return whether a name means an exception that Home Assistant shows."""
+    """Return whether a name is an exception that Home Assistant shows."""
     named = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
     return isinstance(named, type) and issubclass(named, HomeAssistantError)
 
 
 def _exceptions() -> Iterator[tuple[str, ast.Call]]:
-    """Return where exceptions that Home Assistant shows are made."""
+    """Return the calls that create exceptions shown by Home Assistant."""
     for name, tree in SOURCES.items():
         module = import_module(
             f"custom_components.{DOMAIN}.{name}".removesuffix(".__init__")
@@ -322,7 +322,7 @@ def _exceptions() -> Iterator[tuple[str, ast.Call]]:
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and _is_exception(module, node.func):
                 yield f"{name}:{node.lineno}", node
-            # Without arguments there is nothing to show.
+            # Without arguments, no message is shown.
             assert not (isinstance(node, ast.Raise) and _is_exception(module, node.exc))
 
 
@@ -335,7 +335,7 @@ def _keywords(call: ast.Call) -> dict[str, ast.expr]:
 
 @pytest.mark.parametrize("where", EXCEPTIONS)
 def test_every_exception_is_translated(where: str) -> None:
-    """An exception has a translation, and no text of its own that would win."""
+    """An exception has a translation, and no message in its place."""
     call = EXCEPTIONS[where]
     keywords = _keywords(call)
     assert not call.args
@@ -343,8 +343,8 @@ def test_every_exception_is_translated(where: str) -> None:
     assert "translation_key" in keywords
 
 
-def _named_exceptions() -> Iterator[tuple[str, set[str]]]:
-    """Return the keys and placeholders of exceptions whose key the code spells out."""
+def _literal_exceptions() -> Iterator[tuple[str, set[str]]]:
+    """Return the keys and placeholders of exceptions with a literal key."""
     for call in EXCEPTIONS.values():
         keywords = _keywords(call)
         placeholders = keywords.get("translation_placeholders")
@@ -354,8 +354,8 @@ def _named_exceptions() -> Iterator[tuple[str, set[str]]]:
 
 
 def test_exceptions() -> None:
-    """Exceptions and their texts name the same keys, and the same placeholders."""
-    named = dict(_named_exceptions())
+    """Exceptions and their texts have the same keys and placeholders."""
+    named = dict(_literal_exceptions())
     assert named
     texts = ENGLISH["exceptions"]
     assert set(texts) == {*named, *EXPLAINED}
@@ -367,7 +367,7 @@ def test_exceptions() -> None:
 
 
 def test_issues() -> None:
-    """Issues and their texts name the same keys, and the same placeholders."""
+    """Issues and their texts have the same keys and placeholders."""
     raised: dict[str, set[str]] = {}
     for node in ast.walk(SOURCES["repairs"]):
         match node:
@@ -384,7 +384,7 @@ def test_issues() -> None:
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:
-    """Actions, their form and their texts name the same keys."""
+    """Actions, their form and their texts have the same keys."""
     assert await async_setup_component(hass, DOMAIN, {})
     registered = {
         name: {str(field) for field in action.schema.schema}
@@ -403,7 +403,7 @@ async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) ->
 
 
 def test_system_health() -> None:
-    """What system health shows has a label, and every label is shown."""
+    """All values of the system health have a label, and all labels a value."""
     shown = set(CALLS.values()) | {
         key.value
         for name, tree in SOURCES.items()
@@ -430,8 +430,8 @@ def test_language(language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_texts_are_tidy(language: str) -> None:
-    """Texts are what hassfest lets pass, and their keys, too."""
+def test_texts_are_valid(language: str) -> None:
+    """Texts and keys follow the rules of hassfest."""
     for path, text in leaves(read_json(f"translations/{language}")):
         assert text, path
         assert text == text.strip(), path

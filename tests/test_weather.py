@@ -1,4 +1,4 @@
-"""Tests of the weather: of trouble that comes as planned, and goes."""
+"""Tests of the weather: scheduled periods of server faults."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -36,16 +36,16 @@ def weather(simulator: Simulator) -> Weather:
 
 
 class Client:
-    """A person with curl."""
+    """A plain HTTP client."""
 
     def __init__(self, session: aiohttp.ClientSession, simulator: Simulator) -> None:
-        """Talk to a simulator."""
+        """Store the simulator."""
         self._session = session
         self._simulator = simulator
         self._token = ""
 
     async def call(self, interface: str, **body: Any) -> tuple[int, bytes]:
-        """Return status and body of an answer."""
+        """Return the status and body of a response."""
         async with self._session.post(
             f"{self._simulator.url}/thirdData/{interface}",
             json=body,
@@ -55,7 +55,7 @@ class Client:
             return response.status, await response.read()
 
     async def log_in(self) -> bytes:
-        """Log in and return the answer."""
+        """Log in and return the response."""
         account = self._simulator.account
         _, answer = await self.call(
             "login", userName=account.user_name, systemCode=account.system_code
@@ -77,8 +77,8 @@ async def client(simulator: Simulator) -> AsyncIterator[Client]:
         yield client
 
 
-def lonely(weather: Weather, kind: str) -> Spell:
-    """Return a spell of a kind during which there is no other."""
+def single_spell(weather: Weather, kind: str) -> Spell:
+    """Return a spell of a kind without any other spell."""
     return next(
         spell
         for spell in weather.spells
@@ -92,7 +92,7 @@ def lonely(weather: Weather, kind: str) -> Spell:
 
 
 def go_to(simulator: Simulator, weather: Weather, moment: datetime) -> None:
-    """Let time pass, and change whatever changes when it does."""
+    """Advance the time, with all changes on the way."""
     assert isinstance(simulator.clock, SetClock)
     while (change := weather.next_change) and change < moment:
         simulator.clock.set(change)
@@ -101,14 +101,14 @@ def go_to(simulator: Simulator, weather: Weather, moment: datetime) -> None:
     weather.at(moment)
 
 
-def test_the_seed_tells_everything(simulator: Simulator, weather: Weather) -> None:
-    """The same seed is the same weather, and another is another."""
+def test_seed_determines_the_weather(simulator: Simulator, weather: Weather) -> None:
+    """A seed determines the weather."""
     assert Weather(simulator, 1, BEGIN, END).spells == weather.spells
     assert Weather(simulator, 2, BEGIN, END).spells != weather.spells
 
 
 def test_spells(weather: Weather) -> None:
-    """There are many of all kinds, none is endless, and nothing is left in the end."""
+    """There are many spells of all kinds, and all of them end."""
     assert 10 * DAYS <= len(weather.spells) <= 20 * DAYS
     assert len({spell.kind for spell in weather.spells}) == 23
     for spell in weather.spells:
@@ -122,8 +122,8 @@ def test_spells(weather: Weather) -> None:
 async def test_faults_come_and_go(
     client: Client, simulator: Simulator, weather: Weather
 ) -> None:
-    """They concern the interfaces of their spell."""
-    spell = lonely(weather, "HTTP 503")
+    """Faults apply to the interfaces of their spell."""
+    spell = single_spell(weather, "HTTP 503")
     go_to(simulator, weather, spell.start)
     for interface in ("login", "stations", "getDevList"):
         status, _ = await client.call(interface)
@@ -149,8 +149,8 @@ async def test_answers_take_time(
     most: float,
     status: int,
 ) -> None:
-    """That is simulated time, and most clients give up before."""
-    spell = lonely(weather, kind)
+    """Delays are in simulated time, and longer than the timeout of most clients."""
+    spell = single_spell(weather, kind)
     go_to(simulator, weather, spell.start)
     call = hass.async_create_task(client.call(spell.interfaces[0]))
     asked = dt_util.utcnow()
@@ -165,8 +165,8 @@ async def test_answers_take_time(
 async def test_sessions_end(
     client: Client, simulator: Simulator, weather: Weather, kind: str
 ) -> None:
-    """A token is not known any more; a new one is, unless none is for a while."""
-    spell = lonely(weather, kind)
+    """A token expires; a new one works, unless logins fail for a while."""
+    spell = single_spell(weather, kind)
     go_to(simulator, weather, spell.start - timedelta(minutes=1))
     assert b'"failCode":0' in await client.log_in()
     assert b'"success":true' in await client.plants()
@@ -177,10 +177,10 @@ async def test_sessions_end(
     assert expected in await client.plants()
 
 
-async def test_the_other_client_comes_again(
+async def test_other_client_logs_in_repeatedly(
     client: Client, simulator: Simulator, weather: Weather
 ) -> None:
-    """It logs in every 60 seconds to 10 minutes as long as its spell lasts."""
+    """It logs in every 60 seconds to 10 minutes during its spell."""
     spell = max(
         (spell for spell in weather.spells if spell.kind == "other client"),
         key=lambda spell: spell.end - spell.start,
@@ -200,8 +200,8 @@ async def test_the_other_client_comes_again(
 async def test_locks_end(
     client: Client, simulator: Simulator, weather: Weather
 ) -> None:
-    """A locked account refuses the right password for half an hour."""
-    spell = lonely(weather, "account locked")
+    """A locked account refuses the correct password for half an hour."""
+    spell = single_spell(weather, "account locked")
     assert spell.end - spell.start == timedelta(minutes=30)
     go_to(simulator, weather, spell.end - timedelta(minutes=1))
     assert b"user_locked" in await client.log_in()

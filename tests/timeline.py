@@ -1,4 +1,4 @@
-"""Time for tests: it passes from one thing that is due to the next."""
+"""Time in tests, which advances from timer to timer."""
 
 import asyncio
 from datetime import datetime, timedelta
@@ -10,37 +10,37 @@ from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
 from homeassistant.util.async_ import get_scheduled_timer_handles
 
-# What the frozen clock can tell apart.
+# Resolution of the frozen clock.
 _TICK = timedelta(microseconds=1)
 
-# How long nothing arrives, by the computer's clock, before tasks wait for time.
+# Real time without a network event until tasks are considered to wait for time.
 _PATIENCE = 0.01
 
 
 async def pass_time(
     hass: HomeAssistant, freezer: FrozenDateTimeFactory, until: datetime
 ) -> None:
-    """Let time pass up to a moment, and everything happen that is due by then.
+    """Advance the time, and run everything that is due by then.
 
-    Tasks may wait for time as well, also the simulator's: they do not hold it up.
+    Tasks may wait for time as well, including those of the simulator.
     """
-    # Not importable where the browser tests run.
+    # Not available in the environment of the browser tests.
     from pytest_homeassistant_custom_component.common import (
         async_fire_time_changed_exact,
     )
 
-    # Frozen time makes asyncio believe that everything is slow, and say so at length.
+    # In frozen time, asyncio logs every callback as slow.
     hass.loop.set_debug(False)
     await _settle(hass)
     while (left := until - dt_util.utcnow()) > timedelta():
         freezer.tick(min(max(_next_due(hass, left), _TICK), left))
-        # Loop time is a float: what is due now may seem to be due a little later.
+        # Loop time is a float, so a due timer may seem to be due slightly later.
         async_fire_time_changed_exact(hass, dt_util.utcnow() + _TICK)
         await _settle(hass)
 
 
 def _next_due(hass: HomeAssistant, at_most: timedelta) -> timedelta:
-    """Return when the next timer is due; it may be overdue."""
+    """Return when the next timer is due, which may be in the past."""
     dues = (
         handle.when()
         for handle in get_scheduled_timer_handles(hass.loop)
@@ -51,9 +51,9 @@ def _next_due(hass: HomeAssistant, at_most: timedelta) -> timedelta:
 
 
 async def _settle(hass: HomeAssistant) -> None:
-    """Let everything happen that does not wait for time.
+    """Run everything that does not wait for time.
 
-    `async_block_till_done` would wait forever for a task that sleeps.
+    `async_block_till_done` would wait forever for a sleeping task.
     """
     loop: asyncio.SelectorEventLoop = hass.loop  # type: ignore[assignment]
     while True:
@@ -67,9 +67,9 @@ async def _settle(hass: HomeAssistant) -> None:
         }
         if not pending:
             return
-        # Nobody keeps track of what another thread imports.
+        # Imports in other threads are not tracked.
         hass.import_executor.submit(int).result()
         arrived = loop._selector.select(_PATIENCE)  # type: ignore[attr-defined]  # noqa: SLF001
-        # What is no task is the work of a thread.
+        # Work without a task runs in a thread.
         if not arrived and all(isinstance(future, asyncio.Task) for future in pending):
             return

@@ -1,4 +1,4 @@
-"""What a person sees of a page."""
+"""Visible contents of a page."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +13,7 @@ from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant
 
 SCREENSHOTS = ROOT / ".cache" / "screenshots"
 
-# Text lies in nested shadow roots, which innerText leaves out.
+# Text is in nested shadow roots, which innerText leaves out.
 VISIBLE_TEXT = """
 element => {
     const texts = [];
@@ -36,7 +36,7 @@ element => {
 }
 """
 
-# What ends in three dots because its place is too small.
+# Texts that end in three dots because they do not fit.
 CUT_TEXT = """
 () => {
     const cut = [];
@@ -53,7 +53,7 @@ CUT_TEXT = """
 }
 """
 
-# What is no text for people: no value, keys of translations, and names in programs.
+# Texts that are not for users: missing values, translation keys, and names in code.
 RAW = re.compile(
     rf"None|null|undefined|NaN|\bcomponent\.{DOMAIN}|\bui\.\w|\w*[a-z]_[a-z]\w*"
     r"|(?i:unknown error)"
@@ -94,20 +94,20 @@ async def open_page(
 
 
 async def visible_texts(page: Page, selector: str = "body") -> list[str]:
-    """Return the pieces of text that can be seen."""
+    """Return the visible texts."""
     texts: list[str] = await page.locator(selector).first.evaluate(VISIBLE_TEXT)
     return texts
 
 
 def assert_readable(texts: list[str]) -> None:
-    """Assert that nothing reads like a program's name for it."""
+    """Assert that all texts are readable."""
     assert [text for text in texts if RAW.search(text)] == []
 
 
 async def look(
     page: Page, name: str, known: tuple[str, ...] = (), part: str | None = None
 ) -> list[str]:
-    """Return the texts of a page that has settled, after a look at it or at a part.
+    """Return the texts of a loaded page or part, and save a screenshot.
 
     `known` texts are Home Assistant's own, and may be unreadable.
     """
@@ -121,6 +121,6 @@ async def look(
 
 
 async def cut_texts(page: Page) -> list[str]:
-    """Return the texts of which a part cannot be seen."""
+    """Return the texts that are partly hidden."""
     texts: list[str] = await page.evaluate(CUT_TEXT)
     return texts

@@ -1,4 +1,4 @@
-"""What a person sees of the family home in Home Assistant."""
+"""Browser tests of the family home."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime
@@ -18,7 +18,7 @@ from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# What the cards of the dashboard show of the plant and its devices, by their names.
+# Names in the cards of the dashboard, of the plant and its devices.
 PLANT = {
     "Yield": ("day_power", "kWh"),
     "Consumption": ("day_use_energy", "kWh"),
@@ -31,14 +31,14 @@ DEVICES = {
     "Inverter temperature": (38, "temperature", "°C"),
 }
 BERLIN = ZoneInfo("Europe/Berlin")
-# How the numbered states of a healthy home at noon read.
+# Texts of the states of a healthy home at noon.
 STATES = {"Health": "Healthy", "Inverter": "Grid-connected", "Meter": "Connected"}
 POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve the family home as it is at noon today: its clock stands still."""
+    """Serve the family home at noon today with a fixed clock."""
     noon = datetime.now(BERLIN).replace(hour=12, minute=2, second=0, microsecond=0)
     simulator = Simulator(homes.family(), SetClock(noon), quotas="all but history")
     async with simulator.serve():
@@ -56,7 +56,7 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
 
 
 def assert_shows(text: str, value: float, unit: str, noise: float = 0.0) -> None:
-    """Assert that a text has a value, rounded and in whatever unit."""
+    """Assert that a text has a value, rounded and in any unit."""
     match = re.search(r"(-?[\d,]+(?:\.\d+)?)\s*([kM]?Wh?|%|°C)", text)
     assert match, text
     number, shown_unit = match.groups()
@@ -71,7 +71,7 @@ def assert_shows(text: str, value: float, unit: str, noise: float = 0.0) -> None
 async def test_dashboard(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """The dashboard shows what the simulator holds."""
+    """The dashboard shows the simulator's values."""
     await page.goto("/")
     await page.wait_for_url("**/family-home/now")
     await page.get_by_text("Inverter temperature").first.wait_for()
@@ -89,17 +89,17 @@ async def test_dashboard(
             cards.setdefault(name, []).append(" ".join(texts))
 
     [plant] = simulator.home.plants
-    # What is reported is what was collected at the last five minutes.
+    # The values were collected at the last five minutes.
     true = simulator.flows(plant.code, simulator.clock.now().replace(minute=0))
     grid, stored = true.grid_import - true.grid_export, true.discharge - true.charge
     assert_shows(cards["Home"][0], true.load, "W", noise=10)
     assert_shows(cards["Grid"][0], grid, "W", noise=2)
-    # On the AC side, where the inverter has lost some.
+    # On the AC side, after losses of the inverter.
     assert_shows(cards["Sun"][0], true.pv, "W", noise=true.losses + 2)
     assert_shows(cards["Battery"][0], stored, "W", noise=true.losses + 2)
     items = simulator.plant_items(plant.code)
-    # Home Assistant's clock is the real one: in the first hours of its day, the energies
-    # of a whole morning are those of yesterday, and not shown.
+    # Home Assistant's clock is real: in the first hours of its day, the energies of
+    # the simulated morning belong to yesterday, and are not shown.
     is_early = datetime.now(BERLIN).hour < 6
     for name, (key, unit) in PLANT.items():
         if not (is_early and unit == "kWh"):
@@ -115,8 +115,8 @@ async def test_dashboard(
 
 
 async def test_energy_view(page: Page) -> None:
-    """The dashboard's other view is that of the energies."""
-    # A screenshot of more than can be seen would squeeze the graphs.
+    """The second view of the dashboard shows energies."""
+    # A screenshot beyond the visible part would squeeze the graphs.
     await page.set_viewport_size({"width": 1400, "height": 1300})
     await page.goto("/family-home/energy")
     await page.get_by_text("Solar total").wait_for()
@@ -139,7 +139,7 @@ async def test_integration_page(page: Page, simulator: Simulator) -> None:
 async def test_device_pages(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """A device's page shows its entities under readable names."""
+    """A device's page shows its entities with readable names."""
     devices = await home_assistant.devices()
     expected = {"FusionSolar account"}
     expected |= {plant.name for plant in simulator.home.plants}
@@ -157,7 +157,7 @@ async def test_device_pages(
 
 
 async def test_config_flow_dialog(page: Page) -> None:
-    """The dialog that adds an account explains its fields."""
+    """The dialog for adding an account explains its fields."""
     await page.goto(f"/config/integrations/dashboard/add?domain={DOMAIN}")
     await page.get_by_role("button", name="OK").click()
     await page.get_by_text("User name").first.wait_for()
@@ -167,7 +167,7 @@ async def test_config_flow_dialog(page: Page) -> None:
 
 
 async def test_log(home_assistant: HomeAssistant, simulator: Simulator) -> None:
-    """The log has nothing to say about the integration, and keeps its secrets."""
+    """The log has no entries of the integration, and no secrets."""
     log = home_assistant.log.read_text()
     records = re.split(r"\n(?=\d{4}-\d\d-\d\d )", log)
     assert [

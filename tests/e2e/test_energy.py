@@ -1,4 +1,4 @@
-"""What a person sees of the past in the Energy dashboard."""
+"""Browser tests of imported history in the Energy dashboard."""
 
 from collections.abc import AsyncIterator
 from datetime import datetime, time, timedelta
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
-# What the rows of the dashboard's table are in the simulator's truth.
+# The true energies for the rows of the dashboard's table.
 NAMES = {
     "Home": "load",
     "Solar total": "pv",
@@ -31,13 +31,13 @@ NAMES = {
     "Lindenweg 12 Discharged energy": "discharge",
 }
 
-# What the numbers of the dashboard are rounded to, some times.
+# Rounding of the dashboard's numbers.
 TOLERANCE = 0.03
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve the family home, and its history as often as it is asked for."""
+    """Serve the family home with unlimited history."""
     simulator = Simulator(homes.family(), quotas="all but history")
     async with simulator.serve():
         yield simulator
@@ -45,7 +45,7 @@ async def simulator() -> AsyncIterator[Simulator]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
-    """Run Home Assistant with the account and its past."""
+    """Run Home Assistant with the account and its history."""
     config = ROOT / ".cache" / "e2e" / "energy"
     async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
         await add_account(home_assistant, simulator.url, "Family home", HISTORY_DAYS)
@@ -54,14 +54,14 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
 
 
 async def shown(page: Page, period: str) -> dict[str, float]:
-    """Return the totals that the Energy dashboard shows of a time, in kWh."""
+    """Return the totals of a period in the Energy dashboard, in kWh."""
     await page.add_init_script(
         f"localStorage['energy-default-period-_energy_dashboard'] = '{period}'"
     )
     table = "hui-energy-sources-table-card"
-    # A screenshot of more than can be seen would squeeze the graphs.
+    # A screenshot beyond the visible part would squeeze the graphs.
     await page.set_viewport_size({"width": 1400, "height": 1660})
-    # The summary has the totals only.
+    # Only the summary has the totals.
     for view in ("overview", "electricity"):
         await page.goto(f"/energy/{view}")
         await page.locator(table).get_by_text("Solar total").wait_for()
@@ -77,7 +77,7 @@ async def shown(page: Page, period: str) -> dict[str, float]:
 
 
 def assert_true(totals: dict[str, float], true: Energies, tolerance: float) -> None:
-    """Assert that the totals are what was true."""
+    """Assert that the totals are the true ones."""
     assert {name: totals.get(name) for name in NAMES} == {
         name: pytest.approx(getattr(true, key), rel=tolerance, abs=TOLERANCE)
         for name, key in NAMES.items()
@@ -85,7 +85,7 @@ def assert_true(totals: dict[str, float], true: Energies, tolerance: float) -> N
 
 
 async def test_suggestion_is_valid(home_assistant: HomeAssistant) -> None:
-    """Home Assistant has nothing against what the integration suggests."""
+    """Home Assistant accepts the suggested sources."""
     kinds = [source["type"] for source in await sources(home_assistant)]
     assert sorted(kinds) == ["battery", "grid", "home", "solar"]
     validation = await home_assistant.command("energy/validate")
@@ -93,7 +93,7 @@ async def test_suggestion_is_valid(home_assistant: HomeAssistant) -> None:
 
 
 async def test_yesterday(page: Page, simulator: Simulator) -> None:
-    """The day before the account was added is what it was."""
+    """The day before the account was added has its true energies."""
     [plant] = simulator.home.plants
     today = datetime.combine(datetime.now(BERLIN), time(), tzinfo=BERLIN)
     true = simulator.energy(plant.code, today - timedelta(days=1), today)
@@ -101,7 +101,7 @@ async def test_yesterday(page: Page, simulator: Simulator) -> None:
 
 
 async def test_thirty_days(page: Page, simulator: Simulator) -> None:
-    """So are thirty days."""
+    """Thirty days have their true energies."""
     [plant] = simulator.home.plants
     now = datetime.now(BERLIN)
     true = simulator.energy(plant.code, now - timedelta(days=HISTORY_DAYS), now)

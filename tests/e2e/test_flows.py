@@ -1,6 +1,6 @@
-"""A person's life with the integration, told in the order in which it happens.
+"""Browser tests of a user's steps, in order.
 
-Each test starts where the one before has ended: they only work together.
+Each test starts at the end of the previous one, so they only work together.
 """
 
 from collections.abc import AsyncIterator
@@ -38,7 +38,7 @@ NEW_PASSWORD = "Changed-2"
 
 INTEGRATION = f"/config/integrations/integration/{DOMAIN}"
 TRANSLATIONS = ROOT / "custom_components" / DOMAIN / "translations"
-# One of each script is enough.
+# One language of each script is enough.
 LANGUAGES = [
     language
     for language in ("en", "de", "zh-Hans")
@@ -48,7 +48,7 @@ LANGUAGES = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve two plants as they are at noon today: their clock stands still."""
+    """Serve two plants at noon today with a fixed clock."""
     noon = datetime.now(ZoneInfo("Europe/Berlin")).replace(
         hour=12, minute=2, second=0, microsecond=0
     )
@@ -85,7 +85,7 @@ async def _entry(home_assistant: HomeAssistant) -> dict[str, Any]:
 
 
 async def _loaded(home_assistant: HomeAssistant) -> None:
-    """Wait until the account has been loaded again."""
+    """Wait until the account is loaded again."""
 
     async def check() -> bool | None:
         return (await _entry(home_assistant))["state"] == "loaded" or None
@@ -94,7 +94,7 @@ async def _loaded(home_assistant: HomeAssistant) -> None:
 
 
 async def _refresh(home_assistant: HomeAssistant) -> None:
-    """List plants and devices now: polls are minutes apart."""
+    """List plants and devices now, since polls are minutes apart."""
     entry = await _entry(home_assistant)
     await home_assistant.command(
         "call_service",
@@ -131,7 +131,7 @@ def _secrets(simulator: Simulator) -> list[str]:
 async def test_add_account(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """A wrong password costs nothing that was typed; the plants can be chosen."""
+    """A wrong password keeps the input; the plants can be chosen."""
     await page.goto(f"/config/integrations/dashboard/add?domain={DOMAIN}")
     await page.get_by_role("button", name="OK").click()
     await page.get_by_role("button", name="Host").wait_for()
@@ -140,7 +140,7 @@ async def test_add_account(
     await page.get_by_role("button", name="Host").click()
     await page.get_by_placeholder("Add custom item").fill(simulator.url)
     await page.get_by_role("option", name="Add custom item").click()
-    # What is typed before the form has taken the host is lost.
+    # Input before the form has its host is lost.
     await page.get_by_role("button", name=simulator.url).wait_for()
     await _field(page, "User name").fill(USERNAME)
     await _field(page, "Password").fill("wrong")
@@ -186,7 +186,7 @@ async def test_add_account(
 async def test_device_page(
     page: Page, home_assistant: HomeAssistant, name: str, expected: set[str]
 ) -> None:
-    """Entities and their states have names."""
+    """Entities and their states have readable names."""
     device = await _device(home_assistant, name)
     await page.goto(f"/config/devices/device/{device.id}")
     await page.get_by_text("Sensors").wait_for()
@@ -198,7 +198,7 @@ async def test_device_page(
 async def language(
     request: pytest.FixtureRequest, home_assistant: HomeAssistant
 ) -> AsyncIterator[str]:
-    """Let the user speak a language, and English again afterwards."""
+    """Set the user's language, and English again afterwards."""
     await _speak(home_assistant, request.param)
     yield request.param
     await _speak(home_assistant, "en")
@@ -215,7 +215,7 @@ async def _speak(home_assistant: HomeAssistant, language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
 async def test_language(page: Page, inverter: Device, language: str) -> None:
-    """States are told in the language of the user."""
+    """States are shown in the user's language."""
     file = TRANSLATIONS / f"{language}.json"
     sensors = json.loads(file.read_text())["entity"]["sensor"]
     state = sensors["inverter_state"]["state"]["grid_connected"]
@@ -228,7 +228,7 @@ async def test_language(page: Page, inverter: Device, language: str) -> None:
 
 
 async def test_action(page: Page) -> None:
-    """The action is explained, asks for the account and answers."""
+    """The action has a description, asks for the account and has a response."""
     await page.goto("/config/tools/action")
     await page.get_by_role("button", name="Action", exact=True).click()
     await page.get_by_placeholder("Search", exact=True).fill("Refresh plants")
@@ -246,7 +246,7 @@ async def test_action(page: Page) -> None:
 async def test_repair(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """A missing permission is told until it is granted."""
+    """A missing permission is shown until it is granted."""
     await page.goto("/config/repairs")
     await page.get_by_text("There are currently no repairs").wait_for()
     simulator.withdraw_permission("getDevList")
@@ -275,7 +275,7 @@ async def test_repair(
 
 
 async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
-    """The options show what holds, and the plant's page what is chosen."""
+    """The options show the current values, and the plant's page the changed ones."""
     await page.goto(INTEGRATION)
     await page.get_by_role("button", name="Configure").click()
     await page.get_by_role("button", name="Currency").wait_for()
@@ -297,7 +297,7 @@ async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
 async def test_new_password(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """A password that has been changed is asked for."""
+    """After a password change, the new password is requested."""
     simulator.change_password(NEW_PASSWORD)
     simulator.expire_token()
     with pytest.raises(HomeAssistantError, match="refuses this user name"):
@@ -319,7 +319,7 @@ async def test_new_password(
 async def test_reconfigure(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
-    """What is known of the account is there; its password is shown to nobody."""
+    """The form shows the account's values, but not its password."""
     await _open_menu(page)
     await page.get_by_role("menuitem", name="Reconfigure").click()
     await _field(page, "User name").wait_for()
@@ -335,7 +335,7 @@ async def test_reconfigure(
 
 
 async def test_diagnostics(page: Page, inverter: Device, simulator: Simulator) -> None:
-    """What people attach to a report tells nothing of them."""
+    """Diagnostics contain no personal data."""
     await _open_menu(page)
     files: list[Path] = []
     async with page.expect_download() as download:
@@ -369,7 +369,7 @@ async def test_appearance(
     *,
     dark: bool | None,
 ) -> None:
-    """Nothing is wider than a phone, and all can be read in the dark."""
+    """No page is wider than a phone, and all texts are readable in dark mode."""
     async with open_page(browser, home_assistant, **options) as page:
         await page.goto(INTEGRATION)
         await page.get_by_role("button", name="Configure").click()
@@ -389,7 +389,7 @@ async def test_appearance(
             await page.get_by_text(text).first.wait_for()
             await look(page, f"{name}-{number + 1}")
             assert await cut_texts(page) == []
-            # The frontend sets the mode when it has loaded the themes.
+            # The frontend sets the mode after loading the themes.
             await page.wait_for_function(
                 """() => document.querySelector("home-assistant")
                     .hass?.themes?.darkMode !== undefined"""
@@ -405,7 +405,7 @@ async def test_appearance(
 
 
 async def test_log(home_assistant: HomeAssistant, simulator: Simulator) -> None:
-    """The integration's log warns of what has happened, and keeps its secrets."""
+    """The integration's log has the expected warnings, and no secrets."""
     log = home_assistant.log.read_text()
     records = [
         record

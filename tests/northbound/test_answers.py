@@ -1,4 +1,4 @@
-"""Tests of answers: each ends in a value or in one error of the tree."""
+"""Tests of responses: each results in a value or in one client error."""
 
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -81,7 +81,7 @@ BUSINESS_ERRORS: dict[type[NorthboundError], set[int]] = {
 def test_every_fail_code(
     code: int, error: type[NorthboundError], as_sent: type
 ) -> None:
-    """Every code of the list is one error, however the server writes the number."""
+    """Every documented code is one error, in any notation of the number."""
     failure = _failure(
         {
             "success": False,
@@ -94,8 +94,8 @@ def test_every_fail_code(
     assert type(failure) is error
 
 
-def test_only_the_message_tells_a_wrong_password() -> None:
-    """20400 has four meanings; only one of them is a reason to ask for a password."""
+def test_wrong_password_by_message() -> None:
+    """20400 has four meanings, and only one requires a new password."""
     body = {"success": False, "failCode": 20400}
     wrong = _failure(body | {"message": "user.login.user_or_value_invalid"})
     locked = _failure(body | {"message": "user.login.user_locked"})
@@ -110,7 +110,7 @@ def test_only_the_message_tells_a_wrong_password() -> None:
 def test_rate_limit_with_its_text_in_data(
     interface: str, error: type[RateLimited]
 ) -> None:
-    """T#176, T#89: a 407 carries a string where a list is expected."""
+    """T#176, T#89: a 407 has a string instead of a list."""
     failure = _failure(
         {
             "success": False,
@@ -126,7 +126,7 @@ def test_rate_limit_with_its_text_in_data(
 
 
 def test_session_lost_without_data() -> None:
-    """T#84: a 305 has neither data nor params."""
+    """T#84: a 305 has no data and no params."""
     failure = _failure(
         {"failCode": 305, "immediately": True, "message": "USER_MUST_RELOGIN"}
     )
@@ -134,7 +134,7 @@ def test_session_lost_without_data() -> None:
 
 
 def test_permission_names_the_interface() -> None:
-    """T#25, T#73: the 401 of an interface that is not ticked in the portal."""
+    """T#25, T#73: a 401 names the interface without permission."""
     failure = _failure(
         {
             "success": False,
@@ -148,7 +148,7 @@ def test_permission_names_the_interface() -> None:
 
 
 def test_gateway_quota() -> None:
-    """The gateway refuses with HTTP 403 and a body of its own."""
+    """The gateway refuses with HTTP 403 and its own body."""
     failure = _failure(
         {
             "errorCode": "49401021002",
@@ -192,14 +192,14 @@ def test_gateway_parameter_error(status: int) -> None:
 )
 @pytest.mark.parametrize("content", [b"", b"<html></html>", b"{}", b"[]"])
 def test_http_status(status: int, error: type[NorthboundError], content: bytes) -> None:
-    """A status says what a body without a failCode does not."""
+    """Without a failCode, the HTTP status determines the error."""
     with pytest.raises(NorthboundError) as caught:
         read_answer("stations", status, content)
     assert type(caught.value) is error
 
 
-def test_a_fail_code_counts_whatever_the_status() -> None:
-    """A business error inside an HTTP error keeps its meaning."""
+def test_fail_code_with_http_error() -> None:
+    """A failCode determines the error, even with an HTTP error."""
     assert type(_failure({"failCode": 20200}, status=400)) is ServerBusy
 
 
@@ -219,15 +219,15 @@ def test_a_fail_code_counts_whatever_the_status() -> None:
         (b"[" * 5000, MalformedResponse),
     ],
 )
-def test_what_is_no_answer(content: bytes, error: type[NorthboundError]) -> None:
-    """An empty body passes; a page or half a document is no Northbound answer."""
+def test_invalid_bodies(content: bytes, error: type[NorthboundError]) -> None:
+    """An empty body is valid; a page or half a document is not."""
     with pytest.raises(NorthboundError) as caught:
         read_answer("stations", 200, content)
     assert type(caught.value) is error
 
 
 def test_success() -> None:
-    """A success gives the data and the server's clock; its message is no error."""
+    """A success has data and the server's clock; its message is no error."""
     answer = _read(
         {
             "success": True,
@@ -242,7 +242,7 @@ def test_success() -> None:
 
 @pytest.mark.parametrize("params", [None, "", [], {}, {"currentTime": "soon"}])
 def test_success_without_a_clock(params: object) -> None:
-    """`stations` has no params, and any other answer may lack the time."""
+    """`stations` has no params, and other responses may lack the time."""
     answer = _read({"success": True, "data": None, "failCode": 0, "params": params})
     assert answer == Answer(None, None)
 
@@ -262,8 +262,8 @@ def test_success_without_a_clock(params: object) -> None:
     ),
     st.sampled_from([200, 302, 400, 401, 403, 404, 429, 500, 502]),
 )
-def test_nothing_else_escapes(body: object, status: int) -> None:
-    """Arbitrary JSON ends in an answer or in an error of the tree."""
+def test_arbitrary_json(body: object, status: int) -> None:
+    """Arbitrary JSON results in a response or in a client error."""
     with suppress(NorthboundError):
         answer = read_answer("stations", status, json.dumps(body).encode())
         assert isinstance(answer, Answer)
@@ -282,8 +282,8 @@ ROW = st.fixed_dictionaries(
 
 
 @given(JSON | st.lists(JSON | ROW))
-def test_nothing_else_escapes_from_rows(data: object) -> None:
-    """Arbitrary data end in rows with ids and items, or in an error of the tree."""
+def test_arbitrary_rows(data: object) -> None:
+    """Arbitrary data result in rows with IDs and items, or in a client error."""
     answer = Answer(data, None)
     with suppress(MalformedResponse):
         plants = read_kpis(answer, "stationCode", text)
@@ -294,7 +294,7 @@ def test_nothing_else_escapes_from_rows(data: object) -> None:
 
 
 @given(st.binary(), st.sampled_from([200, 500]))
-def test_nothing_else_escapes_from_bytes(content: bytes, status: int) -> None:
-    """Arbitrary bytes do, too."""
+def test_arbitrary_bytes(content: bytes, status: int) -> None:
+    """Arbitrary bytes result in a response or in a client error."""
     with suppress(NorthboundError):
         assert isinstance(read_answer("login", status, content), Answer)

@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("socket_enabled")
 
 
 class _WithHeaders(faults.Body):
-    """Answer a login with other headers than the usual ones."""
+    """Answers a login with unusual headers."""
 
     def __init__(self, status: int, headers: dict[str, str]) -> None:
         super().__init__(b'{"success":true,"data":null,"failCode":0}')
@@ -104,7 +104,7 @@ async def test_pages(client: NorthboundClient, simulator: Simulator) -> None:
 async def test_a_server_that_repeats_its_last_page(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """Paging ends when a page brings nothing new, whatever the server counts."""
+    """Paging ends with a page without new plants, for any count of the server."""
 
     def endless(payload: dict[str, object]) -> dict[str, object]:
         data = payload["data"]
@@ -118,7 +118,7 @@ async def test_a_server_that_repeats_its_last_page(
 async def test_old_account_is_read_from_the_old_list(
     websession: aiohttp.ClientSession,
 ) -> None:
-    """T#68, T#150: `getStationList` where `stations` is refused, MW turned to kWp."""
+    """T#68, T#150: `getStationList` replaces a refused `stations`, with MW as kWp."""
     simulator = Simulator(
         homes.family(), clock=SetClock(NOON), quotas=False, account="old"
     )
@@ -133,7 +133,7 @@ async def test_old_account_is_read_from_the_old_list(
 async def test_old_list_without_pages(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """The oldest servers answer `getStationList` with the bare list."""
+    """The oldest servers return a bare list for `getStationList`."""
     simulator.withdraw_permission("stations")
     simulator.faults.add(
         faults.Body(
@@ -149,7 +149,7 @@ async def test_old_list_without_pages(
 async def test_no_list_permitted(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """An account that is refused both lists lacks the permission for the new one."""
+    """If both lists are refused, the permission for the new one is missing."""
     simulator.withdraw_permission("stations")
     with pytest.raises(PermissionDenied) as caught:
         await client.plants()
@@ -157,7 +157,7 @@ async def test_no_list_permitted(
 
 
 async def test_devices(client: NorthboundClient, simulator: Simulator) -> None:
-    """All devices are listed, loggers included; ids are exact."""
+    """All devices are listed, including loggers, with exact IDs."""
     farm = homes.farm()
     simulator.home.plants = farm.plants
     devices = await client.devices([farm.plants[0].code])
@@ -174,7 +174,7 @@ async def test_devices(client: NorthboundClient, simulator: Simulator) -> None:
 async def test_devices_without_an_id(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A row that does not say which device it is takes no other along."""
+    """A row without a device does not affect the others."""
     plant = simulator.home.plants[0]
     rows = [{"devName": "?"}, None, {"id": 7, "devTypeId": 1, "stationCode": "NE=1"}]
     simulator.faults.add(
@@ -187,7 +187,7 @@ async def test_devices_without_an_id(
 async def test_devices_in_batches(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """T#108: no call names more than 100 plants."""
+    """T#108: calls name at most 100 plants."""
     simulator.home.plants = homes.fleet(plants=101, devices=202).plants
     devices = await client.devices([plant.code for plant in simulator.home.plants])
     assert len(devices) == 202
@@ -198,7 +198,7 @@ async def test_devices_in_batches(
 
 
 async def test_plant_real_time(client: NorthboundClient, simulator: Simulator) -> None:
-    """The KPIs of a plant are as sent, with the server's clock."""
+    """The KPIs of a plant are unchanged, with the server's clock."""
     code = simulator.home.plants[0].code
     kpis = await client.plant_real_time([code])
     assert kpis.server_time == NOON
@@ -232,7 +232,7 @@ async def test_device_real_time_in_batches(
 async def test_no_rows(
     client: NorthboundClient, simulator: Simulator, fault: faults.Fault
 ) -> None:
-    """T#145, T#80: success without data is no data, and no crash."""
+    """T#145, T#80: success without data has no rows, and is no error."""
     code = simulator.home.plants[0].code
     simulator.faults.add(fault, "getStationRealKpi")
     kpis = await client.plant_real_time([code])
@@ -248,7 +248,7 @@ async def test_empty_item_map(client: NorthboundClient, simulator: Simulator) ->
 
 
 async def test_missing_row(client: NorthboundClient, simulator: Simulator) -> None:
-    """A row that the server leaves out does not take the others along."""
+    """A missing row does not affect the others."""
     simulator.home.plants = homes.fleet(plants=3, devices=3).plants
     codes = [plant.code for plant in simulator.home.plants]
     simulator.faults.add(faults.MissingRows({codes[1]}), "getStationRealKpi")
@@ -273,10 +273,10 @@ async def test_expired_token_costs_one_login(
     assert len(simulator.calls_to("stations")) == 3
 
 
-async def test_token_lives_as_long_as_the_server_says(
+async def test_token_is_used_until_refused(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A token is used until the server refuses it, not for a fixed time."""
+    """A token is used until the server refuses it."""
     clock = simulator.clock
     assert isinstance(clock, SetClock)
     for _ in range(4):
@@ -285,10 +285,10 @@ async def test_token_lives_as_long_as_the_server_says(
     assert len(simulator.calls_to("login")) == 1
 
 
-async def test_one_login_for_all_who_wait(
+async def test_one_login_for_concurrent_calls(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """Calls that meet an expired token together log in once."""
+    """Concurrent calls with an expired token log in once."""
     await client.plants()
     simulator.expire_token()
     code = simulator.home.plants[0].code
@@ -296,10 +296,10 @@ async def test_one_login_for_all_who_wait(
     assert len(simulator.calls_to("login")) == 2
 
 
-async def test_a_server_that_always_says_305(
+async def test_a_server_that_always_returns_305(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A token that is refused at once belongs to somebody else's session."""
+    """A token that is refused at once belongs to another client's session."""
     simulator.faults.add(faults.FailCode(305), "stations")
     for _ in range(3):
         with pytest.raises(SessionTaken):
@@ -321,13 +321,13 @@ async def test_token_from_the_cookie(
     assert session.state.token == token
 
 
-async def test_known_token_needs_no_login(
+async def test_valid_token_needs_no_login(
     simulator: Simulator,
     session: Session,
     client: NorthboundClient,
     websession: aiohttp.ClientSession,
 ) -> None:
-    """A token that is still good is used."""
+    """A valid token is used."""
     await client.plants()
     again = Session(
         websession, URL(simulator.url), "demo_api", "Simulated-1", session.state
@@ -339,7 +339,7 @@ async def test_known_token_needs_no_login(
 async def test_logout(
     client: NorthboundClient, simulator: Simulator, session: Session
 ) -> None:
-    """A logout ends the session, and there is nothing to end twice."""
+    """A logout ends the session once."""
     await client.plants()
     await client.logout()
     await client.logout()
@@ -350,7 +350,7 @@ async def test_logout(
 async def test_wrong_password(
     simulator: Simulator, websession: aiohttp.ClientSession
 ) -> None:
-    """A wrong password is sent once and named as such."""
+    """A wrong password is sent once, and has its own error."""
     session = Session(websession, URL(simulator.url), "demo_api", "wrong")
     with pytest.raises(InvalidCredentials):
         await NorthboundClient(session).plants()
@@ -368,7 +368,7 @@ async def test_locked_account(client: NorthboundClient, simulator: Simulator) ->
 async def test_disabled_account(
     client: NorthboundClient, simulator: Simulator, code: int
 ) -> None:
-    """A disabled or expired account is told apart by its code."""
+    """A disabled and an expired account have different codes."""
     simulator.disable(code)
     with pytest.raises(InvalidCredentials) as caught:
         await client.plants()
@@ -378,7 +378,7 @@ async def test_disabled_account(
 async def test_empty_login_is_a_refusal(
     session: Session, client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """Older servers answer wrong credentials, and others a fault, with nothing."""
+    """Older servers return nothing for wrong credentials, others for a fault."""
     simulator.faults.add(faults.EmptyBody(), "login")
     with pytest.raises(InvalidCredentials):
         await session.log_in()
@@ -425,7 +425,7 @@ async def test_faults(
     fault: faults.Fault,
     error: type[NorthboundError],
 ) -> None:
-    """Whatever goes wrong is one error of the tree."""
+    """Every fault results in one client error."""
     simulator.faults.add(fault, "getDevList")
     with pytest.raises(NorthboundError) as caught:
         await client.devices([simulator.home.plants[0].code])
@@ -435,7 +435,7 @@ async def test_faults(
 async def test_login_without_a_token(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A page that answers any POST with a success is no Northbound server."""
+    """A page that answers any POST with success is no Northbound server."""
     simulator.faults.add(faults.Body(b'{"success":true,"failCode":0}'), "login")
     with pytest.raises(MalformedResponse):
         await client.plants()
@@ -444,7 +444,7 @@ async def test_login_without_a_token(
 async def test_redirect_does_not_carry_credentials(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A redirect is an error; the password goes to nobody else."""
+    """A redirect is an error, and the password is not sent to its target."""
     elsewhere = Simulator(homes.family(), clock=SetClock(NOON))
     async with elsewhere.serve():
         location = {"Location": f"{elsewhere.url}/thirdData/login"}
@@ -454,8 +454,8 @@ async def test_redirect_does_not_carry_credentials(
     assert elsewhere.calls == []
 
 
-async def test_nobody_listens(websession: aiohttp.ClientSession) -> None:
-    """A refused connection does not name the host."""
+async def test_refused_connection(websession: aiohttp.ClientSession) -> None:
+    """The error of a refused connection does not name the host."""
     session = Session(websession, URL("http://127.0.0.1:9"), "demo_api", "Simulated-1")
     with pytest.raises(ConnectionFailed) as caught:
         await NorthboundClient(session).plants()
@@ -465,7 +465,7 @@ async def test_nobody_listens(websession: aiohttp.ClientSession) -> None:
 async def test_call_after_the_end(
     client: NorthboundClient, websession: aiohttp.ClientSession
 ) -> None:
-    """A call that comes too late is a lost connection."""
+    """A call after closing is a connection error."""
     await websession.close()
     with pytest.raises(ConnectionFailed):
         await client.plants()
@@ -474,7 +474,7 @@ async def test_call_after_the_end(
 async def test_a_server_that_never_answers(
     client: NorthboundClient, simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that accepts and says nothing is a lost connection."""
+    """A server that never responds is a connection error."""
     monkeypatch.setattr(
         "custom_components.smartpvms.northbound.session._TIMEOUT",
         aiohttp.ClientTimeout(total=0.2),

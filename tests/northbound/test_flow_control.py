@@ -1,4 +1,4 @@
-"""Tests of flow control: against quotas that are read independently, and on its own."""
+"""Tests of flow control against a separate implementation of the quotas."""
 
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def at_noon(freezer: FrozenDateTimeFactory) -> None:
-    """Let every test begin at the same moment."""
+    """Start every test at the same time."""
     freezer.move_to(NOON)
 
 
@@ -48,7 +48,7 @@ def call(
     error: NorthboundError | None = None,
     reserve: int = 0,
 ) -> None:
-    """Make a call that succeeds, or ends in an error."""
+    """Make a call that succeeds or raises an error."""
     with flow_control.call(interface, type_id, reserve):
         if error is not None:
             raise error
@@ -57,7 +57,7 @@ def call(
 def refuse(
     flow_control: FlowControl, interface: str, code: int = 407, type_id: int = 1
 ) -> float:
-    """Make a call that the server refuses, and return the time to wait."""
+    """Make a call that is refused, and return the waiting time."""
     refusal = AccountLimited if code in (403, 429) else RateLimited
     with pytest.raises(RateLimited) as caught:
         call(flow_control, interface, type_id, refusal(60, code))
@@ -65,7 +65,7 @@ def refuse(
 
 
 def test_published_quotas() -> None:
-    """The quotas of the reference follow the account's size."""
+    """The published quotas depend on the size of the account."""
     flow_control = FlowControl()
     flow_control.measure(250, {1: 120, 38: 7, 39: 100})
 
@@ -87,14 +87,14 @@ def test_published_quotas() -> None:
 
 
 def test_interface_without_a_quota() -> None:
-    """What the reference does not limit is not limited."""
+    """Interfaces without a documented quota are not limited."""
     flow_control = FlowControl()
     for _ in range(3):
         call(flow_control, "unheard-of")
 
 
 def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
-    """The server may have counted the call as late as it answered."""
+    """The server may count a call as late as its response."""
     flow_control = FlowControl()
     with flow_control.call("getStationRealKpi"):
         freezer.tick(12)
@@ -108,7 +108,7 @@ def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
 
 
 def test_usage(freezer: FrozenDateTimeFactory) -> None:
-    """It tells how much of which quota is used, and when the next call may be made."""
+    """The usage has the used part of each quota, and the time of the next call."""
     flow_control = FlowControl()
     flow_control.measure(1, {38: 120, 39: 1})
     call(flow_control, "login")
@@ -127,8 +127,8 @@ def test_usage(freezer: FrozenDateTimeFactory) -> None:
     assert flow_control.usages("unheard-of") == []
 
 
-def test_refusals_are_remembered_for_a_day(freezer: FrozenDateTimeFactory) -> None:
-    """Whatever was refused, and through restarts; what was not sent was not refused."""
+def test_refusals_are_kept_for_a_day(freezer: FrozenDateTimeFactory) -> None:
+    """Refusals are kept for a day and through restarts; unsent calls do not count."""
     flow_control = FlowControl()
     refuse(flow_control, "getStationRealKpi")
     with pytest.raises(RateLimited):
@@ -150,8 +150,8 @@ def test_refusals_are_remembered_for_a_day(freezer: FrozenDateTimeFactory) -> No
     assert refused() == []
 
 
-def test_each_type_has_its_part() -> None:
-    """Inverter, battery and meter are three calls in five minutes."""
+def test_quota_of_several_types() -> None:
+    """An inverter, a battery and a meter allow three calls in five minutes."""
     flow_control = FlowControl()
     flow_control.measure(1, {38: 1, 39: 1, 47: 1})
     for type_id in (38, 39, 47):
@@ -160,7 +160,7 @@ def test_each_type_has_its_part() -> None:
 
 
 def test_several_calls_at_once() -> None:
-    """It tells when several calls may be made, not just the first."""
+    """The time of several calls is that of the last one."""
     flow_control = FlowControl()
     flow_control.measure(1, {1: 250})
     call(flow_control, "getDevRealKpi", 1)
@@ -178,16 +178,16 @@ def test_several_calls_at_once() -> None:
         (RateLimited(60, 407), True),
     ],
 )
-def test_what_counts(error: NorthboundError, counted: bool) -> None:
-    """What may have reached the server counts, unless it did not know us."""
+def test_counted_calls(error: NorthboundError, counted: bool) -> None:
+    """A call that may have reached the server counts, unless the login was missing."""
     flow_control = FlowControl()
     with suppress(NorthboundError):
         call(flow_control, "getStationRealKpi", error=error)
     assert bool(flow_control.wait("getStationRealKpi")) is counted
 
 
-def test_logins_are_kept_free_for_the_user(freezer: FrozenDateTimeFactory) -> None:
-    """Of five logins in ten minutes, two are the user's."""
+def test_logins_reserved_for_the_user(freezer: FrozenDateTimeFactory) -> None:
+    """Two of five logins in ten minutes are reserved for the user."""
     flow_control = FlowControl()
     for _ in range(3):
         call(flow_control, "login", reserve=2)
@@ -215,7 +215,7 @@ def test_refusal_stops_one_interface(freezer: FrozenDateTimeFactory) -> None:
 def test_spacing_widens_until_a_day_without_refusals(
     freezer: FrozenDateTimeFactory,
 ) -> None:
-    """Each refusal widens the spacing a little, up to twice the window."""
+    """Each refusal widens the spacing slightly, up to twice the window."""
     flow_control = FlowControl()
     patience = [0.0]
     for _ in range(30):
@@ -232,7 +232,7 @@ def test_spacing_widens_until_a_day_without_refusals(
 
 @pytest.mark.parametrize("code", [403, 429])
 def test_system_limit_stops_all(freezer: FrozenDateTimeFactory, code: int) -> None:
-    """429 and the gateway's 403 stop everything, longer if they last."""
+    """429 and the gateway's 403 stop all calls, and longer if repeated."""
     flow_control = FlowControl()
     patience = []
     for _ in range(6):
@@ -247,17 +247,17 @@ def test_system_limit_stops_all(freezer: FrozenDateTimeFactory, code: int) -> No
 
 
 def test_daily_limit_stops_until_the_next_day(freezer: FrozenDateTimeFactory) -> None:
-    """20618 stops the interface until tomorrow; then it is tried again."""
+    """20618 stops the interface until tomorrow."""
     flow_control = FlowControl()
     patience = refuse(flow_control, "getDevRealKpi", 20618)
     assert timedelta(hours=14) < timedelta(seconds=patience) < timedelta(hours=14.1)
     freezer.tick(patience)
-    # Where the server's day is another, the next attempts are few.
+    # If the server's day differs, the next attempts are few.
     assert refuse(flow_control, "getDevRealKpi", 20618) == 6 * 3600
 
 
-def test_refused_list_is_left_alone_ever_longer(freezer: FrozenDateTimeFactory) -> None:
-    """A daily list that is refused with 407 may be refused for a minute or a day."""
+def test_refused_list_pauses_ever_longer(freezer: FrozenDateTimeFactory) -> None:
+    """The pauses after refusals of a daily list increase."""
     flow_control = FlowControl()
     patience = []
     for _ in range(6):
@@ -267,7 +267,7 @@ def test_refused_list_is_left_alone_ever_longer(freezer: FrozenDateTimeFactory) 
 
 
 def test_old_policy_is_recognized(freezer: FrozenDateTimeFactory) -> None:
-    """One call a minute and interface is learned from two refusals, and kept to."""
+    """Two refusals determine the policy of one call a minute."""
     flow_control = FlowControl()
     flow_control.measure(1, {38: 1, 39: 1, 47: 1})
     for refused in (39, 47):
@@ -282,7 +282,7 @@ def test_old_policy_is_recognized(freezer: FrozenDateTimeFactory) -> None:
 
 
 def test_another_client_is_not_the_old_policy(freezer: FrozenDateTimeFactory) -> None:
-    """Refusals between calls that succeed together do not slow anything down."""
+    """Refusals between successful calls do not change the policy."""
     flow_control = FlowControl()
     flow_control.measure(1, {38: 1, 39: 1, 47: 1})
     for _ in range(3):
@@ -300,7 +300,7 @@ def _restart(flow_control: FlowControl) -> FlowControl:
 
 
 def test_widened_window_counts_older_calls(freezer: FrozenDateTimeFactory) -> None:
-    """A call outside of the published window counts in one that refusals have widened."""
+    """A call outside the published window counts in a widened window."""
     flow_control = FlowControl()
     flow_control.measure(150, {})
     for _ in range(20):
@@ -331,8 +331,8 @@ def test_refusals_of_a_daily_interface(
     assert refuse(flow_control, interface) == 60
 
 
-def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
-    """What was called, refused and learned is kept."""
+def test_restart_keeps_every_call(freezer: FrozenDateTimeFactory) -> None:
+    """Calls, refusals and the policy are kept."""
     flow_control = FlowControl()
     call(flow_control, "getStationRealKpi")
     call(flow_control, "getDevRealKpi", 38)
@@ -352,7 +352,7 @@ def test_restart_knows_every_call(freezer: FrozenDateTimeFactory) -> None:
 
 
 def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None:
-    """A call of the future was made at the latest now."""
+    """A call in the future counts as made now."""
     flow_control = FlowControl()
     call(flow_control, "getStationRealKpi")
     state = encode(flow_control)
@@ -362,7 +362,7 @@ def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None
 
 
 def test_more_batches_than_the_quota_has() -> None:
-    """Halves of a batch can be more than the calls of the quota."""
+    """Halves of a batch can exceed the quota."""
     flow_control = FlowControl()
     flow_control.measure(1, {38: 1})
     assert flow_control.wait("getDevRealKpi", 38, reserve=1) == 0
@@ -375,7 +375,7 @@ def test_more_batches_than_the_quota_has() -> None:
 
 
 def test_killed_after_a_pass() -> None:
-    """A pass that was planned before Home Assistant was killed may have been made."""
+    """A planned pass before a kill may have been made."""
     flow_control = FlowControl()
     restored = _restart(flow_control)
     restored.assume_pass(time.monotonic() - 20)
@@ -419,10 +419,10 @@ def test_no_call_is_refused(
     per_type: bool,
     windows: Literal["fixed", "sliding"],
 ) -> None:
-    """T#248: no call that flow control lets go exceeds a quota of the server.
+    """T#248: no allowed call exceeds a quota of the server.
 
-    Whenever the calls are made, however long they take, whenever in that time the
-    server counts them, and through restarts.
+    This applies to any times and durations of calls, to any time in between at which
+    the server counts them, and through restarts.
     """
     home = homes.farm(inverters=120)
     clock = SetClock(NOON + timedelta(seconds=begin))

@@ -1,4 +1,4 @@
-"""Tests of what devices reported: rows of any kind, large answers, and the quota."""
+"""Tests of device history: rows of any kind, large responses, and the quota."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -47,7 +47,7 @@ INVERTER: Final = 1000000035436842
 BATTERY: Final = 1000000035436843
 METER: Final = 1000000035436844
 
-# From this size on, an answer is parsed in a thread.
+# Larger responses are parsed in a thread.
 LARGE: Final = 500_000
 
 type Payload = dict[str, Any]
@@ -77,12 +77,12 @@ async def client(simulator: Simulator) -> AsyncIterator[NorthboundClient]:
 
 
 def rewrite(rows: Callable[[list[Payload]], list[Any]]) -> faults.Rewrite:
-    """Return what changes the list of rows of an answer."""
+    """Return a fault that changes the rows of a response."""
     return faults.Rewrite(lambda answer: answer | {"data": rows(answer["data"])})
 
 
 def collected(simulator: Simulator, device_id: int, at: datetime) -> Payload:
-    """Return what was collected of a device at a moment."""
+    """Return the collected items of a device at a time."""
     [(plant, device)] = [
         found for found in simulator.home.devices() if found[1].id == device_id
     ]
@@ -91,7 +91,7 @@ def collected(simulator: Simulator, device_id: int, at: datetime) -> Payload:
 
 
 def last_hour(simulator: Simulator) -> dict[int, list[HistoryRow]]:
-    """Return what was collected of the inverter in the hour before noon."""
+    """Return the collections of the inverter in the hour before noon."""
     moments = [NOON - HOUR + n * COLLECTION for n in range(13)]
     rows = [HistoryRow(at, collected(simulator, INVERTER, at)) for at in moments]
     return {INVERTER: rows}
@@ -100,13 +100,13 @@ def last_hour(simulator: Simulator) -> dict[int, list[HistoryRow]]:
 async def test_rows_every_five_minutes(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """Both ends are included, and each row is what was collected then."""
+    """Both ends are included, and each row is a collection."""
     rows = await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
     assert rows == last_hour(simulator)
 
 
 async def test_request(client: NorthboundClient, simulator: Simulator) -> None:
-    """The request has the fields of the document, with moments in milliseconds."""
+    """The request has the documented fields, with times in milliseconds."""
     await client.device_history(38, [INVERTER, 7], NOON - HOUR, NOON)
     [call] = simulator.calls_to("getDevHistoryKpi")
     assert call.body == {
@@ -118,17 +118,17 @@ async def test_request(client: NorthboundClient, simulator: Simulator) -> None:
 
 
 class TestSeveralDevices:
-    """Devices of one type that are asked for together."""
+    """Devices of one type in one request."""
 
     @pytest.fixture
     def home(self) -> Home:
-        """Return a farm, some of whose devices have negative ids."""
+        """Return a farm, some of whose devices have negative IDs."""
         return homes.farm()
 
     async def test_each_has_its_own_rows(
         self, client: NorthboundClient, simulator: Simulator
     ) -> None:
-        """Rows that come in any order go to their devices, in the order of time."""
+        """Rows in any order are assigned to their devices and sorted by time."""
         ids = [
             device.id for _, device in simulator.home.devices() if device.type_id == 1
         ]
@@ -151,7 +151,7 @@ class TestSeveralDevices:
 async def test_a_moment_that_comes_twice(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """There is one row for each moment: the last that the server sends."""
+    """For each time, the last row of the server is used."""
 
     def twice(rows: list[Payload]) -> list[Payload]:
         return [row | {"dataItemMap": {"total_cap": 1.0}} for row in rows] + rows
@@ -162,7 +162,7 @@ async def test_a_moment_that_comes_twice(
 
 
 async def test_gaps(client: NorthboundClient, simulator: Simulator) -> None:
-    """What the server did not collect is not made up."""
+    """Missing collections are not filled."""
 
     def some(rows: list[Payload]) -> list[Payload]:
         return [rows[0], *rows[5:7], rows[12]]
@@ -194,10 +194,10 @@ async def test_gaps(client: NorthboundClient, simulator: Simulator) -> None:
     ],
     ids=repr,
 )
-async def test_junk_among_rows(
+async def test_invalid_rows(
     client: NorthboundClient, simulator: Simulator, junk: Any
 ) -> None:
-    """A row that does not say what or when it is costs no other."""
+    """A row without a device or time does not affect the others."""
     whole = {"devId": 99, "collectTime": 1, "dataItemMap": {"total_cap": 1.0}}
     row = whole | junk if isinstance(junk, dict) and junk else junk
     simulator.faults.add(
@@ -211,7 +211,7 @@ async def test_junk_among_rows(
 async def test_numbers_of_other_kinds(
     client: NorthboundClient, simulator: Simulator, kind: type
 ) -> None:
-    """Ids and moments are the same however a server writes them."""
+    """IDs and times are the same in any notation."""
 
     def written(rows: list[Payload]) -> list[Payload]:
         return [
@@ -225,7 +225,7 @@ async def test_numbers_of_other_kinds(
 
 
 async def test_nothing_was_collected(client: NorthboundClient) -> None:
-    """An empty list says that there is nothing."""
+    """An empty list has no rows."""
     future = NOON + HOUR
     assert await client.device_history(38, [INVERTER], future, future + HOUR) == {}
 
@@ -233,7 +233,7 @@ async def test_nothing_was_collected(client: NorthboundClient) -> None:
 async def test_a_device_without_rows(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """A device that the server does not know has none; the others have theirs."""
+    """An unknown device has no rows; the others have theirs."""
     rows = await client.device_history(38, [4711, INVERTER], NOON - HOUR, NOON)
     assert rows.keys() == {INVERTER}
 
@@ -242,7 +242,7 @@ async def test_a_device_without_rows(
 async def test_no_list(
     client: NorthboundClient, simulator: Simulator, data: object
 ) -> None:
-    """Success without a list is not an answer: nobody may take it for an empty past."""
+    """Success without a list is an error, not an empty history."""
     simulator.faults.add(
         faults.Rewrite(lambda answer: answer | {"data": data}), "getDevHistoryKpi"
     )
@@ -268,7 +268,7 @@ async def test_limits(
     end: datetime,
     code: int | None,
 ) -> None:
-    """What is said to be the most is just allowed; beyond it, the server refuses."""
+    """The largest request is allowed, and a larger one is refused."""
     ids = [INVERTER, *range(1, devices)]
     refused: list[int | None] = [None]
     try:
@@ -280,7 +280,7 @@ async def test_limits(
 
 @pytest.mark.parametrize("type_id", [DeviceType.SSU, DeviceType.POWER_CONVERTER])
 async def test_types_without_history(client: NorthboundClient, type_id: int) -> None:
-    """The server does not tell the past of every type."""
+    """The server has no history of some types."""
     with pytest.raises(RequestRejected) as caught:
         await client.device_history(type_id, [INVERTER], NOON - HOUR, NOON)
     assert caught.value.code == 20013
@@ -290,7 +290,7 @@ async def test_types_without_history(client: NorthboundClient, type_id: int) -> 
 async def test_wrong_devices(
     client: NorthboundClient, device_id: int, code: int
 ) -> None:
-    """A device of another type, and one that the server does not know."""
+    """A device of another type, and an unknown device."""
     with pytest.raises(RequestRejected) as caught:
         await client.device_history(38, [device_id], NOON - HOUR, NOON)
     assert caught.value.code == code
@@ -307,8 +307,8 @@ ROW: Final = st.fixed_dictionaries(
 
 
 @given(JSON | st.lists(JSON | ROW))
-def test_nothing_else_escapes(data: object) -> None:
-    """Arbitrary data end in rows in the order of time, or in an error of the tree."""
+def test_arbitrary_data(data: object) -> None:
+    """Arbitrary data result in rows sorted by time, or in a client error."""
     with suppress(MalformedResponse):
         for device_id, rows in read_history(Answer(data, None)).items():
             assert type(device_id) is int
@@ -318,11 +318,11 @@ def test_nothing_else_escapes(data: object) -> None:
 
 
 class TestLargeAnswers:
-    """Answers that take long to parse."""
+    """Responses that take long to parse."""
 
     @pytest.fixture
     def threads(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-        """Return the sizes of the answers that threads have parsed."""
+        """Return the sizes of the responses that threads have parsed."""
         sizes: list[int] = []
         to_thread = asyncio.to_thread
 
@@ -337,7 +337,7 @@ class TestLargeAnswers:
 
     @staticmethod
     def padded(rows: list[Payload], padding: str) -> list[Payload]:
-        """Return rows with one more item, so that there are many bytes."""
+        """Return rows with an additional item, so that the response is large."""
         return [
             row | {"dataItemMap": row["dataItemMap"] | {"padding": padding}}
             for row in rows
@@ -346,7 +346,7 @@ class TestLargeAnswers:
     async def test_same_rows(
         self, client: NorthboundClient, simulator: Simulator, threads: list[int]
     ) -> None:
-        """They are parsed in a thread, and to the same."""
+        """The rows parsed in a thread are the same."""
         text = "ä\\\"'€𝄞\u0000" * 5000
         simulator.faults.add(
             rewrite(lambda rows: self.padded(rows, text)), "getDevHistoryKpi"
@@ -364,17 +364,17 @@ class TestLargeAnswers:
     async def test_three_days(
         self, client: NorthboundClient, simulator: Simulator, threads: list[int]
     ) -> None:
-        """What one call may ask for at the most, of one device."""
+        """The largest request for one device."""
         rows = await client.device_history(38, [INVERTER], NOON - HISTORY_SPAN, NOON)
         assert len(threads) == 1
         assert len(rows[INVERTER]) == 3 * 24 * 12 + 1
         for row in rows[INVERTER][::97]:
             assert row.items == collected(simulator, INVERTER, row.at)
 
-    async def test_half_an_answer(
+    async def test_truncated_response(
         self, client: NorthboundClient, simulator: Simulator, threads: list[int]
     ) -> None:
-        """An answer that is cut off is none."""
+        """A truncated response is an error."""
         simulator.faults.add(faults.HalfJson(), "getDevHistoryKpi")
         simulator.faults.add(
             rewrite(lambda rows: self.padded(rows, "x" * 100_000)), "getDevHistoryKpi"
@@ -396,7 +396,7 @@ class TestLargeAnswers:
         ],
     )
     @pytest.mark.parametrize("padding", [0, LARGE], ids=["small", "large"])
-    async def test_no_json(
+    async def test_invalid_json(
         self,
         client: NorthboundClient,
         simulator: Simulator,
@@ -404,7 +404,7 @@ class TestLargeAnswers:
         value: bytes,
         padding: int,
     ) -> None:
-        """What is no JSON is an error of the tree, whoever parses it."""
+        """Invalid JSON is a client error, with and without a thread."""
         body = b'{"success":true,"failCode":0,"data":[],"a":%b,"b":"%b"}' % (
             value,
             b"x" * padding,
@@ -417,7 +417,7 @@ class TestLargeAnswers:
     async def test_large_failure(
         self, client: NorthboundClient, simulator: Simulator, threads: list[int]
     ) -> None:
-        """The error of a large answer is the one that it tells."""
+        """A large error response has its own error."""
         simulator.faults.add(
             faults.FailCode(20200, message="x" * LARGE), "getDevHistoryKpi"
         )
@@ -427,7 +427,7 @@ class TestLargeAnswers:
 
 
 class TestQuota:
-    """How often history may be asked for."""
+    """Quotas of history calls."""
 
     @pytest.fixture
     def quotas(self) -> Any:
@@ -441,7 +441,7 @@ class TestQuota:
         freezer: FrozenDateTimeFactory,
         quotas: bool | Literal["old"],
     ) -> AsyncIterator[Simulator]:
-        """Serve the home at noon, with quotas; its clock is the frozen one."""
+        """Serve the home at noon with quotas and the frozen clock."""
         freezer.move_to(NOON)
         simulator = Simulator(home, quotas=quotas)
         async with simulator.serve():
@@ -451,14 +451,14 @@ class TestQuota:
     def client(
         self, simulator: Simulator, client: NorthboundClient
     ) -> NorthboundClient:
-        """Let the client know the size of the account."""
+        """Set the size of the account in the client."""
         types = [device.type_id for _, device in simulator.home.devices()]
         client.measure(1, {type_id: types.count(type_id) for type_id in types})
         return client
 
     @staticmethod
     async def ask(client: NorthboundClient, type_id: int, device_id: int) -> None:
-        """Ask for the last five minutes."""
+        """Request the last five minutes."""
         now = datetime.now(UTC)
         await client.device_history(type_id, [device_id], now - COLLECTION, now)
 
@@ -468,7 +468,7 @@ class TestQuota:
         simulator: Simulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """All types share it, and a call that would come too early is not made."""
+        """All types share a limit of one call a minute; earlier calls are not made."""
         await self.ask(client, 38, INVERTER)
         freezer.tick(59)
         with pytest.raises(RateLimited) as caught:
@@ -480,8 +480,8 @@ class TestQuota:
         await self.ask(client, 39, BATTERY)
         assert len(simulator.calls_to("getDevHistoryKpi")) == 2
 
-    async def test_it_holds_up_nothing_else(self, client: NorthboundClient) -> None:
-        """Live values may be read whenever history is."""
+    async def test_live_values_are_not_delayed(self, client: NorthboundClient) -> None:
+        """Live values can be read together with history."""
         await self.ask(client, 38, INVERTER)
         await client.device_real_time(38, [INVERTER])
         await client.plants()
@@ -489,7 +489,7 @@ class TestQuota:
     async def all_of(
         self, client: NorthboundClient, freezer: FrozenDateTimeFactory, span: timedelta
     ) -> int:
-        """Call as often as possible in a time, all types in turn; count the calls."""
+        """Call as often as possible in a period, all types in turn; count calls."""
         end = datetime.now(UTC) + span
         calls = 0
         kinds = [(38, INVERTER), (39, BATTERY), (47, METER)]
@@ -508,7 +508,7 @@ class TestQuota:
         simulator: Simulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """A home with three types may call 3 + 24 times, and is never refused."""
+        """A home with three types has 3 + 24 calls, and none is refused."""
         assert await self.all_of(client, freezer, timedelta(days=1)) == 27
         assert await self.all_of(client, freezer, timedelta(minutes=30)) >= 20
         assert simulator.refusals == []
@@ -520,7 +520,7 @@ class TestQuota:
         simulator: Simulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """The policy of before 2022 is kept to from the first call on."""
+        """The policy from before 2022 is used from the first call on."""
         assert await self.all_of(client, freezer, timedelta(minutes=20)) >= 19
         assert simulator.refusals == []
 
@@ -529,7 +529,7 @@ class TestQuota:
         client: NorthboundClient,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """Whoever leaves some calls to others has to stop earlier."""
+        """Calls that are reserved for others reduce the quota."""
         assert client.history_wait(reserve=26) == 0
         for _ in range(24):
             assert client.history_wait(reserve=3) == 0
@@ -542,10 +542,10 @@ class TestQuota:
     async def test_only_types_with_history_count(
         self, client: NorthboundClient
     ) -> None:
-        """Each batch of ten adds a call, of each type that has a history."""
+        """Each batch of ten adds a call, for each type with a history."""
         client.measure(1, {60043: 11, 60044: 300, 60092: 5, 62: 40, 2: 1, 38: 0})
         assert client.history_wait(reserve=25) == 0
-        # Without a quota there would be no end.
+        # Without a quota, this would not end.
         await self.ask(client, 38, INVERTER)
         assert client.history_wait(reserve=25) > 86000
         assert client.history_wait(reserve=24) == pytest.approx(61)

@@ -1,4 +1,4 @@
-"""Tests of how people write the address of their server."""
+"""Tests of server addresses as entered by users."""
 
 import pytest
 
@@ -30,7 +30,7 @@ from custom_components.smartpvms.northbound import base_url, northbound_host
     ],
 )
 def test_base_url(typed: str, url: str) -> None:
-    """A host name, a URL or a pasted portal URL are all understood."""
+    """Host names, URLs and URLs of the portal are accepted."""
     assert str(base_url(typed)) == url
 
 
@@ -38,7 +38,7 @@ def test_base_url(typed: str, url: str) -> None:
     "typed", ["", "  ", "ftp://example.com", "https://", "a b:c:d"]
 )
 def test_no_address(typed: str) -> None:
-    """What is no address is refused."""
+    """Invalid addresses are rejected."""
     with pytest.raises(ValueError):
         base_url(typed)
 
@@ -54,5 +54,5 @@ def test_no_address(typed: str) -> None:
     ],
 )
 def test_northbound_host(portal: str, host: str | None) -> None:
-    """A host of the web portal has a base host that answers."""
+    """A host of the web portal has a base host."""
     assert northbound_host(portal) == host

@@ -1,4 +1,4 @@
-"""The client could be published as it is."""
+"""Test that the client can be published without Home Assistant."""
 
 from pathlib import Path
 import subprocess
@@ -7,8 +7,8 @@ import sys
 from custom_components.smartpvms import northbound
 
 
-def test_client_knows_nothing_of_home_assistant() -> None:
-    """Importing the client imports nothing of Home Assistant."""
+def test_client_is_independent_of_home_assistant() -> None:
+    """Importing the client does not import Home Assistant."""
     folder = Path(northbound.__file__).parent
     script = (
         f"import sys; sys.path.insert(0, {str(folder.parent)!r}); import northbound;"

@@ -1,4 +1,4 @@
-"""Tests of the parsers: what the API sends ends in a value or in unknown."""
+"""Tests of the parsers: values of the API are valid or unknown."""
 
 from datetime import UTC, datetime, timedelta, timezone
 import math
@@ -66,13 +66,13 @@ def test_number(raw: object, value: float | None) -> None:
 
 @pytest.mark.parametrize("raw", [-0.0, "-0.0", "-0"])
 def test_zero_has_no_sign(raw: object) -> None:
-    """Nobody wants to read -0 W."""
+    """A zero is never negative."""
     assert str(number(raw)) == "0.0"
 
 
 @given(JSON)
 def test_number_is_finite_or_unknown(raw: object) -> None:
-    """Nothing that JSON can hold breaks the parser."""
+    """Any JSON value results in a finite number or unknown."""
     value = number(raw)
     assert value is None or (type(value) is float and math.isfinite(value))
 
@@ -85,7 +85,7 @@ def test_number_reads_its_own_text(value: float) -> None:
 
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_ids_stay_exact(device_id: int) -> None:
-    """64-bit ids come through exactly, as numbers and as strings."""
+    """64-bit IDs are exact, as numbers and as strings."""
     assert integer(device_id) == device_id
     assert integer(str(device_id)) == device_id
 
@@ -104,7 +104,7 @@ def test_ids_stay_exact(device_id: int) -> None:
     ],
 )
 def test_integer(raw: object, value: int | None) -> None:
-    """A float is an id only where it is still exact."""
+    """A float is an ID only if it is exact."""
     assert integer(raw) == value
 
 
@@ -123,7 +123,7 @@ def test_integer(raw: object, value: int | None) -> None:
     ],
 )
 def test_text(raw: object, value: str | None) -> None:
-    """What only says that there is no text is none."""
+    """Placeholders for missing texts are no text."""
     assert text(raw) == value
 
 
@@ -146,12 +146,12 @@ def test_text(raw: object, value: str | None) -> None:
     ],
 )
 def test_moment(raw: object, value: datetime | None) -> None:
-    """Epoch milliseconds of this century are a moment."""
+    """Epoch milliseconds of this century are a time."""
     assert moment(raw) == value
 
 
 def test_plant() -> None:
-    """A row of `stations` becomes a plant, with the offset of its zone."""
+    """A row of `stations` becomes a plant, with the UTC offset of its zone."""
     plant = parse_plant(
         {
             "plantCode": "NE=12345678",
@@ -192,7 +192,7 @@ def test_plant() -> None:
     ],
 )
 def test_plant_without_a_place(latitude: object, longitude: object) -> None:
-    """Coordinates that cannot be are none."""
+    """Invalid coordinates are ignored."""
     plant = parse_plant(
         {"plantCode": "NE=1", "latitude": latitude, "longitude": longitude}
     )
@@ -220,14 +220,14 @@ def test_plant_without_a_place(latitude: object, longitude: object) -> None:
     ],
 )
 def test_plant_without_a_usable_date(date: object) -> None:
-    """A connection date without an offset says nothing about the plant's zone."""
+    """A connection date without an offset has no time zone."""
     plant = parse_plant({"plantCode": "NE=1", "gridConnectionDate": date})
     assert plant == Plant("NE=1", "Plant", None, None)
 
 
 @pytest.mark.parametrize(("megawatts", "capacity"), [(0.005, 5.0), (None, None)])
 def test_station_in_megawatts(megawatts: float | None, capacity: float | None) -> None:
-    """`getStationList` gives MW where `stations` gives kWp."""
+    """`getStationList` returns MW where `stations` returns kWp."""
     plant = parse_station(
         {"stationCode": "NE=1", "stationName": "Home", "capacity": megawatts}
     )
@@ -261,7 +261,7 @@ def test_device() -> None:
     ("type_id", "name"), [(38, "Residential inverter"), (4711, "Device")]
 )
 def test_device_without_a_name(type_id: int, name: str) -> None:
-    """An id is no name that everybody may see."""
+    """An ID is not used as a public name."""
     device = parse_device({"id": 7, "devTypeId": type_id, "stationCode": "NE=1"})
     assert device
     assert device.name == name
@@ -284,8 +284,8 @@ def test_device_without_details() -> None:
 
 
 @given(st.dictionaries(st.text(max_size=8), JSON))
-def test_rows_without_an_id_are_no_rows(row: dict[str, Any]) -> None:
-    """Rows that lack what identifies them are left out."""
+def test_rows_without_an_id(row: dict[str, Any]) -> None:
+    """Rows without an ID are left out."""
     assert parse_plant(row | {"plantCode": None}) is None
     assert parse_station(row | {"stationCode": ""}) is None
     assert parse_device(row | {"id": "N/A"}) is None

@@ -1,4 +1,4 @@
-"""Tests of the server's clock: pure, with sequences of answers."""
+"""Tests of the server's clock with sequences of responses."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ POLL: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
-# The errors that single answers have, as differences from the truth.
+# Errors of single responses, as differences from the true time.
 ERRORS: Final = (
     timedelta(minutes=-9),
     -DAY,
@@ -40,16 +40,16 @@ type Moments = list[tuple[datetime, datetime]]
 
 @dataclass
 class World:
-    """A server and a Home Assistant, each with a clock of its own."""
+    """A server and a Home Assistant with separate clocks."""
 
     now: datetime = NOON
     """The server's clock."""
     own: timedelta = timedelta()
-    """Home Assistant's clock less the server's."""
+    """Home Assistant's clock minus the server's."""
     up: float = 1000.0
 
     def __post_init__(self) -> None:
-        """Begin without a file."""
+        """Start without a file."""
         self.clock = ServerClock()
         self.file: list[tuple[datetime, datetime]] = []
 
@@ -59,7 +59,7 @@ class World:
         *,
         passed: timedelta = POLL,
     ) -> datetime:
-        """Return the moment of an answer; without an error, it has no time."""
+        """Return the time of a response, which has none if `error` is `None`."""
         self.now += passed
         self.up += passed.total_seconds()
         received = self.now + self.own
@@ -71,11 +71,11 @@ class World:
     def answers(
         self, count: int, error: timedelta | None = timedelta()
     ) -> list[timedelta]:
-        """Return by how much the moments of some answers are ahead."""
+        """Return the errors of the returned times of some responses."""
         return [self.answer(error) - self.now for _ in range(count)]
 
     def restart(self, off: timedelta = timedelta()) -> None:
-        """Start again from the file."""
+        """Restart with the stored state."""
         self.now += off
         self.up = 20.0
         self.clock = ServerClock.after(self.file)
@@ -83,33 +83,33 @@ class World:
 
 @pytest.fixture
 def world() -> World:
-    """Return a world whose clocks agree, after some answers."""
+    """Return a world whose clocks agree, after some responses."""
     world = World()
     world.answers(3)
     return world
 
 
 def is_right(ahead: timedelta) -> bool:
-    """Return whether a moment is as right as clocks are."""
+    """Return whether an error is within the tolerance."""
     return abs(ahead.total_seconds()) <= TOLERANCE
 
 
 @pytest.mark.parametrize("error", [*ERRORS, None])
 def test_one_answer_changes_nothing(world: World, error: timedelta | None) -> None:
-    """A moment goes on from the last one, whatever a single answer says."""
+    """A single response does not change the time."""
     assert world.answers(1, error) == [timedelta()]
     assert world.answers(3) == [timedelta()] * 3
 
 
 @pytest.mark.parametrize("error", [*ERRORS, None])
 def test_three_hours_change_nothing(world: World, error: timedelta | None) -> None:
-    """A deviation that ends again is not followed."""
+    """A temporary deviation is ignored."""
     assert {*world.answers(37, error), *world.answers(3)} == {timedelta()}
 
 
 @pytest.mark.parametrize("error", ERRORS)
 def test_first_answer_is_wrong(error: timedelta) -> None:
-    """The next answer, which agrees with Home Assistant's clock, ends it."""
+    """The next response that agrees with Home Assistant's clock is used."""
     world = World()
     assert world.answers(1, error)[0] <= timedelta()
     assert world.answers(3) == [timedelta()] * 3
@@ -117,7 +117,7 @@ def test_first_answer_is_wrong(error: timedelta) -> None:
 
 @pytest.mark.parametrize("hours", [-2, 2, 26])
 def test_constant_skew_is_followed(hours: int) -> None:
-    """The clocks of server and Home Assistant may differ for good."""
+    """A constant difference between server and Home Assistant is accepted."""
     world = World(own=-hours * HOUR)
     ahead = world.answers(round(SETTLING / POLL.total_seconds()) + 3)
     assert ahead[-1] == timedelta()
@@ -128,7 +128,7 @@ def test_constant_skew_is_followed(hours: int) -> None:
 
 @pytest.mark.parametrize("hours", [-26, -2, 2, 26])
 def test_skew_begins_at_a_restart(world: World, hours: int) -> None:
-    """Home Assistant's clock is another after a restart, and stays that."""
+    """Home Assistant's clock changes with a restart, and stays different."""
     world.own = hours * HOUR
     world.restart(off=HOUR)
     assert world.answers(100) == [timedelta()] * 100
@@ -136,7 +136,7 @@ def test_skew_begins_at_a_restart(world: World, hours: int) -> None:
 
 @pytest.mark.parametrize("hours", [-2, 2, 26])
 def test_skew_ends_at_a_restart(hours: int) -> None:
-    """A clock that is set right is followed, and no moment goes back."""
+    """A corrected clock is accepted, and no time goes back."""
     world = World(own=-hours * HOUR)
     world.answers(100)
     before = world.file[-1][1]
@@ -152,7 +152,7 @@ def test_skew_ends_at_a_restart(hours: int) -> None:
 
 @pytest.mark.parametrize("step", [-40 * DAY, -2 * HOUR, 2 * HOUR, 40 * DAY])
 def test_host_clock_is_set(world: World, step: timedelta) -> None:
-    """NTP sets the clock of the computer; the server's time goes on."""
+    """NTP corrects the clock of the computer; the server's time continues."""
     world.own = step
     assert world.answers(100) == [timedelta()] * 100
     world.own = timedelta()
@@ -161,7 +161,7 @@ def test_host_clock_is_set(world: World, step: timedelta) -> None:
 
 @pytest.mark.parametrize("behind", [HOUR, 2 * DAY, timedelta(days=9000)])
 def test_start_with_an_old_clock(world: World, behind: timedelta) -> None:
-    """A computer without a battery starts in the past, until NTP sets its clock."""
+    """A computer without a battery starts in the past, until NTP corrects its clock."""
     world.restart(off=HOUR / 2)
     world.own = -behind
     assert world.answers(3) == [timedelta()] * 3
@@ -170,7 +170,7 @@ def test_start_with_an_old_clock(world: World, behind: timedelta) -> None:
 
 
 def test_start_with_a_clock_of_the_future(world: World) -> None:
-    """The server's earlier time is taken: time can be moved ahead later."""
+    """The server's earlier time is used, because it can be moved ahead later."""
     world.restart(off=HOUR)
     world.own = 300 * DAY
     assert world.answers(3) == [timedelta()] * 3
@@ -183,7 +183,7 @@ def test_host_was_suspended(world: World) -> None:
 
 
 def test_server_without_a_clock() -> None:
-    """Home Assistant's clock serves, also after it was set."""
+    """Home Assistant's clock is used, also after it was changed."""
     world = World()
     assert world.answers(3, None) == [timedelta()] * 3
     world.own = 2 * HOUR
@@ -193,13 +193,13 @@ def test_server_without_a_clock() -> None:
 
 
 def test_farthest(world: World) -> None:
-    """A clock that differs by more is broken, and not followed."""
+    """A clock with a larger difference is ignored."""
     error = timedelta(seconds=FARTHEST) + HOUR
     assert {*world.answers(500, error)} == {timedelta()}
 
 
-def test_clock_that_is_given_up(world: World) -> None:
-    """A later clock is given up slowly, so that no moment goes back."""
+def test_clock_that_is_ahead(world: World) -> None:
+    """A clock that is ahead is corrected slowly, so that no time goes back."""
     world.answers(80, HOUR)
     ahead = world.answers(1, HOUR)[0]
     assert ahead == HOUR
@@ -209,7 +209,7 @@ def test_clock_that_is_given_up(world: World) -> None:
     assert falling[-1] == timedelta()
 
 
-# Any sequence of answers, restarts, and clocks that are set.
+# Any sequence of responses, restarts and clock changes.
 
 _ERROR = st.one_of(
     st.none(), st.timedeltas(-800 * DAY, 800 * DAY), st.sampled_from(ERRORS)
@@ -217,8 +217,8 @@ _ERROR = st.one_of(
 
 
 @st.composite
-def _lies(draw: st.DrawFn) -> Iterator[timedelta | None]:
-    """Draw the errors of answers: honest ones between lies of up to three hours."""
+def _false_times(draw: st.DrawFn) -> Iterator[timedelta | None]:
+    """Draw errors of responses: false times for up to three hours between true ones."""
     errors: list[timedelta | None] = [timedelta()]
     for _ in range(draw(st.integers(1, 5))):
         errors += [draw(_ERROR)] * draw(st.integers(1, 36))
@@ -228,26 +228,26 @@ def _lies(draw: st.DrawFn) -> Iterator[timedelta | None]:
 
 @settings(derandomize=True)
 @given(
-    errors=_lies(),
+    errors=_false_times(),
     own=st.timedeltas(-26 * HOUR, 26 * HOUR),
     steps=st.dictionaries(st.integers(1, 100), st.timedeltas(-DAY, DAY), max_size=3),
 )
-def test_lies_change_nothing(
+def test_false_times_have_no_effect(
     errors: Iterator[timedelta | None],
     own: timedelta,
     steps: dict[int, timedelta],
 ) -> None:
-    """A false time changes nothing, also while the clock of the computer is set."""
+    """False times have no effect, also while the computer's clock is changed."""
     world = World(own=own)
     world.clock = ServerClock((-own).total_seconds(), NOON.timestamp())
     for n, error in enumerate(errors):
         world.own = steps.get(n, world.own)
         ahead = world.answer(error) - world.now
-        # A lie may happen to be the time of the other clock.
-        lie = world.now + error if error is not None else world.now
-        if abs(lie - world.now - world.own) <= timedelta(seconds=4 * TOLERANCE):
+        # A false time may equal the time of the other clock.
+        false_time = world.now + error if error is not None else world.now
+        if abs(false_time - world.now - world.own) <= timedelta(seconds=4 * TOLERANCE):
             return
-        # The computer's clock was set while a lie was near its old time.
+        # The computer's clock was changed while a false time was near its old time.
         assert abs(ahead) <= timedelta(seconds=4 * TOLERANCE)
 
 
@@ -265,7 +265,7 @@ def test_lies_change_nothing(
 def test_time_never_goes_back(
     answers: list[tuple[timedelta | None, timedelta, timedelta | None, bool]],
 ) -> None:
-    """Moments rise, and at least by nine tenths of the time that passes."""
+    """Times rise by at least nine tenths of the elapsed time."""
     world = World()
     last = world.answer()
     for error, passed, own, restart in answers:
@@ -279,10 +279,12 @@ def test_time_never_goes_back(
         last = moment
 
 
-@given(lies=st.lists(_ERROR, max_size=40), own=st.timedeltas(-26 * HOUR, timedelta()))
-def test_honest_answers_heal(lies: list[timedelta | None], own: timedelta) -> None:
-    """After any answers, also the first ones, honest answers are followed in hours."""
+@given(errors=st.lists(_ERROR, max_size=40), own=st.timedeltas(-26 * HOUR, timedelta()))
+def test_true_times_are_accepted(
+    errors: list[timedelta | None], own: timedelta
+) -> None:
+    """After any responses, true times are accepted within hours."""
     world = World(own=own)
-    for lie in lies:
-        world.answer(lie)
+    for error in errors:
+        world.answer(error)
     assert is_right(world.answers(400)[-1])

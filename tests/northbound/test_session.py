@@ -1,4 +1,4 @@
-"""Tests of the session: how rarely it logs in, and what it does not try again."""
+"""Tests of the session: few logins, and no repeated rejected ones."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -34,7 +34,7 @@ PASS = timedelta(minutes=5, seconds=2)
 
 
 class Client:
-    """A client that reads the plant now and then."""
+    """A client that reads the plant repeatedly."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class Client:
         websession: aiohttp.ClientSession,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """Belong to a simulator."""
+        """Store the simulator."""
         self.simulator = simulator
         self.state = SessionState()
         self.password = "Simulated-1"
@@ -51,7 +51,7 @@ class Client:
 
     @property
     def session(self) -> Session:
-        """Return a session that goes on from the last one, as after a restart."""
+        """Return a session with the stored state, as after a restart."""
         return Session(
             self._websession,
             URL(self.simulator.url),
@@ -66,7 +66,7 @@ class Client:
         await NorthboundClient(self.session).plant_real_time([code])
 
     async def poll(self, passed: timedelta = PASS) -> NorthboundError | None:
-        """Let time pass and read; return what went wrong."""
+        """Advance the time and read; return the error."""
         self._freezer.tick(passed)
         try:
             await self.read()
@@ -75,19 +75,19 @@ class Client:
         return None
 
     def restart(self, off: timedelta = timedelta()) -> None:
-        """Keep what is known in a file, and read it back at another time."""
+        """Store the state, and restore it at another time."""
         saved, state = time.time(), json.dumps(encode(self.state))
         self._freezer.tick(off)
         self.state = decode(SessionState, json.loads(state), seconds_behind(saved))
 
     @property
     def logins(self) -> int:
-        """Return how often the server was asked to log in."""
+        """Return the number of login attempts."""
         return len(self.simulator.calls_to("login"))
 
     @property
     def lost(self) -> int:
-        """Return how many calls were answered by a 305."""
+        """Return the number of calls with error 305."""
         return sum(call.fail_code == 305 for call in self.simulator.calls)
 
 
@@ -95,7 +95,7 @@ class Client:
 async def client(
     request: pytest.FixtureRequest, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Client]:
-    """Serve the family home, with tokens of the given kind."""
+    """Serve the family home with tokens of a kind."""
     freezer.move_to(NOON)
     kind: Literal["sliding", "fixed"] = request.param
     simulator = Simulator(homes.family(), session=kind)
@@ -107,7 +107,7 @@ async def client(
 
 
 async def test_token_that_use_renews(client: Client) -> None:
-    """One token serves for as long as the server renews it."""
+    """One token is used as long as the server renews it."""
     for _ in range(288):
         assert await client.poll() is None
     assert (client.logins, client.lost) == (1, 0)
@@ -115,7 +115,7 @@ async def test_token_that_use_renews(client: Client) -> None:
 
 @pytest.mark.parametrize("client", ["fixed"], indirect=True)
 async def test_token_that_lives_half_an_hour(client: Client) -> None:
-    """One 305 a day tells that use does not renew; then the token is replaced."""
+    """After one 305 a day, tokens without renewal are replaced in time."""
     for _ in range(288 * 2):
         assert await client.poll() is None
     assert client.lost == 2
@@ -128,7 +128,7 @@ async def test_token_that_lives_half_an_hour(client: Client) -> None:
 
 @pytest.mark.parametrize("client", ["sliding", "fixed"], indirect=True)
 async def test_no_305_after_a_pause(client: Client) -> None:
-    """A token that nobody used for half an hour is not tried."""
+    """A token that was unused for half an hour is not tried."""
     await client.poll()
     client.restart()
     assert await client.poll(timedelta(hours=2)) is None
@@ -136,7 +136,7 @@ async def test_no_305_after_a_pause(client: Client) -> None:
 
 
 async def test_another_client_for_long(client: Client) -> None:
-    """T#84: who takes the session at once is given way, ever longer."""
+    """T#84: repeated lost sessions make the pauses longer."""
     await client.poll()
     client.simulator.faults.add(faults.FailCode(305), "getStationRealKpi")
     client.simulator.calls.clear()
@@ -154,7 +154,7 @@ async def test_another_client_for_long(client: Client) -> None:
 
 
 async def test_wrong_password_is_sent_once(client: Client) -> None:
-    """A refused password is not sent again, not even after a restart."""
+    """A rejected password is not sent again, not even after a restart."""
     await client.poll()
     client.simulator.change_password("Changed-2")
     client.simulator.expire_token()
@@ -168,7 +168,7 @@ async def test_wrong_password_is_sent_once(client: Client) -> None:
 
 
 async def test_lock_passes(client: Client) -> None:
-    """An account that is locked for half an hour is left alone for so long."""
+    """An account that is locked for half an hour is not called in that time."""
     await client.poll()
     client.simulator.lock(minutes=30)
     for _ in range(6):
@@ -183,7 +183,7 @@ async def test_lock_passes(client: Client) -> None:
 
 
 async def test_lock_that_does_not_pass(client: Client) -> None:
-    """A refusal that may pass and does not is one for the user, at the second time."""
+    """A second temporary refusal asks for the password."""
     await client.poll()
     client.simulator.expire_token()
     client.simulator.faults.add(faults.FailCode(20400), "login")
@@ -195,7 +195,7 @@ async def test_lock_that_does_not_pass(client: Client) -> None:
 async def test_logins_are_limited(
     client: Client, freezer: FrozenDateTimeFactory
 ) -> None:
-    """T#84: whoever ends our session, we log in three times in ten minutes at most."""
+    """T#84: lost sessions cause at most three logins in ten minutes."""
     reader = NorthboundClient(client.session)
     for _ in range(30):
         client.simulator.expire_token()
@@ -215,7 +215,7 @@ async def test_logins_are_limited(
 
 
 async def test_no_login_for_a_call_that_has_to_wait(client: Client) -> None:
-    """A login that leads to nothing is not made."""
+    """No login is made for a call that must wait."""
     await client.poll()
     client.state.token = None
     await client.poll(timedelta(seconds=20))
@@ -223,7 +223,7 @@ async def test_no_login_for_a_call_that_has_to_wait(client: Client) -> None:
 
 
 async def test_login_limited_by_others(client: Client) -> None:
-    """T#176: where the login is refused with 407, it is left alone for ten minutes."""
+    """T#176: after a login with error 407, no login is made for ten minutes."""
     client.simulator.faults.add(faults.FailCode(407), "login")
     for _ in range(2):
         assert isinstance(await client.poll(timedelta(minutes=4)), AccountLimited)
@@ -234,7 +234,7 @@ async def test_login_limited_by_others(client: Client) -> None:
 
 
 async def test_empty_answers_and_locks_do_not_add_up(client: Client) -> None:
-    """A login that is answered by nothing is no lock, and is believed much later."""
+    """Empty login responses do not count as locks; more of them are needed."""
     await client.poll()
     client.simulator.expire_token()
     client.simulator.faults.add(faults.EmptyBody(), "login", times=3)
@@ -254,7 +254,7 @@ async def test_empty_answers_and_locks_do_not_add_up(client: Client) -> None:
     "behind", [timedelta(hours=2), timedelta(days=40), timedelta(days=19000)]
 )
 async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> None:
-    """A computer without a battery starts in the past: waits are as long as before."""
+    """A computer without a battery starts in the past; waiting times are kept."""
     assert await client.poll() is None
     client.simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
     assert isinstance(await client.poll(), RateLimited)
@@ -272,7 +272,7 @@ async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> Non
 
 
 async def test_start_a_day_later(client: Client) -> None:
-    """Nothing is waited for that has passed while Home Assistant was off."""
+    """Waiting times that ended while Home Assistant was off are over."""
     assert await client.poll() is None
     client.state.paused_until = time.monotonic() + 1000
     client.restart(timedelta(days=1))

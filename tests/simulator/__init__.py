@@ -1,4 +1,4 @@
-"""A look-alike of Huawei's SmartPVMS Northbound API, with plants that obey physics."""
+"""A simulation of Huawei's SmartPVMS Northbound API with physical plants."""
 
 from . import faults, homes
 from .clock import Clock, RealClock, SetClock, SpedClock

@@ -28,14 +28,14 @@ def _moment(text: str) -> datetime:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.simulator",
-        description="Play Huawei's SmartPVMS Northbound API with simulated plants.",
+        description="Simulate Huawei's SmartPVMS Northbound API with its plants.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--home", choices=sorted(homes.HOMES), default="family")
     parser.add_argument("--plants", type=int, default=10, help="plants of the fleet")
     parser.add_argument("--devices", type=int, default=40, help="devices of the fleet")
     parser.add_argument("--time-zone", help="zone of the plants, if not the home's own")
-    parser.add_argument("--seed", type=int, default=1, help="weather and habits")
+    parser.add_argument("--seed", type=int, default=1, help="weather and loads")
     parser.add_argument("--host", type=_loopback, default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--user", default="demo_api")
@@ -52,17 +52,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--fixed-session",
         action="store_true",
-        help="a token lives 30 minutes however often it is used",
+        help="end a session after 30 minutes even if it is used",
     )
     parser.add_argument(
         "--chaos",
         action="store_true",
-        help="let counters lie as users report it, at realistic rates",
+        help="add faults of counters at realistic rates",
     )
     quotas = parser.add_mutually_exclusive_group()
-    quotas.add_argument("--no-quotas", action="store_true", help="never answer 407")
     quotas.add_argument(
-        "--no-history-quota", action="store_true", help="never for calls for history"
+        "--no-quotas", action="store_true", help="never refuse calls (407)"
+    )
+    quotas.add_argument(
+        "--no-history-quota", action="store_true", help="unlimited history calls"
     )
     quotas.add_argument(
         "--old-quotas", action="store_true", help="one call a minute per interface"

@@ -1,4 +1,4 @@
-"""The API account: its password, its one session, its locks and permissions."""
+"""The API account: its password, session, locks and permissions."""
 
 from collections import deque
 from datetime import datetime, timedelta
@@ -21,7 +21,7 @@ class LoginRefused(Exception):
     """The login failed; the arguments are failCode and message."""
 
     def __init__(self, fail_code: int, message: str | None) -> None:
-        """Remember what to answer."""
+        """Store the failCode and the message."""
         super().__init__(fail_code, message)
         self.fail_code = fail_code
         self.message = message
@@ -37,7 +37,7 @@ class Account:
         system_code: str,
         session: Literal["sliding", "fixed"],
     ) -> None:
-        """Create an account that nobody is logged in to."""
+        """Create an account without a session."""
         self.user_name = user_name
         self.system_code = system_code
         self.disabled: int | None = None
@@ -52,7 +52,7 @@ class Account:
         self._random = Random(user_name)
 
     def log_in(self, user_name: object, system_code: object) -> str:
-        """Return a new token, which ends the session before."""
+        """Return a new token, and end the previous session."""
         now = self._clock.now()
         if self._locked_until and now < self._locked_until:
             raise LoginRefused(20400, LOCKED)
@@ -75,7 +75,7 @@ class Account:
             self.lock(_LOCK_TIME)
 
     def start_session(self) -> str:
-        """Hand out a new token."""
+        """Return a new token."""
         letters = string.ascii_lowercase + string.digits
         token = "x-" + "".join(self._random.choices(letters, k=126))
         self._token = token
@@ -83,7 +83,7 @@ class Account:
         return token
 
     def recognizes(self, token: str | None) -> bool:
-        """Tell whether a token is the valid one, and renew it."""
+        """Return whether a token is valid, and renew it."""
         now = self._clock.now()
         if token is None or token != self._token:
             return False
@@ -94,7 +94,7 @@ class Account:
         return True
 
     def end_session(self) -> None:
-        """Forget the token."""
+        """End the session."""
         self._token = None
 
     def lock(self, duration: timedelta) -> None:

@@ -1,4 +1,4 @@
-"""All faults of counters at the rates at which users meet them."""
+"""All faults of counters at realistic rates."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -25,18 +25,18 @@ from .server import Simulator
 _MINUTE = timedelta(minutes=1)
 _HOUR = timedelta(hours=1)
 
-# A fault begins in the first hour of a slot and is over two hours before the next: what
-# follows on one another without an honest reading in between could be anything.
+# A fault starts in the first hour of a slot and ends two hours before the next one:
+# consecutive faults without a true reading in between are not distinguishable.
 _SLOTS = (8, 12, 16)
 _FIRST_SLOT_OF_OUTAGES = 12
 
-# A jump that a home could have counted is no fault that anyone could see.
+# A jump that a home could have counted cannot be recognized as a fault.
 _ABSURD_HOURS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How likely faults are."""
+    """Probabilities of faults."""
 
     at_midnight: float = 0.25
     """Per counter and midnight: yesterday's value, flips, or a dip."""
@@ -47,25 +47,25 @@ class Rates:
     missing: float = 0.01
     """Per device and day: no row until the next day."""
     replaced: float = 0.01
-    """Per inverter and day, once in its life: a new one counts from 0."""
+    """Per inverter and day, at most once: a new inverter that counts from 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A device that cannot be reached."""
+    """A period in which a device is unreachable."""
 
     start: datetime
     end: datetime
-    silence: Silence
+    outage_at: Silence
 
 
 class Chaos:
-    """Lets all counters of a home lie now and then, the same way for the same seed."""
+    """Applies faults to all counters of a home, depending on a seed."""
 
     def __init__(
         self, simulator: Simulator, seed: int = 1, rates: Rates | None = None
     ) -> None:
-        """Put all faults in place, from now on."""
+        """Add all faults from now on."""
         self._seed = seed
         self._rates = rates or Rates()
         self._begin = simulator.clock.now()
@@ -78,7 +78,7 @@ class Chaos:
             simulator.interrupt(device.id, self._interruption(plant, device))
 
     def replacement(self, counter: Counter) -> datetime | None:
-        """Return when the device of a counter is replaced, if it ever is."""
+        """Return the time at which the device of a counter is replaced, if any."""
         if counter.device is None or not counter.device.mppts:
             return None
         return self._replaced(counter.plant, counter.device)
@@ -100,15 +100,15 @@ class Chaos:
     def _interruption(
         self, plant: Plant, device: Device
     ) -> Callable[[datetime], Silence | None]:
-        def silence(at: datetime) -> Silence | None:
+        def outage_at(at: datetime) -> Silence | None:
             today = at.astimezone(plant.time_zone).date()
             for day in (today, today - timedelta(days=1)):
                 outage = self._outages(plant, device, day)
                 if outage and outage.start <= at < outage.end:
-                    return outage.silence
+                    return outage.outage_at
             return None
 
-        return silence
+        return outage_at
 
     def _plan_outage(self, plant: Plant, device: Device, day: date) -> Outage | None:
         start = _at(plant, day, _FIRST_SLOT_OF_OUTAGES)
@@ -124,7 +124,7 @@ class Chaos:
         return None
 
     def _plan_replacement(self, plant: Plant, device: Device) -> datetime | None:
-        """Return when an inverter is replaced, on a day of many without an outage."""
+        """Return the replacement of an inverter, on a random day without an outage."""
         dice = self._dice(device.id, "replacement")
         first = self._begin.astimezone(plant.time_zone).date()
         for number in range(2, 365):
@@ -132,7 +132,8 @@ class Chaos:
             if dice.random() < self._rates.replaced and not self._is_out(
                 plant, device, day
             ):
-                # Late enough for the day's counter not to be where it was at once.
+                # Late enough for the daily counter to differ from its value at the
+                # replacement.
                 return _at(plant, day, 15) + 20 * _MINUTE
         return None
 
@@ -143,7 +144,7 @@ class Chaos:
         )
 
     def _plan(self, counter: Counter, day: date) -> list[Change]:
-        """Return what goes wrong with a counter on a day; days with outages have it."""
+        """Return the fault of a counter on a day, unless the day has an outage."""
         plant, device = counter.plant, counter.device
         if device and self._is_out(plant, device, day):
             return []
@@ -167,7 +168,7 @@ class Chaos:
         lasting = dice.randrange(20, 61) * _MINUTE
         if counter.kind is not Kind.DAILY:
             if counter.is_money:
-                # Revenue falls with negative prices, so a dip is no visible fault.
+                # Revenue falls with negative prices, so a dip is not recognizable.
                 return None
             start = midnight + dice.randrange(80) * _MINUTE
             return without_yesterday(counter, start, lasting)

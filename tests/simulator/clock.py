@@ -1,4 +1,4 @@
-"""What time it is for the simulated cloud."""
+"""Clocks of the simulated cloud."""
 
 from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
@@ -7,15 +7,15 @@ from typing import override
 
 
 class Clock(ABC):
-    """Tell the time of the simulated world."""
+    """A clock."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """Return the current moment, with a time zone."""
+        """Return the current time with a time zone."""
 
 
 class RealClock(Clock):
-    """Follow the computer's clock, and freezegun where a test froze it."""
+    """The computer's clock, which may be frozen by freezegun."""
 
     @override
     def now(self) -> datetime:
@@ -24,37 +24,37 @@ class RealClock(Clock):
 
 
 class SpedClock(Clock):
-    """Run faster or slower than the computer's clock."""
+    """A clock that is faster or slower than the computer's."""
 
     def __init__(self, factor: float, start: datetime | None = None) -> None:
-        """Start at a moment, by default the real one."""
+        """Start at a time, by default the real time."""
         self._factor = factor
         self._origin = time.time()
         self._start = start or datetime.fromtimestamp(self._origin, UTC)
 
     @override
     def now(self) -> datetime:
-        """Return the start plus the stretched time since then."""
+        """Return the start plus the scaled time since then."""
         elapsed = (time.time() - self._origin) * self._factor
         return self._start + timedelta(seconds=elapsed)
 
 
 class SetClock(Clock):
-    """Stand still until a test moves it."""
+    """A clock that only a test moves."""
 
     def __init__(self, start: datetime) -> None:
-        """Stand at the given moment."""
+        """Start at a time."""
         self._now = start
 
     @override
     def now(self) -> datetime:
-        """Return the moment the clock was set to."""
+        """Return the time of the clock."""
         return self._now
 
     def set(self, moment: datetime) -> None:
-        """Jump to a moment."""
+        """Set the time."""
         self._now = moment
 
     def tick(self, step: timedelta) -> None:
-        """Move on by a step."""
+        """Advance the time."""
         self._now += step

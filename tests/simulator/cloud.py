@@ -1,4 +1,4 @@
-"""What the cloud has collected: the data items of a home at any moment."""
+"""Data items of a home that the cloud has collected."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ type Outage = Callable[[datetime], Silence | None]
 
 @dataclass(eq=False)
 class Distortion:
-    """A data item that is reported wrongly."""
+    """A fault of a data item."""
 
     name: int | str
     key: str
@@ -27,16 +27,16 @@ class Distortion:
     _owner: list[Distortion] = field(repr=False)
 
     def remove(self) -> None:
-        """Report the item honestly again."""
+        """Remove the fault."""
         if self in self._owner:
             self._owner.remove(self)
 
 
 class Cloud:
-    """Collect the items of a home every five minutes."""
+    """Collects the items of a home every five minutes."""
 
     def __init__(self, home: Home, clock: Clock) -> None:
-        """Watch a home."""
+        """Store the home."""
         self.home = home
         self.clock = clock
         self._distortions: list[Distortion] = []
@@ -45,7 +45,7 @@ class Cloud:
         self._past: dict[str, Moment] = {}
 
     def warm_up(self) -> None:
-        """Play the past of every site, so that no answer has to wait for it."""
+        """Calculate the past of every site, so that no response has to wait for it."""
         now = self.clock.now().timestamp()
         for plant in self.home.plants:
             plant.site.energy(max(now, plant.site.begin))
@@ -82,26 +82,26 @@ class Cloud:
     def distort(
         self, name: int | str, key: str, change: Change, history: bool
     ) -> Distortion:
-        """Report an item of a device or a plant wrongly."""
+        """Add a fault to an item of a device or a plant."""
         handle = Distortion(name, key, change, history, self._distortions)
         self._distortions.append(handle)
         return handle
 
     def interrupt(self, device_id: int, outage: Outage) -> None:
-        """Let a device lose its connection at times."""
+        """Disconnect a device at times."""
         self._outages[device_id] = outage
 
     def live_plant(self, plant: Plant) -> Items:
-        """Return the items that are reported for a plant now."""
+        """Return the reported items of a plant now."""
         items = plant_items(self.moment(plant))
         return self._distorted(plant.code, items, self.clock.now(), history=False)
 
     def live_device(self, plant: Plant, device: Device) -> Items | None:
-        """Return the items that are reported for a device now; None for no row."""
+        """Return the reported items of a device now; None for no row."""
         items = device_items(self.moment(plant), device)
         if items is None:
             return None
-        if silence := self._silence(device):
+        if silence := self._outage(device):
             if silence == "missing":
                 return None
             blank = 0 if silence == "zeros" else None
@@ -109,7 +109,7 @@ class Cloud:
             return dict.fromkeys(items, blank) | state
         return self._distorted(device.id, items, self.clock.now(), history=False)
 
-    def _silence(self, device: Device) -> Silence | None:
+    def _outage(self, device: Device) -> Silence | None:
         if not device.connected:
             return device.disconnected_style
         outage = self._outages.get(device.id)
@@ -117,7 +117,8 @@ class Cloud:
 
     def past_device(self, plant: Plant, device: Device, epoch: int) -> Items:
         """Return the items of a device's history row."""
-        # Devices of a plant share a moment; a long history must not fill the cache.
+        # Devices of a plant share a moment, so that a long history does not fill the
+        # cache.
         moment = self._past.get(plant.code)
         if moment is None or moment.plant is not plant or moment.epoch != epoch:
             moment = self._past[plant.code] = Moment(plant, epoch)

@@ -1,9 +1,8 @@
-"""What users saw counters do that counters cannot do.
+"""Observed faults of counters.
 
-Every fault is a function from the moment and the value that would be reported without
-it to the value that is reported: `simulator.distort(name, key, fault)`. Several faults
-of one item act one after the other. None of them remembers anything, so that it does
-not matter how often, or whether at all, a client asks.
+A fault is a function of the time and the value without the fault, and returns the
+reported value: `simulator.distort(name, key, fault)`. Several faults of one item apply
+one after the other. Faults have no state, so the number of requests has no influence.
 """
 
 from datetime import datetime, timedelta
@@ -16,12 +15,12 @@ from .counters import COLLECTION, Counter, Kind
 
 JITTER = 0.03
 
-# A 16-bit and a 32-bit register that read "no value", the latter in thousandths.
+# A 16-bit and a 32-bit register that mean "no value", the latter in thousandths.
 ALL_ONES = (65535.0, 4294967.295)
 
 
 def during(start: datetime, lasting: timedelta, change: Change) -> Change:
-    """Let a fault act for a time only."""
+    """Limit a fault to a period."""
 
     def limited(at: datetime, value: Any) -> Any:
         return change(at, value) if start <= at < start + lasting else value
@@ -30,14 +29,14 @@ def during(start: datetime, lasting: timedelta, change: Change) -> Change:
 
 
 def reads(wrong: Any, start: datetime, lasting: timedelta = COLLECTION) -> Change:
-    """Read something else, such as 0, null or 65535, by default just once (T#138)."""
+    """Report another value, such as 0, null or 65535, by default once (T#138)."""
     return during(start, lasting, lambda at, value: wrong)
 
 
 def multiplied(
     factor: float, start: datetime, lasting: timedelta = COLLECTION
 ) -> Change:
-    """Jump to a multiple, by default just once (T#159)."""
+    """Report a multiple, by default once (T#159)."""
 
     def jump(at: datetime, value: Any) -> Any:
         return round(value * factor, 2)
@@ -46,7 +45,7 @@ def multiplied(
 
 
 def without_yesterday(counter: Counter, start: datetime, lasting: timedelta) -> Change:
-    """Lack yesterday's yield for a while, mostly after midnight (T#300)."""
+    """Subtract yesterday's yield for a while, mostly after midnight (T#300)."""
     yesterday = counter.yesterday(start)
 
     def fall(at: datetime, value: Any) -> Any:
@@ -58,9 +57,9 @@ def without_yesterday(counter: Counter, start: datetime, lasting: timedelta) -> 
 def still_yesterday(
     counter: Counter, midnight: datetime, lasting: timedelta, above: float = 0.0
 ) -> Change:
-    """Keep yesterday's value until sunrise: a sleeping device is not asked (P#93).
+    """Keep yesterday's value until sunrise, like a device that is asleep (P#93).
 
-    It ends when the time is over or when the true value exceeds a threshold.
+    The fault ends after a time, or when the true value exceeds a threshold.
     """
     yesterday = counter.yesterday(midnight)
 
@@ -71,7 +70,7 @@ def still_yesterday(
 
 
 def flipping(counter: Counter, midnight: datetime, lasting: timedelta) -> Change:
-    """Read 0, yesterday's value, 0, yesterday's value, and so on (T#240)."""
+    """Alternate between 0 and yesterday's value (T#240)."""
     yesterday = counter.yesterday(midnight)
 
     def flip(at: datetime, value: Any) -> Any:
@@ -81,7 +80,7 @@ def flipping(counter: Counter, midnight: datetime, lasting: timedelta) -> Change
 
 
 def jittering(seed: object, start: datetime, lasting: timedelta) -> Change:
-    """Read a little more or less every time: servers round different sums."""
+    """Vary each value slightly, like servers that round different sums."""
 
     def jitter(at: datetime, value: Any) -> Any:
         dice = Random(f"{seed}/{int(at.timestamp() // COLLECTION.total_seconds())}")
@@ -91,7 +90,7 @@ def jittering(seed: object, start: datetime, lasting: timedelta) -> Change:
 
 
 def offline(counter: Counter, start: datetime, lasting: timedelta) -> Change:
-    """Hear nothing of the devices, and all of it at the end."""
+    """Keep the last value of the devices, and return to the true value at the end."""
     last = counter.true(start)
     today = counter.midnight(start)
 
@@ -103,7 +102,7 @@ def offline(counter: Counter, start: datetime, lasting: timedelta) -> Change:
 
 
 def with_days_of(counter: Counter, time_zone: ZoneInfo) -> Change:
-    """Start the day at the midnight of the server instead of the plant's."""
+    """Start the day at the server's midnight instead of the plant's."""
 
     def shifted(at: datetime, value: Any) -> Any:
         return counter.true_by(at, time_zone)
@@ -112,7 +111,7 @@ def with_days_of(counter: Counter, time_zone: ZoneInfo) -> Change:
 
 
 def replaced(counter: Counter, start: datetime) -> Change:
-    """Start again at 0, and count truly from there on: a new device."""
+    """Start at 0 and count the true energy from there on, like a new device."""
     base = counter.true(start)
     first_day = counter.midnight(start)
 

@@ -1,4 +1,4 @@
-"""The counters of a home: which data items count, over which time, and what is true."""
+"""The counters of a home: their data items, periods and true values."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ COLLECTION = timedelta(minutes=5)
 
 
 class Kind(Enum):
-    """When a counter starts over."""
+    """The period of a counter."""
 
     LIFETIME = "lifetime"
     DAILY = "daily"
@@ -60,10 +60,10 @@ _KINDS: dict[str, Kind] = {
 
 
 class _ServersMoment(Moment):
-    """A moment whose day began at the midnight of the server."""
+    """A moment whose day started at the server's midnight."""
 
     def __init__(self, plant: Plant, epoch: int, time_zone: ZoneInfo) -> None:
-        """Take the time zone of the server."""
+        """Store the server's time zone."""
         super().__init__(plant, epoch)
         self._time_zone = time_zone
 
@@ -75,7 +75,7 @@ class _ServersMoment(Moment):
 
 @dataclass(frozen=True)
 class Counter:
-    """A data item of a plant, or of a device, that counts."""
+    """A data item of a plant or device that counts."""
 
     plant: Plant
     device: Device | None
@@ -83,25 +83,25 @@ class Counter:
 
     @property
     def name(self) -> int | str:
-        """Return the id of the device, or the code of the plant."""
+        """Return the ID of the device, or the code of the plant."""
         return self.plant.code if self.device is None else self.device.id
 
     @property
     def kind(self) -> Kind:
-        """Return when the counter starts over."""
+        """Return the period of the counter."""
         return _KINDS[self.key]
 
     @property
     def is_money(self) -> bool:
-        """Return whether it counts revenue, which may fall."""
+        """Return whether the counter is a revenue, which may fall."""
         return self.key.endswith("_income")
 
     def true(self, at: datetime) -> float:
-        """Return what an honest server reports at a moment."""
+        """Return the true value at a time."""
         return self._at(Moment(self.plant, last_collection(at.timestamp())))
 
     def true_by(self, at: datetime, time_zone: ZoneInfo) -> float:
-        """Return what is reported where days begin at another zone's midnight."""
+        """Return the true value for days that start at another zone's midnight."""
         epoch = last_collection(at.timestamp())
         return self._at(_ServersMoment(self.plant, epoch, time_zone))
 
@@ -114,7 +114,7 @@ class Counter:
         return datetime.fromtimestamp(epoch, UTC)
 
     def yesterday(self, at: datetime) -> float:
-        """Return what was counted on the day before, up to its last collection."""
+        """Return the energy of the previous day, up to its last collection."""
         end = self.midnight(at)
         last = self.true(end - COLLECTION)
         if self.kind is Kind.DAILY:
@@ -144,5 +144,5 @@ def counters_of(home: Home, at: datetime) -> list[Counter]:
 
 
 def _counts(value: Any, kind: Kind) -> bool:
-    # An MPPT without strings has been at 0 forever, and null was never a counter.
+    # An MPPT without strings is always 0, and null was never a counter.
     return value is not None and (kind is not Kind.LIFETIME or value > 0)

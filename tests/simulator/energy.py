@@ -1,9 +1,9 @@
 """The energy of a site: powers on a minute grid, and their exact integrals.
 
-A simulated day lasts 24 hours from 03:00 local standard time, or from another hour of the
-site. By then the battery is empty: that makes every day independent of the day before,
-so that any moment can be asked for without playing everything that came earlier. Powers
-are constant within a minute, which makes their integral exact at any moment.
+A simulated day lasts 24 hours from 03:00 local standard time, or from another hour of
+the site. By then the battery is empty, so that every day is independent of the day
+before, and any time can be calculated directly. Powers are constant within a minute,
+which makes their integral exact at any time.
 """
 
 from collections import OrderedDict
@@ -20,7 +20,7 @@ from .sun import MINUTES, Array, Place, Roof, panel_power, sky_over
 
 _DAY = 86400
 _FIRST_HOUR = 3
-# Days that are summed in one go: large enough to be quick, small enough for a cache.
+# Days that are summed together: large enough for speed, small enough for a cache.
 _BLOCK = 128
 _DAYS_KEPT = 32
 _GROUP = 8
@@ -45,7 +45,7 @@ class Row(IntEnum):
 
 
 class State(IntEnum):
-    """The rows of a state table: what is measured and not integrated."""
+    """The rows of a state table: measured values without an integral."""
 
     SOC = 0
     AIR_TEMPERATURE = 1
@@ -57,7 +57,7 @@ class State(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Local hours in which a battery keeps the grid at a power, + for import."""
+    """Local hours in which a battery keeps the grid power constant, + for import."""
 
     start: float
     end: float
@@ -66,7 +66,7 @@ class Schedule:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """A battery on the DC or the AC side; unscheduled, it follows self-consumption."""
+    """A battery on the DC or AC side; without a schedule, it uses the surplus."""
 
     capacity_wh: float
     power_w: float
@@ -86,8 +86,8 @@ class Day:
 
 
 @dataclass(slots=True)
-class _Played:
-    """What has been played of a site so far."""
+class _Days:
+    """The calculated days of a site."""
 
     days: OrderedDict[int, Day] = field(default_factory=OrderedDict)
     sums: dict[int, Array] = field(default_factory=dict)
@@ -95,9 +95,9 @@ class _Played:
 
 
 @lru_cache(maxsize=32)
-def _played(site: Site) -> _Played:
-    """Return the same tables for sites that are alike: every test builds its own."""
-    return _Played()
+def _days_of(site: Site) -> _Days:
+    """Return shared tables of equal sites, because every test creates its own site."""
+    return _Days()
 
 
 @dataclass(frozen=True)
@@ -119,12 +119,12 @@ class Site:
     first_hour: int = _FIRST_HOUR
 
     @cached_property
-    def _kept(self) -> _Played:
-        return _played(self)
+    def _kept(self) -> _Days:
+        return _days_of(self)
 
     @cached_property
     def _shift(self) -> int:
-        """Return the fixed offset that the simulated days keep to."""
+        """Return the constant UTC offset of the simulated days."""
         january = datetime(2025, 1, 15, tzinfo=self.time_zone)
         standard = (january.utcoffset() or timedelta()) - (january.dst() or timedelta())
         return int(standard.total_seconds()) - self.first_hour * 3600
@@ -136,7 +136,7 @@ class Site:
 
     @property
     def begin(self) -> float:
-        """Return the epoch of the first moment that can be asked for."""
+        """Return the epoch of the first simulated moment."""
         return self._start(self._first)
 
     def _index(self, epoch: float) -> int:
@@ -146,7 +146,7 @@ class Site:
         return float(index * _DAY - self._shift)
 
     def day_start(self, epoch: float) -> float:
-        """Return when the simulated day began that holds a moment."""
+        """Return the start of the simulated day that contains a time."""
         return self._start(self._index(epoch))
 
     def power(self, epoch: float) -> Array:
@@ -166,7 +166,7 @@ class Site:
         return before + day.energies[:, minute] + day.powers[:, minute] * (rest / 3600)
 
     def energy_kept(self, epoch: int) -> Array:
-        """Return the energy at a moment that is asked for again and again."""
+        """Return the energy at a time that is requested repeatedly."""
         if (kept := self._kept.energies.get(epoch)) is None:
             kept = self._kept.energies[epoch] = self.energy(epoch)
         return kept
@@ -182,7 +182,7 @@ class Site:
         if (day := self._kept.days.get(index)) is not None:
             self._kept.days.move_to_end(index)
             return day
-        # Eight days take hardly longer than one, and history asks for the next.
+        # Eight days take hardly longer than one, and history requests the next days.
         first = index - index % _GROUP
         rows, states = self._play(range(first, first + _GROUP))
         for number in range(_GROUP):
@@ -214,7 +214,7 @@ class Site:
         return np.cumsum(sums, axis=1)
 
     def _play(self, indices: range) -> tuple[list[Array], list[Array]]:
-        """Play whole days; return the rows and the states, each [day, minute]."""
+        """Calculate whole days; return the rows and the states, each [day, minute]."""
         starts = np.array([self._start(index) for index in indices])
         sky = sky_over(self.place, self.roofs, starts, (self.seed, 1))
         panels = [
@@ -279,8 +279,8 @@ class Site:
     def _share_dc(
         self, battery: Battery, available: Array, load: Array, hours: Array
     ) -> _Shares:
-        """Share the power out where the battery sits behind the inverter."""
-        # Where nothing may be fed in, the inverter follows the load.
+        """Distribute the power with the battery behind the inverter."""
+        # Without any export, the inverter follows the load.
         limit = np.minimum(self.ac_limit_w, np.inf if self.export else load)
         wanted = _wanted(battery, load, hours)
         losses = np.where(wanted < 0, self.efficiency, 1 / self.efficiency)
@@ -289,7 +289,7 @@ class Site:
         charge, discharge, soc = _run(battery, want, headroom)
         passed_on = available - charge + discharge
         output = np.minimum(np.maximum(passed_on, 0.0) * self.efficiency, limit)
-        # The panels deliver only the power that the inverter can pass on.
+        # The panels deliver only the power that the inverter can convert.
         pv = np.maximum(output / self.efficiency + charge - discharge, 0.0)
         taken = np.maximum(-passed_on, 0.0)
         pv = np.where(taken > 0, available, pv)
@@ -305,7 +305,7 @@ class Site:
         )
 
     def _share_ac(self, available: Array, load: Array, hours: Array) -> _Shares:
-        """Share the power out where the battery, if any, has its own inverter."""
+        """Distribute the power with a separate inverter for the battery, if any."""
         pv = np.minimum(available, self.ac_limit_w / self.efficiency)
         ratio = pv / self.ac_limit_w
         output = np.minimum(
@@ -330,7 +330,7 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class _Shares:
-    """Where the power goes, in W, and the battery's state of charge."""
+    """The distribution of the power in W, and the battery's state of charge."""
 
     pv: Array
     yielded: Array
@@ -353,7 +353,7 @@ def _local_hours(time_zone: ZoneInfo, starts: Array) -> Array:
 
 
 def _wanted(battery: Battery, load: Array, hours: Array) -> Array:
-    """Return the AC power that panels and battery are to deliver."""
+    """Return the AC power requested from panels and battery."""
     wanted = load
     for each in battery.schedules:
         active = (hours >= each.start) & (hours < each.end)
@@ -362,7 +362,7 @@ def _wanted(battery: Battery, load: Array, hours: Array) -> Array:
 
 
 def _run(battery: Battery, want: Array, headroom: Array) -> tuple[Array, Array, Array]:
-    """Let the battery follow `want`: + is a surplus to store, - a need to cover."""
+    """Run the battery for `want`: + is a surplus to store, - a demand to cover."""
     charge = np.clip(want, 0.0, battery.power_w).T.copy()
     discharge = np.clip(-want, 0.0, np.minimum(battery.power_w, headroom)).T.copy()
     free = np.minimum(battery.power_w, headroom).T
@@ -373,7 +373,7 @@ def _run(battery: Battery, want: Array, headroom: Array) -> tuple[Array, Array, 
     for minute in range(MINUTES):
         soc[minute] = stored
         if (left := MINUTES - minute) <= _STEERING_MINUTES:
-            # A battery that is not empty at night's end is emptied little by little.
+            # A battery that is not empty at the end of the night is emptied gradually.
             charge[minute] = 0.0
             pace = np.minimum((stored - floor) / left / out_of, free[minute])
             np.maximum(discharge[minute], pace, out=discharge[minute])

@@ -1,7 +1,6 @@
-"""Everything that can go wrong between a client and the cloud, on demand.
+"""Faults between a client and the cloud.
 
-A fault stands between the request and the honest answer: it may delay it, change it,
-or answer in its place.
+A fault can delay, change or replace the response of the server.
 """
 
 from abc import ABC, abstractmethod
@@ -22,7 +21,7 @@ HTML_PAGE = b"<!DOCTYPE html>\n<html><head><title>%s</title></head><body></body>
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """A request on its way through the faults to the honest server."""
+    """A request on its way through the faults to the server."""
 
     interface: str
     body: RequestBody
@@ -35,29 +34,29 @@ type Honest = Callable[[], Awaitable[Answer]]
 
 
 class Fault(ABC):
-    """A way to answer wrongly."""
+    """A fault of responses."""
 
     @abstractmethod
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Answer the request; `honest` is what would be answered without the fault."""
+        """Return a response; `honest` creates the response without the fault."""
 
 
 class Rewrite(Fault):
-    """Change the payload of the honest answer."""
+    """Changes the payload of the response."""
 
     def __init__(self, rewrite: Callable[[Payload], Payload]) -> None:
-        """Take the function from payload to payload."""
+        """Store the function from payload to payload."""
         self._rewrite = rewrite
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Pass the honest payload through the function."""
+        """Return the changed payload."""
         payload = await honest()
         return self._rewrite(payload) if isinstance(payload, dict) else payload
 
 
 def failure(code: int, echo: Payload, message: str | None = None) -> Payload:
-    """Return the body of an error, in the form that servers give it."""
+    """Return the body of an error, in the format of the servers."""
     if code == 305:
         return {"failCode": 305, "immediately": True, "message": "USER_MUST_RELOGIN"}
     if code == 401:
@@ -76,67 +75,67 @@ def failure(code: int, echo: Payload, message: str | None = None) -> Payload:
 
 
 class FailCode(Fault):
-    """Answer with an error code."""
+    """Returns an error code."""
 
     def __init__(self, code: int, **extra: Any) -> None:
-        """Take the code, and keys to add to the answer or to replace in it."""
+        """Store the code, and keys that are added to or replaced in the response."""
         self._code = code
         self._extra = extra
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Answer with the error's usual body."""
+        """Return the usual body of the error."""
         return failure(self._code, exchange.echo) | self._extra
 
 
 class HttpStatus(Fault):
-    """Answer with an HTTP status."""
+    """Returns an HTTP status."""
 
     def __init__(
         self, status: int, body: bytes = b"", content_type: str = "application/json"
     ) -> None:
-        """Take what the response consists of."""
+        """Store the parts of the response."""
         self._status = status
         self._body = body
         self._content_type = content_type
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Answer with the status and the body."""
+        """Return the status and the body."""
         return web.Response(
             status=self._status, body=self._body, content_type=self._content_type
         )
 
 
 class Body(HttpStatus):
-    """Answer with HTTP 200 and any bytes."""
+    """Returns HTTP 200 with any bytes."""
 
     def __init__(self, body: bytes, content_type: str = "application/json") -> None:
-        """Take the bytes."""
+        """Store the bytes."""
         super().__init__(200, body, content_type)
 
 
 class EmptyBody(HttpStatus):
-    """Answer with HTTP 200 and nothing."""
+    """Returns HTTP 200 with an empty body."""
 
     def __init__(self) -> None:
-        """Prepare an empty answer."""
+        """Create the fault."""
         super().__init__(200)
 
 
 class HtmlPage(HttpStatus):
-    """Answer with a web page where JSON was expected."""
+    """Returns a web page instead of JSON."""
 
     def __init__(self, status: int = 200) -> None:
-        """Take the HTTP status of the page."""
+        """Store the HTTP status of the page."""
         super().__init__(status, HTML_PAGE % b"FusionSolar", "text/html")
 
 
 class Gateway403(HttpStatus):
-    """Refuse the call at the gateway, as it does when its own quota is used up."""
+    """Refuses the call like the gateway whose own quota is used up."""
 
     def __init__(self) -> None:
-        """Prepare the gateway's body."""
+        """Create the gateway's body."""
         reason = (
             "Request is rejected by api quotaControl. "
             "api:ies_PVMSNbiService_thirdData_1.0.78, key:/getStationList_POST"
@@ -148,10 +147,10 @@ class Gateway403(HttpStatus):
 
 
 class GatewayException(HttpStatus):
-    """Answer with the gateway's exception about a parameter."""
+    """Returns the gateway's exception about a parameter."""
 
     def __init__(self, parameter: str = "plantCode", status: int = 200) -> None:
-        """Take the parameter to complain about."""
+        """Store the name of the parameter."""
         body = {
             "exceptionId": "framwork.remote.Paramerror",
             "exceptionType": "ROA_EXFRAME_EXCEPTION",
@@ -163,11 +162,11 @@ class GatewayException(HttpStatus):
 
 
 class HalfJson(Fault):
-    """Cut the honest answer in the middle."""
+    """Returns the first half of the response."""
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Answer with the first half of the bytes."""
+        """Return the first half of the bytes."""
         payload = await honest()
         if not isinstance(payload, dict):
             return payload
@@ -178,63 +177,63 @@ class HalfJson(Fault):
 
 
 class Latency(Fault):
-    """Answer late, by the computer's clock."""
+    """Delays the response by the computer's clock."""
 
     def __init__(self, seconds: float) -> None:
-        """Take the delay."""
+        """Store the delay."""
         self._seconds = seconds
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Wait before answering honestly."""
+        """Wait before the response."""
         await asyncio.sleep(self._seconds)
         return await honest()
 
 
 class DropConnection(Fault):
-    """Close the connection instead of answering."""
+    """Closes the connection instead of a response."""
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Cut the line."""
+        """Close the connection."""
         if exchange.request.transport is not None:
             exchange.request.transport.abort()
         return web.Response()
 
 
 class NeverAnswer(Fault):
-    """Keep the connection open and say nothing."""
+    """Keeps the connection open without a response."""
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Wait until the server closes."""
+        """Wait until the server stops."""
         await exchange.closing.wait()
         return web.Response(status=503)
 
 
 class NullData(Rewrite):
-    """Answer with success and no data."""
+    """Returns success without data."""
 
     def __init__(self) -> None:
-        """Prepare the rewriting."""
+        """Create the fault."""
         super().__init__(lambda payload: payload | {"data": None})
 
 
 class StringFailCode(Rewrite):
-    """Send the failCode as a string."""
+    """Returns the failCode as a string."""
 
     def __init__(self) -> None:
-        """Prepare the rewriting."""
+        """Create the fault."""
         super().__init__(
             lambda payload: payload | {"failCode": str(payload.get("failCode"))}
         )
 
 
 class _RowFault(Rewrite):
-    """Change the rows of the honest answer."""
+    """Changes the rows of the response."""
 
     def __init__(self, change: Callable[[Payload], Payload | None]) -> None:
-        """Take the function from row to row; None leaves the row out."""
+        """Store the function from row to row; None removes the row."""
 
         def rewrite(payload: Payload) -> Payload:
             if not isinstance(rows := payload.get("data"), list):
@@ -246,10 +245,10 @@ class _RowFault(Rewrite):
 
 
 class MissingRows(_RowFault):
-    """Leave out the rows of some plants or devices."""
+    """Removes the rows of some plants or devices."""
 
     def __init__(self, ids: set[int | str]) -> None:
-        """Take plant codes and device ids."""
+        """Store plant codes and device IDs."""
 
         def change(row: Payload) -> Payload | None:
             names = {row.get("devId"), row.get("stationCode"), row.get("id")}
@@ -259,26 +258,26 @@ class MissingRows(_RowFault):
 
 
 class NullItemMap(_RowFault):
-    """Send null where the data items should be."""
+    """Returns null instead of the data items."""
 
     def __init__(self) -> None:
-        """Prepare the rewriting."""
+        """Create the fault."""
         super().__init__(lambda row: row | {"dataItemMap": None})
 
 
 class EmptyItemMap(_RowFault):
-    """Send no data items."""
+    """Returns no data items."""
 
     def __init__(self) -> None:
-        """Prepare the rewriting."""
+        """Create the fault."""
         super().__init__(lambda row: row | {"dataItemMap": {}})
 
 
 class StringsForNumbers(_RowFault):
-    """Send the values of data items as strings, as older servers do."""
+    """Returns the values of data items as strings, like older servers."""
 
     def __init__(self) -> None:
-        """Prepare the rewriting."""
+        """Create the fault."""
         super().__init__(
             lambda row: (
                 row
@@ -294,7 +293,7 @@ class StringsForNumbers(_RowFault):
 
 @dataclass(eq=False)
 class FaultHandle:
-    """A fault that is in place."""
+    """An active fault."""
 
     fault: Fault
     interface: str | None
@@ -303,11 +302,11 @@ class FaultHandle:
     _owner: Faults = field(repr=False)
 
     def remove(self) -> None:
-        """Take the fault away."""
+        """Remove the fault."""
         self._owner.discard(self)
 
     def strikes(self, interface: str, body: RequestBody) -> bool:
-        """Tell whether the fault concerns a call, and count it."""
+        """Return whether the fault applies to a call, and count the call."""
         if self.interface not in (None, interface):
             return False
         if self.when is not None and not self.when(body):
@@ -320,10 +319,10 @@ class FaultHandle:
 
 
 class Faults:
-    """The faults that are in place, the first one outermost."""
+    """The active faults, the first one outermost."""
 
     def __init__(self) -> None:
-        """Start without any."""
+        """Start without faults."""
         self._handles: list[FaultHandle] = []
 
     def add(
@@ -333,22 +332,22 @@ class Faults:
         times: int | None = None,
         when: Callable[[RequestBody], bool] | None = None,
     ) -> FaultHandle:
-        """Put a fault in place, for some calls or until it is removed."""
+        """Add a fault for a number of calls or until it is removed."""
         handle = FaultHandle(fault, interface, times, when, self)
         self._handles.append(handle)
         return handle
 
     def discard(self, handle: FaultHandle) -> None:
-        """Take one fault away."""
+        """Remove a fault."""
         if handle in self._handles:
             self._handles.remove(handle)
 
     def clear(self) -> None:
-        """Take all faults away."""
+        """Remove all faults."""
         self._handles.clear()
 
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Answer a call through all faults that concern it."""
+        """Pass a call through all faults that apply to it."""
         for handle in reversed(tuple(self._handles)):
             if handle.strikes(exchange.interface, exchange.body):
                 honest = _wrap(handle.fault, exchange, honest)

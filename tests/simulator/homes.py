@@ -1,4 +1,4 @@
-"""Ready-made homes: the accounts that tests and the demo look at."""
+"""Ready-made homes for tests and the demo."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -16,7 +16,7 @@ _ID_BASE = 1_000_000_000_000_000
 
 
 class _Numbers:
-    """Give out device ids and serial numbers that stay the same."""
+    """Assigns constant device IDs and serial numbers."""
 
     def __init__(self, first: int) -> None:
         self._count: Iterator[int] = count(first)
@@ -33,7 +33,7 @@ class _Numbers:
         strings_per_mppt: int = 1,
         modules_per_string: int = 14,
     ) -> Device:
-        """Make a device; types that have a serial number get one."""
+        """Return a device, with a serial number if its type has one."""
         number = next(self._count)
         numbered = type_id not in _WITHOUT_SERIAL_NUMBER
         return Device(
@@ -72,7 +72,7 @@ _SOFTWARE: dict[int, str] = {
 def apartment(
     seed: int = 1, time_zone: str = "Europe/Madrid", *, meter: bool = False
 ) -> Home:
-    """Return a flat with one single-phase inverter, perhaps with a power sensor."""
+    """Return a flat with one single-phase inverter, optionally with a power sensor."""
     numbers = _Numbers(33_554_432)
     site = Site(
         place=_MADRID,
@@ -131,7 +131,7 @@ def _hybrid_inverter(numbers: _Numbers) -> Device:
 
 
 def family(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house with hybrid inverter, battery, power sensor and dongle."""
+    """Return a house with a hybrid inverter, battery, power sensor and dongle."""
     numbers = _Numbers(35_436_840)
     plant = Plant(
         code=numbers.code(),
@@ -150,7 +150,7 @@ def family(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
 
 
 def emma(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house whose energy is managed and metered by an EMMA."""
+    """Return a house with an EMMA that manages and measures its energy."""
     numbers = _Numbers(137_438_900)
     plant = Plant(
         code=numbers.code(),
@@ -221,7 +221,7 @@ def farm(seed: int = 1, time_zone: str = "Europe/Berlin", inverters: int = 4) ->
 
 
 def business(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a workshop that uses ten times the power of its panels."""
+    """Return a business that uses ten times the power of its panels."""
     numbers = _Numbers(41_200_001)
     site = Site(
         place=_BERLIN,
@@ -303,7 +303,7 @@ def storage(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
 
 
 def _family_with(site: Site, typed_capacity_kwp: float | None = None) -> Home:
-    """Return the family with another site, or a capacity that is typed wrong."""
+    """Return the family home with another site, or with a wrong capacity."""
     home = family()
     plant = home.plants[0]
     plant.site, plant.typed_capacity_kwp = site, typed_capacity_kwp
@@ -311,7 +311,7 @@ def _family_with(site: Site, typed_capacity_kwp: float | None = None) -> Home:
 
 
 def low_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house with 12 kWp, of which the installer has typed 5."""
+    """Return a house with 12 kWp and an entered capacity of 5."""
     site = replace(
         _hybrid_site(seed, time_zone),
         roofs=(Roof(6.0, 38.0, 135.0), Roof(6.0, 38.0, 225.0)),
@@ -321,7 +321,7 @@ def low_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
 
 
 def high_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house with 5 kWp, of which the installer has typed 12."""
+    """Return a house with 5 kWp and an entered capacity of 12."""
     site = replace(
         _hybrid_site(seed, time_zone),
         roofs=(Roof(2.5, 38.0, 135.0), Roof(2.5, 38.0, 225.0)),
@@ -331,13 +331,13 @@ def high_capacity(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
 
 
 def midnight_discharge(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house whose battery is discharged over midnight."""
+    """Return a house whose battery discharges over midnight."""
     battery = Battery(capacity_wh=15_000.0, power_w=5000.0)
     return _family_with(replace(_hybrid_site(seed, time_zone), battery=battery))
 
 
 def midnight_charge(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house whose battery is charged from the grid from 00:00."""
+    """Return a house whose battery charges from the grid from 00:00."""
     battery = Battery(
         capacity_wh=10_000.0,
         power_w=5000.0,
@@ -348,7 +348,7 @@ def midnight_charge(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
 
 
 def without_dc(seed: int = 1, time_zone: str = "Europe/Berlin") -> Home:
-    """Return a house on an older server, whose inverter counts no DC energy."""
+    """Return a house with an older server, whose inverter counts no DC energy."""
     home = family(seed, time_zone)
     plant = home.plants[0]
     plant.newer_items = False
@@ -398,7 +398,7 @@ def fleet(
     seed: int = 1,
     time_zone: str = "Europe/Berlin",
 ) -> Home:
-    """Return many plants that are larger and smaller copies of a few sites."""
+    """Return many plants that are scaled copies of a few sites."""
     numbers = _Numbers(70_000_000)
     towns = [
         Place(_BERLIN.latitude - 0.7 * town, _BERLIN.longitude - 0.9 * town)

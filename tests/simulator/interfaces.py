@@ -1,4 +1,4 @@
-"""The interfaces of the Northbound API: from a request's fields to its data."""
+"""The interfaces of the Northbound API: from the fields of a request to its data."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -26,10 +26,10 @@ type Selection = list[tuple[Plant, Device]]
 
 
 class Refusal(Exception):
-    """A request that ends in a failCode."""
+    """A request that results in a failCode."""
 
     def __init__(self, code: int) -> None:
-        """Take the failCode."""
+        """Store the failCode."""
         super().__init__(code)
         self.code = code
 
@@ -39,7 +39,7 @@ def _listed(fields: Fields, name: str) -> list[str]:
 
 
 def _integer(fields: Fields, name: str, missing: int) -> int:
-    """Return a field that may be a number or a string; refuse it with a code."""
+    """Return a field that may be a number or a string; refuse others with a code."""
     try:
         return int(fields[name])
     except KeyError, TypeError, ValueError:
@@ -47,10 +47,10 @@ def _integer(fields: Fields, name: str, missing: int) -> int:
 
 
 class Interfaces:
-    """Answer the data interfaces for one account."""
+    """Data interfaces of one account."""
 
     def __init__(self, cloud: Cloud, account: Account) -> None:
-        """Read from a cloud what an account may see."""
+        """Store the account and its cloud."""
         self._cloud = cloud
         self._account = account
         self._methods: dict[str, Callable[[Fields], Awaitable[Any]]] = {
@@ -63,11 +63,11 @@ class Interfaces:
         }
 
     def __contains__(self, interface: str) -> bool:
-        """Tell whether an interface exists."""
+        """Return whether an interface exists."""
         return interface in self._methods
 
     async def data(self, interface: str, fields: Fields) -> Any:
-        """Return what an interface has to say, or refuse."""
+        """Return the data of an interface, or refuse the request."""
         return await self._methods[interface](fields)
 
     async def _stations(self, fields: Fields) -> Any:
@@ -97,7 +97,7 @@ class Interfaces:
         }
 
     def _chosen_plants(self, fields: Fields) -> tuple[list[Plant], list[Plant]]:
-        """Return the plants that are asked for, and those of them not authorized."""
+        """Return the requested plants, and those of them without authorization."""
         codes = _listed(fields, "stationCodes")
         if not codes:
             raise Refusal(20010)
@@ -193,13 +193,13 @@ class Interfaces:
                     row["dataItemMap"] = self._cloud.past_device(plant, device, epoch)
                     rows[device.id].append(row)
             if count % _STEPS_PER_SLICE == 0:
-                # Three days of ten devices must not hold up everybody else.
+                # Three days of ten devices must not block the event loop.
                 await asyncio.sleep(0)
         return [row for device_rows in rows.values() for row in device_rows]
 
 
 def _row(device: Device) -> Fields:
-    # Live servers spell a missing serial number as a word.
+    # Live servers send a word instead of a missing serial number.
     return {"devId": device.id, "sn": device.serial_number or "null"}
 
 

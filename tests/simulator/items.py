@@ -1,4 +1,4 @@
-"""What each device type reports: the data items of the document, and newer ones.
+"""Data items of each device type: documented and newer ones.
 
 Signs and units are those of real servers, which differ from the document in places:
 meters report W, power sensors and grid meters count export as positive, EMMA counts
@@ -32,7 +32,7 @@ _METER_NULLS = (
     "reactive_power_c",
     *_TARIFF_REGISTERS,
 )
-# What meters count, forward and in reverse.
+# Forward and reverse counts of meters.
 _METERED: dict[str, tuple[Row | None, Row]] = {
     "grid": (Row.EXPORT, Row.IMPORT),
     "inverters": (Row.OUTPUT, Row.STANDBY),
@@ -85,17 +85,17 @@ def device_items(moment: Moment, device: Device) -> Items | None:
 
 
 def has_kpis(type_id: int) -> bool:
-    """Tell whether devices of a type have real-time KPIs."""
+    """Return whether devices of a type have real-time KPIs."""
     return type_id in _REPORTS
 
 
 def has_history(type_id: int) -> bool:
-    """Tell whether devices of a type have historical KPIs."""
+    """Return whether devices of a type have historical KPIs."""
     return type_id in _REPORTS and type_id not in _WITHOUT_HISTORY
 
 
 def history_items(moment: Moment, device: Device, live: Items) -> Items:
-    """Turn live items into those of a history row."""
+    """Convert live items into those of a history row."""
     items = {key: value for key, value in live.items() if key != "run_state"}
     for key in _LIVE_ONLY.get(device.type_id, ()):
         items.pop(key, None)
@@ -114,7 +114,7 @@ def history_items(moment: Moment, device: Device, live: Items) -> Items:
 
 
 def _string_keys(device: Device, moment: Moment) -> list[str]:
-    """Return the keys of the PV inputs that nothing is connected to."""
+    """Return the keys of unconnected PV inputs."""
     used = len(device.mppts) * device.strings_per_mppt
     inputs = _pv_inputs(device, moment)
     return [f"pv{n}_{unit}" for n in range(used + 1, inputs + 1) for unit in "ui"]
@@ -234,7 +234,7 @@ def _emi(moment: Moment, device: Device) -> Items:
 
 
 def _meter(moment: Moment, device: Device) -> Items:
-    """Return what grid meter and power sensor have in common, + for export."""
+    """Return the common items of grid meter and power sensor, + for export."""
     in_kw = moment.plant.firmware == "kw"
     exported = _exported_phases(moment, device)
     forward, reverse = _METERED[device.measures]

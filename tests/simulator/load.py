@@ -1,4 +1,4 @@
-"""What a house, a farm or a radio site uses over the day."""
+"""Loads of a house, a farm or a radio site over the day."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -8,7 +8,7 @@ import numpy as np
 
 from .sun import MINUTES, Array
 
-# Hour of the day and relative power; straight lines in between.
+# Hour of the day and relative power, interpolated linearly.
 _SHAPES: dict[str, tuple[tuple[float, float], ...]] = {
     "house": (
         (0.0, 0.85),
@@ -57,7 +57,7 @@ _APPLIANCES: dict[str, tuple[tuple[int, float], ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A consumer with a daily shape and a mean power, W."""
+    """A load with a daily profile and a mean power in W."""
 
     mean_w: float
     shape: str = "house"

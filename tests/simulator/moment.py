@@ -1,4 +1,4 @@
-"""A plant at one moment: everything that its devices could measure."""
+"""A plant at one time, with all values its devices can measure."""
 
 from datetime import datetime, time
 from functools import cached_property
@@ -12,7 +12,7 @@ from .sun import Array
 
 COLLECTION_SECONDS = 300
 
-# What each kWh of yield before registration meant for the other counters.
+# Other counters per kWh of yield before registration.
 _EARLIER = {
     Row.YIELD: 1.0,
     Row.OUTPUT: 0.98,
@@ -23,13 +23,13 @@ _EARLIER = {
     Row.DISCHARGE: 0.235,
 }
 _EARLIER_PV = 1.03
-# Factors by which powers of an instant differ from the mean of their minute.
+# Ratios of instantaneous powers to the mean of their minute.
 _INSTANT_LIGHT = 0.8, 1.1
 _INSTANT_LOAD = 0.6, 1.4
 
 
 def last_collection(epoch: float) -> int:
-    """Return the last full five minutes: what the cloud knows at a moment."""
+    """Return the last collection of the cloud before a time."""
     return int(epoch // COLLECTION_SECONDS * COLLECTION_SECONDS)
 
 
@@ -46,10 +46,10 @@ def first_of_month(epoch: float, time_zone: ZoneInfo) -> int:
 
 
 class Moment:
-    """A plant at one moment; powers in W, energies in kWh."""
+    """A plant at one time; powers in W, energies in kWh."""
 
     def __init__(self, plant: Plant, epoch: int) -> None:
-        """Look at the plant's site."""
+        """Store the plant and the time."""
         self.plant = plant
         self.epoch = epoch
         self._site = plant.site
@@ -63,7 +63,7 @@ class Moment:
         return float(self._power[row])
 
     def state(self, row: State) -> float:
-        """Return what is measured and not integrated."""
+        """Return a measured value without an integral."""
         return float(self._state[row])
 
     @cached_property
@@ -84,14 +84,14 @@ class Moment:
         return self._since(first_of_month(self.epoch, self.plant.time_zone), row)
 
     def lifetime(self, row: int) -> float:
-        """Return the energy since the counter was new."""
+        """Return the energy since the start of the counter."""
         roofs = len(self._site.roofs)
         ratio = _EARLIER_PV / roofs if row >= Row.PV else _EARLIER.get(Row(row), 0.0)
         grown = float(self._energy[row]) * self.plant.size / 1000
         return grown + ratio * self.plant.earlier_yield_kwh
 
     def _instant(self, mean: Array) -> Array:
-        """Return powers of an instant: loads and clouds change within a minute."""
+        """Return instantaneous powers: loads and clouds change within a minute."""
         dice = self.dice("instant")
         power = mean.copy()
         light = dice.uniform(*_INSTANT_LIGHT)
@@ -127,7 +127,7 @@ class Moment:
         return self.power(Row.CHARGE) - self.power(Row.DISCHARGE)
 
     def dice(self, name: object) -> Random:
-        """Return the noise of one measuring device at this moment."""
+        """Return the noise of one measuring device at this time."""
         return Random(f"{self._site.seed}/{name}/{self.epoch}")
 
     @cached_property
@@ -167,13 +167,13 @@ class Moment:
 
     @cached_property
     def switched(self) -> tuple[float, float]:
-        """Return when the inverters last started and last stopped, in epoch."""
+        """Return the epochs of the inverters' last start and last stop."""
         opened = closed = 0.0
         moment = float(self.epoch)
         while moment >= self._site.begin and not (opened and closed):
             state = self._site.state(moment)
             opened = opened or float(state[State.OPENED])
             closed = closed or float(state[State.CLOSED])
-            # One look a day is enough: a state holds the day's last switching.
+            # One state a day is enough, because it contains the day's last switching.
             moment = self._site.day_start(moment) - 1.0
         return opened, closed

@@ -1,4 +1,4 @@
-"""Homes, plants and devices: what an account can see."""
+"""Homes, plants and devices of an account."""
 
 from dataclasses import dataclass, field
 from datetime import datetime, time
@@ -48,7 +48,7 @@ class Device:
     serial_number: str | None = None
     model: str | None = None
     software_version: str | None = None
-    # How much of the plant's power of this kind is the device's.
+    # Share of the plant's power of this kind.
     share: float = 1.0
     # The roof of each MPPT.
     mppts: tuple[int, ...] = ()
@@ -56,7 +56,7 @@ class Device:
     # Whether an inverter counts the DC energy of its MPPTs.
     counts_dc: bool = True
     modules_per_string: int = 14
-    # Where a meter is: at the grid, at the inverters, or at a part of the load.
+    # Position of a meter: at the grid, at the inverters, or at a part of the load.
     measures: Measured = "grid"
     connected: bool = True
     disconnected_style: Silence = "zeros"
@@ -64,34 +64,34 @@ class Device:
 
 @dataclass(eq=False)
 class Plant:
-    """A plant: a site, seen through its devices."""
+    """A plant: a site with its devices."""
 
     code: str
     name: str
     site: Site
     devices: list[Device] = field(default_factory=list)
     address: str | None = None
-    # A plant may be a larger or smaller copy of its site.
+    # A plant may be a scaled copy of its site.
     size: float = 1.0
     phases: Literal[1, 3] = 3
-    # What the inverters had yielded before the plant was registered.
+    # Yield of the inverters before the plant was registered.
     earlier_yield_kwh: float = 0.0
     price_per_kwh: float = 0.3
     # "kw": meters of the older generation report kW where newer ones report W.
     firmware: Literal["w", "kw"] = "w"
-    # Items that newer servers send beyond the document.
+    # Undocumented items of newer servers.
     newer_items: bool = True
     pv_inputs: int = 28
-    # The capacity that the installer has typed, if it is wrong.
+    # The entered capacity, if it is wrong.
     typed_capacity_kwp: float | None = None
-    # Powers are those of an instant instead of means of the minute.
+    # Powers are instantaneous instead of means of the minute.
     instantaneous: bool = False
-    # The sign of the C&I storage's power is disputed among clients.
+    # The sign of the C&I storage's power, which differs among clients.
     ess_positive: Literal["charge", "discharge"] = "discharge"
 
     @property
     def time_zone(self) -> ZoneInfo:
-        """Return the zone whose midnights the plant keeps."""
+        """Return the time zone of the plant's days."""
         return self.site.time_zone
 
     @property
@@ -106,7 +106,7 @@ class Plant:
 
     @property
     def connected_to_grid(self) -> datetime:
-        """Return when the plant went on grid, in its own time."""
+        """Return the time of the grid connection in the plant's zone."""
         return datetime.combine(
             self.site.commissioned, time(16, 23), tzinfo=self.time_zone
         )
@@ -114,7 +114,7 @@ class Plant:
 
 @dataclass
 class Home:
-    """All that one account can see."""
+    """All plants of one account."""
 
     plants: list[Plant] = field(default_factory=list)
 

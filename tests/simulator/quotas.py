@@ -1,4 +1,4 @@
-"""Flow control: how often an account may call each interface."""
+"""Flow control: the allowed calls of an account per interface."""
 
 from collections import Counter, deque
 from collections.abc import Callable
@@ -38,11 +38,11 @@ def _devices(home: Home, size: int, counts: Callable[[int], bool]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many calls in a window."""
+    """A number of calls in a window."""
 
     calls: Callable[[Home], int]
     window: timedelta
-    # Each device type has the quota of a home without the others.
+    # Each device type has the quota of a home without other types.
     per_type: bool = False
 
 
@@ -83,16 +83,16 @@ NONE: dict[str, Quota] = {}
 
 
 class _Window:
-    """The calls that count at present."""
+    """The calls that currently count."""
 
     def __init__(self, length: timedelta, kind: Windows) -> None:
-        """Start with no calls made."""
+        """Start without calls."""
         self._length = length
         self._kind = kind
         self._calls: deque[datetime] = deque()
 
     def calls(self, now: datetime) -> int:
-        """Return how many calls count."""
+        """Return the number of calls that count."""
         while self._calls and not self._counts(self._calls[0], now):
             self._calls.popleft()
         return len(self._calls)
@@ -103,13 +103,13 @@ class _Window:
         return now - call < self._length
 
     def add(self, now: datetime) -> int:
-        """Count a call, and return how many count."""
+        """Count a call, and return the number of calls that count."""
         self._calls.append(now)
         return self.calls(now)
 
 
 class FlowControl:
-    """Count calls in windows; refused calls count as well."""
+    """Counts calls in windows, including refused ones."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class FlowControl:
         windows: Windows,
         daily_code: int,
     ) -> None:
-        """Start with no calls made."""
+        """Start without calls."""
         self._quotas = quotas
         self._home = home
         self._clock = clock
@@ -144,7 +144,7 @@ class FlowControl:
         return code
 
     def use_up(self, interface: str) -> None:
-        """Make the calls that an interface's quota still allows."""
+        """Make the remaining calls of an interface's quota."""
         quota = self._quotas[interface]
         types = {str(device.type_id) for _, device in self._home.devices()}
         for type_id in types if quota.per_type else ("",):
@@ -153,7 +153,7 @@ class FlowControl:
                 self.refusal(interface, {"devTypeId": type_id})
 
     def limit_day(self, interface: str, calls: int | None) -> None:
-        """Allow so many calls in a UTC day, counted from now on; None for any."""
+        """Limit the calls of a UTC day, counted from now on; None for no limit."""
         if calls is None:
             self._days.pop(interface, None)
         else:

@@ -54,7 +54,7 @@ _QUOTAS: dict[Quotas, dict[str, Quota]] = {
 
 @dataclass(slots=True)
 class Call:
-    """A call that was made."""
+    """A call of a client."""
 
     at: datetime
     interface: str
@@ -66,7 +66,7 @@ class Call:
 
 
 class Simulator:
-    """A cloud with one account, and what may happen to both."""
+    """A cloud with one account, and controls of both."""
 
     def __init__(
         self,
@@ -80,11 +80,11 @@ class Simulator:
         session: Literal["sliding", "fixed"] = "sliding",
         account: Literal["new", "old"] = "new",
     ) -> None:
-        """Put a home into the cloud."""
+        """Create the cloud of a home."""
         self.home = home
         self.clock = clock or RealClock()
         self.account = Account(self.clock, user_name, system_code, session)
-        # An account has either of the two plant lists.
+        # An account has one of the two plant lists.
         refused = "getStationList" if account == "new" else "stations"
         self.account.withdrawn.add(refused)
         self.faults = Faults()
@@ -98,26 +98,26 @@ class Simulator:
         self._closing = asyncio.Event()
 
     def plant_items(self, plant_code: str) -> dict[str, Any]:
-        """Return what an honest server would send for a plant now."""
+        """Return the true items of a plant now."""
         return plant_items(self._cloud.moment(self._cloud.plant(plant_code)))
 
     def device_items(self, device_id: int) -> dict[str, Any]:
-        """Return what an honest server would send for a connected device now."""
+        """Return the true items of a connected device now."""
         plant, device = self._cloud.device(device_id)
         return device_items(self._cloud.moment(plant), device) or {}
 
     def reported_items(self, name: int | str) -> dict[str, Any] | None:
-        """Return what is sent for a device (by id) or a plant (by code) now."""
+        """Return the reported items of a device (by ID) or a plant (by code) now."""
         if isinstance(name, str):
             return self._cloud.live_plant(self._cloud.plant(name))
         return self._cloud.live_device(*self._cloud.device(name))
 
     def flows(self, plant_code: str, at: datetime | None = None) -> truth.Flows:
-        """Return a plant's powers at a moment, by default now, in W."""
+        """Return a plant's powers at a time, by default now, in W."""
         return truth.flows(self._cloud.plant(plant_code), at or self.clock.now())
 
     def energy(self, plant_code: str, start: datetime, end: datetime) -> truth.Energies:
-        """Return a plant's energies between two moments, in kWh."""
+        """Return a plant's energies between two times, in kWh."""
         return truth.energies(self._cloud.plant(plant_code), start, end)
 
     def calls_to(self, interface: str) -> list[Call]:
@@ -130,28 +130,28 @@ class Simulator:
         return [call for call in self.calls if call.refused]
 
     def use_up(self, interface: str) -> None:
-        """Let another client use up what is left of a quota at present."""
+        """Use up the current rest of a quota, like another client."""
         self._flow_control.use_up(interface)
 
     def limit_day(self, interface: str, calls: int | None) -> None:
-        """Refuse calls (20618) beyond so many in a UTC day; None for no limit.
+        """Refuse calls (20618) beyond a number in a UTC day; None for no limit.
 
-        Calls that were made before do not count.
+        Earlier calls do not count.
         """
         self._flow_control.limit_day(interface, calls)
 
     def distort(
         self, name: int | str, key: str, change: Change, *, history: bool = False
     ) -> Distortion:
-        """Report an item of a device (by id) or a plant (by code) wrongly."""
+        """Add a fault to an item of a device (by ID) or a plant (by code)."""
         return self._cloud.distort(name, key, change, history)
 
     def interrupt(self, device_id: int, outage: Outage) -> None:
-        """Let a device lose its connection at times: `outage` tells when, and how."""
+        """Disconnect a device at times; `outage` returns the kind of outage, if any."""
         self._cloud.interrupt(device_id, outage)
 
     def change_password(self, new: str) -> None:
-        """Change the password; the session goes on."""
+        """Change the password without ending the session."""
         self.account.system_code = new
 
     def lock(self, minutes: float = 30) -> None:
@@ -168,11 +168,11 @@ class Simulator:
         self.account.end_session()
 
     def take_session(self) -> None:
-        """Let another client log in."""
+        """Log in as another client."""
         self.account.start_session()
 
     def log_in_elsewhere(self) -> bool:
-        """Let another client log in, unless that is refused like any login."""
+        """Log in as another client, unless the login is refused."""
         if self._flow_control.refusal("login", {}):
             return False
         try:
@@ -182,19 +182,19 @@ class Simulator:
         return True
 
     def withdraw_permission(self, interface: str) -> None:
-        """Take the permission for an interface away."""
+        """Withdraw the permission for an interface."""
         self.account.withdrawn.add(interface)
 
     def grant_permission(self, interface: str) -> None:
-        """Give the permission for an interface."""
+        """Grant the permission for an interface."""
         self.account.withdrawn.discard(interface)
 
     def unauthorize(self, plant_code: str) -> None:
-        """Let a plant's owner withdraw the authorization."""
+        """Withdraw the authorization of a plant."""
         self.account.unauthorized.add(plant_code)
 
     def authorize(self, plant_code: str) -> None:
-        """Let a plant's owner give the authorization back."""
+        """Restore the authorization of a plant."""
         self.account.unauthorized.discard(plant_code)
 
     @asynccontextmanager
@@ -233,7 +233,7 @@ class Simulator:
         if interface in self._interfaces:
             echo = fields | echo
         exchange = Exchange(interface, fields, echo, request, self._closing)
-        # A call that a fault answers uses up the quota like any other.
+        # A call with a fault uses the quota like any other call.
         signed_in = interface == "login" or self.account.recognizes(
             request.headers.get("XSRF-TOKEN")
         )
@@ -244,7 +244,7 @@ class Simulator:
         return self._respond(call, answer)
 
     async def _honest(self, exchange: Exchange, call: Call, code: int | None) -> Answer:
-        """Return the answer of a server without faults; `code` refuses the call."""
+        """Return the response of a faultless server; `code` refuses the call."""
         echo = exchange.echo
         if code is not None:
             return failure(code, echo)

@@ -1,18 +1,19 @@
-"""Sun and weather: what reaches the panels, minute by minute."""
+"""Sun and weather: the irradiation of the panels, by minute."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-# Not when the first day is computed: pandas, which comes with it, never finishes its
+# Not imported on demand: pandas, a dependency, never finishes its import in time
+# frozen by freezegun.
 # import once freezegun has stopped the time.
 from pvlib import atmosphere, clearsky, irradiance, solarposition
 
 type Array = npt.NDArray[np.float64]
 
 MINUTES = 1440
-# The sun moves slowly: a point every five minutes, straight lines in between.
+# The sun moves slowly: one point every five minutes, interpolated linearly.
 _SUN_STEP = 5
 _CLOUD_STEP = 10
 _LINKE_TURBIDITY = 3.2
@@ -23,7 +24,7 @@ _SYSTEM_EFFICIENCY = 0.92
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where on earth a plant stands."""
+    """The location of a plant."""
 
     latitude: float
     longitude: float
@@ -86,7 +87,7 @@ def _clear_sky(place: Place, epoch: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _smooth(knots: Array, step: int) -> Array:
-    """Draw straight lines between knots that are `step` minutes apart."""
+    """Interpolate linearly between knots that are `step` minutes apart."""
     first, change = knots[:, :-1], np.diff(knots, axis=1) / step
     lines = np.empty((*first.shape, step))
     for minute in range(step):
@@ -95,7 +96,7 @@ def _smooth(knots: Array, step: int) -> Array:
 
 
 def _clouds(seed: tuple[int, ...]) -> Array:
-    """Return a day's clearness at the cloud knots: 1 is a clear sky."""
+    """Return a day's clearness at the cloud knots; 1 is a clear sky."""
     random = np.random.default_rng(seed)
     mean = random.choice((1.0, 0.85, 0.6, 0.35, 0.2), p=(0.14, 0.18, 0.26, 0.26, 0.16))
     spread = (1.0 - abs(2 * mean - 1.0)) * 0.3
@@ -107,7 +108,7 @@ def _clouds(seed: tuple[int, ...]) -> Array:
 
 
 def _air(seed: tuple[int, ...], days: list[int]) -> tuple[Array, Array]:
-    """Return how warm and how windy it is for the season, from day to day."""
+    """Return the deviation of temperature and wind from the season, by day."""
     knots = np.array(
         [
             np.random.default_rng((*seed, 1, day)).normal(0.0, 1.0, 2)
@@ -167,5 +168,5 @@ def panel_power(roof: Roof, light: Array, cell_temperature: Array) -> Array:
     """Return the DC power at the maximum power point, W."""
     derating = 1.0 + _TEMPERATURE_COEFFICIENT * (cell_temperature - 25.0)
     power: Array = roof.kwp * light * derating * _SYSTEM_EFFICIENCY
-    # Below a few watts per square meter no inverter wakes up.
+    # Below a few watts per square meter, no inverter starts.
     return np.where(light < 6.0, 0.0, power)

@@ -1,4 +1,4 @@
-"""What really happened at a plant."""
+"""The true powers and energies of a plant."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +27,7 @@ class Balance:
     losses: float
 
 
-# The same balance, once of powers in W and once of energies in kWh.
+# The same balance, for powers in W and energies in kWh.
 type Flows = Balance
 type Energies = Balance
 
@@ -46,12 +46,12 @@ def _balance(rows: Array, scale: float) -> Balance:
 
 
 def flows(plant: Plant, at: datetime) -> Flows:
-    """Return the powers at a moment, in W."""
+    """Return the powers at a time, in W."""
     return _balance(plant.site.power(at.timestamp()), plant.size)
 
 
 def energies(plant: Plant, start: datetime, end: datetime) -> Energies:
-    """Return the exact energies between two moments, in kWh."""
+    """Return the exact energies between two times, in kWh."""
     site = plant.site
     rows = site.energy(end.timestamp()) - site.energy(start.timestamp())
     return _balance(rows, plant.size / 1000)

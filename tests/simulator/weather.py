@@ -1,7 +1,7 @@
-"""Trouble with the server, far more than any has: spells of faults that come and go.
+"""Periods of server faults, far more than real servers have.
 
-The same seed always gives the same spells. All of them end, and none needs anybody to
-change anything: a client has to get over them by itself.
+A seed always gives the same periods. All of them end, and none requires an action of
+the user: a client must recover automatically.
 """
 
 import asyncio
@@ -44,14 +44,14 @@ _SHORTEST = 1.0
 _LONGEST = 180.0
 _LOCKED = "account locked"
 _LOCK = 30.0
-# Before an account is locked again: longer locks are not for a client to get over.
+# Minimum time between two locks, because clients cannot handle longer locks.
 _UNLOCKED = timedelta(hours=1)
 
 # Between two logins of another client, in seconds.
 _OTHER_LOGINS = (60.0, 600.0)
-# Some clients have given up before a late answer comes.
+# Longer than the timeout of some clients.
 _LATE = (5.0, 45.0)
-# No client waits for so long.
+# Longer than the timeout of any client.
 _NEVER = 180.0
 
 _LOGIN = ("login",)
@@ -61,40 +61,40 @@ _EVERYTHING = (*_LOGIN, *_DATA)
 
 
 class LateAnswer(Fault):
-    """Do what is asked for, and tell so late."""
+    """Performs the request, but responds late."""
 
     def __init__(self, dice: Random) -> None:
-        """Take what tells how late."""
+        """Store the random generator of the delays."""
         self._dice = dice
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Wait after the honest answer."""
+        """Wait after the response of the server."""
         answer = await honest()
         await asyncio.sleep(self._dice.uniform(*_LATE))
         return answer
 
 
 class NoAnswer(Fault):
-    """Say nothing for as long as any client waits."""
+    """Sends no response within any client's timeout."""
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """Outwait the client, but not for ever: nobody tells that it is gone."""
+        """Wait longer than the client, but not forever: its timeout is not noticed."""
         await asyncio.sleep(_NEVER)
         return web.Response(status=504)
 
 
 class DeadToken(Fault):
-    """Give the client a token, and do not know it any more."""
+    """Returns a token that is invalid."""
 
     def __init__(self, simulator: Simulator) -> None:
-        """Take whose tokens die."""
+        """Store the account of the tokens."""
         self._simulator = simulator
 
     @override
     async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
-        """End the session that the honest answer opens."""
+        """End the session that the login starts."""
         answer = await honest()
         self._simulator.expire_token()
         return answer
@@ -102,17 +102,17 @@ class DeadToken(Fault):
 
 @dataclass(frozen=True, slots=True)
 class Spell:
-    """A time of one kind of trouble."""
+    """A period with one kind of fault."""
 
     start: datetime
     end: datetime
     kind: str
     interfaces: tuple[str, ...] = ()
-    """The interfaces that have a fault; none where it is the account's session."""
+    """The interfaces with a fault; empty for faults of the session."""
 
     @override
     def __str__(self) -> str:
-        """Return the kind, and the interface if it is only one."""
+        """Return the kind, and the interface if there is only one."""
         if len(self.interfaces) == 1:
             return f"{self.kind} ({self.interfaces[0]})"
         return self.kind
@@ -125,15 +125,15 @@ class _Change:
 
 
 class Weather:
-    """Lets spells of trouble come and go as time passes; they may overlap."""
+    """Starts and ends spells as time passes; they may overlap."""
 
     def __init__(
         self, simulator: Simulator, seed: int, start: datetime, end: datetime
     ) -> None:
-        """Plan all spells between two moments."""
+        """Plan all spells between two times."""
         self._simulator = simulator
         self._dice = Random(f"{seed}/weather")
-        # Dice of its own, for the weather to be the same for all homes.
+        # A separate random generator makes the weather the same for all homes.
         self._faults = self._faults_by_kind(Random(f"{seed}/faults"))
         spells = sorted(self._plan(start, end), key=attrgetter("start"))
         self.spells = list(_with_time_between_locks(spells))
@@ -142,16 +142,16 @@ class Weather:
 
     @property
     def next_change(self) -> datetime | None:
-        """Return when something changes next, if anything will."""
+        """Return the time of the next change, if any."""
         return self._changes_to_come[0].at if self._changes_to_come else None
 
     def at(self, now: datetime) -> None:
-        """Change what is due."""
+        """Apply the changes that are due."""
         while self._changes_to_come and self._changes_to_come[0].at <= now:
             self._changes_to_come.popleft().make()
 
     def _faults_by_kind(self, dice: Random) -> dict[str, tuple[Fault, tuple[str, ...]]]:
-        """Return all faults, and the interfaces that each makes sense for."""
+        """Return all faults, with the interfaces that each applies to."""
         home = self._simulator.home
         names: list[int | str] = [plant.code for plant in home.plants]
         names += [device.id for _, device in home.devices()]
@@ -176,8 +176,8 @@ class Weather:
             "no items": (NullItemMap(), _KPIS),
             "rows missing": (MissingRows(some), _KPIS),
             "numbers as strings": (StringsForNumbers(), _KPIS),
-            # A server that does not know a token does not count the call, so no call
-            # itself may be answered wrongly here.
+            # A server without a valid token does not count the call, so no call
+            # itself may have a fault here.
             "always 305": (DeadToken(self._simulator), _LOGIN),
         }
 
@@ -192,7 +192,7 @@ class Weather:
             day += _DAY
 
     def _shuffled(self, *kinds: str) -> Iterator[str]:
-        """Yield all kinds again and again, in any order."""
+        """Yield all kinds repeatedly, in random order."""
         while True:
             yield from self._dice.sample(kinds, len(kinds))
 
@@ -210,7 +210,7 @@ class Weather:
         return Spell(start, end, kind, interfaces)
 
     def _changes(self, spell: Spell) -> Iterator[_Change]:
-        """Yield what a spell changes, and when."""
+        """Yield the changes of a spell, with their times."""
         simulator = self._simulator
         if spell.kind == _LOCKED:
             minutes = (spell.end - spell.start) / _MINUTE
@@ -227,7 +227,7 @@ class Weather:
             yield from self._presence(fault, spell)
 
     def _presence(self, fault: Fault, spell: Spell) -> Iterator[_Change]:
-        """Yield a fault's coming and going."""
+        """Yield the start and the end of a fault."""
         handles: list[FaultHandle] = []
 
         def come() -> None:
@@ -245,7 +245,7 @@ class Weather:
 
 
 def _with_time_between_locks(spells: Iterable[Spell]) -> Iterator[Spell]:
-    """Leave out the locks that follow too soon on another."""
+    """Remove locks that follow too soon after another."""
     unlocked: datetime | None = None
     for spell in spells:
         if spell.kind == _LOCKED:
