@@ -1,1 +1,1 @@
-"""The project's own commands."""
+"""Commands of the project."""

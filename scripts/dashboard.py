@@ -1,4 +1,4 @@
-"""The dashboards of the demo: those of the documentation, with its own entities."""
+"""The dashboards of the demo: those of the documentation with the demo's entities."""
 
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -7,17 +7,17 @@ from homeassistant.util.yaml import parse_yaml
 from scripts.home_assistant import ROOT, Device
 
 DASHBOARDS = ROOT / "docs" / "dashboards"
-# How entities of the plant in the documentation begin.
+# Prefixes of the plant's entities in the documentation.
 DOCUMENTED_PLANT = "lindenweg_12"
 
 
 def plants(devices: Iterable[Device]) -> list[Device]:
-    """Return those of the devices that are plants."""
+    """Return the devices that are plants."""
     return [device for device in devices if "real_health_state" in device.entities]
 
 
 def dashboard(devices: Collection[Device]) -> dict[str, Any]:
-    """Return the dashboard of a home, or that of many plants."""
+    """Return the dashboard of a home or of many plants."""
     first, *others = plants(devices)
     text = (DASHBOARDS / f"{'fleet' if others else 'home'}.yaml").read_text()
     plant = first.entities["total_power"].split(".")[1].removesuffix("_total_yield")
@@ -32,7 +32,7 @@ def dashboard(devices: Collection[Device]) -> dict[str, Any]:
 def _present(
     cards: list[dict[str, Any]], entity_ids: Collection[str]
 ) -> list[dict[str, Any]]:
-    """Return the cards, without the entities that there are not."""
+    """Return the cards without missing entities."""
     present = []
     for card in cards:
         for key in ("cards", "entities"):

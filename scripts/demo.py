@@ -41,19 +41,19 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
         description=__doc__,
         epilog="Other arguments go to the simulator: python -m tests.simulator --help",
     )
-    parser.add_argument("--home", default="family", help="which home to simulate")
-    parser.add_argument("--port", type=int, default=8123, help="of Home Assistant")
+    parser.add_argument("--home", default="family", help="the simulated home")
+    parser.add_argument("--port", type=int, default=8123, help="port of Home Assistant")
     parser.add_argument(
         "--check",
         action="store_true",
-        help="check the energies of yesterday, and end",
+        help="check the energies of yesterday, and stop",
     )
     return parser.parse_known_args()
 
 
 @asynccontextmanager
 async def simulator(home: str, *arguments: str) -> AsyncIterator[str]:
-    """Run the simulator, and yield its address."""
+    """Run the simulator, and yield its URL."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "tests.simulator"),
@@ -86,7 +86,7 @@ async def add_account(
 ) -> str:
     """Add the simulated account with some days of history, and its dashboards.
 
-    The path of the first one is returned.
+    Return the path of the first dashboard.
     """
     entry_id = await home_assistant.add_integration(
         host=host,
@@ -100,7 +100,7 @@ async def add_account(
 
 
 async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
-    """Wait until the history of so many days is imported."""
+    """Wait until a number of days is imported."""
     devices = await home_assistant.devices()
     [left] = [
         device.entities["history_left"]
@@ -120,16 +120,16 @@ async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
 
 
 async def check_energy(home_assistant: HomeAssistant, home: Home) -> None:
-    """Check what the Energy dashboard tells of yesterday."""
+    """Check the totals of yesterday in the Energy dashboard."""
     chosen = await sources(home_assistant)
     zone = ZoneInfo(SETTINGS["time_zone"])
     today = datetime.combine(datetime.now(zone), time(), tzinfo=zone)
     yesterday = today - timedelta(days=1)
-    told = await home_assistant.changes(statistic_ids(chosen), yesterday, today)
+    recorded = await home_assistant.changes(statistic_ids(chosen), yesterday, today)
     wrong = []
-    for total in totals(chosen, told, home, yesterday, today):
-        print(f"  {total.name + ':':<22}{total.told:.2f} of {total.true:.2f} kWh")
-        if not math.isclose(total.told, total.true, rel_tol=0.01, abs_tol=0.02):
+    for total in totals(chosen, recorded, home, yesterday, today):
+        print(f"  {total.name + ':':<22}{total.recorded:.2f} of {total.true:.2f} kWh")
+        if not math.isclose(total.recorded, total.true, rel_tol=0.01, abs_tol=0.02):
             wrong.append(total.name)
     if wrong:
         raise HomeAssistantError(f"Wrong energies of yesterday: {', '.join(wrong)}")
@@ -160,7 +160,7 @@ async def _run() -> None:
                 print(f"  {name + ':':<22}{value}", flush=True)
             print(
                 f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
-                "no quota; it takes a real server up to two days",
+                "no quota; a real server needs up to two days",
                 flush=True,
             )
             begin = monotonic()

@@ -1,9 +1,9 @@
-"""Run a Home Assistant that imports history at once: python -m scripts.eager.
+"""Run Home Assistant with a fast import of history: python -m scripts.eager.
 
-The product keeps to the published quota, by which 30 days of history take two, and it
-waits for the statistics that the past has to lead to. A simulated server can do without
-that quota, and nobody wants to wait for a demo. So this shortens what the product waits
-for, from the outside. What it asks for, and what it makes of it, is untouched.
+The integration keeps to the published quota, with which the import of 30 days takes two
+days, and it waits for the statistics that the history is joined to. A simulated server
+needs no quota. Therefore, this module shortens these waiting times from the outside;
+requests and results are unchanged.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ _PERIOD = timedelta(minutes=5)
 
 
 def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
-    """Let the product wait neither for quotas of history nor for statistics."""
+    """Remove the waiting times for history quotas and statistics."""
     published = FlowControl.quota
     start = HistoryImporter.async_start
 
@@ -45,9 +45,9 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
 
 
 def _compile_statistics(hass: HomeAssistant) -> None:
-    """Compile the five minutes that run, and the next, of what is known by now.
+    """Compile the current five minutes, and the next ones, from the current states.
 
-    The recorder goes on after them, and adds what was counted meanwhile.
+    The recorder continues after them, and adds the energy counted in between.
     """
     now = dt_util.utcnow()
     period = now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0)

@@ -1,4 +1,4 @@
-"""The Energy dashboard of the demo: what it is set up with, and what is true."""
+"""The Energy dashboard of the demo: its configuration, and the true energies."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
@@ -12,7 +12,7 @@ from tests.simulator.truth import energies
 
 type Source = dict[str, Any]
 
-# The statistics of each kind of source, and what is true of them.
+# The statistics of each source type, with their true energies.
 TRUTHS: Mapping[tuple[str, str], tuple[str, Callable[[Energies], float]]] = {
     ("solar", "stat_energy_from"): ("PV", lambda true: true.pv),
     ("grid", "stat_energy_from"): ("import", lambda true: true.grid_import),
@@ -24,7 +24,7 @@ TRUTHS: Mapping[tuple[str, str], tuple[str, Callable[[Energies], float]]] = {
 
 
 async def set_up(home_assistant: HomeAssistant, entry_id: str) -> None:
-    """Set the Energy dashboard up with what the integration suggests."""
+    """Configure the Energy dashboard as suggested by the integration."""
     for plant in plants(await home_assistant.devices()):
         await home_assistant.command(
             "call_service",
@@ -40,13 +40,13 @@ async def set_up(home_assistant: HomeAssistant, entry_id: str) -> None:
 
 
 async def sources(home_assistant: HomeAssistant) -> list[Source]:
-    """Return what the Energy dashboard is set up with."""
+    """Return the sources of the Energy dashboard."""
     preferences = await home_assistant.command("energy/get_prefs")
     return list(preferences["energy_sources"])
 
 
 def statistic_ids(sources: Iterable[Source]) -> set[str]:
-    """Return the statistics of energies that the sources name."""
+    """Return the energy statistics of the sources."""
     return {
         str(source[field])
         for source in sources
@@ -56,21 +56,21 @@ def statistic_ids(sources: Iterable[Source]) -> set[str]:
 
 
 class Total(NamedTuple):
-    """What the Energy dashboard tells of a time, and what is true, in kWh."""
+    """A total of a period in the Energy dashboard, and the true one, in kWh."""
 
     name: str
-    told: float
+    recorded: float
     true: float
 
 
 def totals(
     sources: Iterable[Source],
-    told: Mapping[str, float],
+    recorded: Mapping[str, float],
     home: Home,
     start: datetime,
     end: datetime,
 ) -> list[Total]:
-    """Return what was told of a time by the statistics of the sources."""
+    """Return the totals of a period from the statistics of the sources."""
     balances = [energies(plant, start, end) for plant in home.plants]
     totals = []
     for (kind, field), (name, truth) in TRUTHS.items():
@@ -78,6 +78,6 @@ def totals(
         if ids := list(filter(None, ids)):
             true = math.fsum(truth(balance) for balance in balances)
             totals.append(
-                Total(name, math.fsum(told.get(id_, 0.0) for id_ in ids), true)
+                Total(name, math.fsum(recorded.get(id_, 0.0) for id_ in ids), true)
             )
     return totals

@@ -1,4 +1,4 @@
-"""A real Home Assistant on a fresh configuration, on loopback only."""
+"""A real Home Assistant with a new configuration, on loopback only."""
 
 import asyncio
 from asyncio.subprocess import Process
@@ -22,7 +22,7 @@ PASSWORD = "demo"
 START_TIMEOUT = 180
 STOP_TIMEOUT = 30
 
-# No default_config: what it loads asks the internet for weather, radio and more.
+# Without default_config, which requests weather, radio and more from the internet.
 CONFIGURATION = f"""\
 config:
 energy:
@@ -48,7 +48,7 @@ SETTINGS = {
 
 
 class Device(NamedTuple):
-    """A device or plant, with its enabled entities' ids by data item, and by name."""
+    """A device or plant, with its enabled entities' IDs by data item and by name."""
 
     id: str
     name: str
@@ -57,11 +57,11 @@ class Device(NamedTuple):
 
 
 class HomeAssistantError(Exception):
-    """Home Assistant did not do what it was asked."""
+    """Home Assistant did not perform a command."""
 
 
 def free_port(preferred: int = 0) -> int:
-    """Return the preferred port, or another one when it is taken."""
+    """Return the preferred port, or another one if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -75,7 +75,7 @@ def free_port(preferred: int = 0) -> int:
 async def until[T](
     what: str, check: Callable[[], Awaitable[T | None]], seconds: float
 ) -> T:
-    """Ask again and again until there is an answer."""
+    """Repeat a request until it has a result."""
     deadline = time.monotonic() + seconds
     while (answer := await check()) is None:
         if time.monotonic() > deadline:
@@ -85,7 +85,7 @@ async def until[T](
 
 
 async def stop(process: Process) -> None:
-    """End a process, and wait until it has ended."""
+    """Terminate a process, and wait for its end."""
     if process.returncode is not None:
         return
     process.terminate()
@@ -101,7 +101,7 @@ class HomeAssistant:
     """A running Home Assistant with one user."""
 
     def __init__(self, config: Path, port: int, module: str = "homeassistant") -> None:
-        """Prepare to run a module in a folder, whose content is lost."""
+        """Prepare a module to run in a folder; existing contents are deleted."""
         self.config = config
         self.log = config / "home-assistant.log"
         self.url = f"http://127.0.0.1:{port}"
@@ -135,7 +135,7 @@ class HomeAssistant:
         storage.mkdir(parents=True)
         (self.config / "configuration.yaml").write_text(CONFIGURATION)
         (self.config / "custom_components").symlink_to(ROOT / "custom_components")
-        # As YAML, it would be on trial for five minutes and then be reverted.
+        # In YAML, it would be tested for five minutes and then be reverted.
         http = {
             "server_host": ["127.0.0.1"],
             "server_port": self._port,
@@ -150,7 +150,7 @@ class HomeAssistant:
         }
         files: dict[str, tuple[int, dict[str, Any]]] = {
             "http": (3, {"stable": http, "pending": None, "yaml_migration_done": True}),
-            # The wizard's other steps add integrations that need the internet.
+            # The other steps of the wizard add integrations that need the internet.
             "onboarding": (4, {"done": ["core_config", "integration", "analytics"]}),
         }
         for key, (version, data) in files.items():
@@ -158,9 +158,9 @@ class HomeAssistant:
             (storage / key).write_text(json.dumps(content))
 
     async def _start(self) -> None:
-        # All it needs is installed: without --skip-pip it might go and get more.
+        # All requirements are installed; without --skip-pip it might download more.
         command = (sys.executable, "-m", self._module, "--skip-pip")
-        # A session of its own: Ctrl-C in the terminal is for us to handle.
+        # A separate session, so that this process handles Ctrl-C in the terminal.
         self._process = await asyncio.create_subprocess_exec(
             *(*command, "--config", str(self.config)),
             cwd=ROOT,
@@ -224,7 +224,7 @@ class HomeAssistant:
         return answer["result"]
 
     async def add_integration(self, **account: str | int) -> str:
-        """Go through the config flow, and return the id of the loaded entry."""
+        """Complete the config flow, and return the ID of the loaded entry."""
         flows = "/api/config/config_entries/flow"
         step = await self._request("POST", flows, json={"handler": DOMAIN})
         answers: dict[str, dict[str, str | int]] = {"user": account, "plants": {}}
@@ -265,7 +265,7 @@ class HomeAssistant:
     async def changes(
         self, statistic_ids: Iterable[str], start: datetime, end: datetime
     ) -> dict[str, float]:
-        """Return by how much statistics have changed, as far as they are known."""
+        """Return the known changes of statistics."""
         rows = await self.command(
             "recorder/statistics_during_period",
             statistic_ids=list(statistic_ids),

@@ -1,4 +1,4 @@
-"""Put screenshots of the browser tests into docs/images, as small as they can be."""
+"""Copy screenshots of the browser tests into docs/images, in a small size."""
 
 from pathlib import Path
 import sys
@@ -8,7 +8,7 @@ from PIL import Image
 
 IMAGES: Final = Path(__file__).parent.parent / "docs" / "images"
 
-# Names of screenshots, and of the pictures that README and docs show.
+# Names of screenshots, and of the pictures in README and docs.
 PICTURES: Final = {
     "add-form": "set-up",
     "flows-inverter-1": "inverter",
@@ -18,17 +18,17 @@ PICTURES: Final = {
     "energy-now-30d-electricity": "history",
 }
 
-# What GitHub shows of a wider picture is hard to read.
+# GitHub shows wider pictures too small to read.
 WIDTH: Final = 1200
 
 
 def put(screenshot: Path) -> None:
-    """Put a screenshot into docs, if it is shown there."""
+    """Copy a screenshot to docs, if it is used there."""
     if (name := PICTURES.get(screenshot.stem)) is None:
         return
     picture = Image.open(screenshot).convert("RGB")
     picture.thumbnail((WIDTH, picture.height), Image.Resampling.LANCZOS)
-    # Pages have few colors, of which even the rare ones, those of icons, have to stay.
+    # Pages have few colors, and the rare ones, those of icons, must be kept.
     picture.quantize(256, Image.Quantize.MAXCOVERAGE).save(
         IMAGES / f"{name}.png", optimize=True
     )

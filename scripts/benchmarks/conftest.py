@@ -1,4 +1,4 @@
-"""Show the tables that tests of any process filled, a row each."""
+"""Shows the tables of the tests of all processes, one row per test."""
 
 from collections import defaultdict
 
@@ -6,7 +6,7 @@ import pytest
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the recorded rows, and the seconds that each one took."""
+    """Print the recorded rows, and the seconds of each."""
     tables = defaultdict(list)
     for outcome in ("passed", "failed"):
         for report in terminalreporter.getreports(outcome):

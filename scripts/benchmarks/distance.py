@@ -1,4 +1,4 @@
-"""A server that is some way off, in simulated time."""
+"""A distant server, in simulated time."""
 
 import asyncio
 from datetime import datetime
@@ -10,17 +10,17 @@ from freezegun.api import FrozenDateTimeFactory
 
 from tests.simulator import Simulator
 
-# One way of a call, in seconds.
+# Duration of a call in one direction, in seconds.
 TRAVEL = (0.1, 0.3)
 
 
 class DistantSimulator(Simulator):
-    """A server that calls, and answers, take time to reach."""
+    """A simulator whose calls and responses take time."""
 
     def __init__(
         self, freezer: FrozenDateTimeFactory, seed: int, *args: Any, **kwargs: Any
     ) -> None:
-        """Take the frozen clock, which is moved on, and what a simulator takes."""
+        """Store the frozen clock, and create the simulator."""
         super().__init__(*args, **kwargs)
         self._freezer = freezer
         self._dice = Random(f"{seed}/travel")
@@ -35,8 +35,8 @@ class DistantSimulator(Simulator):
     async def _travel(self) -> None:
         self._freezer.tick(self._dice.uniform(*TRAVEL))
         self.arrive(self.clock.now())
-        # Meanwhile happens what is due.
+        # Other tasks that are due run in the meantime.
         await asyncio.sleep(0)
 
     def arrive(self, now: datetime) -> None:
-        """Do what is due before a call or an answer arrives."""
+        """Run the tasks that are due before a call or a response arrives."""

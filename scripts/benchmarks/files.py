@@ -1,4 +1,4 @@
-"""Lets Home Assistant write its files: what that takes is a part of what is measured."""
+"""Real files of Home Assistant, because writing them is part of the measurement."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ import pytest
 
 @pytest.fixture
 def hass_config_dir(hass_tmp_config_dir: str) -> str:
-    """Write into a folder of its own."""
+    """Use a separate folder."""
     return hass_tmp_config_dir
 
 
 @pytest.fixture
 def hass_storage() -> dict[str, Any]:
-    """Mock no storage."""
+    """Use the real storage."""
     return {}

@@ -1,4 +1,4 @@
-"""Fleets of any size, whose answers lie ready to be read again and again."""
+"""Fleets of any size with prepared responses."""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -37,14 +37,14 @@ SIZES = os.environ.get("BENCHMARK_SIZES", "1/4 10/100 100/1000 500/5000").split(
 DAWN: Final = datetime.fromisoformat("2026-06-21 09:00:00+02:00")
 COLLECTION: Final = timedelta(minutes=5)
 
-# States that the device types of the fleet may go between.
+# States of the device types of the fleet.
 STATES: Final[Mapping[str, tuple[float, float]]] = {
     "inverter_state": (512.0, 513.0),
     "battery_status": (1.0, 2.0),
     "ch_discharge_model": (4.0, 0.0),
     "real_health_state": (3.0, 2.0),
 }
-# What says whether everything else is to be believed.
+# Items that determine the validity of other items.
 UNTOUCHED: Final = ("run_state", "meter_status")
 
 type Items = dict[str, Any]
@@ -57,15 +57,15 @@ def changed(key: str, value: object) -> object:
         return second if value == first else first
     if isinstance(value, bool) or not isinstance(value, int | float):
         return value
-    # A moment in milliseconds, or any quantity that rises as energies do.
+    # A time in milliseconds, or a quantity that rises like energies.
     return value + 60_000 if value > 1e11 else round(value + 0.1, 3)
 
 
 class Answers:
-    """The answers of a server, ready to be sent; only the network is missing."""
+    """Prepared responses of a server without a network."""
 
     def __init__(self, simulator: Simulator, clock: SetClock) -> None:
-        """Take what a simulator knows at present."""
+        """Create the responses from the current state of a simulator."""
         home = simulator.home
         self.now = clock.now()
         self._rows: dict[str, Items] = {
@@ -81,14 +81,14 @@ class Answers:
         self._pass = 0
 
     def turn(self, share: float) -> None:
-        """Let five minutes pass, in which a share of the items changes."""
+        """Advance by five minutes, and change a share of the items."""
         self._pass += 1
         self.now += COLLECTION
         most = share * 2**32
         for name, items in self._rows.items():
             seed = f"{self._pass}/{name}/"
             for key, value in items.items():
-                # Zeros are strings and phases that are not there.
+                # Zeros are strings and phases without a connection.
                 if (
                     value
                     and key not in UNTOUCHED
@@ -101,11 +101,11 @@ class Answers:
 
     @property
     def payloads(self) -> list[bytes]:
-        """Return the answers to a pass."""
+        """Return the responses of a pass."""
         return list(self._sent.values())
 
     def send(self, interface: str, body: Mapping[str, Any]) -> bytes:
-        """Return the answer to a call."""
+        """Return the response to a call."""
         asked = interface, str(body.get("devIds") or body["stationCodes"])
         if asked not in self._sent:
             self._asked[asked] = body
@@ -133,10 +133,10 @@ class Answers:
 
 
 class Fleet:
-    """An account with many plants that is set up in Home Assistant."""
+    """An account with many plants in Home Assistant."""
 
     def __init__(self, hass: HomeAssistant, plants: int, devices: int) -> None:
-        """Belong to an account that is not added yet."""
+        """Store the account, which is not added yet."""
         self.hass = hass
         self._clock = SetClock(DAWN)
         self.simulator = Simulator(
@@ -145,12 +145,12 @@ class Fleet:
         self.entry = MockConfigEntry(domain=DOMAIN, pref_disable_polling=True)
 
     async def add(self) -> None:
-        """Add the account over a local network; then nothing is read by itself."""
+        """Add the account over a local network; then nothing is read automatically."""
         hass = self.hass
         hass.loop.set_debug(False)
         await hass.config.async_set_time_zone("Europe/Berlin")
         self.entry.add_to_hass(hass)
-        # Calls are spaced, so that large accounts take some minutes to be read at first.
+        # Calls are spaced, so the first pass of a large account takes some minutes.
         at_once = patch.object(FlowControl, "wait", lambda *_, **__: 0.0)
         async with self.simulator.serve():
             hass.config_entries.async_update_entry(
@@ -168,13 +168,13 @@ class Fleet:
 
     @property
     def coordinator(self) -> RealTimeCoordinator:
-        """Return what reads the fleet."""
+        """Return the coordinator of the fleet."""
         coordinator: RealTimeCoordinator = self.entry.runtime_data.real_time
         return coordinator
 
     @property
     def entities(self) -> list[ItemEntity]:
-        """Return the entities that are enabled."""
+        """Return the enabled entities."""
         return [
             entity
             for domain in ("sensor", "binary_sensor")
@@ -184,7 +184,7 @@ class Fleet:
 
     @contextmanager
     def without_network(self) -> Iterator[None]:
-        """Answer calls at once, as often as they are made."""
+        """Answer any number of calls at once."""
 
         async def send(
             session: Session,
@@ -192,7 +192,7 @@ class Fleet:
             parameters: Mapping[str, object],
             headers: Mapping[str, str] | None = None,
         ) -> tuple[Any, bytes]:
-            # An answer takes some time to arrive.
+            # A response takes some time to arrive.
             await asyncio.sleep(0)
             return SimpleNamespace(status=200), self.answers.send(interface, parameters)
 
@@ -204,14 +204,14 @@ class Fleet:
 
 
 async def write_files(hass: HomeAssistant) -> None:
-    """Write what waits to be written."""
+    """Write the pending changes of files."""
     hass.bus.async_fire(EVENT_HOMEASSISTANT_FINAL_WRITE)
     await hass.async_block_till_done()
 
 
 @pytest.fixture(params=SIZES)
 def size(request: pytest.FixtureRequest) -> str:
-    """Return how many plants and devices a fleet has."""
+    """Return the numbers of plants and devices of a fleet."""
     size: str = request.param
     return size
 
@@ -224,9 +224,9 @@ async def fleet(
     socket_enabled: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Fleet:
-    """Return an account that has been added.
+    """Return an account that is added.
 
-    Home Assistant would take 10,000 enabled entities of an account.
+    The limit of 10,000 enabled entities per account is lifted.
     """
     monkeypatch.setattr(
         entity_platform, "MAX_ENABLED_ENTITIES_PER_CONFIG_ENTRY", sys.maxsize

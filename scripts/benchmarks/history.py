@@ -1,4 +1,4 @@
-"""Import a long past, and see what it takes: calls, seconds, memory and blocks."""
+"""Imports a long history, and measures calls, seconds, memory and blocks."""
 
 import asyncio
 from asyncio.events import Handle
@@ -44,7 +44,7 @@ hass_storage = files.hass_storage
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A home, and how much of its past is imported."""
+    """A home, and the number of days to import."""
 
     home: str
     days: int
@@ -54,20 +54,20 @@ class Case:
 CASES = {
     "family": Case("family", 365),
     "farm": Case("farm", 30),
-    # The largest answers that there are: ten inverters.
+    # The largest responses: ten inverters.
     "inverters": Case("fleet", 9, {"plants": 1, "devices": 12}),
 }
 NAMES = os.environ.get("BENCHMARK_HOMES", " ".join(CASES)).split()
 
 HOUR = timedelta(hours=1)
-# What the server forgets before it is asked.
+# Days that the server deletes before they are requested.
 LOST = timedelta(hours=2)
 
 # Of the event loop, in seconds.
 LONGEST_BLOCK = 0.05
 BEAT = 0.005
 
-# Of what was counted.
+# Relative to the counted energy.
 TOLERANCE = 0.001
 
 HEADING = (
@@ -79,20 +79,20 @@ HEADING = (
 
 @pytest.fixture(params=NAMES)
 def name(request: pytest.FixtureRequest) -> str:
-    """Return what is imported."""
+    """Return the name of the import."""
     name: str = request.param
     return name
 
 
 @pytest.fixture
 def case(name: str) -> Case:
-    """Return the home, and how much of its past is imported."""
+    """Return the home, and the number of days to import."""
     return CASES[name]
 
 
 @pytest.fixture
 async def url(case: Case, socket_enabled: None) -> AsyncIterator[str]:
-    """Serve the home by another process, whose work is not ours."""
+    """Serve the home in another process, whose work is not measured."""
     options = [f"--{name}={value}" for name, value in case.options.items()]
     async with simulator(case.home, "--no-history-quota", *options) as url:
         yield url
@@ -100,14 +100,14 @@ async def url(case: Case, socket_enabled: None) -> AsyncIterator[str]:
 
 @pytest.fixture
 def persistent_database() -> bool:
-    """Keep the statistics in a file, as Home Assistant does by default."""
+    """Keep the statistics in a file, like Home Assistant does by default."""
     return True
 
 
 @pytest.fixture
 def recorder_config() -> dict[str, int]:
     """Commit as often as by default."""
-    # The test framework logs everything, and keeps all of it.
+    # The test framework logs and keeps everything.
     logging.getLogger().setLevel(logging.WARNING)
     logging.getLogger("sqlalchemy.engine").setLevel(logging.WARNING)
     return {"commit_interval": 5}
@@ -115,16 +115,16 @@ def recorder_config() -> dict[str, int]:
 
 @dataclass(slots=True)
 class Calls:
-    """The calls for history."""
+    """History calls."""
 
     number: int = 0
     waited: float = 0.0
-    """The seconds until the answers had arrived."""
+    """The seconds until the responses had arrived."""
 
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Count the calls for history."""
+    """Count the history calls."""
     calls = Calls()
     send = Session._send  # noqa: SLF001
 
@@ -142,31 +142,31 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
 
 @dataclass(slots=True)
 class Watch:
-    """What the process takes of the computer, and how long its event loop is blocked.
+    """Resources of the process, and blocks of its event loop.
 
-    Other processes do not count: a callback takes the time of its thread, and the loop
-    is held up by this process for no longer than all its threads have worked meanwhile.
+    Other processes do not count: a callback counts with the time of its thread, and
+    this process blocks the loop for at most the work of all its threads in that time.
     """
 
     wall: float = 0.0
     loop: float = 0.0
-    """The seconds that the loop's thread has worked."""
+    """Seconds of work of the loop's thread."""
     threads: float = 0.0
-    """The seconds that all others have."""
+    """Seconds of work of all other threads."""
     memory: int = 0
-    """By how many bytes the resident memory has grown at most."""
+    """Largest increase of the resident memory in bytes."""
     block: float = 0.0
     """The longest callback, in seconds of its thread."""
     blocker: str = ""
     held: float = 0.0
-    """How late a timer was at most, as far as this process can have been the cause."""
+    """Largest delay of a timer that this process can have caused."""
     late: float = 0.0
-    """How late a timer was at most, whoever was the cause."""
+    """Largest delay of a timer, for any reason."""
     _timer: asyncio.TimerHandle | None = field(default=None, repr=False)
 
     @contextmanager
     def watching(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-        """Watch the running loop."""
+        """Measure the running loop."""
         Path("/proc/self/clear_refs").write_text("5")
         memory = _memory("VmRSS")
         wall, process, thread = _times()
@@ -203,19 +203,19 @@ class Watch:
 
 
 def _times() -> tuple[float, float, float]:
-    """Return the time, and that of the process and of this thread."""
+    """Return the times of the clock, the process and this thread."""
     return time.monotonic(), time.process_time(), time.thread_time()
 
 
 def _memory(name: str) -> int:
-    """Return a number of bytes that the system knows of this process."""
+    """Return a number of bytes of this process, as known to the system."""
     status = Path("/proc/self/status").read_text()
     lines = dict(line.split(":", 1) for line in status.splitlines())
     return int(lines[name].split()[0]) * 1024
 
 
 def least_calls(home: Home, days: int) -> int:
-    """Return how few calls can tell the past of all devices."""
+    """Return the minimum number of calls for the history of all devices."""
     types = Counter(device.type_id for _, device in home.devices())
     batches = sum(
         math.ceil(number / HISTORY_BATCH)
@@ -250,7 +250,7 @@ async def imported(hass: HomeAssistant) -> None:
 
 
 async def statistics(hass: HomeAssistant) -> dict[str, list[StatisticsRow]]:
-    """Return all hours by unique id."""
+    """Return all hours by unique ID."""
     registered = {
         entity.entity_id: entity.unique_id
         for entity in er.async_get(hass).entities.values()
@@ -275,7 +275,7 @@ def problems(
     begin: datetime,
     end: datetime,
 ) -> list[str]:
-    """Return the lifetime counters of devices that do not say what was true."""
+    """Return the lifetime counters of devices that differ from the true energies."""
     problems = []
     compared = 0
     for counter in counters_of(home, end):
@@ -288,10 +288,10 @@ def problems(
         name = f"{counter.device.name} {counter.key}"
         if first > begin or len(past) < (end - first) / HOUR:
             problems.append(f"{name}: {len(past)} hours since {first}")
-        told = math.fsum(row["change"] or 0.0 for row in past)
+        recorded = math.fsum(row["change"] or 0.0 for row in past)
         true = counter.true(end) - counter.true(first)
-        if not math.isclose(told, true, rel_tol=TOLERANCE, abs_tol=0.05):
-            problems.append(f"{name}: {told:.2f} kWh of {true:.2f}")
+        if not math.isclose(recorded, true, rel_tol=TOLERANCE, abs_tol=0.05):
+            problems.append(f"{name}: {recorded:.2f} kWh of {true:.2f}")
     return problems if compared else ["nothing was compared"]
 
 
@@ -306,7 +306,7 @@ async def test_import(
     monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """The past is imported with few calls, and nobody has to wait for it."""
+    """The import uses few calls, and blocks nothing."""
     days = case.days
     home = homes.HOMES[case.home](**case.options)
     hass.loop.set_debug(False)

@@ -1,4 +1,4 @@
-"""Poll for a day under every kind of flow control, and see how old values become."""
+"""Polls for a day with every kind of flow control, and measures the age of values."""
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -34,12 +34,12 @@ HEADING = (
     f"{'305':>5}{'mean':>7}{'worst':>8}  Missed"
 )
 
-# How long it may take to find out that an account has the old quotas.
+# Time to recognize an account with the old quotas.
 LEARNING = timedelta(hours=1)
 
 
 def types() -> Home:
-    """Return a farm and a flat, which have devices of five types."""
+    """Return a farm and a flat with devices of five types."""
     return Home([*homes.farm().plants, *homes.apartment().plants])
 
 
@@ -59,7 +59,7 @@ def fleet() -> Home:
 
 
 HOMES: dict[str, Callable[[], Home]] = {
-    # The slowest first, so that no process has to wait for the other.
+    # The slowest first, so that the processes end together.
     "fleet": fleet,
     "inverters": inverters,
     "types": types,
@@ -70,7 +70,7 @@ HOMES: dict[str, Callable[[], Home]] = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How a server limits an account."""
+    """Limits of a server."""
 
     quotas: Literal["pooled", "per type", "old"]
     windows: Literal["fixed", "sliding"]
@@ -78,7 +78,7 @@ class Policy:
 
     @override
     def __str__(self) -> str:
-        """Return what a person calls the policy."""
+        """Return a readable name."""
         token = "" if self.session == "sliding" else ", 30 min"
         return f"{self.quotas}, {self.windows}{token}"
 
@@ -101,7 +101,7 @@ def home(request: pytest.FixtureRequest) -> Home:
 
 @pytest.fixture(params=POLICIES, ids=str)
 def policy(request: pytest.FixtureRequest) -> Policy:
-    """Return the policy to keep to."""
+    """Return the policy of the server."""
     policy: Policy = request.param
     return policy
 
@@ -110,7 +110,7 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 async def simulator(
     home: Home, policy: Policy, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:
-    """Serve the home under the policy."""
+    """Serve the home with the policy."""
     freezer.move_to(NOON)
     simulator = DistantSimulator(
         freezer,
@@ -126,7 +126,7 @@ async def simulator(
 
 @pytest.fixture(autouse=True)
 def few_entities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Create one entity of a device: thousands of states take most of the time."""
+    """Create one entity per device, because most of the time is taken by states."""
     monkeypatch.setattr(smartpvms, "PLATFORMS", [Platform.BINARY_SENSOR])
 
 
@@ -142,14 +142,14 @@ async def add_all(hass: HomeAssistant, account: Account, home: Home) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Ages:
-    """How old the values of devices became, in seconds."""
+    """Ages of the devices' values, in seconds."""
 
     mean: float
     worst: float
 
 
 def ages(simulator: Simulator, begin: datetime, end: datetime) -> Ages:
-    """Return how long the devices went unread between two moments."""
+    """Return the times that devices were not read between two times."""
     reads: dict[int, list[datetime]] = {
         device.id: []
         for _, device in simulator.home.devices()
@@ -165,12 +165,12 @@ def ages(simulator: Simulator, begin: datetime, end: datetime) -> Ages:
 
 
 def gaps(times: list[datetime]) -> list[float]:
-    """Return the seconds from each moment to the next."""
+    """Return the seconds from each time to the next."""
     return [(later - sooner).total_seconds() for sooner, later in pairwise(times)]
 
 
 def calls_of_a_round(home: Home) -> int:
-    """Return how many calls read every device once."""
+    """Return the number of calls that read every device once."""
     types = Counter(
         device.type_id for _, device in home.devices() if has_kpis(device.type_id)
     )
@@ -186,7 +186,7 @@ async def test_a_day(
     policy: Policy,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """Nothing is refused, and no value becomes old."""
+    """No call is refused, and no value becomes old."""
     begin = simulator.clock.now()
     end = begin + timedelta(hours=HOURS)
     adding = hass.async_create_task(add_all(hass, account, simulator.home))

@@ -1,4 +1,4 @@
-"""Weigh the entities of a fleet, and see whether they grow."""
+"""Measures the memory of a fleet's entities, and its growth."""
 
 from collections.abc import Callable, Coroutine
 import gc
@@ -26,16 +26,16 @@ HEADING = (
 
 
 def traced() -> int:
-    """Return the bytes that are allocated."""
+    """Return the allocated bytes."""
     gc.collect()
     return tracemalloc.get_traced_memory()[0]
 
 
-async def weighed(
+async def traced_after(
     hass: HomeAssistant, do: Callable[[], Coroutine[Any, Any, object]]
 ) -> int:
-    """Return the bytes that are allocated after something has been done."""
-    # What waits to be written weighs as well.
+    """Return the allocated bytes after an action."""
+    # Pending changes of files count as well.
     await write_files(hass)
     before = traced()
     await do()
@@ -43,13 +43,13 @@ async def weighed(
     return traced() - before
 
 
-async def test_weight(
+async def test_memory(
     size: str,
     hass: HomeAssistant,
     fleet: Fleet,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """An entity weighs less than one of the textbook, and keeps its weight."""
+    """An entity uses less memory than a plain one, and does not grow."""
     entries = hass.config_entries
     number = len(fleet.entities)
     textbook = await Textbook.add(fleet)
@@ -75,17 +75,17 @@ async def test_weight(
         await entries.async_setup(empty.entry_id)
         await hass.async_block_till_done()
 
-    # What all need of Home Assistant is there.
+    # Shared data of Home Assistant are loaded.
     await entries.async_unload(empty.entry_id)
     await entries.async_unload(textbook.entry.entry_id)
     await entries.async_unload(fleet.entry.entry_id)
     tracemalloc.start()
-    own = await weighed(hass, load)
-    plain = await weighed(hass, load_textbook)
-    bare = await weighed(hass, load_empty)
+    own = await traced_after(hass, load)
+    plain = await traced_after(hass, load_textbook)
+    bare = await traced_after(hass, load_empty)
     await entries.async_unload(textbook.entry.entry_id)
     with fleet.without_network():
-        # What is shown for the first time takes its place.
+        # The first values allocate memory.
         for _ in range(3):
             fleet.answers.turn(1.0)
             await fleet.coordinator.async_refresh()

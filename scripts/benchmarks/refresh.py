@@ -1,4 +1,4 @@
-"""Read a fleet once, and see what that costs beside what it has to cost."""
+"""Measures a pass of a fleet, and compares it with parsing and a plain integration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ fleet = fleets.fleet
 PASSES = int(os.environ.get("BENCHMARK_PASSES", "7"))
 SHARES = (0.1, 1.0)
 
-# The thousand devices for which there are targets.
+# The size that the targets are for.
 TARGETED = "100/1000"
 MOST_OWN = 3.0
 MOST_TOTAL = {0.1: 1 / 3, 1.0: 0.9}
@@ -42,7 +42,7 @@ HEADING = (
 
 
 class Changes:
-    """How many states have changed."""
+    """The number of changed states."""
 
     def __init__(self, hass: HomeAssistant) -> None:
         """Count from now on."""
@@ -54,29 +54,29 @@ class Changes:
         self._count += 1
 
     def take(self) -> int:
-        """Return how many since this was last asked."""
+        """Return the number of changes since the last call."""
         count, self._count = self._count, 0
         return count
 
 
 @dataclass(slots=True)
 class Works:
-    """The same work, again and again."""
+    """Repeated measurements of one task."""
 
     works: list[Work] = field(default_factory=list)
 
     def add(self, work: Work) -> None:
-        """Take what was measured."""
+        """Add a measurement."""
         self.works.append(work)
 
     @property
     def total(self) -> float:
-        """Return what it takes; the first time is for warming up."""
+        """Return the median time, without the first measurement."""
         return median(work.total for work in self.works[1:])
 
     @property
     def longest(self) -> float:
-        """Return how long nothing else can happen meanwhile."""
+        """Return the median of the longest blocks."""
         return median(work.longest for work in self.works[1:])
 
 

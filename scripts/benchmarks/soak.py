@@ -1,4 +1,4 @@
-"""Live through days of trouble with the server, and come out of them as new."""
+"""Runs for days with server faults, and checks that everything recovers."""
 
 import asyncio
 from bisect import bisect_right
@@ -50,7 +50,7 @@ from . import files
 
 account = conftest.account
 hass_config_dir = files.hass_config_dir
-# The mock would keep all that was ever stored.
+# The mock would keep everything that was ever stored.
 hass_storage = files.hass_storage
 
 HOMES = os.environ.get("BENCHMARK_HOMES", "family farm").split()
@@ -62,7 +62,7 @@ HOUR = timedelta(hours=1)
 BEFORE_WEATHER = timedelta(hours=1)
 AFTER_WEATHER = timedelta(hours=2)
 
-# The cloud collects every five minutes, and what is shown may be older than the last.
+# The cloud collects every five minutes, and the states may be older.
 COLLECTION = timedelta(minutes=5)
 COLLECTIONS = 3
 
@@ -74,28 +74,28 @@ MEASURED = [
     for part in (smartpvms, core, aiohttp)
 ]
 
-# What is open for a moment is not open at all of these.
+# Resources that are only used for a moment are missing in at least one of these.
 LOOKS = 21
 LOOK = timedelta(seconds=15)
 
-type Told = list[Mapping[str, Any]]
-"""What was told lately of a plant or device."""
+type Reported = list[Mapping[str, Any]]
+"""The last reported values of a plant or device."""
 
 
 @pytest.fixture(params=HOMES)
 def home(request: pytest.FixtureRequest) -> Home:
-    """Return the home to live in."""
+    """Return the home to run."""
     return homes.HOMES[request.param]()
 
 
 class RoughSimulator(DistantSimulator):
-    """A distant server in any weather."""
+    """A distant server with weather."""
 
     weather: Weather | None = None
 
     @override
     def arrive(self, now: datetime) -> None:
-        """Let the weather change."""
+        """Apply the changes of the weather."""
         if self.weather:
             self.weather.at(now)
 
@@ -112,17 +112,17 @@ async def simulator(
 
 
 class Records(logging.Handler):
-    """What was logged for somebody to read."""
+    """Logged warnings and errors."""
 
     def __init__(self) -> None:
-        """Take warnings and what is worse."""
+        """Store warnings and errors."""
         super().__init__(logging.WARNING)
         self.counts: Counter[str] = Counter()
         self.bugs: list[str] = []
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
-        """Count a message, whatever its arguments."""
+        """Count a message, regardless of its arguments."""
         self.counts[f"{record.levelname} {record.name}: {record.msg}"] += 1
         if record.exc_info or record.name.startswith("asyncio"):
             self.bugs.append(logging.Formatter().format(record))
@@ -130,10 +130,10 @@ class Records(logging.Handler):
 
 @contextmanager
 def recorded() -> Iterator[Records]:
-    """Take down what is logged."""
+    """Return the logged messages."""
     records = Records()
     root = logging.getLogger()
-    # The test framework's own handlers keep all records, with all that these refer to.
+    # The test framework's own handlers keep all records with their referenced objects.
     handlers, level = root.handlers, root.level
     root.handlers = [records]
     root.setLevel(logging.WARNING)
@@ -145,14 +145,14 @@ def recorded() -> Iterator[Records]:
 
 
 def traced_memory() -> int:
-    """Return the bytes allocated by what is not just there for the simulation."""
+    """Return the allocated bytes, without those of the simulation."""
     gc.collect()
     snapshot = tracemalloc.take_snapshot().filter_traces(MEASURED)
     return sum(file.size for file in snapshot.statistics("filename"))
 
 
 def held(hass: HomeAssistant) -> tuple[int, int, int]:
-    """Return how many tasks, timers and sockets there are at the moment."""
+    """Return the numbers of tasks, timers and sockets."""
     timers = get_scheduled_timer_handles(hass.loop)
     return (
         len(asyncio.all_tasks()),
@@ -163,7 +163,7 @@ def held(hass: HomeAssistant) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What the process holds at least, as long as somebody looks."""
+    """The minimum of the resources during the measurement."""
 
     memory: int
     tasks: int
@@ -171,7 +171,7 @@ class Footprint:
     sockets: int
 
     def outgrown(self, later: Footprint) -> list[str]:
-        """Return what is more than before."""
+        """Return the resources that have grown."""
         leftovers = [
             name
             for name in ("tasks", "timers", "sockets")
@@ -183,7 +183,7 @@ class Footprint:
 
 
 class Soak:
-    """Some days of an account in Home Assistant, and what the server saw of them."""
+    """Some days of an account in Home Assistant, and the calls to its server."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class Soak:
         simulator: RoughSimulator,
         freezer: FrozenDateTimeFactory,
     ) -> None:
-        """Belong to an account that is not added yet."""
+        """Store the account, which is not added yet."""
         self._hass = hass
         self._freezer = freezer
         self.account = account
@@ -211,17 +211,17 @@ class Soak:
 
     @property
     def now(self) -> datetime:
-        """Return the simulated moment."""
+        """Return the simulated time."""
         return self.simulator.clock.now()
 
     async def start(self) -> None:
-        """Add the account, where the first plant is."""
+        """Add the account in the time zone of the first plant."""
         zone = self.simulator.home.plants[0].time_zone
         await self._hass.config.async_set_time_zone(str(zone))
         await self.account.add()
 
     async def until(self, moment: datetime) -> None:
-        """Live until a moment, whatever the weather."""
+        """Run until a time, in any weather."""
         while self.now < moment:
             change = self.weather.next_change or moment
             await pass_time(self._hass, self._freezer, min(change, moment))
@@ -229,7 +229,7 @@ class Soak:
             self._look()
 
     async def footprint(self) -> Footprint:
-        """Measure, over more than one poll."""
+        """Measure the resources over more than one poll."""
         looks = []
         for _ in range(LOOKS):
             await self.until(self.now + LOOK)
@@ -238,7 +238,7 @@ class Soak:
         return Footprint(traced_memory(), tasks, timers, sockets)
 
     def _look(self) -> None:
-        """Take down what happened, and let the simulator forget it."""
+        """Store the events since the last call, and clear those of the simulator."""
         account = self.simulator.account
         for call in self.simulator.calls:
             self.calls[call.interface] += 1
@@ -257,7 +257,7 @@ class Soak:
 
     @property
     def most_logins(self) -> int:
-        """Return how many logins there were at most in their window."""
+        """Return the largest number of logins in their window."""
         logins = (
             number - bisect_right(self.logins, at - LOGIN_WINDOW)
             for number, at in enumerate(self.logins, start=1)
@@ -265,32 +265,32 @@ class Soak:
         return max(logins, default=0)
 
     def trouble(self, at: datetime) -> str:
-        """Return what trouble there was at a moment."""
+        """Return the faults at a time."""
         spells = [spell for spell in self.weather.spells if spell.start <= at]
         return ", ".join(str(spell) for spell in spells if at < spell.end) or "nothing"
 
-    async def last_told(self) -> dict[str, Told]:
-        """Live until the end, and return what was told lately, by source."""
+    async def last_reported(self) -> dict[str, Reported]:
+        """Run until the end, and return the last reported values by source."""
         home = self.simulator.home
         names: list[int | str] = [plant.code for plant in home.plants]
         names += [device.id for _, device in home.devices()]
-        told: dict[str, Told] = {str(name): [] for name in names}
+        reported: dict[str, Reported] = {str(name): [] for name in names}
         for ago in reversed(range(COLLECTIONS)):
             await self.until(self.end - ago * COLLECTION)
             for name in names:
-                told[str(name)].append(self.simulator.reported_items(name) or {})
-        return told
+                reported[str(name)].append(self.simulator.reported_items(name) or {})
+        return reported
 
     def entities(self) -> Iterator[er.RegistryEntry]:
-        """Yield all entities that are enabled."""
+        """Yield all enabled entities."""
         for entity in er.async_entries_for_config_entry(
             er.async_get(self._hass), self.account.entry.entry_id
         ):
             if not entity.disabled:
                 yield entity
 
-    def judged(self, told: Mapping[str, Told]) -> dict[str, bool | None]:
-        """Return of every entity whether it shows what was told, as far as can be."""
+    def judged(self, reported: Mapping[str, Reported]) -> dict[str, bool | None]:
+        """Return whether each entity shows the last reported value, if comparable."""
         judgements: dict[str, bool | None] = {}
         for entity in self.entities():
             source, _, key = entity.unique_id.partition("_")
@@ -298,7 +298,7 @@ class Soak:
             if state is None or state.state == STATE_UNAVAILABLE:
                 judgements[f"{entity.entity_id} is unavailable"] = False
                 continue
-            agreements = [shows(state, items.get(key)) for items in told[source]]
+            agreements = [shows(state, items.get(key)) for items in reported[source]]
             judgements[f"{entity.entity_id} is {state.state}"] = (
                 None if None in agreements else any(agreements)
             )
@@ -306,7 +306,7 @@ class Soak:
 
 
 def shows(state: State, raw: object) -> bool | None:
-    """Return whether a state is what was told; `None` if only a table could say."""
+    """Return whether a state is the reported value; `None` if only a table decides."""
     device_class = state.attributes.get(ATTR_DEVICE_CLASS)
     if not isinstance(raw, int | float):
         return state.state == STATE_UNKNOWN
@@ -319,7 +319,7 @@ def shows(state: State, raw: object) -> bool | None:
     if device_class == SensorDeviceClass.TIMESTAMP:
         return datetime.fromisoformat(state.state).timestamp() == raw // 1000
     if device_class == SensorDeviceClass.WIND_SPEED:
-        # The only item that Home Assistant shows in another unit than the API's.
+        # The only item with a unit that differs from the API's.
         unit = state.attributes[ATTR_UNIT_OF_MEASUREMENT]
         raw = SpeedConverter.convert(raw, UnitOfSpeed.METERS_PER_SECOND, unit)
     return math.isclose(float(state.state), raw, abs_tol=0.001)
@@ -332,7 +332,7 @@ async def soak(
     account: Account,
     freezer: FrozenDateTimeFactory,
 ) -> Soak:
-    """Return days that begin now."""
+    """Return days that start now."""
     soak = Soak(hass, account, simulator, freezer)
     await soak.start()
     return soak
@@ -340,21 +340,21 @@ async def soak(
 
 @pytest.fixture
 def traced() -> Iterator[None]:
-    """Remember who allocates memory."""
+    """Store the origin of allocations."""
     tracemalloc.start()
     yield
     tracemalloc.stop()
 
 
 async def test_soak(traced: None, soak: Soak) -> None:
-    """Nothing is refused, nothing is left over and everything is right in the end."""
-    # Frozen time tells nothing of the computer's.
+    """No call is refused, no resource is left, and all values are right at the end."""
+    # Frozen time contains no information about the computer.
     started = os.times().elapsed
     with recorded() as records:
         await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
         first = await soak.footprint()
-        told = await soak.last_told()
-        judged = soak.judged(told)
+        reported = await soak.last_reported()
+        judged = soak.judged(reported)
         last = await soak.footprint()
     seconds = os.times().elapsed - started
 

@@ -1,4 +1,4 @@
-"""Start with what is known of a fleet, and see how long its states take to be back."""
+"""Starts with the stored state of a fleet, and measures the time to restore it."""
 
 from collections.abc import Callable
 import os
@@ -24,7 +24,7 @@ fleet = fleets.fleet
 
 STARTS = int(os.environ.get("BENCHMARK_STARTS", "3"))
 
-# Of the time that Home Assistant needs for entities that show nothing.
+# Relative to the time that Home Assistant needs for empty entities.
 MOST = 2.0
 
 HEADING = (
@@ -39,7 +39,7 @@ async def test_start(
     fleet: Fleet,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """A start costs little more than the entities themselves, and makes no call."""
+    """A start takes little longer than adding the entities, and makes no call."""
     entries = hass.config_entries
     entry_id = fleet.entry.entry_id
     number = len(fleet.entities)

@@ -1,4 +1,4 @@
-"""What the event loop's thread works, whatever else the computer does."""
+"""Measures the work of the event loop's thread, independent of other processes."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -8,21 +8,21 @@ import time
 from typing import Any, Final
 from unittest.mock import patch
 
-# In how many turns of the loop everything has been done.
+# Iterations of the loop until everything is done.
 SETTLING: Final = 5
 
 
 @dataclass(slots=True)
 class Work:
-    """What was worked, in milliseconds of the thread's own time."""
+    """Measured work in milliseconds of the thread's own time."""
 
     total: float = 0.0
     longest: float = 0.0
-    """The longest time in which nothing else could happen."""
+    """The longest block of the event loop."""
 
 
 async def worked(do: Callable[[], Coroutine[Any, Any, object]]) -> Work:
-    """Measure what the event loop does for something, callback by callback."""
+    """Measure the callbacks of an action."""
     work = Work()
     run = asyncio.Handle._run  # noqa: SLF001
     done = False
@@ -37,10 +37,10 @@ async def worked(do: Callable[[], Coroutine[Any, Any, object]]) -> Work:
             work.longest = max(work.longest, spent)
 
     gc.collect()
-    # Whom it hits is chance.
+    # Garbage collection would occur at random.
     gc.disable()
     with patch.object(asyncio.Handle, "_run", timed_run):
-        # Home Assistant's own tasks begin before they are scheduled.
+        # Home Assistant's own tasks start before they are scheduled.
         await asyncio.Task(do())
         for _ in range(SETTLING):
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""The same data by a plain integration, and Home Assistant without any."""
+"""A plain integration with the same data, and empty entities in Home Assistant."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -41,13 +41,13 @@ type Items = Mapping[str, Any]
 
 @dataclass(frozen=True, kw_only=True)
 class TextbookDescription(SensorEntityDescription):
-    """Describes the sensor of a data item."""
+    """Description of a sensor of a data item."""
 
     value_fn: Callable[[Items], Any]
 
 
 class TextbookCoordinator(DataUpdateCoordinator[dict[SourceId, Items]]):
-    """Reads everything of an account."""
+    """Reads all values of an account."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class TextbookCoordinator(DataUpdateCoordinator[dict[SourceId, Items]]):
 
 
 class TextbookSensor(CoordinatorEntity[TextbookCoordinator], SensorEntity):
-    """A sensor as one finds it in the documentation."""
+    """A sensor as in Home Assistant's documentation."""
 
     entity_description: TextbookDescription
     _attr_has_entity_name = True
@@ -87,7 +87,7 @@ class TextbookSensor(CoordinatorEntity[TextbookCoordinator], SensorEntity):
         source_id: SourceId,
         description: TextbookDescription,
     ) -> None:
-        """Show an item of a plant or device."""
+        """Store the item of a plant or device."""
         super().__init__(coordinator)
         self.entity_description = description
         self._source_id = source_id
@@ -110,13 +110,13 @@ class TextbookSensor(CoordinatorEntity[TextbookCoordinator], SensorEntity):
 
 
 class EmptySensor(SensorEntity):
-    """A sensor that reads nothing."""
+    """A sensor without a source."""
 
     _attr_has_entity_name = True
     _attr_should_poll = False
 
     def __init__(self, number: int) -> None:
-        """Be one of many."""
+        """Store the number of the sensor."""
         self._attr_unique_id = str(number)
         self._attr_name = f"Empty {number}"
 
@@ -131,7 +131,7 @@ async def add_sensors(
     domain: str,
     sensors: Callable[[ConfigEntry], Iterable[Entity]],
 ) -> MockConfigEntry:
-    """Add sensors by an integration of their own."""
+    """Add sensors with a separate integration."""
 
     async def set_up(hass: HomeAssistant, entry: ConfigEntry) -> bool:
         await hass.config_entries.async_forward_entry_setups(entry, [Platform.SENSOR])
@@ -166,7 +166,7 @@ async def add_sensors(
 
 
 def description_of(entity: ItemEntity) -> TextbookDescription:
-    """Describe the same item for the textbook."""
+    """Return the description of the same item for the plain integration."""
     described = entity.entity_description
     key = described.key
     if not isinstance(described, ItemSensorDescription):
@@ -187,13 +187,13 @@ def description_of(entity: ItemEntity) -> TextbookDescription:
 
 
 class Textbook:
-    """The account of a fleet, once more, by a plain integration."""
+    """A plain integration with the account of a fleet."""
 
     coordinator: TextbookCoordinator
     entry: MockConfigEntry
 
     def __init__(self, fleet: Fleet) -> None:
-        """Show what a fleet shows."""
+        """Store the fleet."""
         self._fleet = fleet
         self._items = {
             source_id: reading.items
