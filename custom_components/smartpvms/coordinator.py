@@ -20,10 +20,12 @@ from .inventory_coordinator import InventoryCoordinator
 from .item_listeners import Item, ItemListeners
 from .models import Inventory, Reading, SourceId
 from .northbound import (
+    UNKNOWN_DEVICE,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
     DataItems,
+    FailCode,
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
@@ -49,10 +51,6 @@ _ACCOUNT_ERRORS: Final = (
     ConnectionFailed,
     SessionTaken,
 )
-# failCodes for a device that the server does not list, or lists with another type.
-_UNKNOWN_DEVICE: Final = (20006, 20008)
-# The server does not support the device type, or the interface.
-_UNSUPPORTED: Final = 20013
 
 
 class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
@@ -336,9 +334,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         self._problems.add(batch.group, err, self._plants_of(batch), is_logged=True)
         if not isinstance(err, RequestRejected):
             return
-        if err.code == _UNSUPPORTED:
+        if err.code == FailCode.DEVICE_TYPE_UNSUPPORTED:
             self.polling.pause(batch.type_id)
-        if err.code in _UNKNOWN_DEVICE:
+        if err.code in UNKNOWN_DEVICE:
             if not self.polling.has_rejected:
                 self._refresh_inventory()
             self.polling.reject(batch)

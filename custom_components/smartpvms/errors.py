@@ -8,6 +8,7 @@ from homeassistant.helpers.update_coordinator import UpdateFailed
 
 from .const import DOMAIN
 from .northbound import (
+    ACCOUNT_DISABLED,
     AccountLocked,
     ConnectionFailed,
     InvalidCredentials,
@@ -40,7 +41,7 @@ _KEYS: dict[type[NorthboundError], str] = {
 def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
     """Return the translation key and the placeholders of an error."""
     match error:
-        case InvalidCredentials(code=20002 | 20003):
+        case InvalidCredentials() if error.code in ACCOUNT_DISABLED:
             return "account_disabled", {}
         case InvalidCredentials():
             return "invalid_auth", {}

@@ -140,7 +140,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         types = collections.Counter(
             device.type_id for device in inventory.devices.values()
         )
-        self._client.measure(len(inventory.plants), types)
+        self._client.set_account_size(len(inventory.plants), types)
         async_register(self.hass, self.config_entry, inventory)
         inventory = async_remove_stale(
             self.hass, self.config_entry, self.data, inventory

@@ -11,7 +11,13 @@ from typing import Final
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
-from .northbound import NorthboundError, PermissionDenied, Plant, RequestRejected
+from .northbound import (
+    FailCode,
+    NorthboundError,
+    PermissionDenied,
+    Plant,
+    RequestRejected,
+)
 
 # Groups that are not real-time KPIs.
 INVENTORY: Final = "inventory"
@@ -87,7 +93,7 @@ class Problems:
             return
         if error.unauthorized:
             self.unauthorized |= {plant.code: plant.name for plant in plants}
-        elif error.code == 401:
+        elif error.code == FailCode.NO_PERMISSION:
             known.interface = error.what
 
     def clear(self, group: str, plant_codes: Iterable[str] = ()) -> None:

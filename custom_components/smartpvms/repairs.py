@@ -10,7 +10,7 @@ from homeassistant.loader import async_get_loaded_integration
 
 from .const import DOMAIN
 from .errors import PERMISSIONS
-from .northbound import SessionState
+from .northbound import ACCOUNT_DISABLED, SessionState
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 
@@ -76,7 +76,7 @@ def _issues(
 ) -> Iterator[Issue]:
     if len(state.recent_takeovers) >= TAKEOVERS:
         yield "session_taken", "session_taken", {}
-    if state.refused_code in (20002, 20003):
+    if state.refused_code in ACCOUNT_DISABLED:
         yield "account_disabled", "account_disabled", {}
     if problems.none_chosen:
         yield "no_chosen_plants", "no_chosen_plants", {}

@@ -213,7 +213,7 @@ async def test_device_real_time_in_batches(
     ids = [
         device.id for device in simulator.home.plants[0].devices if device.type_id == 1
     ]
-    client.measure(1, {1: 120})
+    client.set_account_size(1, {1: 120})
     first = await client.device_real_time(1, ids[:100])
     rest = await client.device_real_time(1, ids[100:])
     assert [*first.rows, *rest.rows] == ids

@@ -19,8 +19,8 @@ from custom_components.smartpvms.northbound import (
     SessionTaken,
 )
 from custom_components.smartpvms.northbound.flow_control import (
-    LONGEST_PASS,
     MARGIN,
+    MAX_PASS,
     FlowControl,
 )
 from custom_components.smartpvms.storage import decode, encode
@@ -67,7 +67,7 @@ def refuse(
 def test_published_quotas() -> None:
     """The published quotas depend on the size of the account."""
     flow_control = FlowControl()
-    flow_control.measure(250, {1: 120, 38: 7, 39: 100})
+    flow_control.set_account_size(250, {1: 120, 38: 7, 39: 100})
 
     def calls(interface: str, type_id: int | None = None) -> tuple[int, float]:
         quota = flow_control.quota(interface, type_id)
@@ -110,7 +110,7 @@ def test_a_call_counts_from_its_answer(freezer: FrozenDateTimeFactory) -> None:
 def test_usage(freezer: FrozenDateTimeFactory) -> None:
     """The usage has the used part of each quota, and the time of the next call."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 120, 39: 1})
+    flow_control.set_account_size(1, {38: 120, 39: 1})
     call(flow_control, "login")
     call(flow_control, "getDevRealKpi", 38)
     call(flow_control, "getDevRealKpi", 39)
@@ -153,7 +153,7 @@ def test_refusals_are_kept_for_a_day(freezer: FrozenDateTimeFactory) -> None:
 def test_quota_of_several_types() -> None:
     """An inverter, a battery and a meter allow three calls in five minutes."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
     for type_id in (38, 39, 47):
         call(flow_control, "getDevRealKpi", type_id)
     assert flow_control.wait("getDevRealKpi", 38) > 300
@@ -162,7 +162,7 @@ def test_quota_of_several_types() -> None:
 def test_several_calls_at_once() -> None:
     """The time of several calls is that of the last one."""
     flow_control = FlowControl()
-    flow_control.measure(1, {1: 250})
+    flow_control.set_account_size(1, {1: 250})
     call(flow_control, "getDevRealKpi", 1)
     assert flow_control.wait("getDevRealKpi", 1, reserve=1) == 0
     assert flow_control.wait("getDevRealKpi", 1, reserve=2) > 300
@@ -269,7 +269,7 @@ def test_refused_list_pauses_ever_longer(freezer: FrozenDateTimeFactory) -> None
 def test_old_policy_is_recognized(freezer: FrozenDateTimeFactory) -> None:
     """Two refusals determine the policy of one call a minute."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
     for refused in (39, 47):
         call(flow_control, "getDevRealKpi", 38)
         freezer.tick(2)
@@ -284,7 +284,7 @@ def test_old_policy_is_recognized(freezer: FrozenDateTimeFactory) -> None:
 def test_another_client_is_not_the_old_policy(freezer: FrozenDateTimeFactory) -> None:
     """Refusals between successful calls do not change the policy."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
     for _ in range(3):
         call(flow_control, "getDevRealKpi", 38)
         call(flow_control, "getDevRealKpi", 39)
@@ -295,14 +295,14 @@ def test_another_client_is_not_the_old_policy(freezer: FrozenDateTimeFactory) ->
 
 def _restart(flow_control: FlowControl) -> FlowControl:
     flow_control = restored(flow_control)
-    flow_control.measure(1, {38: 1, 39: 1, 47: 1})
+    flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
     return flow_control
 
 
 def test_widened_window_counts_older_calls(freezer: FrozenDateTimeFactory) -> None:
     """A call outside the published window counts in a widened window."""
     flow_control = FlowControl()
-    flow_control.measure(150, {})
+    flow_control.set_account_size(150, {})
     for _ in range(20):
         freezer.tick(refuse(flow_control, "getStationRealKpi"))
     assert flow_control.interfaces["getStationRealKpi"].widening == 1.0
@@ -320,7 +320,7 @@ def test_refusals_of_a_daily_interface(
 ) -> None:
     """Each refusal in a row makes the pause four times longer, up to six hours."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 1})
+    flow_control.set_account_size(1, {38: 1})
     pauses = []
     for _ in range(6):
         pauses.append(refuse(flow_control, interface))
@@ -364,7 +364,7 @@ def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None
 def test_more_batches_than_the_quota_has() -> None:
     """Halves of a batch can exceed the quota."""
     flow_control = FlowControl()
-    flow_control.measure(1, {38: 1})
+    flow_control.set_account_size(1, {38: 1})
     assert flow_control.wait("getDevRealKpi", 38, reserve=1) == 0
     call(flow_control, "getDevRealKpi", 47)
     assert flow_control.wait("getDevRealKpi", 38, reserve=1) == 0
@@ -380,9 +380,7 @@ def test_killed_after_a_pass() -> None:
     restored = _restart(flow_control)
     restored.assume_pass(time.monotonic() - 20)
     for interface in ("getStationRealKpi", "getDevRealKpi"):
-        assert restored.wait(interface) == pytest.approx(
-            LONGEST_PASS + 300 + MARGIN - 20
-        )
+        assert restored.wait(interface) == pytest.approx(MAX_PASS + 300 + MARGIN - 20)
     again = _restart(flow_control)
     again.assume_pass(time.monotonic() + 20)
     assert again.wait("getStationRealKpi") == 0
@@ -431,13 +429,13 @@ def test_no_call_is_refused(
     )
     sizes = {1: 120, 17: 1, 41: 1}
     flow_control = FlowControl()
-    flow_control.measure(1, sizes)
+    flow_control.set_account_size(1, sizes)
     with freeze_time(clock.now()) as frozen:
         for (interface, type_id), pause, latency, arrival, restarts in attempts:
             frozen.tick(pause * flow_control.wait(interface, type_id))
             if restarts:
                 flow_control = _restart(flow_control)
-                flow_control.measure(1, sizes)
+                flow_control.set_account_size(1, sizes)
             with suppress(RateLimited), flow_control.call(interface, type_id):
                 frozen.tick(latency * arrival)
                 clock.set(datetime.now(UTC))

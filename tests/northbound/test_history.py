@@ -453,7 +453,7 @@ class TestQuota:
     ) -> NorthboundClient:
         """Set the size of the account in the client."""
         types = [device.type_id for _, device in simulator.home.devices()]
-        client.measure(1, {type_id: types.count(type_id) for type_id in types})
+        client.set_account_size(1, {type_id: types.count(type_id) for type_id in types})
         return client
 
     @staticmethod
@@ -543,7 +543,9 @@ class TestQuota:
         self, client: NorthboundClient
     ) -> None:
         """Each batch of ten adds a call, for each type with a history."""
-        client.measure(1, {60043: 11, 60044: 300, 60092: 5, 62: 40, 2: 1, 38: 0})
+        client.set_account_size(
+            1, {60043: 11, 60044: 300, 60092: 5, 62: 40, 2: 1, 38: 0}
+        )
         assert client.history_wait(reserve=25) == 0
         # Without a quota, this would not end.
         await self.ask(client, 38, INVERTER)

@@ -10,9 +10,9 @@ from hypothesis import given, settings, strategies as st
 import pytest
 
 from custom_components.smartpvms.northbound.server_clock import (
-    FARTHEST,
-    SETTLING,
-    SLOWEST,
+    MAX_DIFFERENCE,
+    MIN_DURATION,
+    MIN_RATE,
     TOLERANCE,
     ServerClock,
 )
@@ -119,7 +119,7 @@ def test_first_answer_is_wrong(error: timedelta) -> None:
 def test_constant_skew_is_followed(hours: int) -> None:
     """A constant difference between server and Home Assistant is accepted."""
     world = World(own=-hours * HOUR)
-    ahead = world.answers(round(SETTLING / POLL.total_seconds()) + 3)
+    ahead = world.answers(round(MIN_DURATION / POLL.total_seconds()) + 3)
     assert ahead[-1] == timedelta()
     assert world.answers(5) == [timedelta()] * 5
     world.restart(off=HOUR)
@@ -145,7 +145,7 @@ def test_skew_ends_at_a_restart(hours: int) -> None:
     world.restart()
     moments = [before, *(world.answer() for _ in range(20))]
     assert all(early <= late for early, late in pairwise(moments))
-    assert moments[-1] - before >= 19 * SLOWEST * POLL
+    assert moments[-1] - before >= 19 * MIN_RATE * POLL
     if hours < 0:
         assert moments[-1] == world.now
 
@@ -194,7 +194,7 @@ def test_server_without_a_clock() -> None:
 
 def test_farthest(world: World) -> None:
     """A clock with a larger difference is ignored."""
-    error = timedelta(seconds=FARTHEST) + HOUR
+    error = timedelta(seconds=MAX_DIFFERENCE) + HOUR
     assert {*world.answers(500, error)} == {timedelta()}
 
 
@@ -205,7 +205,7 @@ def test_clock_that_is_ahead(world: World) -> None:
     assert ahead == HOUR
     falling = world.answers(130)
     steps = {early - late for early, late in pairwise([ahead, *falling])}
-    assert max(steps) == POLL * (1 - SLOWEST)
+    assert max(steps) == POLL * (1 - MIN_RATE)
     assert falling[-1] == timedelta()
 
 
@@ -274,7 +274,7 @@ def test_time_never_goes_back(
         if own is not None:
             world.own = own
         moment = world.answer(error, passed=passed)
-        least = timedelta() if restart else SLOWEST * passed
+        least = timedelta() if restart else MIN_RATE * passed
         assert moment - last >= least - timedelta(microseconds=10)
         last = moment
 

@@ -1,11 +1,14 @@
-"""Client of Huawei's SmartPVMS Northbound API; knows nothing of Home Assistant."""
+"""Client of Huawei's SmartPVMS Northbound API, independent of Home Assistant."""
 
 from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, NorthboundClient
 from .clock import Moment, PastMoment, seconds_behind, to_epoch, to_monotonic, to_past
 from .errors import (
+    ACCOUNT_DISABLED,
+    UNKNOWN_DEVICE,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
+    FailCode,
     InvalidCredentials,
     MalformedResponse,
     NorthboundError,
@@ -33,6 +36,7 @@ from .server_clock import ServerClock
 from .session import Session, SessionState
 
 __all__ = [
+    "ACCOUNT_DISABLED",
     "BATCH",
     "DEVICE_TYPE_NAMES",
     "HISTORY_BATCH",
@@ -40,12 +44,14 @@ __all__ = [
     "HISTORY_SPAN",
     "HISTORY_TYPES",
     "REGIONAL_HOSTS",
+    "UNKNOWN_DEVICE",
     "AccountLimited",
     "AccountLocked",
     "ConnectionFailed",
     "DataItems",
     "Device",
     "DeviceType",
+    "FailCode",
     "HistoryRow",
     "InvalidCredentials",
     "MalformedResponse",

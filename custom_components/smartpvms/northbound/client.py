@@ -7,7 +7,7 @@ from itertools import batched
 from operator import attrgetter
 from typing import Final
 
-from .errors import NOT_AUTHORIZED, MalformedResponse, PermissionDenied
+from .errors import OWNER_REFUSALS, MalformedResponse, PermissionDenied
 from .models import (
     DataItems,
     Device,
@@ -35,8 +35,8 @@ HISTORY_SPAN: Final = timedelta(days=3)
 HISTORY_REACH: Final = timedelta(days=365)
 """Maximum age of history on the server."""
 
-# Longest wait in seconds for further pages: some servers allow one call a minute.
-_PATIENCE: Final = 125.0
+# Maximum wait in seconds for further pages; some servers allow one call per minute.
+_MAX_WAIT: Final = 125.0
 
 
 class NorthboundClient:
@@ -52,9 +52,9 @@ class NorthboundClient:
     async def plants(self) -> list[Plant]:
         """Return the plants of the account, capacity in kWp (`stations`).
 
-        If the server refuses `stations`, as it may for accounts of before 2022, calls
-        `getStationList` and converts its capacity from MW to kWp. If it refuses both,
-        raises the `PermissionDenied` of `stations`.
+        If the server refuses `stations`, which can happen for accounts created before
+        2022, calls `getStationList` and converts its capacity from MW to kWp. If the
+        server refuses both, raises the `PermissionDenied` of `stations`.
         """
         try:
             return await self._pages("stations", parse_plant)
@@ -71,7 +71,7 @@ class NorthboundClient:
             answer = await self._session.call(
                 "getDevList",
                 {"stationCodes": ",".join(batch)},
-                patience=_PATIENCE if number else 0,
+                max_wait=_MAX_WAIT if number else 0,
             )
             # Every plant has a device, so an answer without a list is an error.
             if answer.data is None:
@@ -111,9 +111,9 @@ class NorthboundClient:
     ) -> dict[int, list[HistoryRow]]:
         """Return the history rows of devices of one type (`getDevHistoryKpi`).
 
-        Allows at most 10 devices and 3 days, including both ends, up to 365 days back.
-        Units are as documented for the type. Rows are sorted by time, one for each
-        time. A device that the server omits has no rows.
+        Allows at most 10 devices and 3 days, including both ends, of the last 365 days.
+        Units are as documented for the type. The rows of a device are sorted by time,
+        without duplicate times. A device that the server omits has no rows.
         """
         answer = await self._session.call(
             "getDevHistoryKpi",
@@ -127,7 +127,7 @@ class NorthboundClient:
         # The server sends an empty list if there are no rows.
         if answer.data is None:
             raise MalformedResponse("no list of rows")
-        # 3 days of 10 devices are thousands of rows, which would block the event loop.
+        # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 
     def history_wait(self, reserve: int = 0) -> float:
@@ -135,16 +135,16 @@ class NorthboundClient:
         return self._session.wait("getDevHistoryKpi", reserve=reserve)
 
     def real_time_wait(self, type_id: int | None, calls: int = 1) -> float:
-        """Return the seconds until so many batches of a device type can be read.
+        """Return the seconds until `calls` batches of a device type can be read.
 
-        The type `None` stands for plants.
+        The type `None` means plants.
         """
         interface = "getStationRealKpi" if type_id is None else "getDevRealKpi"
         return self._session.wait(interface, type_id, calls - 1)
 
-    def measure(self, plants: int, devices: Mapping[int, int]) -> None:
+    def set_account_size(self, plants: int, devices: Mapping[int, int]) -> None:
         """Set the number of plants, and of devices by type, for the quotas."""
-        self._session.state.flow_control.measure(plants, devices)
+        self._session.state.flow_control.set_account_size(plants, devices)
 
     async def log_in(self) -> None:
         """Open a new session of the account (`login`) at the user's request."""
@@ -163,7 +163,7 @@ class NorthboundClient:
             answer = await self._session.call(
                 interface,
                 {"pageNo": page, "pageSize": BATCH},
-                patience=_PATIENCE if page > 1 else 0,
+                max_wait=_MAX_WAIT if page > 1 else 0,
             )
             known = len(plants)
             # Older servers return the bare list from getStationList.
@@ -200,7 +200,7 @@ def read_kpis[IdT: (str, int)](
         items = row.get("dataItemMap")
         if row_id is None:
             continue
-        if integer(row.get("failCode")) in NOT_AUTHORIZED:
+        if integer(row.get("failCode")) in OWNER_REFUSALS:
             unauthorized.add(row_id)
         elif isinstance(items, dict):
             rows[row_id] = items

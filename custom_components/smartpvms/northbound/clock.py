@@ -1,6 +1,6 @@
-"""Moments in monotonic seconds, and their epoch seconds in a file.
+"""Conversion between monotonic time and stored epoch seconds.
 
-The system's clock may be set at any time; monotonic time never jumps.
+The system's clock can be set at any time; monotonic time never jumps.
 """
 
 import time
@@ -8,16 +8,16 @@ import time
 type Moment = float
 """Monotonic seconds."""
 type PastMoment = float
-"""Monotonic seconds of a moment that is never later than now."""
+"""Monotonic seconds, never later than now."""
 
 
 def to_epoch(moment: Moment) -> float:
-    """Return the epoch seconds of a monotonic moment."""
+    """Return the epoch seconds of a monotonic time."""
     return time.time() - (time.monotonic() - moment)
 
 
 def to_monotonic(stored: object, behind: float = 0.0) -> Moment:
-    """Return the monotonic moment of epoch seconds, by a clock that is `behind`.
+    """Return the monotonic time of epoch seconds, for a clock that is `behind`.
 
     Raises `TypeError` if `stored` is not a number.
     """
@@ -25,7 +25,7 @@ def to_monotonic(stored: object, behind: float = 0.0) -> Moment:
 
 
 def to_past(stored: object, behind: float = 0.0) -> PastMoment:
-    """Return the monotonic moment of epoch seconds, now at the latest.
+    """Return the monotonic time of epoch seconds, limited to now.
 
     Raises `TypeError` if `stored` is not a number.
     """
@@ -33,10 +33,10 @@ def to_past(stored: object, behind: float = 0.0) -> PastMoment:
 
 
 def seconds_behind(saved: object) -> float:
-    """Return the seconds by which the clock is behind the moment of a file.
+    """Return the seconds by which the clock is behind the time of the last save.
 
-    A computer without a battery starts with an old time. Raises `TypeError` if `saved`
-    is not a number.
+    A computer without a clock battery starts with an old time. Raises `TypeError` if
+    `saved` is not a number.
     """
     return max(_number(saved) - time.time(), 0.0)
 

@@ -1,19 +1,73 @@
 """Errors of the Northbound API; every failCode maps to one of them."""
 
+from enum import IntEnum
 from typing import Final, override
 
 
+class FailCode(IntEnum):
+    """failCodes that are handled, with their meaning in the API document."""
+
+    NOT_LOGGED_IN = 305
+    """Not in the login state; log in again."""
+    NO_PERMISSION = 401
+    """No permission for this data interface."""
+    TOO_FREQUENT = 407
+    """Access frequency too high."""
+    ACCOUNT_UNKNOWN = 20001
+    """The third-party system ID does not exist."""
+    ACCOUNT_FORBIDDEN = 20002
+    """The third-party system is forbidden."""
+    ACCOUNT_EXPIRED = 20003
+    """The third-party system has expired."""
+    SERVER_ABNORMAL = 20004
+    """The server is abnormal."""
+    DEVICE_TYPE_MISMATCH = 20006
+    """Some devices do not match the device type."""
+    PLANT_NOT_FOUND = 20007
+    """The system does not have the plants."""
+    DEVICE_NOT_FOUND = 20008
+    """The system does not have the devices."""
+    DEVICE_TYPE_UNSUPPORTED = 20013
+    """The interface does not support the device type."""
+    PLANTS_FORBIDDEN = 20045
+    """Unauthorized plants in the input."""
+    DEVICES_FORBIDDEN = 20046
+    """Unauthorized devices in the input."""
+    PLANT_UNAUTHORIZED = 20056
+    """The owner has not authorized the API, or has disabled it for the plant."""
+    SYSTEM_BUSY = 20200
+    """The system is busy; try again later."""
+    LOGIN_REFUSED = 20400
+    """Wrong password, account locked, password expired or too many sessions."""
+    LOGIN_RESTRICTED = 20403
+    """The login of the third-party user is restricted."""
+    DAILY_LIMIT = 20618
+    """The calls reached the maximum per user and day."""
+    RESOURCE_UNAUTHORIZED = 20621
+    """The owner has not authorized the resource."""
+    PLANT_INVALID = 20622
+    """The plant is invalid, or there is no permission for it."""
+    PLANT_OF_OTHER_COMPANY = 20623
+    """The plant is not in the owner's company."""
+    INTERNAL_CALL_FAILED = 30008
+    """Failed to call the internal interface."""
+    AUTHENTICATION_FAILED = 30029
+    """Authentication failed: no permission for a plant or device."""
+    TASK_IN_PROGRESS = 30033
+    """A task is in progress."""
+
+
 class NorthboundError(Exception):
-    """Base class of the errors that the client raises."""
+    """Base class of the client's errors."""
 
     def __init__(self, message: str = "", *, retry_after: float | None = None) -> None:
-        """Set the seconds after which a call can succeed, if known."""
+        """Set the seconds until a call can succeed, if known."""
         super().__init__(message)
         self.retry_after = retry_after
 
 
 class ConnectionFailed(NorthboundError):
-    """The connection failed: DNS, TCP, TLS, timeout or an incomplete answer."""
+    """The connection failed: DNS, TCP, TLS, timeout, or incomplete answer."""
 
     def __init__(self, reason: str = "", *, sent: bool = True) -> None:
         """Set whether the server may have received the call."""
@@ -39,12 +93,12 @@ class SessionTaken(NorthboundError):
 
 
 class RateLimited(NorthboundError):
-    """The interface was called too often, or the call would exceed its quota."""
+    """The interface was called too often, or a call would exceed its quota."""
 
     retry_after: float
 
     def __init__(self, retry_after: float, code: int | None = None) -> None:
-        """Set the seconds to wait, and the failCode if the server refused the call."""
+        """Set the seconds to wait, and the failCode; `None` if no call was made."""
         super().__init__(retry_after=retry_after)
         self.code = code
 
@@ -55,7 +109,7 @@ class RateLimited(NorthboundError):
 
 
 class AccountLimited(RateLimited):
-    """All interfaces have to wait: the login or the whole system is limited."""
+    """The login or the whole system is limited, so all interfaces are."""
 
 
 class PermissionDenied(NorthboundError):
@@ -70,7 +124,7 @@ class PermissionDenied(NorthboundError):
     @property
     def unauthorized(self) -> bool:
         """Whether the plants' owners have not authorized the API."""
-        return self.code in NOT_AUTHORIZED
+        return self.code in OWNER_REFUSALS
 
 
 class ServerBusy(NorthboundError):
@@ -92,15 +146,39 @@ class MalformedResponse(NorthboundError):
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
 
-_SESSION_UNKNOWN: Final = frozenset({305, 306, 307})
-_ACCOUNT_REFUSED: Final = frozenset({20001, 20002, 20003})
-_INTERFACE_LIMIT: Final = frozenset({407, 20618})
+# The document does not list 306 and 307.
+_SESSION_UNKNOWN: Final = frozenset({FailCode.NOT_LOGGED_IN, 306, 307})
+ACCOUNT_DISABLED: Final = frozenset(
+    {FailCode.ACCOUNT_FORBIDDEN, FailCode.ACCOUNT_EXPIRED}
+)
+_ACCOUNT_REFUSED: Final = ACCOUNT_DISABLED | {FailCode.ACCOUNT_UNKNOWN}
+_INTERFACE_LIMIT: Final = frozenset({FailCode.TOO_FREQUENT, FailCode.DAILY_LIMIT})
+# failCodes and HTTP statuses: the calls of all users exceed the limit of the system.
 SYSTEM_LIMIT: Final = frozenset({403, 429})
-_BUSY: Final = frozenset({20004, 20200, 30008, 30033})
-NOT_AUTHORIZED: Final = frozenset({20056, 20621})
-_NO_PERMISSION: Final = NOT_AUTHORIZED | {
-    *(401, 20007, 20045, 20046, 20622, 20623, 30029)
+_BUSY: Final = frozenset(
+    {
+        FailCode.SERVER_ABNORMAL,
+        FailCode.SYSTEM_BUSY,
+        FailCode.INTERNAL_CALL_FAILED,
+        FailCode.TASK_IN_PROGRESS,
+    }
+)
+OWNER_REFUSALS: Final = frozenset(
+    {FailCode.PLANT_UNAUTHORIZED, FailCode.RESOURCE_UNAUTHORIZED}
+)
+_NO_PERMISSION: Final = OWNER_REFUSALS | {
+    FailCode.NO_PERMISSION,
+    FailCode.PLANT_NOT_FOUND,
+    FailCode.PLANTS_FORBIDDEN,
+    FailCode.DEVICES_FORBIDDEN,
+    FailCode.PLANT_INVALID,
+    FailCode.PLANT_OF_OTHER_COMPANY,
+    FailCode.AUTHENTICATION_FAILED,
 }
+UNKNOWN_DEVICE: Final = frozenset(
+    {FailCode.DEVICE_TYPE_MISMATCH, FailCode.DEVICE_NOT_FOUND}
+)
+"""failCodes for a device that the server does not list, or lists with another type."""
 
 # Default wait in seconds; flow control replaces it.
 _MINUTE: Final = 60.0
@@ -112,11 +190,10 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
         return SessionTaken(f"token unknown (failCode {code})")
     if code in _ACCOUNT_REFUSED:
         return InvalidCredentials(code)
-    # 20400 means a wrong password, a lock, an expired password or too many sessions;
-    # only the message identifies a wrong password.
-    if code == 20400 and message == _WRONG_CREDENTIALS:
+    # Only the message distinguishes a wrong password from the other causes.
+    if code == FailCode.LOGIN_REFUSED and message == _WRONG_CREDENTIALS:
         return InvalidCredentials(code)
-    if code in (20400, 20403):
+    if code in (FailCode.LOGIN_REFUSED, FailCode.LOGIN_RESTRICTED):
         return AccountLocked(f"login refused (failCode {code})")
     if code in SYSTEM_LIMIT or (code in _INTERFACE_LIMIT and interface == "login"):
         return AccountLimited(_MINUTE, code)

@@ -1,9 +1,9 @@
-"""Flow control: how often an account may call each interface, and when next.
+"""Flow control: the calls that an account may make to each interface.
 
-The published quotas are kept as sliding windows, which also suit a server with fixed
-windows. A call counts from its answer on, the latest moment at which the server can
-have counted it. Refused calls count as well, and widen the window of a server that is
-stricter than its document.
+Quotas are counted in sliding windows, which also suit a server with fixed windows. A
+call counts from its answer, the latest time at which the server can have counted it.
+Refused calls also count. They widen the windows, since the server can be stricter than
+its document.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,7 @@ from .errors import (
     SYSTEM_LIMIT,
     AccountLimited,
     ConnectionFailed,
+    FailCode,
     RateLimited,
     SessionTaken,
 )
@@ -29,24 +30,23 @@ TEN_MINUTES: Final = 10 * MINUTE
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
-# For a server that rounds times to seconds.
+# Margin in seconds for a server that rounds times to seconds.
 MARGIN: Final = 1.0
-# Share by which a refusal widens an interface's windows of minutes, and the highest.
+# Share of a window of minutes by which each refusal widens it.
 WIDENING: Final = 0.05
-MOST_WIDENING: Final = 1.0
-# Refusals within a minute of an accepted call after which an interface is called once
-# a minute.
+MAX_WIDENING: Final = 1.0
+# Number of early refusals that reduces an interface to one call per minute.
 EARLY_REFUSALS: Final = 2
-# Longest pause of a daily interface that refuses.
-MOST_PATIENCE: Final = 6 * HOUR
-# The whole system may be limited for longer than the minute that it asks for.
-MOST_SYSTEM_PATIENCE: Final = 15 * MINUTE
+# Maximum pause of an interface with a daily quota.
+MAX_PAUSE: Final = 6 * HOUR
+# Maximum pause of all interfaces. The document requires a minute.
+MAX_SYSTEM_PAUSE: Final = 15 * MINUTE
 
-# Allowed once a minute by every policy.
+# Interfaces that always allow one call per minute.
 ONE_A_MINUTE: Final = frozenset({"getDevHistoryKpi"})
 
-# Longest time of a pass over all groups.
-LONGEST_PASS: Final = 30.0
+# Maximum duration of a pass over all groups.
+MAX_PASS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,13 +59,13 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Used part of a quota, by device type where each has its own."""
+    """Used part of a quota, of one device type if each has its own quota."""
 
     type_id: int | None
     calls: int
     quota: Quota
     wait: float
-    """The seconds until the next call."""
+    """Seconds until the next call is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Interface:
     """Calls to one interface."""
 
     calls: list[tuple[int | None, PastMoment]] = field(default_factory=list)
-    """The device type, and the time of the answer."""
+    """Device type and time of the answer of each call."""
     stopped_until: Moment = 0.0
     accepted: PastMoment | None = None
     """Time of the last accepted call."""
@@ -91,16 +91,16 @@ class Interface:
     refusals: int = 0
     """Refusals since the last accepted call."""
     used_up: bool = False
-    """Whether the last call was refused for all of the day."""
+    """Whether the last call was refused for the rest of the day."""
     widening: float = 0.0
     """Share by which refusals have widened the window."""
     early_refusals: int = 0
-    """Refusals within a minute of an accepted call."""
+    """Refusals within a minute after an accepted call."""
     once_a_minute: bool = False
-    """Whether the interface allows one call a minute (the policy of before 2022)."""
+    """Whether the interface allows one call per minute (the policy before 2022)."""
 
     def span(self, window: float, now: float) -> float:
-        """Return the seconds of a window, with margin and widening."""
+        """Return the length of a window in seconds, with margin and widening."""
         if window >= TEN_MINUTES:
             return window + MARGIN
         if self.refused is not None and now - self.refused > DAY:
@@ -108,36 +108,36 @@ class Interface:
         return window * (1 + self.widening) + MARGIN
 
     def counting(self, type_id: int | None, window: float, now: float) -> list[float]:
-        """Return the times of the calls that count in a window now."""
+        """Return the times of the calls in the current window."""
         since = now - self.span(window, now)
         return [at for called, at in self.calls if called == type_id and at > since]
 
 
 @dataclass(slots=True)
 class FlowControl:
-    """Calls of an account, and the time until the next one."""
+    """Counts the calls of an account, and limits them to the quotas."""
 
     stopped_until: Moment = 0.0
-    """End of a limit on all interfaces."""
+    """End of the pause of all interfaces."""
     stops: int = 0
-    """Refusals by the whole system since the last accepted call."""
+    """Refusals due to the system's limit since the last accepted call."""
     refusals: list[Refusal] = field(default_factory=list)
     interfaces: dict[str, Interface] = field(default_factory=dict)
-    """The interfaces that were called."""
+    """Interfaces that were called, by name."""
     plants: int = field(default=0, init=False)
     devices: Mapping[int, int] = field(default_factory=dict, init=False)
     """Number of devices by type."""
 
-    def measure(self, plants: int, devices: Mapping[int, int]) -> None:
-        """Set the account's size, from which quotas follow: devices by type."""
+    def set_account_size(self, plants: int, devices: Mapping[int, int]) -> None:
+        """Set the number of plants, and of devices by type; the quotas depend on it."""
         self.plants = plants
         self.devices = devices
 
     def quota(self, interface: str, type_id: int | None = None) -> Quota | None:
-        """Return the published quota of an interface.
+        """Return the documented quota of an interface.
 
-        The quota of `getDevRealKpi` counts over all types; each type gets its own part
-        of it, which also suits servers that count by type.
+        The quota of `getDevRealKpi` is the sum over all device types. Each type gets
+        its own part, which also suits servers that count by type.
         """
         pages = max(ceil(self.plants / 100), 1)
         match interface:
@@ -165,7 +165,7 @@ class FlowControl:
 
     @property
     def used_up(self) -> list[str]:
-        """Return the interfaces whose quota of the day is used up."""
+        """Return the interfaces whose daily quota is used up."""
         return [name for name, known in self.interfaces.items() if known.used_up]
 
     @property
@@ -192,7 +192,7 @@ class FlowControl:
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> float:
-        """Return the seconds until a call may be made, and `reserve` more."""
+        """Return the seconds until a call, and `reserve` more, are allowed."""
         now = time.monotonic()
         known = self.interfaces.get(interface)
         if known is None:
@@ -200,7 +200,7 @@ class FlowControl:
         moments = [self.stopped_until, known.stopped_until]
         if (quota := self.quota(interface, type_id)) is not None:
             calls = known.counting(type_id, quota.window, now)
-            # The quota may be smaller than the reserve.
+            # The quota can be smaller than the reserve.
             if (excess := len(calls) - max(quota.calls - reserve, 1)) >= 0:
                 moments.append(calls[excess] + known.span(quota.window, now))
         if known.calls and (known.once_a_minute or interface in ONE_A_MINUTE):
@@ -210,7 +210,7 @@ class FlowControl:
     def check(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> None:
-        """Raise `RateLimited` if a call has to wait."""
+        """Raise `RateLimited` if a call is not allowed yet."""
         if wait := self.wait(interface, type_id, reserve):
             stopped = self.stopped_until > time.monotonic()
             limited = interface == "login" or stopped
@@ -220,10 +220,10 @@ class FlowControl:
     def call(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> Iterator[None]:
-        """Count a call.
+        """Count the call that the block makes.
 
-        Raises `RateLimited` before the call if it has to wait. Sets `retry_after` of a
-        refusal by the server.
+        Raises `RateLimited` before the block if the call is not allowed yet. If the
+        server refuses the call, sets `retry_after` of its error.
         """
         self.check(interface, type_id, reserve)
         known = self.interfaces.setdefault(interface, Interface())
@@ -238,7 +238,7 @@ class FlowControl:
                 self._count(interface, known, type_id)
             raise
         except BaseException as error:
-            # A call that was interrupted may have reached the server.
+            # An interrupted call may have reached the server.
             self._count(interface, known, type_id)
             if isinstance(error, RateLimited):
                 self._refuse(interface, known, type_id, error)
@@ -247,7 +247,7 @@ class FlowControl:
         self._accept(known)
 
     def _accept(self, known: Interface) -> None:
-        """Clear the refusals of an interface."""
+        """Record an accepted call, which clears the refusals."""
         now = time.monotonic()
         if known.accepted is not None and now - known.accepted < MINUTE:
             known.early_refusals = 0
@@ -257,11 +257,11 @@ class FlowControl:
         self.stops = 0
 
     def _count(self, interface: str, known: Interface, type_id: int | None) -> None:
-        """Add a call, and drop those that no longer count."""
+        """Add a call, and drop the calls before the longest possible window."""
         now = time.monotonic()
         quota = self.quota(interface, type_id)
         window = MINUTE if quota is None else quota.window
-        longest = window * (1 + MOST_WIDENING) + MARGIN
+        longest = window * (1 + MAX_WIDENING) + MARGIN
         known.calls = [
             *(call for call in known.calls if call[1] > now - longest),
             (type_id, now),
@@ -274,42 +274,42 @@ class FlowControl:
         type_id: int | None,
         refusal: RateLimited,
     ) -> None:
-        """Stop the interface, or all of them, after a refusal."""
+        """Pause the interface, or all interfaces, after a refusal."""
         now = time.monotonic()
         self.refusals = [*self.recent_refusals, Refusal(interface, refusal.code, now)]
         if refusal.code in SYSTEM_LIMIT:
-            patience = min(MINUTE * 2**self.stops, MOST_SYSTEM_PATIENCE)
+            pause = min(MINUTE * 2**self.stops, MAX_SYSTEM_PAUSE)
             self.stops += 1
-            self.stopped_until = now + patience
-            refusal.retry_after = patience
+            self.stopped_until = now + pause
+            refusal.retry_after = pause
             return
         if known.accepted is not None and now - known.accepted < MINUTE:
             known.early_refusals += interface != "login"
             known.once_a_minute |= known.early_refusals >= EARLY_REFUSALS
         known.refusals += 1
-        known.used_up = refusal.code == 20618
+        known.used_up = refusal.code == FailCode.DAILY_LIMIT
         known.refused = now
-        known.widening = min(known.widening + WIDENING, MOST_WIDENING)
+        known.widening = min(known.widening + WIDENING, MAX_WIDENING)
         quota = self.quota(interface, type_id)
-        if refusal.code == 20618 and known.refusals == 1:
-            # The server's midnight is unknown.
-            patience = DAY - time.time() % DAY + MINUTE
-        elif refusal.code == 20618:
-            patience = MOST_PATIENCE
+        if known.used_up and known.refusals == 1:
+            # The server's midnight is unknown, so the pause ends at midnight UTC.
+            pause = DAY - time.time() % DAY + MINUTE
+        elif known.used_up:
+            pause = MAX_PAUSE
         elif known.once_a_minute:
-            patience = known.span(MINUTE, now)
+            pause = known.span(MINUTE, now)
         elif quota is not None and quota.window <= TEN_MINUTES:
-            patience = known.span(quota.window, now)
+            pause = known.span(quota.window, now)
         else:
             # Another client may have used up the quota of the day, or of the minute.
-            patience = min(MINUTE * 4 ** (known.refusals - 1), MOST_PATIENCE)
-        known.stopped_until = now + patience
-        refusal.retry_after = patience
+            pause = min(MINUTE * 4 ** (known.refusals - 1), MAX_PAUSE)
+        known.stopped_until = now + pause
+        refusal.retry_after = pause
 
     def assume_pass(self, planned: float) -> None:
-        """Count a pass over all groups that was planned for a moment, if it is past.
+        """Count a pass over all groups if its planned time is past.
 
-        A process that was killed has not stored the calls of its last pass.
+        If the process was killed, the calls of its last pass are not stored.
         """
         now = time.monotonic()
         if planned > now:
@@ -318,5 +318,5 @@ class FlowControl:
             known = self.interfaces.setdefault(interface, Interface())
             known.stopped_until = max(
                 known.stopped_until,
-                planned + LONGEST_PASS + known.span(FIVE_MINUTES, now),
+                planned + MAX_PASS + known.span(FIVE_MINUTES, now),
             )

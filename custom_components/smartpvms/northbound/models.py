@@ -14,7 +14,7 @@ _NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
-# Fallback names; not codes and ids, since names are visible to all users.
+# Fallback names. Codes and ids are not used, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
@@ -22,7 +22,7 @@ _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
 _YEARS = range(2000, 2100)
 # UTC offsets of time zones are multiples of 15 minutes.
 _QUARTER = timedelta(minutes=15)
-_FARTHEST_OFFSET = timedelta(hours=14)
+_MAX_OFFSET = timedelta(hours=14)
 
 
 class DeviceType(IntEnum):
@@ -101,7 +101,7 @@ class Plant:
     latitude: float | None = field(default=None, repr=False)
     longitude: float | None = field(default=None, repr=False)
     time_zone: tzinfo | None = field(default=None, metadata={"stored": False})
-    """Time zone of the plant's days, `None` if local; not part of the API."""
+    """Time zone of the plant; `None` means Home Assistant's. Not part of the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +260,7 @@ def _iso(raw: object) -> datetime | None:
     except ValueError:
         return None
     offset = parsed.utcoffset()
-    if offset is None or offset % _QUARTER or abs(offset) > _FARTHEST_OFFSET:
+    if offset is None or offset % _QUARTER or abs(offset) > _MAX_OFFSET:
         return None
     return parsed if parsed.year in _YEARS else None
 

@@ -17,6 +17,7 @@ from .clock import Moment, PastMoment
 from .errors import (
     AccountLocked,
     ConnectionFailed,
+    FailCode,
     InvalidCredentials,
     MalformedResponse,
     RateLimited,
@@ -31,21 +32,21 @@ from .models import integer, moment
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
-# An answer of this many bytes takes several milliseconds to parse.
+# Number of bytes that take several milliseconds to parse.
 _LARGE: Final = 500_000
-# The server keeps a token for 30 minutes; the margin covers a call in progress.
+# Tokens are valid for 30 minutes; the margin covers a call in progress.
 _TOKEN_LIFE: Final = 29 * MINUTE
 # The server locks an account for 30 minutes.
 _LOCK_TIME: Final = 31 * MINUTE
-# Consecutive refusals and empty login responses that are treated as wrong credentials.
-# Older servers send an empty response for wrong credentials, others on a failure.
+# Number of consecutive refused logins, and of empty login responses, that count as wrong
+# credentials. An empty response means wrong credentials, or a failure of the server.
 _REFUSED_LOGINS: Final = 2
 _EMPTY_LOGINS: Final = 8
 # Logins reserved for the user, of the five allowed in ten minutes.
 _RESERVED_LOGINS: Final = 2
-# Shortest and longest pause after another client has taken over the session.
-_SHORTEST_PAUSE: Final = TEN_MINUTES
-_LONGEST_PAUSE: Final = HOUR
+# Pause after another client has taken over the session; it doubles each time.
+_MIN_PAUSE: Final = TEN_MINUTES
+_MAX_PAUSE: Final = HOUR
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +67,13 @@ class SessionState:
     issued: PastMoment = 0.0
     used: PastMoment = 0.0
     expired_in_use: PastMoment | None = None
-    """Time at which a token last expired despite being used."""
+    """Last time at which a token expired although it was in use."""
     takeovers: list[PastMoment] = field(default_factory=list)
     """Times at which another client took over the session."""
     refused_code: int | None = None
     """The failCode with which the server refused the credentials."""
     refused_logins: int = 0
-    """Logins refused for a possibly temporary cause since the last success."""
+    """Logins refused for a possibly temporary cause since the last successful login."""
     empty_logins: int = 0
     """Empty login responses since the last successful login."""
     lost_tokens: int = 0
@@ -86,11 +87,10 @@ class SessionState:
 
     @property
     def has_token(self) -> bool:
-        """Whether there is a token that should still be valid.
+        """Return whether there is a token that is probably valid.
 
-        Some servers extend the life of a token when it is used, others do not. Its life
-        counts from the last use, or from the login for a day after a used token has
-        expired.
+        Some servers extend the validity of a token with each use. It counts from the
+        last use; for a day after a token expired in use, it counts from the login.
         """
         now = time.monotonic()
         fixed = self.expired_in_use is not None and now - self.expired_in_use < DAY
@@ -127,7 +127,7 @@ class SessionState:
 
 
 class Session:
-    """Sends calls to one account, one at a time, and logs in if necessary."""
+    """Makes the calls of one account, one at a time, and logs in if necessary."""
 
     def __init__(
         self,
@@ -148,22 +148,22 @@ class Session:
         self,
         interface: str,
         parameters: Mapping[str, object],
-        patience: float = 0,
+        max_wait: float = 0,
     ) -> Answer:
-        """Call an interface; log in first if there is no valid token.
+        """Call an interface, with a login before it if there is no valid token.
 
-        Raises `SessionTaken` if the server rejects a new token, the errors of the login
-        (`InvalidCredentials`, `AccountLocked`), and `ConnectionFailed`, `RateLimited`,
+        Raises `SessionTaken` if the server rejects a new token, `InvalidCredentials` or
+        `AccountLocked` if it refuses the login, and `ConnectionFailed`, `RateLimited`,
         `PermissionDenied`, `ServerBusy`, `RequestRejected` or `MalformedResponse`.
-        Raises them without sending a call that flow control does not allow within
-        `patience` seconds, or a login that cannot succeed.
+        Nothing is sent if flow control does not allow the call within `max_wait`
+        seconds, or if the login cannot succeed.
         """
         while True:
             try:
                 async with self.state.lock:
                     return await self._call(interface, parameters)
             except RateLimited as err:
-                if err.retry_after > patience:
+                if err.retry_after > max_wait:
                     raise
                 await asyncio.sleep(err.retry_after)
 
@@ -178,7 +178,7 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            pause = min(_SHORTEST_PAUSE * 2**state.lost_tokens, _LONGEST_PAUSE)
+            pause = min(_MIN_PAUSE * 2**state.lost_tokens, _MAX_PAUSE)
             state.lost_tokens += 1
             state.paused_until = time.monotonic() + pause
             err.retry_after = pause
@@ -187,7 +187,10 @@ class Session:
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> float:
-        """Return the seconds until a call, and `reserve` more, can succeed."""
+        """Return the seconds until a call, and `reserve` more, can succeed.
+
+        Without a token, includes the wait for the login.
+        """
         wait = self._flow_control.wait(interface, type_id, reserve)
         if self.state.has_token:
             return wait
@@ -211,7 +214,7 @@ class Session:
         return self.state.flow_control
 
     def _check_login(self) -> None:
-        """Raise the stored login error while retrying is pointless."""
+        """Raise the stored login error if another login cannot succeed."""
         state = self.state
         if state.refused_code is not None:
             raise InvalidCredentials(state.refused_code)
@@ -223,10 +226,9 @@ class Session:
     async def _log_in_again(self) -> None:
         """Open a new session.
 
-        The server locks an account after five wrong passwords, so a refusal of the
-        credentials is final at once. A refusal with a possibly temporary cause is final
-        the second time, and an empty response the eighth time; the next login waits
-        until the longest lock has ended.
+        The server locks an account after five wrong passwords, so refused credentials
+        are not tried again. A refusal with a possibly temporary cause is tried again
+        once, and an empty response seven times, each after the account's lock time.
         """
         state = self.state
         try:
@@ -239,20 +241,22 @@ class Session:
                 state.empty_logins += err.code is None
                 is_final = err.code is not None or state.empty_logins >= _EMPTY_LOGINS
             if is_final:
-                state.refused_code = getattr(err, "code", None) or 20400
+                state.refused_code = (
+                    getattr(err, "code", None) or FailCode.LOGIN_REFUSED
+                )
                 raise InvalidCredentials(state.refused_code) from err
             state.paused_until = time.monotonic() + _LOCK_TIME
             raise AccountLocked(str(err), retry_after=_LOCK_TIME) from err
 
     async def _log_in(self, reserve: int = 0) -> str:
-        """Return the token of a new session, which ends the account's previous one."""
+        """Return the token of a new session, which ends the previous session."""
         with self._flow_control.call("login", reserve=reserve):
             response, content = await self._send(
                 "login", {"userName": self._user_name, "systemCode": self._system_code}
             )
             cookie = response.cookies.get(_TOKEN)
             token = response.headers.get(_TOKEN) or (cookie.value if cookie else None)
-            # Older servers answer wrong credentials with an empty body.
+            # Older servers return an empty body for wrong credentials.
             if response.status == 200 and not content and not token:
                 raise InvalidCredentials
             read_answer("login", response.status, content)
@@ -305,12 +309,12 @@ class Session:
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             sent = not isinstance(err, aiohttp.ClientConnectorError)
             failure = ConnectionFailed(type(err).__name__, sent=sent)
-        # Outside the handler, since the original error contains the host.
+        # Raised outside the handler, since the original error contains the host.
         raise failure
 
 
 def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:
-    """Return the device type if some servers count the interface's quota by type."""
+    """Return the device type of a call whose quota some servers count by type."""
     if interface != "getDevRealKpi":
         return None
     return integer(parameters.get("devTypeId"))

@@ -26,7 +26,9 @@ from custom_components.smartpvms.northbound import (
     HISTORY_REACH,
     HISTORY_SPAN,
     HISTORY_TYPES,
+    UNKNOWN_DEVICE,
     Device,
+    FailCode,
     HistoryRow,
     InvalidCredentials,
     MalformedResponse,
@@ -85,9 +87,6 @@ NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
 LONGEST_DOUBT: Final = timedelta(days=1)
 # Number of consecutive refusals after which a batch is set aside.
 REFUSALS_BELIEVED: Final = 3
-_NO_HISTORY_OF_TYPE: Final = 20013
-# One unknown device makes the server reject the whole batch.
-_UNKNOWN_DEVICE: Final = (20006, 20008)
 # Shorter waits do not change the activity to waiting.
 SHORT: Final = timedelta(minutes=2)
 
@@ -633,7 +632,7 @@ class HistoryImporter:
         type_id = next(iter(batch)).type_id
         plants = {device.plant_code for device in batch}
         match err:
-            case PermissionDenied(code=401):
+            case PermissionDenied(code=FailCode.NO_PERMISSION):
                 return False
             case PermissionDenied() if len(plants) > 1:
                 # One plant without permission makes the server refuse all of them.
@@ -642,7 +641,7 @@ class HistoryImporter:
             case PermissionDenied():
                 self._postpone(job, batch)
                 return True
-            case RequestRejected(code=code) if code == _NO_HISTORY_OF_TYPE:
+            case RequestRejected(code=FailCode.DEVICE_TYPE_UNSUPPORTED):
                 # Without the permission, some servers reject every type.
                 if type_id in self._answered or not self._answered:
                     self._postpone(job, batch)
@@ -658,7 +657,8 @@ class HistoryImporter:
                 return False
         if isinstance(err, MalformedResponse):
             self._postpone(job, batch)
-        elif err.code in _UNKNOWN_DEVICE and len(batch) > 1:
+        elif err.code in UNKNOWN_DEVICE and len(batch) > 1:
+            # One unknown device makes the server reject the whole batch.
             self._halve(job, batch)
         else:
             part = self._split(job, batch)
