@@ -16,9 +16,9 @@ from homeassistant.helpers.typing import ConfigType
 from .account import (
     ACCOUNTS,
     account_client,
+    account_id,
     async_get_account,
     temporary_client,
-    unique_id,
 )
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
@@ -184,7 +184,7 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     store = account_store(hass, entry)
     stored = await async_load(store)
     account = async_get_account(hass, entry.data, stored.session)
-    del hass.data[ACCOUNTS][unique_id(entry.data)]
+    del hass.data[ACCOUNTS][account_id(entry.data)]
     await store.async_remove()
     await history_store(hass, entry.entry_id).async_remove()
     # The session ends by itself soon if the server cannot be reached.

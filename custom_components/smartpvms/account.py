@@ -1,7 +1,7 @@
 """Accounts: one session state, one lock and one flow control for each.
 
-The server allows an account one session and few logins, so flows, set-ups and reloads
-share them for as long as Home Assistant runs.
+The server allows an account one session and few logins, so flows, setups and reloads
+share the account until Home Assistant stops.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,14 +26,14 @@ class Account:
 
     session: SessionState = field(default_factory=SessionState)
     plants: list[Plant] | None = None
-    """The plants that a flow has listed, for the set-up that follows."""
+    """The plants that a flow has listed, for the setup after it."""
 
 
 ACCOUNTS: HassKey[dict[str, Account]] = HassKey(DOMAIN)
 """By unique id of the config entry."""
 
 
-def unique_id(data: Mapping[str, Any]) -> str:
+def account_id(data: Mapping[str, Any]) -> str:
     """Return the unique id of an account from the data of its config entry."""
     return f"{data[CONF_HOST]}_{data[CONF_USERNAME].lower()}"
 
@@ -42,9 +42,9 @@ def unique_id(data: Mapping[str, Any]) -> str:
 def async_get_account(
     hass: HomeAssistant, data: Mapping[str, Any], state: SessionState | None = None
 ) -> Account:
-    """Return the account of a config entry's data; a new one begins with a state."""
+    """Return the account of a config entry's data; `state` is used for a new one."""
     accounts = hass.data.setdefault(ACCOUNTS, {})
-    return accounts.setdefault(unique_id(data), Account(state or SessionState()))
+    return accounts.setdefault(account_id(data), Account(state or SessionState()))
 
 
 def account_client(
@@ -66,7 +66,7 @@ def account_client(
 def temporary_client(
     hass: HomeAssistant, data: Mapping[str, Any], account: Account
 ) -> Iterator[NorthboundClient]:
-    """Return a client for as long as no config entry is set up."""
+    """Yield a client with its own web session, for use outside the config entry."""
     # A websession with automatic cleanup would live until Home Assistant stops.
     websession = async_create_clientsession(
         hass, auto_cleanup=False, cookie_jar=aiohttp.DummyCookieJar()

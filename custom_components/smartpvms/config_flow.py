@@ -1,6 +1,6 @@
 """Config flow: accounts, their plants and their options."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, override
 
 import voluptuous as vol
@@ -36,7 +36,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import dt as dt_util
 
-from .account import async_get_account, temporary_client, unique_id
+from .account import account_id, async_get_account, temporary_client
 from .const import (
     CONF_GRID_METERS,
     CONF_HISTORY,
@@ -55,7 +55,7 @@ from .northbound import (
     base_url,
     northbound_host,
 )
-from .options import options_of
+from .options import AccountOptions, options_of
 from .plant import GRID_POINTS
 from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
@@ -112,11 +112,6 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     _history: int
     _plants: list[Plant]
 
-    def __init__(self) -> None:
-        """Initialize the flow without errors."""
-        self._errors: dict[str, str] = {}
-        self._placeholders: dict[str, str] = {}
-
     @staticmethod
     @callback
     @override
@@ -129,29 +124,46 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Show the form of the account, log in and list its plants."""
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
         if user_input is not None:
             self._history = int(user_input[CONF_HISTORY])
-            if await self._validate(user_input):
-                if len(self._plants) > 1:
-                    return await self.async_step_plants()
+            errors, placeholders = await self._validate(user_input)
+            if not errors and len(self._plants) > 1:
+                return await self.async_step_plants()
+            if not errors:
                 return self._create_entry(self._plants[0].name)
-        return self._show_form(_USER_SCHEMA, user_input, step_id="user")
+        return self.async_show_form(
+            step_id="user",
+            data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
+            errors=errors,
+            description_placeholders=placeholders,
+        )
 
     async def async_step_reconfigure(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
         """Show the form for another host or login to the same plants."""
         entry = self._get_reconfigure_entry()
-        if user_input is not None and await self._validate(user_input):
-            return self.async_update_reload_and_abort(
-                entry,
-                unique_id=unique_id(self._account),
-                data=self._account,
-                reason=_RECONFIGURED,
-            )
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
+        if user_input is not None:
+            errors, placeholders = await self._validate(user_input)
+            if not errors:
+                return self.async_update_reload_and_abort(
+                    entry,
+                    unique_id=account_id(self._account),
+                    data=self._account,
+                    reason=_RECONFIGURED,
+                )
         present = {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)}
-        return self._show_form(
-            _ACCOUNT_SCHEMA, user_input or present, step_id="reconfigure"
+        return self.async_show_form(
+            step_id="reconfigure",
+            data_schema=self.add_suggested_values_to_schema(
+                _ACCOUNT_SCHEMA, user_input or present
+            ),
+            errors=errors,
+            description_placeholders=placeholders,
         )
 
     async def async_step_reauth(
@@ -165,69 +177,76 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Show the form for the account's new password."""
         entry = self._get_reauth_entry()
-        if user_input is not None and await self._validate(
-            {**entry.data, **user_input}
-        ):
-            return self.async_update_reload_and_abort(
-                entry, data_updates=user_input, reason=_REAUTHENTICATED
-            )
-        self._placeholders |= {"username": entry.data[CONF_USERNAME]}
-        return self._show_form(_REAUTH_SCHEMA, None, step_id="reauth_confirm")
-
-    def _show_form(
-        self, schema: vol.Schema, suggested: Mapping[str, Any] | None, *, step_id: str
-    ) -> ConfigFlowResult:
-        """Show a form with the errors of the last validation."""
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
+        if user_input is not None:
+            errors, placeholders = await self._validate({**entry.data, **user_input})
+            if not errors:
+                return self.async_update_reload_and_abort(
+                    entry, data_updates=user_input, reason=_REAUTHENTICATED
+                )
         return self.async_show_form(
-            step_id=step_id,
-            data_schema=self.add_suggested_values_to_schema(schema, suggested),
-            errors=self._errors,
-            description_placeholders=self._placeholders,
+            step_id="reauth_confirm",
+            data_schema=_REAUTH_SCHEMA,
+            errors=errors,
+            description_placeholders={
+                **placeholders,
+                "username": entry.data[CONF_USERNAME],
+            },
         )
 
-    async def _validate(self, user_input: Mapping[str, Any]) -> bool:
-        """Log in to an account and list its plants, or set the errors of the form."""
-        self._errors, self._placeholders = {}, {}
+    async def _validate(
+        self, user_input: Mapping[str, Any]
+    ) -> tuple[dict[str, str], dict[str, str]]:
+        """Log in and list the plants; return the errors and their placeholders."""
+        errors: dict[str, str] = {}
+        placeholders: dict[str, str] = {}
         try:
             url = base_url(user_input[CONF_HOST])
         except ValueError:
-            self._errors[CONF_HOST] = "invalid_host"
-            return False
+            errors[CONF_HOST] = "invalid_host"
+            return errors, placeholders
         self._account = {
             CONF_HOST: _as_host(url),
             CONF_USERNAME: user_input[CONF_USERNAME],
             CONF_PASSWORD: user_input[CONF_PASSWORD],
         }
-        is_other = False
-        if self.source != SOURCE_REAUTH:
-            await self.async_set_unique_id(unique_id(self._account))
-            is_other = (
-                self.source == SOURCE_RECONFIGURE
-                and self.unique_id != self._get_reconfigure_entry().unique_id
-            )
-            # Before the login, which would end the other entry's session.
-            if self.source == SOURCE_USER or is_other:
-                self._abort_if_unique_id_configured()
+        is_other = await self._is_other_account()
         try:
             await self._log_in()
+        except MalformedResponse as err:
+            key, placeholders = explain(err)
+            if better := northbound_host(url.host or ""):
+                key, placeholders = "portal_host", {"host": better}
+            # The form for the new password has no host.
+            errors["base" if self.source == SOURCE_REAUTH else CONF_HOST] = key
         except NorthboundError as err:
-            key, self._placeholders = explain(err)
-            field = "base"
-            if isinstance(err, MalformedResponse):
-                if better := northbound_host(url.host or ""):
-                    key, self._placeholders = "portal_host", {"host": better}
-                # The form for the new password has no host.
-                field = "base" if self.source == SOURCE_REAUTH else CONF_HOST
-            self._errors[field] = key
+            errors["base"], placeholders = explain(err)
         except Exception:
             LOGGER.exception("Unexpected error while logging in")
-            self._errors["base"] = "unknown"
+            errors["base"] = "unknown"
         else:
             if not self._plants:
-                self._errors["base"] = "no_plants"
+                errors["base"] = "no_plants"
             elif is_other and not self._has_plants_of(self._get_reconfigure_entry()):
-                self._errors["base"] = "wrong_account"
-        return not self._errors
+                errors["base"] = "wrong_account"
+        return errors, placeholders
+
+    async def _is_other_account(self) -> bool:
+        """Return whether the account differs from the one that is reconfigured.
+
+        Aborts if another entry has the account, since the login would end its session.
+        """
+        if self.source == SOURCE_REAUTH:
+            return False
+        await self.async_set_unique_id(account_id(self._account))
+        is_other = (
+            self.source == SOURCE_RECONFIGURE
+            and self.unique_id != self._get_reconfigure_entry().unique_id
+        )
+        if self.source == SOURCE_USER or is_other:
+            self._abort_if_unique_id_configured()
+        return is_other
 
     async def _log_in(self) -> None:
         account = async_get_account(self.hass, self._account)
@@ -266,7 +285,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="plants",
             data_schema=vol.Schema(
-                {vol.Required(CONF_PLANTS, default=codes): _several(offered)}
+                {vol.Required(CONF_PLANTS, default=codes): _multi_select(offered)}
             ),
             errors=errors,
         )
@@ -291,63 +310,80 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
-        inventory, present = entry.runtime_data.inventory.data, options_of(entry)
-        offered = inventory.offered
-        chosen = [*offered] if present.plants is None else present.plants
-        still_offered = [code for code in chosen if code in offered]
+        inventory = entry.runtime_data.inventory.data
         zones = await self._zones(inventory)
-        chosen_zones = present.time_zones
-        hidden_zones = {
-            code: zone
-            for code, zone in chosen_zones.items()
-            if f"{code} {zone}" not in zones
-        }
         errors: dict[str, str] = {}
         if user_input is not None:
-            options = {**entry.options, **user_input}
-            options[CONF_HISTORY] = int(user_input[CONF_HISTORY])
-            picked = user_input.get(CONF_PLANTS, still_offered)
-            if not picked:
-                errors[CONF_PLANTS] = "no_plants_chosen"
-            elif CONF_PLANTS in user_input:
-                # Plants that the server does not list now stay chosen.
-                withdrawn = [code for code in chosen if code not in offered]
-                options[CONF_PLANTS] = [*picked, *withdrawn]
-                # Without a choice, plants that are added later are included.
-                if len(picked) == len(offered):
-                    del options[CONF_PLANTS]
-            if CONF_TIME_ZONES in user_input:
-                pairs = [zone.rsplit(" ", 1) for zone in user_input[CONF_TIME_ZONES]]
-                picked_zones = dict(pairs)
-                if len(pairs) > len(picked_zones):
-                    errors[CONF_TIME_ZONES] = "several_time_zones"
-                options[CONF_TIME_ZONES] = {**hidden_zones, **picked_zones}
+            options, errors = self._parse(user_input, inventory, zones)
             if not errors:
                 return self.async_create_entry(data=options)
-        schema: dict[vol.Marker, Selector[Any]] = {}
-        if len(offered) > 1 or not still_offered:
-            schema[vol.Required(CONF_PLANTS, default=still_offered)] = _several(offered)
-        currency = present.currency or self.hass.config.currency
-        schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
-        if meters := _grid_points(inventory):
-            known = [meter for meter in present.grid_meters if meter in meters]
-            schema[vol.Optional(CONF_GRID_METERS, default=known)] = _several(meters)
-        if zones:
-            values = [" ".join(each) for each in chosen_zones.items()]
-            known = [value for value in values if value in zones]
-            schema[vol.Optional(CONF_TIME_ZONES, default=known)] = _several(zones)
-        history = entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
-        schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
         return self.async_show_form(
             step_id="init",
             data_schema=self.add_suggested_values_to_schema(
-                vol.Schema(schema), user_input
+                self._schema(inventory, zones), user_input
             ),
             errors=errors,
         )
 
+    def _parse(
+        self,
+        user_input: Mapping[str, Any],
+        inventory: Inventory,
+        zones: Collection[str],
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """Return the new options, and the errors of the form."""
+        present = options_of(self.config_entry)
+        options = {**self.config_entry.options, **user_input}
+        options[CONF_HISTORY] = int(user_input[CONF_HISTORY])
+        errors: dict[str, str] = {}
+        chosen, withdrawn = _chosen_plants(present, inventory)
+        picked = user_input.get(CONF_PLANTS, chosen)
+        if not picked:
+            errors[CONF_PLANTS] = "no_plants_chosen"
+        elif CONF_PLANTS in user_input:
+            options[CONF_PLANTS] = [*picked, *withdrawn]
+            # Without a choice, plants that are added later are included.
+            if len(picked) == len(inventory.offered):
+                del options[CONF_PLANTS]
+        if CONF_TIME_ZONES in user_input:
+            pairs = [_split_zone_value(each) for each in user_input[CONF_TIME_ZONES]]
+            picked_zones = dict(pairs)
+            if len(pairs) > len(picked_zones):
+                errors[CONF_TIME_ZONES] = "several_time_zones"
+            # Zones that the form does not offer now stay chosen.
+            hidden = {
+                code: zone
+                for code, zone in present.time_zones.items()
+                if _zone_value(code, zone) not in zones
+            }
+            options[CONF_TIME_ZONES] = {**hidden, **picked_zones}
+        return options, errors
+
+    def _schema(self, inventory: Inventory, zones: Mapping[str, str]) -> vol.Schema:
+        """Return the form with the present options as defaults."""
+        present = options_of(self.config_entry)
+        schema: dict[vol.Marker, Selector[Any]] = {}
+        chosen, _ = _chosen_plants(present, inventory)
+        if len(inventory.offered) > 1 or not chosen:
+            plants = _multi_select(inventory.offered)
+            schema[vol.Required(CONF_PLANTS, default=chosen)] = plants
+        currency = present.currency or self.hass.config.currency
+        schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
+        if meters := _grid_points(inventory):
+            known = [meter for meter in present.grid_meters if meter in meters]
+            schema[vol.Optional(CONF_GRID_METERS, default=known)] = _multi_select(
+                meters
+            )
+        if zones:
+            values = [_zone_value(*each) for each in present.time_zones.items()]
+            known = [value for value in values if value in zones]
+            schema[vol.Optional(CONF_TIME_ZONES, default=known)] = _multi_select(zones)
+        history = self.config_entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
+        schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
+        return vol.Schema(schema)
+
     async def _zones(self, inventory: Inventory) -> dict[str, str]:
-        """Return labels of the possible zones of plants, by plant code and zone."""
+        """Return the labels of the possible zones of plants, by value."""
         zones = await self.hass.async_add_executor_job(
             doubtful,
             [*inventory.plants.values()],
@@ -356,12 +392,36 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         )
         several = len(inventory.plants) > 1
         return {
-            f"{code} {zone}": f"{inventory.plants[code].name}: {zone}"
+            _zone_value(code, zone): f"{inventory.plants[code].name}: {zone}"
             if several
             else zone
             for code, offered in zones.items()
             for zone in offered
         }
+
+
+def _zone_value(plant_code: str, zone: str) -> str:
+    """Return the value of a plant's zone in the form."""
+    return f"{plant_code} {zone}"
+
+
+def _split_zone_value(value: str) -> tuple[str, str]:
+    """Return the plant code and the zone of a value in the form."""
+    # The plant code may contain spaces; the zone does not.
+    plant_code, zone = value.rsplit(" ", 1)
+    return plant_code, zone
+
+
+def _chosen_plants(
+    options: AccountOptions, inventory: Inventory
+) -> tuple[list[str], list[str]]:
+    """Return the chosen plants that the server lists, and those that it does not list.
+
+    The latter stay chosen.
+    """
+    chosen = [*inventory.offered] if options.plants is None else options.plants
+    listed = [code for code in chosen if code in inventory.offered]
+    return listed, [code for code in chosen if code not in inventory.offered]
 
 
 def _grid_points(inventory: Inventory) -> dict[str, str]:
@@ -378,7 +438,7 @@ def _grid_points(inventory: Inventory) -> dict[str, str]:
     return offered
 
 
-def _several(offered: Mapping[str, str]) -> SelectSelector:
+def _multi_select(offered: Mapping[str, str]) -> SelectSelector:
     """Return a multiple-choice selector of names by key."""
     return SelectSelector(
         SelectSelectorConfig(
