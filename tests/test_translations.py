@@ -307,6 +307,13 @@ def test_every_error_has_its_texts(error: NorthboundError) -> None:
     assert as_update_error(error).translation_key == key
 
 
+def test_error_of_a_new_class() -> None:
+    """A class of error without a text of its own has the generic one."""
+    error = NorthboundError("new")
+    assert explain(error) == ("unknown", {})
+    assert as_update_error(error).translation_key == "unknown"
+
+
 def _is_exception(module: ModuleType, node: ast.expr | None) -> bool:
     """Return whether a name is an exception that Home Assistant shows."""
     named = getattr(module, node.id, None) if isinstance(node, ast.Name) else None

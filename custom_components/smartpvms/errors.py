@@ -17,10 +17,11 @@ from .northbound import (
     PermissionDenied,
     RateLimited,
     RequestRejected,
+    ServerBusy,
     SessionTaken,
 )
 
-# Translation keys of the portal's names for the permissions, by interface.
+# Names of the permissions in translation keys, by interface.
 PERMISSIONS: Final = {
     "stations": "plant_list",
     "getStationList": "plant_list",
@@ -30,10 +31,12 @@ PERMISSIONS: Final = {
     "getDevHistoryKpi": "device_history",
 }
 
-_KEYS: dict[type[NorthboundError], str] = {
+# Translation keys of errors without placeholders.
+_KEYS: Final[dict[type[NorthboundError], str]] = {
     AccountLocked: "account_locked",
     ConnectionFailed: "cannot_connect",
     MalformedResponse: "not_northbound",
+    ServerBusy: "server_busy",
     SessionTaken: "session_taken",
 }
 
@@ -56,7 +59,7 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
         case RequestRejected():
             return "request_rejected", {"code": str(error.code)}
         case _:
-            return _KEYS.get(type(error), "server_busy"), {}
+            return _KEYS.get(type(error), "unknown"), {}
 
 
 def as_update_error(
@@ -64,7 +67,7 @@ def as_update_error(
 ) -> UpdateFailed | ConfigEntryAuthFailed:
     """Return the exception that a coordinator raises for an error.
 
-    `retry_after` overrides the seconds until the next attempt in the error.
+    `retry_after` replaces the error's seconds until the next attempt.
     """
     key, placeholders = explain(error)
     if isinstance(error, InvalidCredentials):
