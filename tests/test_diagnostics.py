@@ -14,6 +14,10 @@ from pytest_homeassistant_custom_component.typing import ClientSessionGenerator
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.diagnostics import async_get_config_entry_diagnostics
+from custom_components.smartpvms.northbound import PermissionDenied
+from custom_components.smartpvms.problems import HISTORY
+from custom_components.smartpvms.statistics import Activity, Job
+from custom_components.smartpvms.statistics.jobs import Priority
 from homeassistant.const import __version__ as home_assistant_version
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import device_registry as dr
@@ -170,6 +174,64 @@ async def test_last_error_of_a_group(
     plants = (await download())["groups"][0]
     assert plants["oldest"] == 0
     assert plants["last_error"] == {"error": error, "age": 304.0}
+
+
+async def test_history(
+    added: Account, simulator: Simulator, inverter: Device, download: Download
+) -> None:
+    """The jobs of the import by kind, and those that are postponed."""
+    history = added.entry.runtime_data.history
+    assert (await download())["history"] == {
+        "activity": "idle",
+        "days_left": 0.0,
+        "jobs": {},
+        "last_error": None,
+    }
+    now = simulator.clock.now()
+    battery = simulator.home.plants[0].devices[2]
+    for devices, due in (
+        ([inverter.id], None),
+        ([battery.id], now + timedelta(hours=4)),
+        ([battery.id, inverter.id], now + timedelta(hours=1)),
+        # Not in the inventory any more.
+        ([12], now + timedelta(hours=2)),
+    ):
+        job = Job.of(Priority.PAST, devices, now - timedelta(days=1), now)
+        job.due = due
+        history.queue.jobs.append(job)
+    history.queue.jobs.append(
+        Job.of(Priority.GAP, [inverter.id], now - timedelta(hours=6), now)
+    )
+    history.activity = Activity.WAITING
+    assert (await download())["history"] == {
+        "activity": "waiting",
+        "days_left": 5.2,
+        "jobs": {
+            "gap": {
+                "jobs": 1,
+                "postponed": 0,
+                "plants_of_postponed": 0,
+                "next_due": None,
+            },
+            "past": {
+                "jobs": 4,
+                "postponed": 3,
+                "plants_of_postponed": 1,
+                "next_due": (now + timedelta(hours=1)).isoformat(),
+            },
+        },
+        "last_error": None,
+    }
+
+
+async def test_last_error_of_the_history(added: Account, download: Download) -> None:
+    """The history keeps its last error, as a group does."""
+    problems = added.entry.runtime_data.problems
+    problems.add(HISTORY, PermissionDenied("getDevHistoryKpi", 401))
+    await added.poll()
+    error = "PermissionDenied: no permission for getDevHistoryKpi (failCode 401)"
+    history = (await download())["history"]
+    assert history["last_error"] == {"error": error, "age": 304.0}
 
 
 async def test_error_of_the_inventory(

@@ -1,11 +1,11 @@
 """Diagnostics without personal data.
 
-The only raw values are the numbers of documented data items, and placeholders for
+Raw values are shown only for documented data items that are numbers or placeholders of
 missing values. Plants and devices are numbered in the order of the server's lists.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 import time
 from typing import Any, Final
@@ -29,15 +29,15 @@ from .models import Inventory, Reading, SourceId
 from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
 from .northbound.flow_control import FlowControl, Interface
 from .options import options_of
-from .problems import Problems
+from .problems import HISTORY, Problems
 from .runtime import SmartPvmsConfigEntry
+from .statistics import Job
 
-# Maximum age of the counter decisions.
-_LATELY: Final = timedelta(days=1)
-# Measurements are smaller; telephone and serial numbers are larger. Times in
-# milliseconds are larger as well, and lie between the year 2000 and now.
-_TOO_LARGE: Final = 1e9
-_THIS_CENTURY: Final = 946_684_800_000
+_MAX_AGE_OF_DECISIONS: Final = timedelta(days=1)
+# Measurements are smaller; telephone and serial numbers are larger.
+_MAX_NUMBER: Final = 1e9
+# The year 2000. Times in milliseconds are between this and now.
+_MIN_TIME: Final = 946_684_800_000
 
 _KINDS: Final[Mapping[type, str]] = {
     type(None): "null",
@@ -53,16 +53,17 @@ _KINDS: Final[Mapping[type, str]] = {
 async def async_get_config_entry_diagnostics(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry
 ) -> Mapping[str, Any]:
-    """Return the diagnostics of an account, which need not be loaded."""
-    known = _account(hass, entry)
+    """Return the diagnostics of an account, loaded or not."""
+    account = _account(hass, entry)
     if entry.state is not ConfigEntryState.LOADED:
-        return known
+        return account
     inventory = entry.runtime_data.inventory.data
     labels = _labels(inventory)
     return {
-        **known,
+        **account,
         "inventory": _inventory(entry),
         "groups": _groups(entry, labels),
+        "history": _history(entry),
         "readings": {
             label: _source(entry, source_id) for source_id, label in labels.items()
         },
@@ -73,15 +74,19 @@ async def async_get_device_diagnostics(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
 ) -> Mapping[str, Any]:
     """Return the diagnostics of a plant or device, and of its account."""
-    known = _account(hass, entry)
+    account = _account(hass, entry)
     if entry.state is not ConfigEntryState.LOADED:
-        return known
+        return account
     name = source_name(device)
     labels = _labels(entry.runtime_data.inventory.data)
     # Empty if the device is no longer in the inventory.
-    own = {key: label for key, label in labels.items() if str(key) == name}
+    own = {
+        source_id: label
+        for source_id, label in labels.items()
+        if str(source_id) == name
+    }
     return {
-        **known,
+        **account,
         "groups": _groups(entry, own),
         "readings": {
             label: _source(entry, source_id) for source_id, label in own.items()
@@ -220,15 +225,50 @@ def _group(
         for source_id in members
         if source_id in real_time.data
     ]
-    last_error = None
-    if problem := problems.groups.get(group):
-        last_error = {"error": problem.error, "age": _age(problem.at)}
     return {
         "group": group,
         "members": list(members.values()),
         "youngest": min(ages, default=None),
         "oldest": max(ages, default=None),
-        "last_error": last_error,
+        "last_error": _last_error(problems, group),
+    }
+
+
+def _last_error(problems: Problems, group: str) -> dict[str, Any] | None:
+    if (problem := problems.groups.get(group)) is None:
+        return None
+    return {"error": problem.error, "age": _age(problem.at)}
+
+
+def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    """Return the state of the history import."""
+    history = entry.runtime_data.history
+    by_kind: dict[str, list[Job]] = {}
+    for job in history.queue.jobs:
+        by_kind.setdefault(job.priority.value, []).append(job)
+    return {
+        "activity": history.activity.value,
+        "days_left": round(history.queue.days_left, 1),
+        "jobs": {kind: _jobs(entry, jobs) for kind, jobs in sorted(by_kind.items())},
+        "last_error": _last_error(entry.runtime_data.problems, HISTORY),
+    }
+
+
+def _jobs(entry: SmartPvmsConfigEntry, jobs: Collection[Job]) -> dict[str, Any]:
+    devices = entry.runtime_data.inventory.data.devices
+    postponed = {job: job.due for job in jobs if job.due is not None}
+    plants = {
+        devices[device_id].plant_code
+        for job in postponed
+        for device_id in job.devices
+        if device_id in devices
+    }
+    next_due = min(postponed.values(), default=None)
+    return {
+        "jobs": len(jobs),
+        "postponed": len(postponed),
+        "plants_of_postponed": len(plants),
+        "next_due": next_due and next_due.isoformat(),
     }
 
 
@@ -292,8 +332,8 @@ def _shown(raw: object, *, moment: bool = False) -> object:
     if value is None:
         harmless = raw is None or isinstance(raw, bool) or _is_placeholder(raw)
     else:
-        harmless = abs(value) < _TOO_LARGE or (
-            moment and _THIS_CENTURY <= value <= time.time() * 1000
+        harmless = abs(value) < _MAX_NUMBER or (
+            moment and _MIN_TIME <= value <= time.time() * 1000
         )
     return raw if harmless else f"<{_kind(raw)}>"
 
@@ -318,7 +358,10 @@ def _decision(decision: Decision) -> dict[str, Any]:
 
 
 def _is_recent(decision: Decision) -> bool:
-    return dt_util.utcnow().timestamp() - decision.last < _LATELY.total_seconds()
+    return (
+        dt_util.utcnow().timestamp() - decision.last
+        < _MAX_AGE_OF_DECISIONS.total_seconds()
+    )
 
 
 def _age(at: datetime) -> float:

@@ -1,6 +1,6 @@
-"""Problems of an account: groups that cannot be read, and plants that may not be.
+"""Problems of an account: failed reads, and plants without authorization.
 
-Log, repairs and diagnostics follow from these records.
+Logs, repair issues and diagnostics are based on these records.
 """
 
 from collections.abc import Collection, Iterable
@@ -19,7 +19,7 @@ from .northbound import (
     RequestRejected,
 )
 
-# Groups that are not real-time KPIs.
+# Groups in addition to those of the real-time KPIs.
 INVENTORY: Final = "inventory"
 HISTORY: Final = "history"
 
@@ -34,9 +34,9 @@ class Problem:
     """Time of the last failed read."""
     error: str
     interface: str | None = None
-    """The interface that the account may not call."""
+    """Interface for which the account has no permission."""
     is_over: bool = False
-    """Whether the group was read since."""
+    """Whether the group was read after the failure."""
 
 
 @dataclass(slots=True)
@@ -46,15 +46,15 @@ class Problems:
     groups: dict[str, Problem] = field(default_factory=dict)
     """The last problem of each group."""
     unauthorized: dict[str, str] = field(default_factory=dict)
-    """Names of plants whose owner has not authorized the API, by code."""
+    """Names of plants that are not authorized by their owner, by code."""
     none_chosen: bool = False
-    """Whether the account has plants, but none of the chosen ones."""
+    """Whether the account has none of the chosen plants, but others."""
     account_error: NorthboundError | None = field(default=None, init=False)
-    """The error of the connection or the account that ended the last pass."""
+    """Error of the connection or the account that ended the last pass."""
 
     @property
     def forbidden_interfaces(self) -> list[str]:
-        """Return the interfaces that the account may not call."""
+        """Return the interfaces for which the account has no permission."""
         return [each.interface for each in self.groups.values() if each.interface]
 
     def has(self, group: str) -> bool:
@@ -62,7 +62,7 @@ class Problems:
         return group in self.groups and not self.groups[group].is_over
 
     def duration(self, group: str) -> timedelta:
-        """Return how long the reads of a group have failed."""
+        """Return the time since the first failed read of a group."""
         if not self.has(group):
             return timedelta()
         return dt_util.utcnow() - self.groups[group].since
@@ -75,9 +75,9 @@ class Problems:
         *,
         is_logged: bool = False,
     ) -> None:
-        """Record a failed read of a group, and which of its plants are not authorized.
+        """Record a failed read of a group of plants.
 
-        Connection errors leave permissions unchanged; a rejected request proves that
+        Connection errors leave permissions unchanged. A rejected request proves that
         the permission exists.
         """
         now, known = dt_util.utcnow(), self.groups.get(group)
@@ -97,7 +97,7 @@ class Problems:
             known.interface = error.what
 
     def clear(self, group: str, plant_codes: Iterable[str] = ()) -> None:
-        """Record a successful read of a group, and of which plants."""
+        """Record a successful read of a group, which included these plants."""
         if self.has(group):
             self.groups[group].is_over = True
             self.groups[group].interface = None
