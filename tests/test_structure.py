@@ -13,6 +13,7 @@ ROOT: Final = Path(smartpvms.__file__).parent
 PACKAGE: Final = "custom_components.smartpvms"
 # Modules that hold no state, time, I/O or Home Assistant.
 PURE: Final = (
+    "apparent_power",
     "battery_health",
     "counter_evidence",
     "counter_filter",

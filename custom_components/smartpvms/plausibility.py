@@ -8,10 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from .apparent_power import (
+    METER_PHASE_A,
+    MIN_APPARENT_POWER,
+    PHASE_A,
+    PHASE_B,
+    PHASE_C,
+    apparent_power,
+)
 from .northbound import DataItems, number
 
-# Smaller numbers with these digits are more often measurements.
-_LEAST_SENTINEL: Final = 30.0
+# Smaller numbers with the digits of a sentinel are usually measurements.
+_MIN_SENTINEL: Final = 30.0
 
 
 def _digits(value: float) -> str:
@@ -31,51 +39,42 @@ def is_sentinel(value: float) -> bool:
     32767, 655.35 and 4294967.295, with either sign, and the lowest signed integers,
     such as -2147483648.
 
-    Only the digits are compared, and a measurement can have them as well: a counter
-    passes 655.35 or 65535, and a power is 32.767 kW now and then. The caller decides by
-    the context: neighboring readings of a counter, voltage and current of a power.
-    Numbers below 30 are never sentinels here, so that neither 6.5535 nor 3.2767 is one.
+    Only the digits are compared, so a measurement can also match: a counter passes
+    655.35 and 65535, and a power can be 32.767 kW. The caller decides by the context:
+    neighboring readings of a counter, or voltage and current of a power. Numbers below
+    30, such as 6.5535 and 3.2767, never match.
     """
-    if abs(value) < _LEAST_SENTINEL:
+    if abs(value) < _MIN_SENTINEL:
         return False
     digits = _digits(value)
     return digits in _ALL_ONES or (value < 0 and digits in _ONLY_SIGN)
 
 
-# Apparent powers below this, in VA, are noise.
-_LEAST_APPARENT: Final = 100.0
 # A power with the digits of a sentinel is a measurement if its share of the apparent
 # power is in this range.
-_CARRIED: Final = (0.2, 1.5)
-# A power beyond this multiple of both the sustained and the apparent power is accepted
-# only if it lasts. Without voltage and current, the greater of a multiple of the
-# capacity and a power in W replaces the limit of the apparent power.
-_BEYOND: Final = 10.0
-_BEYOND_CAPACITY: Final = 5.0
-_ANY_POWER: Final = 50_000.0
+_MEASURED_SHARE: Final = (0.2, 1.5)
+# A power above this multiple of the sustained power and of the apparent power is false
+# until it has lasted. Without voltage and current, the limit of the apparent power is
+# replaced by a multiple of the capacity, or a power in W if that is higher.
+_MAX_MULTIPLE: Final = 10.0
+_MAX_MULTIPLE_OF_CAPACITY: Final = 5.0
+_MAX_POWER: Final = 50_000.0
+# Number of readings.
 _LASTING: Final = 3
 
-_PHASES: Final = (
-    ("meter_u", "meter_i"),
-    ("a_u", "a_i"),
-    ("b_u", "b_i"),
-    ("c_u", "c_i"),
-)
+_PHASES: Final = (METER_PHASE_A, PHASE_A, PHASE_B, PHASE_C)
 _AC_POWERS: Final = "active_power"
 
 
-def apparent_power(items: DataItems) -> float | None:
+def _total_apparent_power(items: DataItems) -> float | None:
     """Return the apparent power of all phases in VA; `None` if noise or unknown."""
-    total = sum(
-        abs((number(items.get(voltage)) or 0.0) * (number(items.get(current)) or 0.0))
-        for voltage, current in _PHASES
-    )
-    return total if total >= _LEAST_APPARENT else None
+    total = sum(apparent_power(items, phase) for phase in _PHASES)
+    return total if total >= MIN_APPARENT_POWER else None
 
 
 @dataclass(slots=True)
 class PowerFilter:
-    """Recognizes false values of one power."""
+    """Detects false values of one power."""
 
     sustained: float = 0.0
     """Highest power in W that has lasted for two readings."""
@@ -88,16 +87,16 @@ class PowerFilter:
         """Return whether a reading is false.
 
         `raw` is the power as reported, `power` its absolute value in W, `apparent` the
-        product of voltage and current in VA, and `capacity` the plant's in W. A power
-        far beyond all limits is false until it has lasted for three readings.
+        product of voltage and current in VA, and `capacity` that of the plant in W. A
+        power far above all limits is false until it has lasted for three readings.
         """
         if is_sentinel(raw):
-            low, high = _CARRIED
+            low, high = _MEASURED_SHARE
             return apparent is None or not low <= power / apparent <= high
-        allowed = max(_BEYOND_CAPACITY * capacity, _ANY_POWER)
+        allowed = max(_MAX_MULTIPLE_OF_CAPACITY * capacity, _MAX_POWER)
         if apparent is not None:
-            allowed = _BEYOND * apparent
-        if power > max(allowed, _BEYOND * self.sustained):
+            allowed = _MAX_MULTIPLE * apparent
+        if power > max(allowed, _MAX_MULTIPLE * self.sustained):
             self.doubted.append(power)
             if len(self.doubted) < _LASTING:
                 return True
@@ -112,7 +111,7 @@ class DevicePowers:
     """Filters of the powers of one device."""
 
     def __init__(self, watts: Mapping[str, float], last: DataItems) -> None:
-        """Start from the last reading; `watts` holds the unit of each power in W."""
+        """Initialize from the last reading; `watts` are the units of powers in W."""
         self._watts = watts
         self._filters: dict[str, PowerFilter] = {}
         for key, unit in watts.items():
@@ -121,7 +120,7 @@ class DevicePowers:
 
     def without_false(self, items: DataItems, capacity: float | None) -> DataItems:
         """Return a reading with false powers set to `None`; the capacity is in kW."""
-        apparent = apparent_power(items)
+        apparent = _total_apparent_power(items)
         false = [
             key
             for key, unit in self._watts.items()

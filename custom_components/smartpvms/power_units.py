@@ -1,34 +1,42 @@
 """Detection of the unit of a meter's powers: W or kW.
 
-The interface document specifies kW for the grid meter and for the phases of the power
-sensor; newer servers send W. The meter's own voltages and currents show the unit: no
-power is larger than the apparent power, and one in kW is a thousand times smaller.
+The document specifies kW for the grid meter and for the phases of the power sensor;
+newer servers send W. The unit follows from the meter's voltages and currents: a power
+in W is at most as large as the apparent power, and one in kW is 1000 times smaller.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from .apparent_power import (
+    METER_PHASE_A,
+    MIN_APPARENT_POWER,
+    PHASE_A,
+    PHASE_B,
+    PHASE_C,
+    Phase,
+    apparent_power,
+)
 from .northbound import DataItems, DeviceType, number
 
 type Measured = tuple[float, float]
 """Power as reported, and apparent power in VA."""
 
-# Apparent powers below this, in VA, are noise.
-LEAST_APPARENT: Final = 100.0
 # A power above this share of the apparent power cannot be in kW.
 IN_WATTS: Final = 0.002
 # A power above this share of the apparent power is false in either unit.
 IMPOSSIBLE: Final = 10.0
-# A power between these shares of the apparent power is hardly ever in W.
+# A power between these shares of the apparent power is rarely in W.
 IN_KILOWATTS: Final = (0.0002, 0.0012)
-# Readings that change the unit to kW: near 0, a power in W briefly looks like kW.
+# Number of readings that change the unit to kW: a power in W that passes through 0 has
+# the same share for a short time.
 DOUBTS: Final = 3
 
 
 @dataclass(slots=True)
 class PowerUnit:
-    """Unit of one or more powers, by the evidence so far."""
+    """Unit of one or more powers, by the evidence of the readings."""
 
     kilowatts: bool | None = None
     doubts: int = 0
@@ -38,7 +46,7 @@ class PowerUnit:
         shares = [
             abs(power) / apparent
             for power, apparent in measured
-            if apparent >= LEAST_APPARENT and abs(power) <= IMPOSSIBLE * apparent
+            if apparent >= MIN_APPARENT_POWER and abs(power) <= IMPOSSIBLE * apparent
         ]
         low, high = IN_KILOWATTS
         if any(share > IN_WATTS for share in shares):
@@ -55,15 +63,15 @@ class PowerUnit:
 
 
 _PHASE_POWERS: Final = ("active_power_a", "active_power_b", "active_power_c")
-_PHASES: Final[Mapping[int, tuple[tuple[str, str], ...]]] = {
-    DeviceType.GRID_METER: (("a_u", "a_i"), ("b_u", "b_i"), ("c_u", "c_i")),
-    DeviceType.POWER_SENSOR: (("meter_u", "meter_i"), ("b_u", "b_i"), ("c_u", "c_i")),
+_PHASES: Final[Mapping[int, tuple[Phase, ...]]] = {
+    DeviceType.GRID_METER: (PHASE_A, PHASE_B, PHASE_C),
+    DeviceType.POWER_SENSOR: (METER_PHASE_A, PHASE_B, PHASE_C),
 }
 
 
 @dataclass(slots=True)
 class MeterPowers:
-    """Converts the powers of one meter to W, independent of its firmware."""
+    """Converts the powers of one meter to W."""
 
     type_id: int
     total: PowerUnit = field(default_factory=PowerUnit)
@@ -76,7 +84,7 @@ class MeterPowers:
 
     @property
     def _has_sure_total(self) -> bool:
-        """Return whether the total is always in W, as that of a power sensor."""
+        """Return whether the total is always in W, as in a power sensor."""
         return self.type_id != DeviceType.GRID_METER
 
     @property
@@ -87,10 +95,7 @@ class MeterPowers:
 
     def in_watts(self, items: DataItems) -> DataItems:
         """Return the items of a reading with all active powers in W."""
-        apparent = [
-            abs((number(items.get(voltage)) or 0) * (number(items.get(current)) or 0))
-            for voltage, current in _PHASES[self.type_id]
-        ]
+        apparent = [apparent_power(items, phase) for phase in _PHASES[self.type_id]]
         powers = {key: number(items.get(key)) for key in _PHASE_POWERS}
         self.phase.weigh(
             (power, va)
