@@ -177,7 +177,7 @@ class TestNeighborhood:
         self, hass: HomeAssistant, added: Account, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Other tasks run between any two devices."""
-        monkeypatch.setattr(item_listeners, "LONGEST_TURN", -1.0)
+        monkeypatch.setattr(item_listeners, "MAX_BLOCKING", -1.0)
         turn = 0
         turns: dict[str, set[int]] = {}
 

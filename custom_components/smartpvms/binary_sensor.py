@@ -43,9 +43,9 @@ class ItemBinarySensor(ItemEntity, BinarySensorEntity):
     entity_description: ItemBinarySensorDescription
 
     @override
-    def _show(self, reading: Reading) -> bool:
+    def _update_state(self, reading: Reading) -> bool:
         value = number(reading.items.get(self.entity_description.key))
         is_on = value == self.entity_description.on_value if value in (0, 1) else None
-        is_news = is_on is not self._attr_is_on
+        must_write = is_on is not self._attr_is_on
         self._attr_is_on = is_on
-        return is_news
+        return must_write

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
-from .models import Reading, SourceId, zone_of
+from .models import Reading, SourceId, unique_id, zone_of
 from .northbound import DataItems, Plant, number
 from .storage import decode, encode
 
@@ -109,7 +109,7 @@ class CounterFilters:
         source.expected.discard(key)
         if key not in source.counters:
             counter = CounterFilter(period)
-            state = self._stored.pop(f"{source_id}_{key}", None)
+            state = self._stored.pop(unique_id(source_id, key), None)
             try:
                 stored = decode(StoredCounter, state)
             except AttributeError, TypeError, ValueError:
@@ -160,7 +160,7 @@ class CounterFilters:
     def stored(self) -> dict[str, Any]:
         """Return the filters in JSON-serializable form, by unique id."""
         return self._stored | {
-            f"{source_id}_{key}": encode(
+            unique_id(source_id, key): encode(
                 StoredCounter(counter, source.decisions.get(key, []))
             )
             for source_id, source in self._sources.items()

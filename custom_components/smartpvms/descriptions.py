@@ -45,7 +45,7 @@ _KEY: Final = re.compile(
 )
 
 # Device classes that users integrate over time.
-RATES: Final = frozenset(
+INTEGRATED: Final = frozenset(
     {
         SensorDeviceClass.APPARENT_POWER,
         SensorDeviceClass.IRRADIANCE,
@@ -55,7 +55,7 @@ RATES: Final = frozenset(
 )
 
 # Minimum capacity in kW, and the capacity of plants without a valid one.
-LEAST_CAPACITY: Final = 5.0
+MIN_CAPACITY: Final = 5.0
 ANY_CAPACITY: Final = 1000.0
 # Ratio of the maximum power of PV modules to their rating.
 EXCESS: Final = 1.1
@@ -82,12 +82,12 @@ class ItemSensorDescription(SensorEntityDescription):
     """Key of the item in history, if different."""
 
     @cached_property
-    def is_rate(self) -> bool:
-        """Whether the state is reported even if it has not changed.
+    def always_written(self) -> bool:
+        """Return whether every reading writes the state, even if it is unchanged.
 
         Integration over time assumes a linear change since the last report.
         """
-        return self.device_class in RATES
+        return self.device_class in INTEGRATED
 
     def value(self, reading: Reading) -> Value:
         """Return the value in a reading; `None` means unknown.
@@ -103,7 +103,7 @@ class ItemSensorDescription(SensorEntityDescription):
         """Return the plant's data for the filter of a counter."""
         # Installers omit the capacity, or enter it in another unit.
         capacity = plant.capacity or 0.0
-        capacity = max(capacity, LEAST_CAPACITY) if capacity >= 1 else ANY_CAPACITY
+        capacity = max(capacity, MIN_CAPACITY) if capacity >= 1 else ANY_CAPACITY
         return CounterContext(
             zone=zone,
             capacity=EXCESS * capacity,

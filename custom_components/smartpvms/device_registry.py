@@ -14,20 +14,31 @@ from .const import CONF_PLANTS, CONF_TIME_ZONES, DOMAIN
 from .models import Inventory
 from .northbound import DEVICE_TYPE_NAMES, base_url
 
-# Least time between two lists that lack a device until it is removed.
+# Minimum time a device must be missing before it is removed.
 CONFIRMATION: Final = timedelta(hours=1)
 
 
 def source_name(device: dr.DeviceEntry) -> str:
-    """Return the plant's code or the device's id by which it is registered."""
+    """Return the plant code or device id with which the device is registered."""
     return next(name for domain, name in device.identifiers if domain == DOMAIN)
+
+
+def account_device(entry: ConfigEntry) -> dr.DeviceInfo:
+    """Return the device of an account."""
+    return dr.DeviceInfo(
+        identifiers={(DOMAIN, entry.entry_id)},
+        entry_type=dr.DeviceEntryType.SERVICE,
+        manufacturer="Huawei",
+        model="Northbound account",
+        translation_key="account",
+    )
 
 
 @callback
 def async_register(
     hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
 ) -> None:
-    """Register all plants and devices, also those without KPIs and so entities."""
+    """Register all plants and devices, including devices without entities."""
     registry = dr.async_get(hass)
     plants: dict[str, str] = {}
     for plant in inventory.plants.values():
@@ -57,10 +68,11 @@ def async_register(
 def async_remove_stale(
     hass: HomeAssistant, entry: ConfigEntry, known: Inventory | None, listed: Inventory
 ) -> Inventory:
-    """Remove devices of deselected plants and devices that two lists have lacked.
+    """Remove devices of deselected plants, and devices that are missing in two lists.
 
-    Return the list with what is missing in it. Every plant has a device: if the list
-    has none of a plant, its owner or an error withholds them, and none is removed.
+    Returns the list with the times since which devices are missing. Every plant has a
+    device. If the list has no device of a plant, it is incomplete, due to an error or
+    a missing authorization, so no device of the plant is removed.
     """
     registry = dr.async_get(hass)
     registered = {
@@ -74,7 +86,7 @@ def async_remove_stale(
     for device in registered.values():
         name = source_name(device)
         plant = source_name(registered.get(device.via_device_id or "", device))
-        # The account has a device of its own.
+        # The account also has a device.
         if name in names or name == entry.entry_id:
             continue
         since = listed.missing.get(name, listed.listed)

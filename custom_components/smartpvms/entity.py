@@ -13,7 +13,7 @@ from homeassistant.helpers.update_coordinator import CoordinatorEntity
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .item_listeners import Item
-from .models import Reading, SourceId
+from .models import Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
 
 
@@ -28,13 +28,13 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         source_id: SourceId,
         description: EntityDescription,
         *,
-        is_rate: bool = False,
+        always_written: bool = False,
     ) -> None:
-        """Initialize the entity; a rate is updated with every reading."""
-        super().__init__(coordinator, Item(source_id, description.key, is_rate))
+        """Initialize the entity, whose state every reading or only changes write."""
+        super().__init__(coordinator, Item(source_id, description.key, always_written))
         self.entity_description = description
         self._source_id = source_id
-        self._attr_unique_id = f"{source_id}_{description.key}"
+        self._attr_unique_id = unique_id(source_id, description.key)
         # Registered by the inventory coordinator.
         self.device_entry = dr.async_get(
             coordinator.hass
@@ -48,7 +48,7 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
         await super().async_added_to_hass()
         self._available = self._is_available
         if (reading := self._reading) is not None:
-            self._show(reading)
+            self._update_state(reading)
 
     @property
     def _reading(self) -> Reading | None:
@@ -67,15 +67,15 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     @override
     def _handle_coordinator_update(self) -> None:
         available = self._is_available
-        is_news = available is not self._available
+        must_write = available is not self._available
         self._available = available
         if (reading := self._reading) is not None:
-            is_news |= self._show(reading)
-        if is_news:
+            must_write |= self._update_state(reading)
+        if must_write:
             self.async_write_ha_state()
 
-    def _show(self, reading: Reading) -> bool:
-        """Set the state from a reading, and return whether it must be written."""
+    def _update_state(self, reading: Reading) -> bool:
+        """Set the state from a reading; return whether it must be written."""
         raise NotImplementedError
 
 
@@ -86,27 +86,27 @@ def async_add_reported_items(
     create: Callable[[SourceId, str, Reading | None], Entity | None],
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
-    """Add an entity for an item when it first reports a usable value.
+    """Add the registered entities, and others when their item first has a value.
 
-    `create` returns the entity for an item of a reading, or `None` if the reading does
-    not prove that the item exists. Registered entities are created without a reading.
+    `create` returns the entity of an item, or `None` if the reading does not prove that
+    the item exists. It has no reading for registered entities.
     """
     coordinator = entry.runtime_data.real_time
     with_entity = coordinator.reported.with_entity
 
-    def remembered() -> Iterator[Entity]:
+    def registered() -> Iterator[Entity]:
         inventory = entry.runtime_data.inventory.data
-        for registered in er.async_entries_for_config_entry(
+        for entity_entry in er.async_entries_for_config_entry(
             er.async_get(coordinator.hass), entry.entry_id
         ):
-            if registered.domain != platform:
+            if entity_entry.domain != platform:
                 continue
-            source = inventory.source_of(registered.unique_id)
+            source = inventory.source_of(entity_entry.unique_id)
             if source is None:
                 continue
             # Home Assistant would discard a disabled entity.
-            entity = None if registered.disabled else create(*source, None)
-            if entity or registered.disabled:
+            entity = None if entity_entry.disabled else create(*source, None)
+            if entity or entity_entry.disabled:
                 source_id, key = source
                 with_entity.setdefault(source_id, set()).add(key)
             if entity:
@@ -135,5 +135,5 @@ def async_add_reported_items(
         if entities := list(reported(coordinator.reported.without_entity.items())):
             async_add_entities(entities)
 
-    async_add_entities([*remembered(), *reported(coordinator.items())])
+    async_add_entities([*registered(), *reported(coordinator.items())])
     entry.async_on_unload(coordinator.async_add_listener(add_reported))

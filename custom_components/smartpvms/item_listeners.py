@@ -12,8 +12,8 @@ from homeassistant.core import CALLBACK_TYPE
 from .const import LOGGER
 from .models import SourceId
 
-# Seconds of state writes before other tasks of the event loop run.
-LONGEST_TURN: Final = 0.005
+# Maximum seconds of state writes until other tasks of the event loop run.
+MAX_BLOCKING: Final = 0.005
 
 
 class Item(NamedTuple):
@@ -21,8 +21,8 @@ class Item(NamedTuple):
 
     source_id: SourceId
     key: str
-    is_rate: bool
-    """Whether every reading calls the callback, not only a changed one."""
+    always_written: bool
+    """Whether every reading calls the callback, even if the item is unchanged."""
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class _Listeners:
     """Update callbacks of a plant or device, by key of the item."""
 
     by_key: dict[str, CALLBACK_TYPE] = field(default_factory=dict)
-    rates: set[str] = field(default_factory=set)
+    always_written: set[str] = field(default_factory=set)
 
 
 class ItemListeners:
@@ -43,7 +43,7 @@ class ItemListeners:
         self._end = self._remove
 
     def __iter__(self) -> Iterator[tuple[SourceId, Collection[str]]]:
-        """Return the plants and devices with the keys of items that have a listener."""
+        """Return the plants and devices, with the keys that have a listener."""
         for source_id, listeners in self._of.items():
             if listeners.by_key:
                 yield source_id, listeners.by_key.keys()
@@ -52,33 +52,35 @@ class ItemListeners:
         """Add the listener of an item, and return a function that removes it."""
         listeners = self._of.setdefault(item.source_id, _Listeners())
         listeners.by_key[item.key] = listener
-        if item.is_rate:
-            listeners.rates.add(item.key)
+        if item.always_written:
+            listeners.always_written.add(item.key)
         return partial(self._end, item)
 
     def _remove(self, item: Item) -> None:
         listeners = self._of[item.source_id]
         del listeners.by_key[item.key]
-        listeners.rates.discard(item.key)
+        listeners.always_written.discard(item.key)
 
     async def call(self, changed: Mapping[SourceId, Collection[str] | None]) -> None:
         """Call the listeners of changed items; `None` means all items of the source.
 
-        Listeners of rates are called for every listed source. Yields to the event loop
-        every 5 ms.
+        Listeners of items that are always written are called for every source. Yields
+        to the event loop every 5 ms.
         """
-        turn = time.perf_counter()
+        begun = time.perf_counter()
         for source_id, keys in changed.items():
             if (listeners := self._of.get(source_id)) is None:
                 continue
             by_key = listeners.by_key
-            for key in [*by_key] if keys is None else listeners.rates.union(keys):
+            for key in (
+                [*by_key] if keys is None else listeners.always_written.union(keys)
+            ):
                 if (listener := by_key.get(key)) is None:
                     continue
                 try:
                     listener()
                 except Exception:
-                    LOGGER.exception("Unexpected error showing a data item")
-            if time.perf_counter() - turn > LONGEST_TURN:
+                    LOGGER.exception("Unexpected error while updating an entity")
+            if time.perf_counter() - begun > MAX_BLOCKING:
                 await asyncio.sleep(0)
-                turn = time.perf_counter()
+                begun = time.perf_counter()

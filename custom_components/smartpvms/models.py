@@ -21,6 +21,11 @@ type SourceId = str | int
 """The source of a KPI row: a plant, by code, or a device, by id."""
 
 
+def unique_id(source_id: SourceId, key: str) -> str:
+    """Return the unique id of the entity of a data item."""
+    return f"{source_id}_{key}"
+
+
 @dataclass(frozen=True, slots=True)
 class Inventory:
     """The plants and devices of an account."""

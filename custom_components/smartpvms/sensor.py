@@ -13,10 +13,9 @@ from homeassistant.components.sensor import (
 )
 from homeassistant.const import EntityCategory, Platform, UnitOfRatio, UnitOfTime
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.device_registry import DeviceEntryType, DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .const import DOMAIN, LOGGER
+from .const import LOGGER
 from .coordinator import RealTimeCoordinator
 from .counter_filter import CounterFilter
 from .descriptions import (
@@ -27,6 +26,7 @@ from .descriptions import (
     sensors,
     undocumented,
 )
+from .device_registry import account_device
 from .entity import ItemEntity, async_add_reported_items
 from .models import Reading, SourceId
 from .northbound import number
@@ -122,13 +122,7 @@ class HistorySensor(SensorEntity):
         self.entity_description = description
         self._history = entry.runtime_data.history
         self._attr_unique_id = f"{entry.entry_id}_{description.key}"
-        self._attr_device_info = DeviceInfo(
-            identifiers={(DOMAIN, entry.entry_id)},
-            entry_type=DeviceEntryType.SERVICE,
-            manufacturer="Huawei",
-            model="Northbound account",
-            translation_key="account",
-        )
+        self._attr_device_info = account_device(entry)
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -146,8 +140,7 @@ class ItemSensor(ItemEntity, SensorEntity):
     """Sensor of a data item."""
 
     entity_description: ItemSensorDescription
-    # Not `_attr_native_value`: its property cache, which every change invalidates,
-    # costs 3 kB per entity.
+    # The property cache of `_attr_native_value` would cost 3 kB per entity.
     _value: Value = None
     _unknown_state_logged = False
 
@@ -157,18 +150,22 @@ class ItemSensor(ItemEntity, SensorEntity):
         source_id: SourceId,
         description: ItemSensorDescription,
     ) -> None:
-        """Initialize the sensor; a rate is written with every reading."""
-        is_rate = description.is_rate
-        super().__init__(coordinator, source_id, description, is_rate=is_rate)
+        """Initialize the sensor."""
+        super().__init__(
+            coordinator,
+            source_id,
+            description,
+            always_written=description.always_written,
+        )
 
     @override
-    def _show(self, reading: Reading) -> bool:
+    def _update_state(self, reading: Reading) -> bool:
         description = self.entity_description
         value = description.value(reading)
         if value is None and description.device_class == SensorDeviceClass.ENUM:
             self._log_unknown_state(reading.items.get(description.key))
         if value == self._value:
-            return description.is_rate
+            return description.always_written
         self._value = value
         return True
 
@@ -207,7 +204,7 @@ class EnergySensor(FlowSensor, RestoreSensor):
 
     @override
     async def async_added_to_hass(self) -> None:
-        # The account's stored state may be missing, or older than the recorder's.
+        # The stored state of the account may be missing, or older than the recorder's.
         if (recorded := await self._async_recorded()) is not None:
             self.coordinator.flows.resume(
                 str(self._source_id), self.entity_description.key, recorded
@@ -215,7 +212,7 @@ class EnergySensor(FlowSensor, RestoreSensor):
         await super().async_added_to_hass()
 
     async def _async_recorded(self) -> float | None:
-        """Return the highest of the last restored, recorded and statistics values."""
+        """Return the highest of the restored, recorded and statistics values."""
         unit = self.entity_description.native_unit_of_measurement
         values = [await async_last_value(self.hass, self.entity_id, unit)]
         last = await self.async_get_last_sensor_data()
@@ -246,20 +243,20 @@ class CounterSensor(ItemSensor):
 
     @override
     async def async_added_to_hass(self) -> None:
-        # Not in the constructor, since most counters are disabled.
+        # Not in the constructor, since most counters are disabled by default.
         self._counter = self.coordinator.counter(
             self._source_id, self.entity_description
         )
-        self._publish(self._counter.value)
+        self._set_value(self._counter.value)
         await super().async_added_to_hass()
 
     @override
-    def _show(self, reading: Reading) -> bool:
+    def _update_state(self, reading: Reading) -> bool:
         raw = number(reading.items.get(self.entity_description.key))
         is_known = reading.disconnected or raw is not None
-        return self._publish(self._counter.value if is_known else None)
+        return self._set_value(self._counter.value if is_known else None)
 
-    def _publish(self, value: float | None) -> bool:
+    def _set_value(self, value: float | None) -> bool:
         start = self._counter.start
         if value == self._value and start == self._start:
             return False

@@ -76,22 +76,24 @@ def async_setup_services(hass: HomeAssistant) -> None:
     )
 
 
-async def _refresh(call: ServiceCall) -> ServiceResponse:
-    """Refresh the inventory, and return the numbers of plants and devices."""
+def _entry(call: ServiceCall) -> SmartPvmsConfigEntry:
+    """Return the loaded config entry of a call."""
     entry: SmartPvmsConfigEntry = service.async_get_config_entry(
         call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
     )
-    inventory = entry.runtime_data.inventory
+    return entry
+
+
+async def _refresh(call: ServiceCall) -> ServiceResponse:
+    """Refresh the inventory, and return the numbers of plants and devices."""
+    inventory = _entry(call).runtime_data.inventory
     await inventory.async_refresh()
     if not inventory.last_update_success:
         error = inventory.last_exception
-        explained = error if isinstance(error, HomeAssistantError) else None
+        if isinstance(error, HomeAssistantError):
+            raise error
         raise HomeAssistantError(
-            translation_domain=DOMAIN,
-            translation_key=explained.translation_key if explained else "unknown",
-            translation_placeholders=explained.translation_placeholders
-            if explained
-            else None,
+            translation_domain=DOMAIN, translation_key="unknown"
         ) from error
     return {
         "plants": len(inventory.data.plants),
@@ -100,11 +102,8 @@ async def _refresh(call: ServiceCall) -> ServiceResponse:
 
 
 async def _import_history(call: ServiceCall) -> ServiceResponse:
-    """Request an import of history, and return the planned devices, span and calls."""
-    hass = call.hass
-    entry: SmartPvmsConfigEntry = service.async_get_config_entry(
-        hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
-    )
+    """Request an import of history, and return its devices, period and calls."""
+    hass, entry = call.hass, _entry(call)
     now = dt_util.utcnow()
     # Times without a UTC offset are local.
     start = dt_util.as_utc(call.data[ATTR_START])
@@ -149,7 +148,7 @@ def _devices(
     entry: SmartPvmsConfigEntry,
     registered: Iterable[str] | None,
 ) -> list[int]:
-    """Return the ids of the chosen devices, or of all, that support history."""
+    """Return the ids of the chosen devices, or of all devices, with history."""
     devices = entry.runtime_data.inventory.data.devices
     with_history = {
         device.id: device
@@ -187,10 +186,7 @@ def _source_name(
 
 async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     """Return sources for the Energy dashboard, and add them on request."""
-    hass = call.hass
-    entry: SmartPvmsConfigEntry = service.async_get_config_entry(
-        hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
-    )
+    hass, entry = call.hass, _entry(call)
     plant = _plant(hass, entry, call.data.get(ATTR_DEVICE_ID))
     if ENERGY_DOMAIN not in hass.config.components:
         raise ServiceValidationError(

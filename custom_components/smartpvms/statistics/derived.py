@@ -8,7 +8,7 @@ from typing import Final
 
 from custom_components.smartpvms.coordinator import RealTimeCoordinator
 from custom_components.smartpvms.counter_filter import Period
-from custom_components.smartpvms.models import Inventory, SourceId, zone_of
+from custom_components.smartpvms.models import Inventory, SourceId, unique_id, zone_of
 from custom_components.smartpvms.northbound import Device, DeviceType
 from custom_components.smartpvms.plant import INVERTERS
 from homeassistant.const import Platform
@@ -192,7 +192,7 @@ def _flows(
     """Yield the energies of a plant that are computed from counters of its devices."""
     zone = zone_of(inventory.plants[code])
     by_unique_id = {
-        f"{source_id}_{key}": entity_id
+        unique_id(source_id, key): entity_id
         for (source_id, key), entity_id in entities.items()
     }
     for key, (added, subtracted) in real_time.flows.terms(code).items():
@@ -234,8 +234,10 @@ def _is_exact(
         return False
 
     def counted(key: str, part: str) -> tuple[float, float] | None:
-        whole = real_time.filtered_value(f"{code}_{key}")
-        parts = [real_time.filtered_value(f"{each.id}_{part}") for each in inverters]
+        whole = real_time.filtered_value(unique_id(code, key))
+        parts = [
+            real_time.filtered_value(unique_id(each.id, part)) for each in inverters
+        ]
         if whole is None or None in parts:
             return None
         return whole, sum(filter(None, parts))
