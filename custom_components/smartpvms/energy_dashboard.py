@@ -54,8 +54,8 @@ def async_suggest(
 ) -> list[Source]:
     """Return the energy sources for which a plant has entities.
 
-    Prefers `pv_energy` to the plant's total yield: it is the sum of inverter counters,
-    which have history. The yield has none if it differs from their sum.
+    Prefers `pv_energy` to the plant's total yield. It is the sum of inverter counters,
+    which have history; the total yield has history only if it equals their sum.
     """
     shown = _Sensors(hass)
     sources = [
@@ -70,7 +70,7 @@ def async_suggest(
         _battery(entry, plant, shown),
     ]
     if len(entry.runtime_data.inventory.data.plants) == 1:
-        # The Energy dashboard has one home for all plants.
+        # The Energy dashboard has only one home.
         sources.append(
             {
                 "type": "home",
@@ -108,7 +108,7 @@ def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Sour
         for device in entry.runtime_data.inventory.data.devices_of(plant.code)
         if device.type_id in (DeviceType.BATTERY, DeviceType.ESS)
     ]
-    # The state of charge of one of several batteries is not that of the plant.
+    # One of several batteries does not have the state of charge of the plant.
     if len(storages) == 1:
         [storage] = storages
         source["stat_soc"] = shown.of(storage.id, "battery_soc")
@@ -128,8 +128,8 @@ def _capacity(entry: SmartPvmsConfigEntry, storage: Device) -> float | None:
 def _validated(source: Source) -> Source | None:
     """Return a source in the format of the energy integration, `None` if invalid.
 
-    A source is invalid without its required statistics, or if its type requires a
-    newer Home Assistant.
+    A source is invalid if a required statistic is missing, or if its type requires a
+    newer version of Home Assistant.
     """
     given = {
         key: value
@@ -149,10 +149,10 @@ async def async_apply(
     plant: Plant,
     suggested: Iterable[Source],
 ) -> list[Source]:
-    """Add the suggested sources that cannot duplicate others, and return them.
+    """Add the suggested sources that do not duplicate others, and return them.
 
-    Skips types that the user has already configured, unless their sources all belong
-    to other plants. Skips the home if a source does not belong to this plant, since the
+    Skips types that are already configured, unless all sources of the type belong to
+    other plants. Skips the home if a source does not belong to this plant, since the
     home's consumption would not include it.
     """
     manager = await async_get_manager(hass)

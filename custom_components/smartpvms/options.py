@@ -12,15 +12,15 @@ class AccountOptions:
     """Options of an account."""
 
     plants: list[str] | None = None
-    """Codes of the plants to include; `None` are all."""
+    """Codes of the included plants; `None` means all plants."""
     currency: str | None = None
-    """Currency of the revenues; `None` is Home Assistant's."""
+    """Currency of the revenues; `None` means Home Assistant's currency."""
     grid_meters: list[str] = field(default_factory=list)
-    """Ids of the meters at the grid that the user has chosen."""
+    """Ids of the grid meters that the user has chosen."""
     time_zones: dict[str, str] = field(default_factory=dict)
-    """Names of chosen time zones, by plant code."""
+    """Names of the chosen time zones, by plant code."""
     history: int = 0
-    """Days of history to import."""
+    """Number of days of history to import."""
 
     @property
     def grid_meter_ids(self) -> set[int]:

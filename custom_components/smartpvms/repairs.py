@@ -28,7 +28,7 @@ def async_update_issues(
     state: SessionState,
     problems: Problems,
 ) -> None:
-    """Create the current issues of an account, and delete its others."""
+    """Create the current issues of an account, and delete the others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
         for name, key, placeholders in _issues(hass, entry, state, problems)
@@ -42,7 +42,7 @@ def async_update_issues(
             is_fixable=False,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
-            # Not the title of the entry, which may be "2 plants".
+            # The title of the entry can be "2 plants".
             translation_placeholders={
                 "account": entry.data[CONF_USERNAME],
                 **placeholders,
@@ -88,6 +88,6 @@ def _issues(
     devices = dr.async_get(hass)
     for code, name in problems.unauthorized.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
-        # Not the plant code, since diagnostics contain the ids of issues.
+        # Diagnostics contain the ids of issues, so they must not contain the plant code.
         plant = device.id if device else "new_plants"
         yield f"not_authorized_{plant}", "not_authorized", {"plant": name}

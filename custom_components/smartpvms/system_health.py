@@ -34,7 +34,7 @@ def async_register(
 
 
 async def _info(hass: HomeAssistant) -> dict[str, Any]:
-    """Return the information, with the used quotas of each account in a list."""
+    """Return the information; a quota has one value per account."""
     entries = hass.config_entries.async_entries(DOMAIN)
     accounts = hass.data.get(ACCOUNTS, {})
     flow_controls = [

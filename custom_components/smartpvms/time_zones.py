@@ -1,7 +1,7 @@
 """Time zones of plants, from tzdata and the rows of `stations`.
 
-A plant is in Home Assistant's zone unless its grid connection date has an offset that
-this zone had neither in that year nor in the last 10 years. The server writes the
+A plant has Home Assistant's zone unless its grid connection date has an offset that
+this zone did not have in that year or in the last 10 years. The server uses the
 standard offset also in summer.
 """
 
@@ -25,14 +25,15 @@ from .northbound import Plant
 from .options import options_of
 
 # Number of past years whose offsets of Home Assistant's zone are accepted.
-_RECENT: Final = 10
-# A zone whose city is this many times as far as the nearest one may be the plant's.
-_FARTHER: Final = 1.5
-# Least distance in kilometers within which a zone may be the plant's: borders of zones
-# run this far from their cities, or farther.
-_BORDERLAND: Final = 1000.0
-# Offsets that servers write if the plant has none: those of UTC and China.
-_SERVERS: Final = (timedelta(), timedelta(hours=8))
+_RECENT_YEARS: Final = 10
+# Zones of cities up to this multiple of the distance of the nearest city are possible.
+_MAX_MULTIPLE: Final = 1.5
+# Zones of cities up to this distance in kilometers are always possible, since borders
+# of zones can be this far from their cities.
+_BORDER_DISTANCE: Final = 1000.0
+# Offsets of plants without an offset on the server: UTC and China.
+_SERVER_OFFSETS: Final = (timedelta(), timedelta(hours=8))
+# In kilometers.
 _EARTH_RADIUS: Final = 6371.0
 
 _COORDINATE: Final = re.compile(r"([+-])(\d{2,3}?)(\d\d)(\d\d)?(?=[+-]|$)")
@@ -52,7 +53,7 @@ class TimeZone(NamedTuple):
     zone: tzinfo | None
     """`None` for Home Assistant's zone."""
     offered: tuple[str, ...] = ()
-    """Zones to choose from, if the zone is in doubt."""
+    """Possible zones, if the zone is in doubt."""
 
 
 def with_time_zones(
@@ -60,7 +61,7 @@ def with_time_zones(
 ) -> Inventory:
     """Return the inventory with the zones of its plants; reads files.
 
-    `home` is Home Assistant's zone, `chosen` the user's choices by plant code.
+    `home` is Home Assistant's zone, `chosen` are the user's choices by plant code.
     """
     plants: dict[str, Plant] = {}
     for code, plant in inventory.plants.items():
@@ -75,7 +76,7 @@ def with_time_zones(
 def doubtful(
     plants: Iterable[Plant], home: str, now: datetime
 ) -> dict[str, tuple[str, ...]]:
-    """Return the zones to choose from, by code, of plants whose zone is in doubt.
+    """Return the possible zones of plants whose zone is in doubt, by code.
 
     Reads files.
     """
@@ -88,7 +89,7 @@ def find(plant: Plant, home: str, now: datetime) -> TimeZone:
     connected = plant.grid_connection
     if connected is None or (offset := connected.utcoffset()) is None:
         return TimeZone(None)
-    years = {connected.year, *range(now.year - _RECENT, now.year + 1)}
+    years = {connected.year, *range(now.year - _RECENT_YEARS, now.year + 1)}
     if any(offset in _offsets(home, year) for year in years):
         return TimeZone(None)
     if plant.latitude is None or plant.longitude is None:
@@ -115,11 +116,11 @@ def _nearest(
     far, zone = next(fitting, (math.inf, None))
     if zone is None:
         return TimeZone(None)
-    is_near = far <= closest * _FARTHER
+    is_near = far <= closest * _MAX_MULTIPLE
     is_home = _rules(around, now.year) == _rules(home, now.year)
-    if is_home and not is_near and connected.utcoffset() in _SERVERS:
+    if is_home and not is_near and connected.utcoffset() in _SERVER_OFFSETS:
         return TimeZone(None, (home, zone))
-    reach = max(far * _FARTHER, _BORDERLAND)
+    reach = max(far * _MAX_MULTIPLE, _BORDER_DISTANCE)
     rivals = [
         zone,
         *(name for _, name in takewhile(lambda it: it[0] <= reach, fitting)),
@@ -131,7 +132,7 @@ def _nearest(
 
 
 def _distinct(zones: Iterable[str], now: datetime) -> list[str]:
-    """Return the first of the zones that have the same offsets all year."""
+    """Return one zone of each group of zones with the same offsets all year."""
     first: dict[tuple[timedelta | None, ...], str] = {}
     for zone in zones:
         first.setdefault(_rules(zone, now.year), zone)
@@ -139,7 +140,7 @@ def _distinct(zones: Iterable[str], now: datetime) -> list[str]:
 
 
 def _had(zone: str, connected: datetime, now: datetime) -> bool:
-    """Return whether a zone had the connection's offset, or has it as standard."""
+    """Return whether a zone had the offset, or has it as standard offset."""
     offsets = {
         connected.astimezone(ZoneInfo(zone)).utcoffset(),
         min(_offsets(zone, connected.year)),
