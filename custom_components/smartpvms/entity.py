@@ -16,6 +16,8 @@ from .item_listeners import Item
 from .models import Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
 
+type CreateEntity = Callable[[SourceId, str, Reading | None], Entity | None]
+
 
 class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     """Entity of a data item of a plant or device."""
@@ -83,7 +85,7 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
 def async_add_reported_items(
     entry: SmartPvmsConfigEntry,
     platform: Platform,
-    create: Callable[[SourceId, str, Reading | None], Entity | None],
+    create: CreateEntity,
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the registered entities, and others when their item first has a value.
@@ -92,48 +94,63 @@ def async_add_reported_items(
     the item exists. It has no reading for registered entities.
     """
     coordinator = entry.runtime_data.real_time
-    with_entity = coordinator.reported.with_entity
-
-    def registered() -> Iterator[Entity]:
-        inventory = entry.runtime_data.inventory.data
-        for entity_entry in er.async_entries_for_config_entry(
-            er.async_get(coordinator.hass), entry.entry_id
-        ):
-            if entity_entry.domain != platform:
-                continue
-            source = inventory.source_of(entity_entry.unique_id)
-            if source is None:
-                continue
-            # Home Assistant would discard a disabled entity.
-            entity = None if entity_entry.disabled else create(*source, None)
-            if entity or entity_entry.disabled:
-                source_id, key = source
-                with_entity.setdefault(source_id, set()).add(key)
-            if entity:
-                yield entity
-
-    def reported(items: Iterable[tuple[SourceId, Iterable[str]]]) -> Iterator[Entity]:
-        inventory = entry.runtime_data.inventory.data
-        for source_id, keys in items:
-            if source_id not in inventory:
-                continue
-            known = with_entity.setdefault(source_id, set())
-            own = coordinator.data.get(source_id)
-            flow = coordinator.flows.readings.get(source_id)
-            for key in {*keys} - known:
-                reading = flow if flow and key in flow.items else own
-                if (
-                    reading is not None
-                    and key in reading.items
-                    and (entity := create(source_id, key, reading))
-                ):
-                    known.add(key)
-                    yield entity
 
     @callback
     def add_reported() -> None:
-        if entities := list(reported(coordinator.reported.without_entity.items())):
+        items = coordinator.reported.without_entity.items()
+        if entities := list(_reported(entry, items, create)):
             async_add_entities(entities)
 
-    async_add_entities([*registered(), *reported(coordinator.items())])
+    async_add_entities(
+        [
+            *_registered(entry, platform, create),
+            *_reported(entry, coordinator.items(), create),
+        ]
+    )
     entry.async_on_unload(coordinator.async_add_listener(add_reported))
+
+
+def _registered(
+    entry: SmartPvmsConfigEntry, platform: Platform, create: CreateEntity
+) -> Iterator[Entity]:
+    coordinator = entry.runtime_data.real_time
+    inventory = entry.runtime_data.inventory.data
+    for registered in er.async_entries_for_config_entry(
+        er.async_get(coordinator.hass), entry.entry_id
+    ):
+        if registered.domain != platform:
+            continue
+        source = inventory.source_of(registered.unique_id)
+        if source is None:
+            continue
+        # Home Assistant would discard a disabled entity.
+        entity = None if registered.disabled else create(*source, None)
+        if entity or registered.disabled:
+            source_id, key = source
+            coordinator.reported.with_entity.setdefault(source_id, set()).add(key)
+        if entity:
+            yield entity
+
+
+def _reported(
+    entry: SmartPvmsConfigEntry,
+    items: Iterable[tuple[SourceId, Iterable[str]]],
+    create: CreateEntity,
+) -> Iterator[Entity]:
+    coordinator = entry.runtime_data.real_time
+    inventory = entry.runtime_data.inventory.data
+    for source_id, keys in items:
+        if source_id not in inventory:
+            continue
+        known = coordinator.reported.with_entity.setdefault(source_id, set())
+        own = coordinator.data.get(source_id)
+        flow = coordinator.flows.readings.get(source_id)
+        for key in {*keys} - known:
+            reading = flow if flow and key in flow.items else own
+            if (
+                reading is not None
+                and key in reading.items
+                and (entity := create(source_id, key, reading))
+            ):
+                known.add(key)
+                yield entity

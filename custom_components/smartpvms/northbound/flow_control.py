@@ -39,7 +39,7 @@ MAX_WIDENING: Final = 1.0
 EARLY_REFUSALS: Final = 2
 # Maximum pause of an interface with a daily quota.
 MAX_PAUSE: Final = 6 * HOUR
-# Maximum pause of all interfaces. The document requires a minute.
+# Maximum pause of all interfaces. The documented pause is a minute, but can be too short.
 MAX_SYSTEM_PAUSE: Final = 15 * MINUTE
 
 # Interfaces that always allow one call per minute.
