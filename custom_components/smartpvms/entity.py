@@ -5,13 +5,14 @@ from typing import override
 
 from homeassistant.const import Platform
 from homeassistant.core import callback
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import device_registry as dr
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
+from .entity_registry import registered_items
 from .item_listeners import Item
 from .models import Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
@@ -115,18 +116,12 @@ def _registered(
 ) -> Iterator[Entity]:
     coordinator = entry.runtime_data.real_time
     inventory = entry.runtime_data.inventory.data
-    for registered in er.async_entries_for_config_entry(
-        er.async_get(coordinator.hass), entry.entry_id
+    for registered, source_id, key in registered_items(
+        coordinator.hass, entry.entry_id, inventory, platform
     ):
-        if registered.domain != platform:
-            continue
-        source = inventory.source_of(registered.unique_id)
-        if source is None:
-            continue
         # Home Assistant would discard a disabled entity.
-        entity = None if registered.disabled else create(*source, None)
+        entity = None if registered.disabled else create(source_id, key, None)
         if entity or registered.disabled:
-            source_id, key = source
             coordinator.reported.with_entity.setdefault(source_id, set()).add(key)
         if entity:
             yield entity
