@@ -14,18 +14,15 @@ import pytest
 
 from custom_components.smartpvms.counter_evidence import CounterContext
 from custom_components.smartpvms.counter_filter import CounterFilter, Period
-from custom_components.smartpvms.statistics.counters import (
-    fill_counter,
-    first_level,
-    replay,
-)
+from custom_components.smartpvms.statistics.counter_values import first_level, replay
+from custom_components.smartpvms.statistics.counters import fill_counter
 from custom_components.smartpvms.statistics.measurements import fill_measurement
 from custom_components.smartpvms.statistics.rows import (
     CounterSample,
-    Known,
-    Point,
-    Row,
+    FilteredValue,
+    RecordedSums,
     Sample,
+    SumRow,
 )
 
 HOUR: Final = 3600.0
@@ -69,17 +66,19 @@ class World:
     def _begins_day(self, hour: int) -> bool:
         return self.midnight is not None and (hour - self.midnight) % 24 == 0
 
-    def point(self, n: int) -> Point:
+    def point(self, n: int) -> FilteredValue:
         """Return the counter's value at a collection."""
         at = BEGIN + n * STEP
         if self.midnight is None:
-            return Point(at, round(1000.0 + self.sums[n], 6), None, 0.0)
+            return FilteredValue(at, round(1000.0 + self.sums[n], 6), None, 0.0)
         hours = (n // STEPS - self.midnight) % 24
         first = n // STEPS * STEPS - hours * STEPS
         before = self.sums[first] if first >= 0 else -2.0
-        return Point(at, round(self.sums[n] - before, 6), BEGIN + first * STEP, 0.0)
+        return FilteredValue(
+            at, round(self.sums[n] - before, 6), BEGIN + first * STEP, 0.0
+        )
 
-    def points(self, first: int, end: int) -> list[Point]:
+    def points(self, first: int, end: int) -> list[FilteredValue]:
         """Return the values of hours, and of some hours after them."""
         last = min(end + LOOK_AHEAD, len(self.rates)) * STEPS
         return [self.point(n) for n in range(first * STEPS, last + 1)]
@@ -92,28 +91,27 @@ class World:
         lag = 0 if self._begins_day(hour + 1) else self.lags[hour]
         return (hour + 1) * STEPS - lag
 
-    def row(self, hour: int, sum_: float) -> Row:
+    def row(self, hour: int, sum_: float) -> SumRow:
         """Return the row of an hour, as written by the recorder."""
         start = BEGIN + hour * HOUR
         shown = self.point(self.last_reported(hour))
-        return Row(start, start + HOUR, shown.value, sum_, shown.start)
+        return SumRow(start, start + HOUR, shown.value, sum_, shown.start)
 
 
 @dataclass
 class Database:
     """The existing rows by hour."""
 
-    rows: dict[float, Row]
+    rows: dict[float, SumRow]
 
-    def known(self, start: float, end: float) -> Known:
+    def known(self, start: float, end: float) -> RecordedSums:
         """Return the known rows around some hours."""
         rows = [self.rows[each] for each in sorted(self.rows)]
         before = [row for row in rows if row.start < start - HOUR]
-        return Known(
+        return RecordedSums(
             rows=[row for row in rows if start - HOUR <= row.start < end],
             before=before[-1].sum if before else None,
             after=next(row for row in rows if row.start >= end),
-            offset=0.0,
         )
 
     def fill(
@@ -162,8 +160,8 @@ class Story:
 
     def database(self) -> Database:
         """Return the rows that the recorder wrote in these hours."""
-        rows: dict[float, Row] = {}
-        last: Row | None = None
+        rows: dict[float, SumRow] = {}
+        last: SumRow | None = None
         for hour, there in enumerate(self.there):
             if not there:
                 continue
@@ -437,14 +435,14 @@ class TestRows:
     def test_a_day_start_without_points(self) -> None:
         """The energy of a new day up to its first point belongs to that hour."""
         points = [
-            Point(BEGIN, 5.0, BEGIN - 86400, 0.0),
-            Point(BEGIN + HOUR / 2, 5.5, BEGIN - 86400, 0.0),
-            Point(BEGIN + 1.5 * HOUR, 0.8, BEGIN + HOUR, 0.0),
-            Point(BEGIN + 3 * HOUR, 1.0, BEGIN + HOUR, 0.0),
+            FilteredValue(BEGIN, 5.0, BEGIN - 86400, 0.0),
+            FilteredValue(BEGIN + HOUR / 2, 5.5, BEGIN - 86400, 0.0),
+            FilteredValue(BEGIN + 1.5 * HOUR, 0.8, BEGIN + HOUR, 0.0),
+            FilteredValue(BEGIN + 3 * HOUR, 1.0, BEGIN + HOUR, 0.0),
         ]
-        after = Row(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, 1.0, 0.1, BEGIN + HOUR)
+        after = SumRow(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, 1.0, 0.1, BEGIN + HOUR)
         filled = fill_counter(
-            points, {BEGIN, BEGIN + HOUR}, Known([], None, after, 0.0), resumed=False
+            points, {BEGIN, BEGIN + HOUR}, RecordedSums([], None, after), resumed=False
         )
         assert [(row.state, row.sum, row.reset) for row in filled.rows] == [
             (5.5, 0.5, BEGIN - 86400),
@@ -454,7 +452,7 @@ class TestRows:
 
     def test_no_points(self) -> None:
         """Without points, there are no rows, and nothing changes."""
-        known = Known([], None, self.world.row(5, 1.0), 0.0)
+        known = RecordedSums([], None, self.world.row(5, 1.0))
         for hours in ({BEGIN}, set[float]()):
             filled = fill_counter([], hours, known, resumed=False)
             assert (filled.rows, filled.adjustment) == ([], 0.0)
@@ -462,7 +460,7 @@ class TestRows:
     def test_the_end_is_not_known_yet(self) -> None:
         """An hour becomes a row once there is a point after its start."""
         points = [self.world.point(n) for n in range(2 * STEPS + 1)]
-        known = Known([], None, self.world.row(5, 1.0), 0.0)
+        known = RecordedSums([], None, self.world.row(5, 1.0))
         hours = {BEGIN + hour * HOUR for hour in range(4)}
         filled = fill_counter(points, hours, known, resumed=False)
         assert [row.start for row in filled.rows] == [BEGIN, BEGIN + HOUR]
@@ -485,12 +483,15 @@ class TestRows:
 def test_an_offset_of_the_past() -> None:
     """Hours before a row have the offset of that row, not of the filter."""
     points = [
-        Point(BEGIN + n * STEP, round(1000.0 + 0.1 * n, 6), None, 0.0)
+        FilteredValue(BEGIN + n * STEP, round(1000.0 + 0.1 * n, 6), None, 0.0)
         for n in range(3 * STEPS + 1)
     ]
-    after = Row(BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, points[-1].value + 7.0, 50.0, None)
-    known = Known(rows=[], before=None, after=after, offset=3.0)
-    filled = fill_counter(points, {BEGIN, BEGIN + HOUR}, known, resumed=False)
+    after = SumRow(
+        BEGIN + 2 * HOUR, BEGIN + 3 * HOUR, points[-1].value + 7.0, 50.0, None
+    )
+    known = RecordedSums(rows=[], before=None, after=after)
+    hours = {BEGIN, BEGIN + HOUR}
+    filled = fill_counter(points, hours, known, offset=3.0, resumed=False)
     assert [row.state for row in filled.rows] == [1008.2, 1009.4]
 
 
@@ -504,7 +505,7 @@ def samples(
     ]
 
 
-def values(points: Iterable[Point]) -> list[float]:
+def values(points: Iterable[FilteredValue]) -> list[float]:
     """Return the shown values."""
     return [round(point.value, 6) for point in points]
 

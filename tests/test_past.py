@@ -7,9 +7,12 @@ import pytest
 
 from custom_components.smartpvms.descriptions import DEVICE_SENSORS
 from custom_components.smartpvms.northbound import Device, HistoryRow, Plant
-from custom_components.smartpvms.statistics.device_history import ImportTarget, fill
+from custom_components.smartpvms.statistics.device_history import (
+    ImportTarget,
+    fill_devices,
+)
 from custom_components.smartpvms.statistics.recorder import Recorded
-from custom_components.smartpvms.statistics.rows import Row
+from custom_components.smartpvms.statistics.rows import RecordedSums, SumRow
 from homeassistant.components.recorder.models import StatisticMeanType
 
 INVERTER = 1
@@ -45,17 +48,19 @@ def test_device_that_was_replaced_after_the_last_hour() -> None:
         },
         hours=frozenset({noon - HOUR, noon + 12 * HOUR}),
         means={},
-        rows=[Row(noon - HOUR, noon, 1000.0, 50.0, None)],
-        before=None,
-        after=Row(noon + 12 * HOUR, noon + 13 * HOUR, 1077.5, 50.0, None),
+        sums=RecordedSums(
+            rows=[SumRow(noon - HOUR, noon, 1000.0, 50.0, None)],
+            before=None,
+            after=SumRow(noon + 12 * HOUR, noon + 13 * HOUR, 1077.5, 50.0, None),
+        ),
     )
-    filling = fill(
+    filling = fill_devices(
         {series: hours},
         {STATISTIC: recorded},
         {device.id: rows},
         {series.unique_id: 0.0},
         {},
-        resumes=True,
+        can_resume=True,
     )
     [(_, filled)] = filling.counters
     assert [row.start for row in filled.rows] == sorted(hours)

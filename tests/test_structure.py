@@ -28,6 +28,7 @@ PURE: Final = (
     "plant.votes",
     "plausibility",
     "power_units",
+    "statistics.counter_values",
     "statistics.counters",
     "statistics.measurements",
     "statistics.rows",

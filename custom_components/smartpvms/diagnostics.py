@@ -245,7 +245,7 @@ def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     history = entry.runtime_data.history
     by_kind: dict[str, list[Job]] = {}
     for job in history.queue.jobs:
-        by_kind.setdefault(job.priority.value, []).append(job)
+        by_kind.setdefault(job.priority.name.lower(), []).append(job)
     return {
         "activity": history.activity.value,
         "days_left": round(history.queue.days_left, 1),

@@ -1,14 +1,15 @@
 """Import of history into the long-term statistics of entities."""
 
-from .importer import HistoryImporter, StoredHistory, history_store
-from .jobs import Activity, Job, Plan
+from .importer import HistoryImporter
+from .jobs import Activity, Job, RequestSummary
 from .recorder import async_last_value, async_settle
+from .store import StoredHistory, history_store
 
 __all__ = [
     "Activity",
     "HistoryImporter",
     "Job",
-    "Plan",
+    "RequestSummary",
     "StoredHistory",
     "async_last_value",
     "async_settle",

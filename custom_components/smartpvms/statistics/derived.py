@@ -2,27 +2,27 @@
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, tzinfo
+from datetime import tzinfo
 import math
 from typing import Final
 
 from custom_components.smartpvms.coordinator import RealTimeCoordinator
 from custom_components.smartpvms.counter_filter import Period
+from custom_components.smartpvms.entity_registry import enabled_sensors
 from custom_components.smartpvms.models import Inventory, SourceId, unique_id, zone_of
 from custom_components.smartpvms.northbound import Device, DeviceType
 from custom_components.smartpvms.plant import INVERTERS
-from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.util import dt as dt_util
 
 from .counters import FilledHours, fill_counter
-from .device_history import LeftOut
+from .device_history import DayEndEnergy
 from .recorder import Recorded
-from .rows import Known, Point, Row
+from .rows import FilteredValue, RecordedSums, SumRow
 
 _STORAGES: Final = (DeviceType.BATTERY, DeviceType.ESS, DeviceType.BATTERY_RACK)
-# Largest rounding error of a yield of a plant or an inverter, in kWh.
-_ROUNDING: Final = 0.05
+# Maximum rounding error of a yield of a plant or an inverter, in kWh.
+_MAX_ROUNDING_ERROR: Final = 0.05
 
 _YIELDS: Final[Mapping[str, tuple[str, Period]]] = {
     "day_power": ("day_cap", Period.DAY),
@@ -41,113 +41,160 @@ class DerivedStatistic:
     zone: tzinfo
     added: tuple[str, ...]
     subtracted: tuple[str, ...] = ()
-    drawn: tuple[str, ...] = ()
+    powers: tuple[str, ...] = ()
     """Powers of inverters, in kW, whose negative part is subtracted as well."""
+
+    @property
+    def counters(self) -> tuple[str, ...]:
+        """Return the counters from which it is computed."""
+        return self.added + self.subtracted
 
     @property
     def parts(self) -> tuple[str, ...]:
         """Return the statistics from which it is computed."""
-        return self.added + self.subtracted + self.drawn
+        return self.counters + self.powers
 
 
 def fill_derived(
-    made: DerivedStatistic,
+    statistic: DerivedStatistic,
     recorded: Mapping[str, Recorded],
     hours: frozenset[float],
-    left_out: LeftOut,
+    day_end_energy: DayEndEnergy,
 ) -> FilledHours | None:
     """Return the missing hours for which all parts are recorded.
 
-    `left_out` is the energy that the parts lack at the ends of days. The result is
-    `None` until the row after the hours is recorded for the statistic and all parts.
+    `day_end_energy` is that of the parts. The result is `None` until the row after the
+    hours is recorded for the statistic and all parts.
     """
-    whole = recorded[made.statistic_id]
-    parts = [recorded[part] for part in made.added + made.subtracted]
-    rows = [
-        {row.start: row for row in (*part.rows, part.after) if row is not None}
-        for part in parts
-    ]
-    after = whole.after
-    if after is None or not all(after.start in of_part for of_part in rows):
+    sums = recorded[statistic.statistic_id].sums
+    of_parts = [recorded[part].sums for part in statistic.counters]
+    if sums is None or None in of_parts:
         return None
-    common = sorted(set.intersection(*map(set, rows)))
-    added = rows[: len(made.added)]
-    signs = [1.0] * len(added) + [-1.0] * len(made.subtracted)
+    parts = _Parts(statistic, recorded, list(filter(None, of_parts)), day_end_energy)
+    after = sums.after
+    if not all(after.start in rows for rows in parts.rows):
+        return None
+    common = parts.common_hours()
+    values = parts.lifetime_values(common, after)
+    if statistic.period is Period.DAY:
+        values = parts.day_values(common, values)
+    elif statistic.period is Period.MONTH:
+        values = list(_month_values(values, common, after, statistic.zone))
+    first = values[0]
+    before = first.value - parts.energy_of_first(common[0])
+    values.insert(0, replace(first, at=common[0], value=before))
+    return fill_counter(values, hours & frozenset(common), sums, resumed=False)
 
-    def total(sums: Iterable[float]) -> float:
+
+class _Parts:
+    """Recorded rows of the statistics from which a derived one is computed."""
+
+    def __init__(
+        self,
+        statistic: DerivedStatistic,
+        recorded: Mapping[str, Recorded],
+        sums: Sequence[RecordedSums],
+        day_end_energy: DayEndEnergy,
+    ) -> None:
+        """Initialize with the sums of the counters, the added ones first."""
+        self._statistic = statistic
+        self._recorded = recorded
+        self._sums = sums
+        self._day_end_energy = day_end_energy
+        self.rows = [
+            {row.start: row for row in (*each.rows, each.after)} for each in sums
+        ]
+        """Rows of each counter, by hour."""
+
+    def common_hours(self) -> list[float]:
+        """Return the hours that are recorded for all counters."""
+        return sorted(set.intersection(*map(set, self.rows)))
+
+    def lifetime_values(
+        self, hours: Iterable[float], after: SumRow
+    ) -> list[FilteredValue]:
+        """Return the sums of the parts, shifted to the state of the row after."""
+        values: list[FilteredValue] = []
+        uncounted = shift = 0.0
+        for hour in hours:
+            uncounted += self._uncounted(hour)
+            value = self._total(rows[hour].sum for rows in self.rows) + uncounted
+            # A balance may fall for a short time; its values must not.
+            value = max([value, *(each.value for each in values[-1:])])
+            end = self.rows[0][hour].end
+            values.append(FilteredValue(at=end, value=value, start=None, offset=0.0))
+            if hour == after.start:
+                shift = value
+        return [
+            replace(each, value=after.state + each.value - shift) for each in values
+        ]
+
+    def day_values(
+        self, hours: Iterable[float], values: Iterable[FilteredValue]
+    ) -> list[FilteredValue]:
+        """Return values with the states of the added counters, which count days."""
+        added = self.rows[: len(self._statistic.added)]
+        return [
+            replace(
+                each,
+                value=math.fsum(rows[hour].state for rows in added),
+                start=added[0][hour].reset,
+            )
+            for each, hour in zip(values, hours, strict=True)
+        ]
+
+    def energy_of_first(self, hour: float) -> float:
+        """Return the energy of the first common hour."""
+        earlier = [
+            max((row for row in rows.values() if row.start < hour), key=_start).sum
+            if min(rows) < hour
+            else sums.before or 0.0
+            for sums, rows in zip(self._sums, self.rows, strict=True)
+        ]
+        energy = self._total(rows[hour].sum for rows in self.rows)
+        return energy - self._total(earlier) + self._uncounted(hour)
+
+    def _total(self, sums: Iterable[float]) -> float:
+        """Return the added sums minus the subtracted ones."""
+        statistic = self._statistic
+        signs = [1.0] * len(statistic.added) + [-1.0] * len(statistic.subtracted)
         return math.fsum(sign * sum_ for sign, sum_ in zip(signs, sums, strict=True))
 
-    def uncounted(hour: float) -> float:
-        means = (recorded[power].means.get(hour, 0.0) for power in made.drawn)
+    def _uncounted(self, hour: float) -> float:
+        """Return the energy of an hour that the counters do not include."""
+        powers = self._statistic.powers
+        means = (self._recorded[power].means.get(hour, 0.0) for power in powers)
         drawn = math.fsum(max(-mean, 0.0) for mean in means)
-        if made.period is Period.DAY:
-            # A counter of a day lacks the same energy as its parts.
+        if self._statistic.period is Period.DAY:
+            # A counter of a day misses the same energy as its parts.
             return -drawn
-        ends = (left_out.get(part, {}) for part in made.added + made.subtracted)
-        return total(of_part.get(hour, 0.0) for of_part in ends) - drawn
-
-    points: list[Point] = []
-    more = 0.0
-    for start in common:
-        more += uncounted(start)
-        sum_ = total(of_part[start].sum for of_part in rows) + more
-        # A balance may fall for a short time; its values must not.
-        sum_ = max([sum_, *(point.value for point in points[-1:])])
-        points.append(Point(rows[0][start].end, sum_, None, 0.0))
-    last = points[common.index(after.start)]
-    # The recorded state after the hours corresponds to the sums of the parts.
-    points = [
-        replace(point, value=after.state + point.value - last.value) for point in points
-    ]
-    if made.period is Period.DAY:
-        points = [
-            replace(
-                point,
-                value=math.fsum(of_part[start].state for of_part in added),
-                start=added[0][start].reset,
-            )
-            for point, start in zip(points, common, strict=True)
-        ]
-    elif made.period is Period.MONTH:
-        points = list(_by_month(points, common, after, made.zone))
-    # The sums of the parts at the start of the first common hour.
-    earlier = [
-        max((row for row in of_part.values() if row.start < common[0]), key=_start).sum
-        if min(of_part) < common[0]
-        else part.before or 0.0
-        for part, of_part in zip(parts, rows, strict=True)
-    ]
-    counted = total(of_part[common[0]].sum for of_part in rows) - total(earlier)
-    counted += uncounted(common[0])
-    begun = replace(points[0], at=common[0], value=points[0].value - counted)
-    points.insert(0, begun)
-    return fill_counter(
-        points,
-        hours & frozenset(common),
-        Known(whole.rows, whole.before, after, 0.0),
-        resumed=False,
-    )
+        counters = self._statistic.counters
+        energies = (self._day_end_energy.get(part, {}) for part in counters)
+        return self._total(by_hour.get(hour, 0.0) for by_hour in energies) - drawn
 
 
-def _start(row: Row) -> float:
+def _start(row: SumRow) -> float:
     return row.start
 
 
-def _by_month(
-    points: Sequence[Point], starts: Sequence[float], after: Row, zone: tzinfo
-) -> Iterator[Point]:
+def _month_values(
+    values: Sequence[FilteredValue],
+    hours: Sequence[float],
+    after: SumRow,
+    zone: tzinfo,
+) -> Iterator[FilteredValue]:
     """Yield the energy since the start of the month, or since its first known hour."""
-    begun: float | None = None
+    month: float | None = None
     base = 0.0
-    last = points[0]
-    for point, hour in zip(points, starts, strict=True):
-        at = datetime.fromtimestamp(hour, UTC)
+    last = values[0]
+    for each, hour in zip(values, hours, strict=True):
+        at = dt_util.utc_from_timestamp(hour)
         start = (Period.MONTH.start(at, zone) or at).timestamp()
-        if start != begun:
+        if start != month:
             base = 0.0 if start == after.reset else last.value
-            begun = start
-        yield replace(point, value=max(point.value - base, 0.0), start=start)
-        last = point
+            month = start
+        yield replace(each, value=max(each.value - base, 0.0), start=start)
+        last = each
 
 
 def derived_statistics(
@@ -158,14 +205,9 @@ def derived_statistics(
     plant_codes: Collection[str],
 ) -> Iterator[DerivedStatistic]:
     """Yield the energy flows of plants, and the yields that equal their inverters'."""
-    entities: dict[tuple[SourceId, str], str] = {
+    entities = {
         source: registered.entity_id
-        for registered in er.async_entries_for_config_entry(
-            er.async_get(hass), entry_id
-        )
-        if registered.domain == Platform.SENSOR
-        and not registered.disabled
-        and (source := inventory.source_of(registered.unique_id))
+        for source, registered in enabled_sensors(hass, entry_id, inventory).items()
     }
     for code in plant_codes:
         devices = inventory.devices_of(code)
@@ -180,7 +222,12 @@ def derived_statistics(
             ]
             if (whole := entities.get((code, key))) and None not in parts:
                 zone = zone_of(inventory.plants[code])
-                yield DerivedStatistic(whole, period, zone, tuple(filter(None, parts)))
+                yield DerivedStatistic(
+                    statistic_id=whole,
+                    period=period,
+                    zone=zone,
+                    added=tuple(filter(None, parts)),
+                )
 
 
 def _flows(
@@ -204,20 +251,20 @@ def _flows(
             if count and (count.value or count.start)
         }
         parts = [by_unique_id.get(name) for name in (*added, *subtracted)]
-        drawn = [
+        powers = [
             entities.get((device.id, "active_power"))
             for device in inventory.devices_of(code)
             if device.type_id in INVERTERS and subtracted
         ]
-        if whole is not None and None not in (*parts, *drawn):
-            known = tuple(filter(None, parts))
+        if whole is not None and None not in (*parts, *powers):
+            statistic_ids = tuple(filter(None, parts))
             yield DerivedStatistic(
-                whole,
-                Period.LIFETIME,
-                zone,
-                known[: len(added)],
-                known[len(added) :],
-                tuple(filter(None, drawn)),
+                statistic_id=whole,
+                period=Period.LIFETIME,
+                zone=zone,
+                added=statistic_ids[: len(added)],
+                subtracted=statistic_ids[len(added) :],
+                powers=tuple(filter(None, powers)),
             )
 
 
@@ -233,7 +280,7 @@ def _is_exact(
     if not inverters or any(device.type_id in _STORAGES for device in devices):
         return False
 
-    def counted(key: str, part: str) -> tuple[float, float] | None:
+    def yields(key: str, part: str) -> tuple[float, float] | None:
         whole = real_time.filtered_value(unique_id(code, key))
         parts = [
             real_time.filtered_value(unique_id(each.id, part)) for each in inverters
@@ -242,9 +289,9 @@ def _is_exact(
             return None
         return whole, sum(filter(None, parts))
 
-    today = counted("day_power", "day_cap")
-    total = counted("total_power", "total_cap")
-    rounding = _ROUNDING * (1 + len(inverters))
+    today = yields("day_power", "day_cap")
+    total = yields("total_power", "total_cap")
+    rounding = _MAX_ROUNDING_ERROR * (1 + len(inverters))
     return (
         today is not None
         and total is not None

@@ -1,27 +1,31 @@
 """Statistics of devices, from their 5-minute history."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 
-from custom_components.smartpvms.counter_filter import CounterFilter, Period
-from custom_components.smartpvms.descriptions import ItemSensorDescription
-from custom_components.smartpvms.models import Reading, zone_of
+from custom_components.smartpvms.counter_filter import CounterFilter
+from custom_components.smartpvms.descriptions import ItemSensorDescription, sensors
+from custom_components.smartpvms.entity_registry import enabled_sensors
+from custom_components.smartpvms.models import Inventory, Reading, zone_of
 from custom_components.smartpvms.northbound import Device, HistoryRow, Plant, number
 from custom_components.smartpvms.power_units import MeterPowers
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.util import dt as dt_util
 
-from .counters import (
-    FilledHours,
-    ends_of_days,
-    fill_counter,
-    first_level,
-    replay,
-    resumed_filter,
-)
+from .counter_values import day_end_energies, first_level, replay, resumed_filter
+from .counters import FilledHours, fill_counter
 from .measurements import fill_measurement
 from .recorder import Recorded, SumAdjustment
-from .rows import CounterSample, Known, Mean, Sample
+from .rows import CounterSample, MeanRow, Sample
+
+type DeviceRows = Mapping[int, Sequence[HistoryRow]]
+"""5-minute rows of the history, by device."""
+
+type DayEndEnergy = dict[str, dict[float, float]]
+"""Energy between a day's last reading and midnight, which daily counters miss.
+
+By statistic, and by the hour of the last reading.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,12 +49,36 @@ class ImportTarget:
         return state is not None and number(state.state) is not None
 
 
-type Wanted = Mapping[ImportTarget, frozenset[float]]
+type MissingHours = Mapping[ImportTarget, frozenset[float]]
 """Hours to fill of each data item, in epoch seconds."""
 
 
-type LeftOut = dict[str, dict[float, float]]
-"""Energy that counters of a day lack at its end, by statistic and by hour."""
+@callback
+def import_targets(
+    hass: HomeAssistant,
+    entry_id: str,
+    inventory: Inventory,
+    devices: Iterable[Device],
+) -> list[ImportTarget]:
+    """Return the data items of devices with statistics and enabled entities."""
+    by_id = {device.id: device for device in devices}
+    targets = []
+    for (source_id, key), entity in enabled_sensors(hass, entry_id, inventory).items():
+        if not isinstance(source_id, int) or source_id not in by_id:
+            continue
+        device = by_id[source_id]
+        description = sensors(device.type_id).get(key)
+        if description and description.state_class:
+            targets.append(
+                ImportTarget(
+                    statistic_id=entity.entity_id,
+                    unique_id=entity.unique_id,
+                    device=device,
+                    plant=inventory.plants[device.plant_code],
+                    description=description,
+                )
+            )
+    return targets
 
 
 @dataclass(slots=True)
@@ -58,8 +86,8 @@ class ImportBatch:
     """Rows to import into the statistics."""
 
     counters: list[tuple[Recorded, FilledHours]] = field(default_factory=list)
-    measurements: list[tuple[Recorded, list[Mean]]] = field(default_factory=list)
-    left_out: LeftOut = field(default_factory=dict)
+    measurements: list[tuple[Recorded, list[MeanRow]]] = field(default_factory=list)
+    day_end_energy: DayEndEnergy = field(default_factory=dict)
 
     @property
     def adjustments(self) -> list[SumAdjustment]:
@@ -70,62 +98,59 @@ class ImportBatch:
         return [adjustment for adjustment in adjustments if adjustment is not None]
 
 
-def fill(
-    wanted: Wanted,
+def fill_devices(
+    missing: MissingHours,
     recorded: Mapping[str, Recorded],
-    rows: Mapping[int, Sequence[HistoryRow]],
+    rows: DeviceRows,
     offsets: Mapping[str, float],
     meters: Mapping[int, MeterPowers],
     *,
-    resumes: bool,
+    can_resume: bool,
 ) -> ImportBatch:
     """Return the missing hours of devices.
 
-    `offsets` are the present differences between filtered and raw values, `meters` the
-    units of powers. `resumes` is whether counters continue from the row before the
-    hours.
+    `offsets` are the present differences between filtered and raw values, by unique id.
+    `meters` are the units of powers. `can_resume` is whether counters can continue from
+    the row before the hours.
     """
-    filling = ImportBatch()
+    batch = ImportBatch()
     readings = {
         device_id: list(_readings(device_rows, meters.get(device_id)))
-        for device_id, device_rows in _renamed(wanted, rows).items()
+        for device_id, device_rows in _with_live_keys(missing, rows).items()
     }
-    for series, hours in wanted.items():
-        known = recorded[series.statistic_id]
-        of_device = readings.get(series.device.id, [])
-        period = series.description.period
-        if period is None:
-            means = _means(series.description, known, of_device, hours)
+    for target, hours in missing.items():
+        of_target = recorded[target.statistic_id]
+        of_device = readings.get(target.device.id, [])
+        if not target.is_counter:
+            means = _fill_measurement(target.description, of_target, of_device, hours)
             if means:
-                filling.measurements.append((known, means))
-        elif known.after is not None:
-            filled, left_out = _counted(
-                series,
-                period,
-                known,
-                of_device,
-                hours,
-                offsets[series.unique_id],
-                resumes=resumes,
-            )
-            if filled.rows:
-                filling.counters.append((known, filled))
-            if left_out:
-                filling.left_out[series.statistic_id] = left_out
-    return filling
+                batch.measurements.append((of_target, means))
+            continue
+        filled, day_end_energy = _fill_counter(
+            target,
+            of_target,
+            _counter_samples(target, of_device),
+            hours,
+            offsets[target.unique_id],
+            can_resume=can_resume,
+        )
+        if filled.rows:
+            batch.counters.append((of_target, filled))
+        if day_end_energy:
+            batch.day_end_energy[target.statistic_id] = day_end_energy
+    return batch
 
 
-def _renamed(
-    wanted: Wanted, rows: Mapping[int, Sequence[HistoryRow]]
-) -> Mapping[int, Sequence[HistoryRow]]:
+def _with_live_keys(targets: Iterable[ImportTarget], rows: DeviceRows) -> DeviceRows:
     """Return the rows with items also under their keys of live readings."""
     renamed = dict(rows)
-    for series in wanted:
-        key, past_key = series.description.key, series.description.past_key
-        if past_key is not None and series.device.id in rows:
-            renamed[series.device.id] = [
+    for target in targets:
+        device_id = target.device.id
+        key, past_key = target.description.key, target.description.past_key
+        if past_key is not None and device_id in rows:
+            renamed[device_id] = [
                 replace(row, items={**row.items, key: row.items.get(past_key)})
-                for row in renamed[series.device.id]
+                for row in renamed[device_id]
             ]
     return renamed
 
@@ -144,72 +169,74 @@ def _readings(
     for row in rows:
         items = row.items if meter is None else meter.in_watts(row.items)
         live = last is not None and items != last.items
-        last = Reading(items, row.at, row.at, live)
+        last = Reading(items=items, received=row.at, server_time=row.at, live=live)
         yield last
 
 
-def _means(
+def _fill_measurement(
     description: ItemSensorDescription,
     recorded: Recorded,
-    readings: Sequence[Reading],
+    readings: Iterable[Reading],
     hours: frozenset[float],
-) -> list[Mean]:
+) -> list[MeanRow]:
     convert = recorded.converter(description.native_unit_of_measurement)
     samples: list[Sample] = []
     for reading in readings:
         value = description.value(reading)
-        known = convert(value) if isinstance(value, float) else None
-        samples.append((reading.received.timestamp(), known))
+        converted = convert(value) if isinstance(value, float) else None
+        samples.append((reading.received.timestamp(), converted))
     return fill_measurement(samples, sorted(hours), angle=recorded.is_angle)
 
 
-def _counted(
-    series: ImportTarget,
-    period: Period,
-    recorded: Recorded,
-    readings: Sequence[Reading],
-    hours: frozenset[float],
-    offset: float,
-    *,
-    resumes: bool,
-) -> tuple[FilledHours, dict[float, float]]:
-    """Return the missing hours of a counter, and the energy it lacks in them."""
-    description = series.description
-    convert = recorded.converter(description.native_unit_of_measurement)
-    one = convert(1.0)
-    zone = zone_of(series.plant)
-    samples = [
+def _counter_samples(
+    target: ImportTarget, readings: Iterable[Reading]
+) -> list[CounterSample]:
+    description = target.description
+    zone = zone_of(target.plant)
+    return [
         CounterSample(
             at=reading.received,
             raw=number(reading.items.get(description.key)),
-            context=description.context(series.plant, zone, reading.items),
+            context=description.context(target.plant, zone, reading.items),
             live=reading.live,
             disconnected=reading.disconnected,
         )
         for reading in readings
     ]
+
+
+def _fill_counter(
+    target: ImportTarget,
+    recorded: Recorded,
+    samples: Sequence[CounterSample],
+    hours: frozenset[float],
+    offset: float,
+    *,
+    can_resume: bool,
+) -> tuple[FilledHours, dict[float, float]]:
+    """Return the missing hours of a counter, and the energy it misses at day ends."""
+    period, sums = target.description.period, recorded.sums
+    if period is None or sums is None:
+        return FilledHours(), {}
+    convert = recorded.converter(target.description.native_unit_of_measurement)
     first = min(hours)
-    before = next((row for row in recorded.rows if row.end == first), None)
-    counter = CounterFilter(period)
-    if before is not None and resumes:
-        begin = datetime.fromtimestamp(first, UTC)
+    previous = None
+    if can_resume:
+        previous = next((row for row in sums.rows if row.end == first), None)
+    if previous is not None:
+        begin = dt_util.utc_from_timestamp(first)
         samples = [sample for sample in samples if sample.at >= begin]
-        counter = resumed_filter(
-            period, before, one, offset, samples[first_level(period, samples) :]
-        )
+    samples = samples[first_level(period, samples) :]
+    if previous is not None:
+        counter = resumed_filter(period, previous, convert(1.0), offset, samples)
     else:
-        before = None
-        samples = samples[first_level(period, samples) :]
-    points = [
-        replace(point, value=convert(point.value), offset=convert(point.offset))
-        for point in replay(counter, samples)
+        counter = CounterFilter(period)
+    values = [
+        replace(each, value=convert(each.value), offset=convert(each.offset))
+        for each in replay(counter, samples)
     ]
-    assert recorded.after is not None
     filled = fill_counter(
-        points,
-        hours,
-        Known(recorded.rows, recorded.before, recorded.after, convert(offset)),
-        resumed=before is not None,
+        values, hours, sums, offset=convert(offset), resumed=previous is not None
     )
-    left_out = {hour: energy for hour, energy in ends_of_days(points) if hour in hours}
-    return filled, left_out
+    energies = {hour: by for hour, by in day_end_energies(values) if hour in hours}
+    return filled, energies

@@ -1,13 +1,15 @@
 """Jobs of the import: the hours to fill for some devices."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import IntEnum, StrEnum
+from itertools import groupby
 import math
+from operator import attrgetter
 from typing import Final, Self
 
-from custom_components.smartpvms.northbound import HISTORY_SPAN
+from custom_components.smartpvms.northbound import HISTORY_SPAN, Device
 from homeassistant.util import dt as dt_util
 
 # Time after a window whose readings confirm that a device was replaced.
@@ -15,13 +17,16 @@ LOOK_AHEAD: Final = timedelta(hours=2)
 # Hours at which a window may begin: a sleeping inverter repeats yesterday's row.
 DAYLIGHT: Final = range(10, 17)
 
+# Interval between two requests for a history that is not allowed yet.
+NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
 
-class Priority(StrEnum):
+
+class Priority(IntEnum):
     """Priorities of jobs, the highest first."""
 
-    GAP = "gap"
-    REQUEST = "request"
-    PAST = "past"
+    GAP = 1
+    REQUEST = 2
+    PAST = 3
 
 
 class Activity(StrEnum):
@@ -41,21 +46,21 @@ class Job:
     devices: tuple[int, ...]
     start: datetime
     end: datetime
-    left: datetime
+    remaining_end: datetime
     """End of the hours that are not filled yet; later ones are filled."""
-    until: datetime
+    exact_end: datetime
     """Exact end, within the hour after `end`; only later 5-minute rows are valid."""
-    sums: bool = False
+    derived_done: bool = False
     """Whether the derived statistics are filled, too."""
-    filled: list[int] = field(default_factory=list)
+    filled_devices: list[int] = field(default_factory=list)
     """Devices whose newest window is filled."""
     refusals: int = 0
     """Number of consecutive refusals of one batch."""
     due: datetime | None = None
     """Time of the next attempt of a postponed job."""
-    doubted: bool = False
+    had_pending_level: bool = False
     """Whether a counter had a pending level when the gap ended."""
-    behind: dict[str, float] = field(default_factory=dict)
+    first_filled_hours: dict[str, float] = field(default_factory=dict)
     """First filled hour of counters, by statistic, that lack the hours before it."""
 
     @classmethod
@@ -68,40 +73,46 @@ class Job:
     ) -> Self:
         """Return a new job for the full hours of a period."""
         start, hour = full_hour(start), full_hour(end)
-        return cls(priority, tuple(dict.fromkeys(devices)), start, hour, hour, end)
+        return cls(
+            priority=priority,
+            devices=tuple(dict.fromkeys(devices)),
+            start=start,
+            end=hour,
+            remaining_end=hour,
+            exact_end=end,
+        )
 
     @property
     def done(self) -> bool:
         """Return whether all hours and derived statistics are filled."""
-        return self.sums and self.left <= self.start
+        return self.derived_done and self.remaining_end <= self.start
 
     @property
     def window(self) -> tuple[datetime, datetime]:
-        """Return the newest window that is left, of the span of one call.
+        """Return the newest window that is not filled, of the span of one request.
 
         It begins in daylight or at the start of the job.
         """
-        return self._window(self.left), self.left
+        return self._window_start(self.remaining_end), self.remaining_end
 
     @property
     def windows(self) -> int:
-        """Return the number of windows that are left."""
-        end, count = self.left, 0
+        """Return the number of windows that are not filled."""
+        end, count = self.remaining_end, 0
         while end > self.start:
-            end, count = self._window(end), count + 1
+            end, count = self._window_start(end), count + 1
         return count
 
-    def _window(self, end: datetime) -> datetime:
+    def _window_start(self, end: datetime) -> datetime:
         start = end - HISTORY_SPAN + LOOK_AHEAD
         while dt_util.as_local(start).hour not in DAYLIGHT:
             start += timedelta(hours=1)
         return max(start, self.start)
 
-    def days(self, since: datetime) -> float:
+    def days(self, end: datetime) -> float:
         """Return the days from the start to a time, added up over the devices."""
-        return (
-            max(since - self.start, timedelta()) / timedelta(days=1) * len(self.devices)
-        )
+        days = max(end - self.start, timedelta()) / timedelta(days=1)
+        return days * len(self.devices)
 
 
 @dataclass(slots=True)
@@ -119,7 +130,7 @@ class JobQueue:
     @property
     def days_left(self) -> float:
         """Return the remaining days, added up over the devices."""
-        return math.fsum(job.days(job.left) for job in self.jobs)
+        return math.fsum(job.days(job.remaining_end) for job in self.jobs)
 
     def next(self, now: datetime) -> Job | None:
         """Return the most urgent job that is not done and not postponed."""
@@ -128,15 +139,12 @@ class JobQueue:
             for job in self.jobs
             if not job.done and (job.due is None or job.due <= now)
         ]
-        order = list(Priority)
         return min(
-            jobs,
-            key=lambda job: (job.due is not None, order.index(job.priority)),
-            default=None,
+            jobs, key=lambda job: (job.due is not None, job.priority), default=None
         )
 
     def join_requests(self, job: Job) -> tuple[Job, bool]:
-        """Join a request with unfinished ones; return whether there was any."""
+        """Join a request with unfinished ones, and return whether there were any."""
         others = [
             other
             for other in self.jobs
@@ -148,24 +156,32 @@ class JobQueue:
                 Priority.REQUEST,
                 (*job.devices, *other.devices),
                 min(job.start, other.start),
-                max(job.until, other.until),
+                max(job.exact_end, other.exact_end),
             )
         return job, bool(others)
 
-    def split(self, job: Job, device_ids: Collection[int]) -> Job:
+    def split(self, job: Job, devices: Iterable[Device]) -> Job:
         """Move some devices of a job to a separate job, and return it."""
-        ids = {*device_ids}
+        ids = {device.id for device in devices}
         if ids.issuperset(job.devices):
             return job
         part = replace(
             job,
             devices=tuple(each for each in job.devices if each in ids),
-            filled=[each for each in job.filled if each in ids],
+            filled_devices=[each for each in job.filled_devices if each in ids],
             refusals=0,
         )
         job.devices = tuple(each for each in job.devices if each not in ids)
         self.jobs.append(part)
         return part
+
+    def postpone(self, job: Job, devices: Iterable[Device]) -> None:
+        """Postpone devices by `NOT_ALLOWED_RETRY`, with one job per plant."""
+        plant_of = attrgetter("plant_code")
+        for _, of_plant in groupby(sorted(devices, key=plant_of), plant_of):
+            part = self.split(job, of_plant)
+            part.due = dt_util.utcnow() + NOT_ALLOWED_RETRY
+            part.refusals = 0
 
     def remove_done(self) -> None:
         """Remove the jobs that are done."""
@@ -173,7 +189,7 @@ class JobQueue:
 
 
 @dataclass(slots=True)
-class Planned:
+class PlannedHistory:
     """Time at which a device was first seen, and start of its planned history."""
 
     seen: datetime
@@ -181,8 +197,8 @@ class Planned:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """Scope of a request, and number of its calls."""
+class RequestSummary:
+    """Scope of a request for history, and number of its calls."""
 
     devices: int
     start: datetime

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -29,13 +29,14 @@ from homeassistant.components.recorder.statistics import (
 )
 from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.util import dt as dt_util
 from homeassistant.util.unit_conversion import EnergyConverter
 
 from .counters import FilledHours
-from .rows import Mean, Row
+from .rows import MeanRow, RecordedSums, SumRow
 
-# Longest wait in seconds for the recorder to finish its queue.
-PATIENCE: Final = 20.0
+# Maximum wait in seconds for the recorder to finish its queue.
+MAX_WAIT: Final = 20.0
 
 _HOUR: Final = timedelta(hours=1)
 _SHORT: Final = timedelta(minutes=5)
@@ -50,9 +51,8 @@ class Recorded:
     """Hours that are recorded, in epoch seconds."""
     means: Mapping[float, float]
     """Means of these hours, for measurements."""
-    rows: list[Row]
-    before: float | None
-    after: Row | None
+    sums: RecordedSums | None
+    """Rows of a counter, `None` unless there is a row after the hours."""
 
     @property
     def is_angle(self) -> bool:
@@ -60,21 +60,20 @@ class Recorded:
         return self.metadata["mean_type"] is StatisticMeanType.CIRCULAR
 
     @property
-    def goes_on(self) -> bool:
+    def has_unfinished_hour(self) -> bool:
         """Return whether the row after the hours is of an hour that is not over yet."""
-        after = self.after
-        return after is not None and after.end - after.start < _HOUR.total_seconds()
+        return self.sums is not None and _is_short(self.sums.after)
 
     def adjustment(self, filled: FilledHours) -> SumAdjustment | None:
         """Return the adjustment of later sums that follows an import."""
-        if self.after is None or not filled.adjustment:
+        if self.sums is None or not filled.adjustment:
             return None
-        last = filled.rows[-1]
+        after, last = self.sums.after, filled.rows[-1]
         return SumAdjustment(
             statistic_id=self.metadata["statistic_id"],
-            start=self.after.start,
-            short=self.goes_on,
-            sum=self.after.sum,
+            start=after.start,
+            short=_is_short(after),
+            sum=after.sum,
             by=filled.adjustment,
             unit=self.metadata["unit_of_measurement"] or "",
             imported=last.start,
@@ -88,6 +87,11 @@ class Recorded:
         if converter is None or unit == recorded:
             return lambda value: value
         return converter.converter_factory(unit, recorded)
+
+
+def _is_short(row: SumRow) -> bool:
+    """Return whether a row is a 5-minute row."""
+    return row.end - row.start < _HOUR.total_seconds()
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,7 @@ class SumAdjustment:
     imported_sum: float
 
 
-async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -> None:
+async def async_settle(hass: HomeAssistant, max_wait: float | None = MAX_WAIT) -> None:
     """Wait until the recorder has finished its queue.
 
     Raises `TimeoutError` if the recorder is busy, such as with a purge, or has stopped.
@@ -118,7 +122,7 @@ async def async_settle(hass: HomeAssistant, patience: float | None = PATIENCE) -
     recorder = get_instance(hass)
     if not recorder.is_alive():
         raise TimeoutError
-    async with asyncio.timeout(patience):
+    async with asyncio.timeout(max_wait):
         await recorder.async_block_till_done()
 
 
@@ -164,14 +168,14 @@ async def async_read(
     statistic_ids: Collection[str],
     start: datetime,
     end: datetime,
-    until: datetime,
+    exact_end: datetime,
 ) -> dict[str, Recorded]:
     """Return the recorded rows around some hours, by statistic that exists.
 
-    Of 5-minute rows after the hours, only those from `until` on are valid.
+    Of 5-minute rows after the hours, only those from `exact_end` on are valid.
     """
     return await get_instance(hass).async_add_executor_job(
-        _read, hass, set(statistic_ids), start, end, until
+        _read, hass, set(statistic_ids), start, end, exact_end
     )
 
 
@@ -180,55 +184,75 @@ def _read(
     statistic_ids: set[str],
     start: datetime,
     end: datetime,
-    until: datetime,
+    exact_end: datetime,
 ) -> dict[str, Recorded]:
-    metadata = {
-        statistic_id: metadata
-        for statistic_id, (_, metadata) in get_metadata(
-            hass, statistic_ids=statistic_ids
-        ).items()
-    }
-    rows = _rows(hass, metadata, start - _HOUR, end + _HOUR)
+    metadata = _metadata(hass, statistic_ids)
+    hourly = _rows(hass, metadata, start - _HOUR, end + _HOUR)
     last = end.timestamp()
-    counters = {
-        statistic_id: each
-        for statistic_id, each in metadata.items()
-        if each["has_sum"]
-        and not any(row["start"] >= last for row in rows.get(statistic_id, ()))
-    }
-    later = _rows(hass, counters, end + _HOUR, None)
-    missing = {key: each for key, each in counters.items() if key not in later}
-    short = _rows(hass, missing, until, None, _SHORT)
+
+    def without_later_rows() -> dict[str, StatisticMetaData]:
+        return {
+            statistic_id: each
+            for statistic_id, each in metadata.items()
+            if each["has_sum"]
+            and not any(row["start"] >= last for row in hourly.get(statistic_id, ()))
+        }
+
+    later = _rows(hass, without_later_rows(), end + _HOUR, None)
+    for statistic_id, rows in later.items():
+        hourly.setdefault(statistic_id, []).append(rows[0])
+    short = _rows(hass, without_later_rows(), exact_end, None, _SHORT)
     recorded: dict[str, Recorded] = {}
     for statistic_id, each in metadata.items():
-        hourly = [*rows.get(statistic_id, ()), *later.get(statistic_id, ())[:1]]
-        sums = [row for row in hourly if row.get("sum") is not None]
-        after = next((row for row in sums if row["start"] >= last), None)
-        before: float | None = None
-        if sums:
-            before = (sums[0]["sum"] or 0.0) - (sums[0].get("change") or 0.0)
-        elif each["has_sum"]:
-            kept = get_last_statistics(hass, 1, statistic_id, False, {"sum"})
-            before = next((row.get("sum") for row in kept.get(statistic_id, ())), None)
+        rows = hourly.get(statistic_id, [])
+        means = {row["start"]: row.get("mean") for row in rows}
         recorded[statistic_id] = Recorded(
             metadata=each,
             hours=frozenset(
                 row["start"]
-                for row in hourly
+                for row in rows
                 if row.get("sum") is not None or row.get("mean") is not None
             ),
-            means={
-                row["start"]: mean
-                for row in hourly
-                if (mean := row.get("mean")) is not None
-            },
-            rows=[_row(row, _HOUR) for row in sums if row["start"] < last],
-            before=before or None,
-            after=_row(after, _HOUR)
-            if after
-            else next((_row(row, _SHORT) for row in short.get(statistic_id, ())), None),
+            means={hour: mean for hour, mean in means.items() if mean is not None},
+            sums=_sums(hass, each, rows, short.get(statistic_id, []), last),
         )
     return recorded
+
+
+def _sums(
+    hass: HomeAssistant,
+    metadata: StatisticMetaData,
+    hourly: Iterable[StatisticsRow],
+    short: Iterable[StatisticsRow],
+    end: float,
+) -> RecordedSums | None:
+    """Return the recorded sums, unless there is no row after the hours."""
+    sums = [row for row in hourly if row.get("sum") is not None]
+    rows = [_row(row, _HOUR) for row in sums]
+    after = next((row for row in rows if row.start >= end), None)
+    if after is None:
+        after = next((_row(row, _SHORT) for row in short), None)
+    if after is None:
+        return None
+    before: float | None = None
+    if sums:
+        before = (sums[0]["sum"] or 0.0) - (sums[0].get("change") or 0.0)
+    elif metadata["has_sum"]:
+        statistic_id = metadata["statistic_id"]
+        last = get_last_statistics(hass, 1, statistic_id, False, {"sum"})
+        before = next((row.get("sum") for row in last.get(statistic_id, ())), None)
+    return RecordedSums(
+        rows=[row for row in rows if row.start < end],
+        before=before or None,
+        after=after,
+    )
+
+
+def _metadata(
+    hass: HomeAssistant, statistic_ids: set[str]
+) -> dict[str, StatisticMetaData]:
+    found = get_metadata(hass, statistic_ids=statistic_ids)
+    return {statistic_id: metadata for statistic_id, (_, metadata) in found.items()}
 
 
 def _rows(
@@ -239,12 +263,12 @@ def _rows(
     period: timedelta = _HOUR,
 ) -> dict[str, list[StatisticsRow]]:
     """Return rows in their recorded units."""
-    alike: defaultdict[tuple[str | None, str | None], set[str]] = defaultdict(set)
+    by_unit: defaultdict[tuple[str | None, str | None], set[str]] = defaultdict(set)
     for statistic_id, each in metadata.items():
         unit = each["unit_of_measurement"]
-        alike[each["unit_class"], unit].add(statistic_id)
+        by_unit[each["unit_class"], unit].add(statistic_id)
     rows: dict[str, list[StatisticsRow]] = {}
-    for (unit_class, unit), statistic_ids in alike.items():
+    for (unit_class, unit), statistic_ids in by_unit.items():
         rows |= statistics_during_period(
             hass,
             start,
@@ -257,13 +281,13 @@ def _rows(
     return rows
 
 
-def _row(row: StatisticsRow, length: timedelta) -> Row:
-    return Row(
-        row["start"],
-        row["start"] + length.total_seconds(),
-        row.get("state") or 0.0,
-        row.get("sum") or 0.0,
-        row.get("last_reset"),
+def _row(row: StatisticsRow, length: timedelta) -> SumRow:
+    return SumRow(
+        start=row["start"],
+        end=row["start"] + length.total_seconds(),
+        state=row.get("state") or 0.0,
+        sum=row.get("sum") or 0.0,
+        reset=row.get("last_reset"),
     )
 
 
@@ -271,41 +295,42 @@ def _row(row: StatisticsRow, length: timedelta) -> Row:
 def async_import(
     hass: HomeAssistant,
     counters: Iterable[tuple[Recorded, FilledHours]],
-    measurements: Iterable[tuple[Recorded, Iterable[Mean]]],
+    measurements: Iterable[tuple[Recorded, Iterable[MeanRow]]],
     adjustments: Iterable[SumAdjustment],
 ) -> None:
     """Import missing hours, and then adjust later sums."""
     for recorded, filled in counters:
-        rows = [
-            StatisticData(
-                start=_moment(row.start),
-                state=row.state,
-                sum=row.sum,
-                last_reset=None if row.reset is None else _moment(row.reset),
-            )
-            for row in filled.rows
-        ]
-        async_import_statistics(hass, recorded.metadata, rows)
-    for recorded, means in measurements:
-        async_import_statistics(
-            hass, recorded.metadata, [_mean(each) for each in means]
-        )
+        sums = [_sum_data(row) for row in filled.rows]
+        async_import_statistics(hass, recorded.metadata, sums)
+    for recorded, rows in measurements:
+        means = [_mean_data(row) for row in rows]
+        async_import_statistics(hass, recorded.metadata, means)
     for adjustment in adjustments:
         _adjust(hass, adjustment)
 
 
-def _mean(mean: Mean) -> StatisticData:
-    at = _moment(mean.start)
-    if mean.weight is not None:
+def _sum_data(row: SumRow) -> StatisticData:
+    reset = None if row.reset is None else dt_util.utc_from_timestamp(row.reset)
+    return StatisticData(
+        start=dt_util.utc_from_timestamp(row.start),
+        state=row.state,
+        sum=row.sum,
+        last_reset=reset,
+    )
+
+
+def _mean_data(row: MeanRow) -> StatisticData:
+    start = dt_util.utc_from_timestamp(row.start)
+    if row.weight is not None:
         # Angles have no minimum and no maximum.
-        return StatisticData(start=at, mean=mean.mean, mean_weight=mean.weight)
-    return StatisticData(start=at, mean=mean.mean, min=mean.min, max=mean.max)
+        return StatisticData(start=start, mean=row.mean, mean_weight=row.weight)
+    return StatisticData(start=start, mean=row.mean, min=row.min, max=row.max)
 
 
 def _adjust(hass: HomeAssistant, adjustment: SumAdjustment) -> None:
     get_instance(hass).async_adjust_statistics(
         adjustment.statistic_id,
-        _moment(adjustment.start),
+        dt_util.utc_from_timestamp(adjustment.start),
         adjustment.by,
         adjustment.unit,
     )
@@ -316,26 +341,21 @@ async def async_complete(
 ) -> None:
     """Make the stored adjustments that did not follow their import yet."""
     for adjustment in adjustments:
-        await async_settle(hass, patience=None)
+        await async_settle(hass, max_wait=None)
         if await get_instance(hass).async_add_executor_job(_is_due, hass, adjustment):
             _adjust(hass, adjustment)
 
 
 def _is_due(hass: HomeAssistant, adjustment: SumAdjustment) -> bool:
     """Return whether the hours are imported, and later sums are not adjusted yet."""
-    found = get_metadata(hass, statistic_ids={adjustment.statistic_id})
-    metadata = {statistic_id: each for statistic_id, (_, each) in found.items()}
+    metadata = _metadata(hass, {adjustment.statistic_id})
     length = _SHORT if adjustment.short else _HOUR
     for epoch, period, sum_ in (
         (adjustment.start, length, adjustment.sum),
         (adjustment.imported, _HOUR, adjustment.imported_sum),
     ):
-        at = _moment(epoch)
+        at = dt_util.utc_from_timestamp(epoch)
         rows = _rows(hass, metadata, at, at + period, period)
         if [row["sum"] for row in rows.get(adjustment.statistic_id, ())] != [sum_]:
             return False
     return True
-
-
-def _moment(epoch: float) -> datetime:
-    return datetime.fromtimestamp(epoch, UTC)

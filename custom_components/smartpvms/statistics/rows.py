@@ -1,4 +1,4 @@
-"""Rows of long-term statistics, and the readings from which they are computed.
+"""Rows of long-term statistics, and the values from which they are computed.
 
 The data is independent of Home Assistant: 5-minute values become hourly rows that
 continue the recorded ones.
@@ -30,7 +30,7 @@ class CounterSample:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class FilteredValue:
     """Filtered value of a counter; times are epoch seconds."""
 
     at: float
@@ -44,7 +44,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SumRow:
     """Row of the statistics of a counter; times are epoch seconds."""
 
     start: float
@@ -52,10 +52,11 @@ class Row:
     state: float
     sum: float
     reset: float | None
+    """Start of the counter's period; `None` for lifetime counters."""
 
 
 @dataclass(frozen=True, slots=True)
-class Mean:
+class MeanRow:
     """Hour of the statistics of a measurement."""
 
     start: float
@@ -67,14 +68,12 @@ class Mean:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """Recorded rows around the hours to fill."""
+class RecordedSums:
+    """Recorded rows of a counter around the hours to fill."""
 
-    rows: Sequence[Row]
+    rows: Sequence[SumRow]
     """Recorded hours, starting with the one before the first hour to fill."""
     before: float | None
     """Sum before the first of these hours, `None` if there is none."""
-    after: Row
+    after: SumRow
     """First row after the hours to fill."""
-    offset: float
-    """Present difference between the filtered and the raw value."""
