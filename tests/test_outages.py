@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from custom_components.smartpvms import coordinator
+from custom_components.smartpvms import row_reader
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -330,7 +330,7 @@ async def test_pass_that_ends_unexpectedly(
     def fail(*args: object) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr(coordinator, "with_module_health", fail)
+    monkeypatch.setattr(row_reader, "with_module_health", fail)
     await added.pass_time(timedelta(minutes=6))
     simulator.calls.clear()
     await added.pass_time(timedelta(minutes=13))
