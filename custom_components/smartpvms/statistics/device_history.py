@@ -226,11 +226,12 @@ def _fill_counter(
     if previous is not None:
         begin = dt_util.utc_from_timestamp(first)
         samples = [sample for sample in samples if sample.at >= begin]
-    samples = samples[first_level(period, samples) :]
+    valid = samples[first_level(period, samples) :]
     if previous is not None:
-        counter = resumed_filter(period, previous, convert(1.0), offset, samples)
+        counter = resumed_filter(period, previous, convert(1.0), offset, valid)
     else:
         counter = CounterFilter(period)
+        samples = valid
     values = [
         replace(each, value=convert(each.value), offset=convert(each.offset))
         for each in replay(counter, samples)
