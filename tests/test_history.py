@@ -535,6 +535,49 @@ class TestEndsOfDays:
             )
 
 
+class TestOverlappingOutages:
+    """Outages of two inverters, the second of which begins within the first."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a farm with two inverters."""
+        return homes.farm(inverters=2)
+
+    @pytest.mark.parametrize("days", [0])
+    async def test_energy_of_the_plant(self, past: Past) -> None:
+        """The plant's energy waits for the rows of the inverter that is still off."""
+        get_instance(past.hass).entity_filter = lambda entity_id: True
+        [plant] = past.run.simulator.home.plants
+        first, second = [
+            each.id
+            for each in plant.devices
+            if each.type_id == DeviceType.STRING_INVERTER
+        ]
+        for device_id, off, on in (
+            (first, "2026-06-21 14:10", "2026-06-21 16:50"),
+            (second, "2026-06-21 15:40", "2026-06-22 09:10"),
+        ):
+            begin, end = past.run.at(off), past.run.at(on)
+            past.run.simulator.interrupt(
+                device_id,
+                lambda at, begin=begin, end=end: (
+                    "missing" if begin <= at < end else None
+                ),
+            )
+        await past.until("2026-06-22 12:30", POLL)
+        assert past.history_state == "idle"
+        state = past.run.account.state(plant.code, "pv_energy")
+        assert state is not None
+        changes = (await past.changes())[state.entity_id]
+        for hour in range(14, 33):
+            begin = past.run.at("2026-06-21 00:00") + hour * HOUR
+            true = past.run.simulator.energy(plant.code, begin, begin + HOUR)
+            # The ends of an outage are up to a reading wrong.
+            assert changes[begin.astimezone(UTC)] == pytest.approx(
+                true.pv - true.losses, abs=8.0
+            )
+
+
 class TestPlant:
     """Yields of a plant, which have no history of their own."""
 

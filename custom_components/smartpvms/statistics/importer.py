@@ -71,6 +71,9 @@ SETTLED: Final = timedelta(minutes=10)
 MAX_RECORDING_DELAY: Final = timedelta(hours=1)
 # Maximum wait for pending levels of counters after a gap.
 MAX_PENDING: Final = timedelta(days=1)
+# Maximum wait for the parts of a derived statistic after a gap, and its interval.
+MAX_OUTAGE: Final = timedelta(days=7)
+PARTS_RETRY: Final = timedelta(hours=1)
 
 
 class HistoryImporter:
@@ -408,11 +411,21 @@ class HistoryImporter:
         is_starting = now < self._started_at + MAX_RECORDING_DELAY
         if is_starting and not self._has_flows(codes):
             return Pause(RETRY, Activity.RUNNING)
+        is_complete = True
         for statistic in self._derived_statistics(job, codes):
             retry_at = await self._fill_derived_statistic(job, statistic, now)
+            is_complete &= retry_at is None
             due = max(due, retry_at or due)
         if due > now:
             return Pause(due - now, Activity.RUNNING)
+        if (
+            not is_complete
+            and job.priority is Priority.GAP
+            and now < job.exact_end + MAX_OUTAGE
+        ):
+            # Another device is without a connection, so its statistics end earlier.
+            job.due = now + PARTS_RETRY
+            return None
         job.derived_done = True
         return None
 
