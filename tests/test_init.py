@@ -8,7 +8,7 @@ import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
-from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.const import STATE_ON, STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.update_coordinator import UpdateFailed
 from tests.simulator import Simulator, faults, homes
@@ -56,10 +56,12 @@ async def test_unload_and_set_up_again(
     assert await hass.config_entries.async_unload(added.entry.entry_id)
     assert _state(added) is ConfigEntryState.NOT_LOADED
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+    assert added.value(INVERTER, "run_state") == STATE_UNAVAILABLE
     await added.poll()
     assert await hass.config_entries.async_setup(added.entry.entry_id)
     await hass.async_block_till_done()
     assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "run_state") == STATE_ON
     assert len(simulator.calls_to("login")) == 1
 
 
