@@ -15,6 +15,8 @@ from tests.simulator.plants import Home
 
 from .conftest import Account
 
+pytestmark = pytest.mark.fast
+
 INVERTER = 1000000035436842
 
 
@@ -284,6 +286,7 @@ async def test_same_account_in_two_windows(
     assert len(simulator.calls_to("login")) == 1
 
 
+@pytest.mark.slow
 @ERRORS
 async def test_errors_of_reauthentication(
     hass: HomeAssistant,

@@ -18,6 +18,8 @@ from custom_components.smartpvms.counter_filter import CounterFilter, Period, Ve
 
 from .storage import restored
 
+pytestmark = pytest.mark.fast
+
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 POLL: Final = timedelta(minutes=5)
 # A plant of 10 kWp.
@@ -986,6 +988,7 @@ FAULTS: Final[list[Callable[[Trace, Reading, float], float]]] = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(
     # A longer time between readings is an outage, which the capacity explains.
@@ -1096,6 +1099,7 @@ STARTS_AGAIN: Final = st.tuples(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(
     traces(longest_gap=20, is_full=True),

@@ -9,6 +9,8 @@ import pytest
 
 from custom_components.smartpvms.plant.day_end import MAX_GAP, DayEndEstimate
 
+pytestmark = pytest.mark.fast
+
 MINUTE: Final = 60.0
 DAY: Final = 1440 * MINUTE
 GAP: Final = MAX_GAP.total_seconds()

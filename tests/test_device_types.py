@@ -23,6 +23,8 @@ from tests.simulator.plants import DeviceType as SimulatedType
 from .component import ENGLISH, leaves, read_json
 from .test_translations import LANGUAGES
 
+pytestmark = pytest.mark.fast
+
 NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
 DOCUMENT: Final[dict[str, Any]] = json.loads(
     (Path(__file__).parent / "fixtures" / "data_items.json").read_text()

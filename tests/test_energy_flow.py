@@ -54,6 +54,8 @@ from tests.simulator.truth import Balance as Truth
 
 from .storage import restored
 
+pytestmark = pytest.mark.fast
+
 BERLIN: Final = ZoneInfo("Europe/Berlin")
 SHANGHAI: Final = ZoneInfo("Asia/Shanghai")
 COLLECTION: Final = timedelta(minutes=5)
@@ -334,6 +336,7 @@ def _with_evidence(name: str, start: datetime) -> Watch:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
 @pytest.mark.parametrize("name", TOPOLOGIES)
 def test_powers(name: str, start: datetime) -> None:
@@ -359,6 +362,7 @@ def test_powers(name: str, start: datetime) -> None:
         assert min(flow.pv, flow.home) >= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", COUNTED)
 def test_home_energy(name: str, start: datetime) -> None:
@@ -374,6 +378,7 @@ def test_home_energy(name: str, start: datetime) -> None:
         assert watch.energy.value - before == pytest.approx(true, rel=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["family", "two hybrids", "commercial hybrid"])
 def test_pv_energy(name: str, start: datetime) -> None:
@@ -389,6 +394,7 @@ def test_pv_energy(name: str, start: datetime) -> None:
         assert gained == pytest.approx(true, rel=EXACT, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["apartment", "storage at home", "old farm"])
 def test_pv_energy_without_a_battery_behind(name: str, start: datetime) -> None:
@@ -435,6 +441,7 @@ def test_pv_energy_without_dc_counters() -> None:
     assert watch.sums["pv"].value == pytest.approx(expected, rel=EXACT)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER, SPRING])
 @pytest.mark.parametrize("name", ["family", "storage, + discharges"])
 def test_battery_energy(name: str, start: datetime) -> None:
@@ -456,6 +463,7 @@ def test_battery_energy(name: str, start: datetime) -> None:
             assert gained == pytest.approx(energy, rel=EXACT, abs=0.011), (day, key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("late", [COLLECTION, 2 * COLLECTION])
 @pytest.mark.parametrize("name", ["family", "storage, + discharges"])
 def test_battery_energy_that_is_reported_late(name: str, late: timedelta) -> None:
@@ -481,6 +489,7 @@ def _reported_late(counter: Reported, late: timedelta) -> Change:
     return lambda at, honest: counter.true(at - late)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER])
 @pytest.mark.parametrize("name", ["apartment", "family", "storage, + charges"])
 def test_integrals(name: str, start: datetime) -> None:
@@ -542,6 +551,7 @@ def _stays_true(watch: Watch, tolerance: float) -> None:
     assert last == pytest.approx(true, abs=true * EXACT + tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize(
     ("type_id", "key"),
@@ -554,6 +564,7 @@ def test_counter_faults(type_id: int, key: str, fault: str) -> None:
     _stays_true(watch.read(), tolerance=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [*FAULTS, *DAILY_FAULTS])
 @pytest.mark.parametrize("key", DAILY)
 def test_faults_of_daily_counters(key: str, fault: str) -> None:
@@ -563,6 +574,7 @@ def test_faults_of_daily_counters(key: str, fault: str) -> None:
     _stays_true(watch.read(), tolerance=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
 @pytest.mark.parametrize("type_id", [38, 39, 47])
 def test_lost_connection(type_id: int, silence: Any) -> None:
@@ -1191,6 +1203,7 @@ def _gained(watch: Watch, end: datetime) -> dict[str, float]:
     return {key: (each.value or 0.0) - before[key] for key, each in watch.sums.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [SUMMER, WINTER, NOON])
 @pytest.mark.parametrize("how", STANDING)
 def test_dc_counters_that_do_not_count(how: str, start: datetime) -> None:
@@ -1332,6 +1345,7 @@ def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
     assert (activities.usable(counts) == counts) is not (live and confirmed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STANDING)
 @pytest.mark.parametrize("newer", [True, False])
 @pytest.mark.parametrize(
@@ -1501,6 +1515,7 @@ def test_recorded_energy(
     assert energy_sum.update({"charged": CounterValue(value + 1, start)}) == expected[1]
 
 
+@pytest.mark.slow
 def test_restarts_change_nothing() -> None:
     """A restart after every hour does not change energies and powers."""
     restarted, other = (Watch(_farm("charge"), NOON).read() for _ in range(2))

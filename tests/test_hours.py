@@ -25,6 +25,8 @@ from custom_components.smartpvms.statistics.rows import (
     SumRow,
 )
 
+pytestmark = pytest.mark.fast
+
 HOUR: Final = 3600.0
 STEP: Final = 300.0
 MINUTE: Final = 60.0

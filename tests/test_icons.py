@@ -19,6 +19,8 @@ from homeassistant.setup import async_setup_component
 
 from .component import leaves, read_json, sensors
 
+pytestmark = pytest.mark.fast
+
 ICONS: Final = read_json("icons.json")
 SENSOR_ICONS: Final[dict[str, Any]] = ICONS["entity"]["sensor"]
 

@@ -22,6 +22,7 @@ def _state(account: Account) -> ConfigEntryState:
     return account.entry.state
 
 
+@pytest.mark.fast
 async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> None:
     """The config flow passes its session and plant list to the setup."""
     await account.add()
@@ -37,6 +38,7 @@ async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> No
     ]
 
 
+@pytest.mark.fast
 async def test_one_pass_every_five_minutes(
     added: Account, simulator: Simulator
 ) -> None:
@@ -49,6 +51,7 @@ async def test_one_pass_every_five_minutes(
     assert simulator.refusals == []
 
 
+@pytest.mark.fast
 async def test_unload_and_set_up_again(
     hass: HomeAssistant, added: Account, simulator: Simulator
 ) -> None:

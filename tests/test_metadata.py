@@ -17,6 +17,8 @@ from homeassistant.util.yaml import load_yaml_dict
 
 from .component import COMPONENT, ROOT, read_json
 
+pytestmark = pytest.mark.fast
+
 MANIFEST: Final = read_json("manifest.json")
 HACS: Final[dict[str, Any]] = json.loads((ROOT / "hacs.json").read_text())
 

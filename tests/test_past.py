@@ -15,6 +15,8 @@ from custom_components.smartpvms.statistics.recorder import Recorded
 from custom_components.smartpvms.statistics.rows import RecordedSums, SumRow
 from homeassistant.components.recorder.models import StatisticMeanType
 
+pytestmark = pytest.mark.fast
+
 INVERTER = 1
 STATISTIC = "sensor.inverter_total_yield"
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)

@@ -13,6 +13,8 @@ from tests.simulator.plants import DeviceType, Home
 
 from .conftest import Account
 
+pytestmark = pytest.mark.fast
+
 ENERGIES = ("home_energy", "charged_energy", "discharged_energy")
 POWERS = ("pv_power", "grid_power", "battery_power", "home_power")
 
@@ -49,6 +51,7 @@ def _collected(simulator: Simulator) -> datetime:
     return datetime.fromtimestamp(collected, UTC)
 
 
+@pytest.mark.slow
 class TestHomes:
     """Homes of every kind, for a day and a half."""
 
@@ -172,6 +175,7 @@ class TestFirstReadings:
         # Each counter is rounded to 10 Wh.
         assert used == pytest.approx(true, abs=0.04)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("way", ["restart", "kill"])
     async def test_over_restarts(
         self, added: Account, simulator: Simulator, way: str
@@ -228,6 +232,7 @@ async def test_false_power(added: Account, simulator: Simulator) -> None:
     assert _energies(added, plant.code)["home_energy"] < 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("home", [homes.emma()])
 async def test_unsupported_type(added: Account, simulator: Simulator) -> None:
     """A type with error 20013 is read hourly until it is supported."""

@@ -8,6 +8,8 @@ import pytest
 
 from custom_components.smartpvms.plausibility import DevicePowers, is_sentinel
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     "value",

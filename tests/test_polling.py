@@ -5,11 +5,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given, strategies as st
+import pytest
 from yarl import URL
 
 from custom_components.smartpvms.models import Inventory
 from custom_components.smartpvms.northbound import Device, NorthboundClient, Session
 from custom_components.smartpvms.polling import Batch, Polling
+
+pytestmark = pytest.mark.fast
 
 NOON = datetime(2026, 6, 21, 12, tzinfo=UTC)
 

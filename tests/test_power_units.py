@@ -12,6 +12,8 @@ from tests.simulator.plants import Home
 
 from .conftest import Account
 
+pytestmark = pytest.mark.fast
+
 # Voltage, current and active power of three phases, as reported by meters.
 READINGS: Final = [
     ((231.4, 7.31, 1677.0), (229.8, 5.6, -1261.0), (230.6, 9.48, 2175.0)),

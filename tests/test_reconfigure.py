@@ -28,6 +28,8 @@ from tests.simulator.plants import Home
 from .conftest import Account
 from .test_config_flow import ERRORS
 
+pytestmark = pytest.mark.fast
+
 INVERTER = 1000000035436842
 
 
@@ -101,6 +103,7 @@ async def test_new_user_name(
     assert added.value(INVERTER, "active_power") == "8.0"
 
 
+@pytest.mark.slow
 @ERRORS
 async def test_errors(
     hass: HomeAssistant,
@@ -299,6 +302,7 @@ class TestOptions:
         assert added.value(codes[1], "day_power") not in (None, STATE_UNAVAILABLE)
         assert added.registered(codes[2], "day_power") is None
 
+    @pytest.mark.slow
     async def test_choice_of_missing_plants_is_kept(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
@@ -322,6 +326,7 @@ class TestOptions:
         await self._choose(hass, added, plants=codes[1:2])
         assert sorted(added.entry.options["plants"]) == codes[:2]
 
+    @pytest.mark.slow
     async def test_other_plants_instead(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:

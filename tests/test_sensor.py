@@ -14,6 +14,8 @@ from tests.simulator import Device, Simulator, faults
 
 from .conftest import Account
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.fixture
 def inverter(simulator: Simulator) -> Device:

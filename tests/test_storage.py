@@ -18,6 +18,8 @@ from custom_components.smartpvms.storage import decode, decode_parts, encode
 
 from .storage import restored
 
+pytestmark = pytest.mark.fast
+
 
 class Color(Enum):
     """An enumeration."""

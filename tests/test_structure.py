@@ -7,7 +7,11 @@ from pathlib import Path
 import re
 from typing import Final
 
+import pytest
+
 from custom_components import smartpvms
+
+pytestmark = pytest.mark.fast
 
 ROOT: Final = Path(smartpvms.__file__).parent
 PACKAGE: Final = "custom_components.smartpvms"

@@ -15,6 +15,8 @@ from tests.simulator.plants import Home
 
 from .conftest import Account
 
+pytestmark = pytest.mark.fast
+
 NOW: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
 
 type Place = tuple[float, float]

@@ -14,6 +14,8 @@ from tests.conftest import Account
 from tests.simulator import Simulator, faults
 from tests.timeline import pass_time
 
+pytestmark = pytest.mark.fast
+
 BEGIN = datetime(2026, 6, 21, 10, tzinfo=dt_util.UTC)
 
 type Diary = list[tuple[str, float]]

@@ -49,6 +49,8 @@ from homeassistant.util.yaml import load_yaml_dict
 
 from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
 
+pytestmark = pytest.mark.fast
+
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
 )

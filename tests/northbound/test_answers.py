@@ -27,6 +27,8 @@ from custom_components.smartpvms.northbound.session import Answer, read_answer
 
 from .test_models import JSON
 
+pytestmark = pytest.mark.fast
+
 
 def _read(body: object, status: int = 200, interface: str = "getDevList") -> Answer:
     return read_answer(interface, status, orjson.dumps(body))

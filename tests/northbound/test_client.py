@@ -27,7 +27,7 @@ from custom_components.smartpvms.northbound import (
 )
 from tests.simulator import SetClock, Simulator, faults, homes
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("socket_enabled")]
 
 
 class _WithHeaders(faults.Body):
@@ -247,6 +247,7 @@ async def test_empty_item_map(client: NorthboundClient, simulator: Simulator) ->
     assert kpis.rows == {code: {}}
 
 
+@pytest.mark.slow
 async def test_missing_row(client: NorthboundClient, simulator: Simulator) -> None:
     """A missing row does not affect the others."""
     simulator.home.plants = homes.fleet(plants=3, devices=3).plants

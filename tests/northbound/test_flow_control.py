@@ -32,6 +32,8 @@ from tests.simulator.quotas import (
 )
 from tests.storage import restored
 
+pytestmark = pytest.mark.fast
+
 NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
 
 

@@ -37,7 +37,7 @@ from tests.simulator.plants import Home
 
 from .test_models import JSON
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("socket_enabled")]
 
 NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
 HOUR: Final = timedelta(hours=1)

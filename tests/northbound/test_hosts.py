@@ -4,6 +4,8 @@ import pytest
 
 from custom_components.smartpvms.northbound import base_url, northbound_host
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize(
     ("typed", "url"),

@@ -4,7 +4,11 @@ from pathlib import Path
 import subprocess
 import sys
 
+import pytest
+
 from custom_components.smartpvms import northbound
+
+pytestmark = pytest.mark.fast
 
 
 def test_client_is_independent_of_home_assistant() -> None:

@@ -19,6 +19,8 @@ from custom_components.smartpvms.northbound.models import (
     text,
 )
 
+pytestmark = pytest.mark.fast
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda children: (

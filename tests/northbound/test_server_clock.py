@@ -17,6 +17,8 @@ from custom_components.smartpvms.northbound.server_clock import (
     ServerClock,
 )
 
+pytestmark = pytest.mark.fast
+
 NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
 POLL: Final = timedelta(minutes=5)
 HOUR: Final = timedelta(hours=1)

@@ -27,7 +27,7 @@ from custom_components.smartpvms.northbound import (
 from custom_components.smartpvms.storage import decode, encode
 from tests.simulator import Simulator, faults, homes
 
-pytestmark = pytest.mark.usefixtures("socket_enabled")
+pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("socket_enabled")]
 
 NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
 PASS = timedelta(minutes=5, seconds=2)
@@ -106,6 +106,7 @@ async def client(
         yield Client(simulator, websession, freezer)
 
 
+@pytest.mark.slow
 async def test_token_that_use_renews(client: Client) -> None:
     """One token is used as long as the server renews it."""
     for _ in range(288):
@@ -113,6 +114,7 @@ async def test_token_that_use_renews(client: Client) -> None:
     assert (client.logins, client.lost) == (1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", ["fixed"], indirect=True)
 async def test_token_that_lives_half_an_hour(client: Client) -> None:
     """After one 305 a day, tokens without renewal are replaced in time."""
