@@ -557,13 +557,7 @@ class TestOverlappingOutages:
             (first, "2026-06-21 14:10", "2026-06-21 16:50"),
             (second, "2026-06-21 15:40", "2026-06-22 09:10"),
         ):
-            begin, end = past.run.at(off), past.run.at(on)
-            past.run.simulator.interrupt(
-                device_id,
-                lambda at, begin=begin, end=end: (
-                    "missing" if begin <= at < end else None
-                ),
-            )
+            past.run.simulator.interrupt(device_id, _missing(past, off, on))
         await past.until("2026-06-22 12:30", POLL)
         assert past.history_state == "idle"
         state = past.run.account.state(plant.code, "pv_energy")
@@ -576,6 +570,11 @@ class TestOverlappingOutages:
             assert changes[begin.astimezone(UTC)] == pytest.approx(
                 true.pv - true.losses, abs=8.0
             )
+
+
+def _missing(past: Past, off: str, on: str) -> Callable[[datetime], Silence | None]:
+    begin, end = past.run.at(off), past.run.at(on)
+    return lambda at: "missing" if begin <= at < end else None
 
 
 class TestPlant:
