@@ -78,6 +78,35 @@ async def test_no_days_of_history(past: Past) -> None:
     assert past.run.simulator.calls_to("getDevHistoryKpi") == []
 
 
+class TestNewBattery:
+    """A battery that has never charged and has no daily counters."""
+
+    @pytest.fixture
+    def simulator(self, simulator: Simulator) -> Simulator:
+        """Return a simulator whose battery is idle and reports total energies of 0."""
+        keys = ("total_charged_energy", "total_discharged_energy", "ch_discharge_power")
+        for key in keys:
+            simulator.distort(BATTERY, key, lambda at, value: 0.0, history=True)
+        for key in ("charge_cap", "discharge_cap"):
+            simulator.distort(BATTERY, key, lambda at, value: None, history=True)
+        return simulator
+
+    async def test_import_ends(
+        self, past: Past, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """The import of an energy without any counted part ends."""
+        get_instance(past.hass).entity_filter = lambda entity_id: True
+        await past.until("2026-06-21 12:30", POLL)
+        [plant] = past.run.simulator.home.plants
+        state = past.run.account.state(plant.code, "charged_energy")
+        assert state is not None
+        assert float(state.state) == 0.0
+        await request(past, "2026-06-20 00:00:00")
+        await past.until("2026-06-21 14:00", POLL)
+        assert past.history_state == "idle"
+        assert "Unexpected error" not in caplog.text
+
+
 async def test_off_over_midnight(past: Past) -> None:
     """The hours in which Home Assistant was off are filled."""
     await past.until("2026-06-21 20:40", QUARTER)

@@ -256,7 +256,7 @@ def _flows(
             for device in inventory.devices_of(code)
             if device.type_id in INVERTERS and subtracted
         ]
-        if whole is not None and None not in (*parts, *powers):
+        if whole is not None and parts and None not in (*parts, *powers):
             statistic_ids = tuple(filter(None, parts))
             yield DerivedStatistic(
                 statistic_id=whole,
