@@ -600,6 +600,21 @@ class TestOverlappingOutages:
                 true.pv - true.losses, abs=8.0
             )
 
+    @pytest.mark.parametrize("days", [0])
+    async def test_part_that_is_not_recorded(self, past: Past) -> None:
+        """The import waits for no statistic that the recorder excludes."""
+        excluded = "sensor.inverter_2_total_yield"
+        get_instance(past.hass).entity_filter = lambda entity_id: entity_id != excluded
+        [plant] = past.run.simulator.home.plants
+        inverter = next(
+            each for each in plant.devices if each.type_id == DeviceType.STRING_INVERTER
+        )
+        off, on = "2026-06-21 14:10", "2026-06-21 16:50"
+        past.run.simulator.interrupt(inverter.id, _missing(past, off, on))
+        await past.until("2026-06-21 17:30", POLL)
+        assert past.hass.states.get(excluded) is not None
+        assert past.history_state == "idle"
+
 
 def _missing(past: Past, off: str, on: str) -> Callable[[datetime], Silence | None]:
     begin, end = past.run.at(off), past.run.at(on)

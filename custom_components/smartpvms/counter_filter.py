@@ -444,9 +444,10 @@ class CounterFilter:
             lasts = level.readings >= CONFIRMATIONS
         is_covered = agrees and evidence.covers(current.rose)
         is_energy = level.is_plausible or (fits and not is_covered)
-        if lasts and (is_energy or agrees):
+        # Of money, only a level that has started over at 0 is accepted early.
+        is_early = not context.may_fall or abs(level.raw - growth) <= JITTER
+        if is_early and lasts and (is_energy or agrees):
             return self._accept(level, context, current, is_energy=is_energy)
-        # Money that has started over at 0 differs from 0 soon.
         if seconds >= DOUBT and ((context.may_fall and level.raw) or lasts):
             return self._accept(level, context, current, is_energy=context.may_fall)
         return Verdict.HELD_BACK

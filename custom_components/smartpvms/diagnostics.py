@@ -256,7 +256,8 @@ def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
 
 def _jobs(entry: SmartPvmsConfigEntry, jobs: Collection[Job]) -> dict[str, Any]:
     devices = entry.runtime_data.inventory.data.devices
-    postponed = {job: job.due for job in jobs if job.due is not None}
+    now = dt_util.utcnow()
+    postponed = {job: job.due for job in jobs if job.due is not None and job.due > now}
     plants = {
         devices[device_id].plant_code
         for job in postponed

@@ -411,20 +411,22 @@ class HistoryImporter:
         is_starting = now < self._started_at + MAX_RECORDING_DELAY
         if is_starting and not self._has_flows(codes):
             return Pause(RETRY, Activity.RUNNING)
-        is_complete = True
-        for statistic in self._derived_statistics(job, codes):
-            retry_at = await self._fill_derived_statistic(job, statistic, now)
-            is_complete &= retry_at is None
-            due = max(due, retry_at or due)
+        statistics = self._derived_statistics(job, codes)
+        for statistic in statistics:
+            if statistic.statistic_id not in job.filled_statistics:
+                retry_at = await self._fill_derived_statistic(job, statistic, now)
+                due = max(due, retry_at or due)
         if due > now:
             return Pause(due - now, Activity.RUNNING)
         if (
-            not is_complete
-            and job.priority is Priority.GAP
+            job.priority is Priority.GAP
+            and any(
+                each.statistic_id not in job.filled_statistics for each in statistics
+            )
             and now < job.exact_end + MAX_OUTAGE
         ):
             # Another device is without a connection, so its statistics end earlier.
-            job.due = now + PARTS_RETRY
+            job.due = dt_util.utcnow() + PARTS_RETRY
             return None
         job.derived_done = True
         return None
@@ -477,6 +479,9 @@ class HistoryImporter:
         )
         full = timedelta(hours=1) + SETTLED
         if len(recorded) <= len(statistic.parts):
+            if now >= job.end + full:
+                # It is not recorded at all, such as one that the recorder excludes.
+                job.filled_statistics.append(statistic.statistic_id)
             return job.end + full
         of_statistic = recorded[statistic.statistic_id]
         hours = frozenset(hours_between(job.start, job.end.timestamp()))
@@ -490,6 +495,7 @@ class HistoryImporter:
             return (full_hour(now) if is_unfinished else job.end) + full
         if filled.rows:
             await self._write(ImportBatch(counters=[(of_statistic, filled)]))
+        job.filled_statistics.append(statistic.statistic_id)
         return None
 
     @callback

@@ -52,6 +52,8 @@ class Job:
     """Exact end, within the hour after `end`; only later 5-minute rows are valid."""
     derived_done: bool = False
     """Whether the derived statistics are filled, too."""
+    filled_statistics: list[str] = field(default_factory=list)
+    """Derived statistics that are filled."""
     filled_devices: list[int] = field(default_factory=list)
     """Devices whose newest window is filled."""
     refusals: int = 0
