@@ -845,6 +845,7 @@ def traces(draw: st.DrawFn, longest_gap: int = 30, *, is_full: bool = False) -> 
     )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(traces())
 def test_power_explains_faultless_counters(trace: Trace) -> None:
@@ -893,6 +894,7 @@ def test_power_explains_faultless_counters(trace: Trace) -> None:
         assert is_late or value == pytest.approx(reading.raw, abs=JITTER + 1e-6)
 
 
+@pytest.mark.slow
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(traces())
 def test_rates_explain_faultless_counters(trace: Trace) -> None:

@@ -833,6 +833,7 @@ def test_hybrid_with_discharging_battery(items: dict[str, Any]) -> None:
     assert flow == PowerFlow(None, flow.grid, 500.0, None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("silence", ["zeros", "nulls", "missing"])
 @pytest.mark.parametrize("name", ["apartment", "family", "two hybrids", "old farm"])
 def test_inverter_lost_by_day(name: str, silence: Any) -> None:
@@ -869,6 +870,7 @@ FOLLOWING: Final[dict[tuple[str, int], set[str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "type_id", "silence"),
     [
@@ -1137,6 +1139,7 @@ def test_battery_charged_from_the_grid() -> None:
     assert energy.value == pytest.approx(1.8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", ["active_cap", "reverse_active_cap"])
 def test_consumption_counter_of_the_plant(key: str) -> None:
     """If the meter does not count, the plant's own consumption is used."""
@@ -1219,6 +1222,7 @@ def test_dc_counters_that_do_not_count(how: str, start: datetime) -> None:
     assert gained == pytest.approx(expected, rel=EXACT, abs=0.4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STANDING)
 def test_dc_counters_that_start_to_count(how: str) -> None:
     """No energy is added or lost when counters start to count."""
@@ -1383,6 +1387,7 @@ def test_meter_that_starts_to_count() -> None:
     assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=EXACT)
 
 
+@pytest.mark.slow
 def test_yield_that_is_not_counted() -> None:
     """The daily yield is used while the lifetime yield stands still."""
     watch = Watch(homes.apartment(meter=True))
