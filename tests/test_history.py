@@ -1,7 +1,7 @@
 """Tests of the import of history: complete hours with the true energies."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -589,16 +589,38 @@ class TestOverlappingOutages:
             past.run.simulator.interrupt(device_id, _missing(past, off, on))
         await past.until("2026-06-22 12:30", POLL)
         assert past.history_state == "idle"
-        state = past.run.account.state(plant.code, "pv_energy")
-        assert state is not None
-        changes = (await past.changes())[state.entity_id]
-        for hour in range(14, 33):
-            begin = past.run.at("2026-06-21 00:00") + hour * HOUR
-            true = past.run.simulator.energy(plant.code, begin, begin + HOUR)
-            # The ends of an outage are up to a reading wrong.
-            assert changes[begin.astimezone(UTC)] == pytest.approx(
-                true.pv - true.losses, abs=8.0
-            )
+        await _energy_is_true(past, "pv_energy", range(14, 33))
+
+    @pytest.mark.parametrize("days", [0])
+    @pytest.mark.parametrize(
+        "type_id", [DeviceType.STRING_INVERTER, DeviceType.GRID_METER]
+    )
+    async def test_counter_that_is_pending(
+        self, past: Past, type_id: DeviceType
+    ) -> None:
+        """A counter that reads 0 after an outage is imported when it is back.
+
+        The outage of another device in the same gap is imported with it, or before it.
+        """
+        get_instance(past.hass).entity_filter = lambda entity_id: True
+        [plant] = past.run.simulator.home.plants
+        off, on = "2026-06-21 14:10", "2026-06-21 16:50"
+        begin, end = past.run.at(on), past.run.at("2026-06-21 17:40")
+        inverter = next(
+            each.id
+            for each in plant.devices
+            if each.type_id == DeviceType.STRING_INVERTER
+        )
+        other = [each.id for each in plant.devices if each.type_id == type_id][-1]
+        for device_id in (inverter, other):
+            past.run.simulator.interrupt(device_id, _missing(past, off, on))
+        past.run.simulator.distort(
+            inverter, "total_cap", lambda at, value: 0.0 if begin <= at < end else value
+        )
+        await past.until("2026-06-21 19:30", POLL)
+        assert past.history_state == "idle"
+        for key in ("pv_energy", "home_energy"):
+            await _energy_is_true(past, key, range(14, 19))
 
     @pytest.mark.parametrize("days", [0])
     async def test_part_that_is_not_recorded(self, past: Past) -> None:
@@ -614,6 +636,22 @@ class TestOverlappingOutages:
         await past.until("2026-06-21 17:30", POLL)
         assert past.hass.states.get(excluded) is not None
         assert past.history_state == "idle"
+
+
+async def _energy_is_true(past: Past, key: str, hours: Iterable[int]) -> None:
+    """Compare an energy of the plant with the true one, by hour of the first day."""
+    [plant] = past.run.simulator.home.plants
+    state = past.run.account.state(plant.code, key)
+    assert state is not None
+    changes = (await past.changes())[state.entity_id]
+    for hour in hours:
+        begin = past.run.at("2026-06-21 00:00") + hour * HOUR
+        energies = past.run.simulator.energy(plant.code, begin, begin + HOUR)
+        true = energies.pv - energies.losses
+        if key in ENERGIES:
+            true = ENERGIES[key](energies)
+        # The ends of an outage are up to a reading wrong.
+        assert changes[begin.astimezone(UTC)] == pytest.approx(true, abs=8.0), hour
 
 
 def _missing(past: Past, off: str, on: str) -> Callable[[datetime], Silence | None]:

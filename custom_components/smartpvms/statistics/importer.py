@@ -286,9 +286,9 @@ class HistoryImporter:
             window = Window(job=job, devices=batches[0], start=start, end=end)
             if pause := await self._fill_window(window):
                 return pause
-            # The job may have been postponed, given up or joined to another.
+            # The job may have been postponed, given up, extended or joined to another.
             is_next = job is self.queue.next(dt_util.utcnow())
-            if not is_next or job.remaining_end <= job.start:
+            if not is_next or job.remaining_end != end:
                 return None
         job.remaining_end = start
         job.filled_devices.clear()
@@ -475,7 +475,7 @@ class HistoryImporter:
             [statistic.statistic_id, *statistic.parts],
             job.start,
             job.end,
-            job.end,
+            job.exact_end,
         )
         full = timedelta(hours=1) + SETTLED
         if len(recorded) <= len(statistic.parts):

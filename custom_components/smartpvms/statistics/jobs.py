@@ -171,6 +171,8 @@ class JobQueue:
             job,
             devices=tuple(each for each in job.devices if each in ids),
             filled_devices=[each for each in job.filled_devices if each in ids],
+            filled_statistics=[],
+            first_filled_hours=dict(job.first_filled_hours),
             refusals=0,
         )
         job.devices = tuple(each for each in job.devices if each not in ids)
