@@ -513,8 +513,8 @@ class TestRun:
         assert shown(past, "history_progress") == "100.0"
         assert shown(past, "history_left") == "0.0"
         assert self.lines(log) == [
-            "Importing the history of devices",
-            "The history is imported",
+            "Starting the import of device history",
+            "Import of device history finished",
         ]
         assert await true_until_now(past) == []
         assert past.run.simulator.refusals == []
@@ -585,8 +585,8 @@ class TestRun:
         assert all(start >= full_hour(past.run.begin).timestamp() for start in hours)
         await until_idle(past)
         assert self.lines(log) == [
-            "Importing the history of devices",
-            "The history is imported",
+            "Starting the import of device history",
+            "Import of device history finished",
         ]
         assert await true_until_now(past) == []
         assert simulator.refusals == []
@@ -761,7 +761,7 @@ class TestGivenUp:
         types = [type_id for type_id, _, _ in asked(simulator)]
         assert types.count(1) == 3
         assert types.count(17) == 3
-        assert caplog.text.count("No history of devices of type 1") == 1
+        assert caplog.text.count("Skipping the history of devices of type 1") == 1
 
     async def test_unknown_device(
         self, past: Past, caplog: pytest.LogCaptureFixture
@@ -783,7 +783,7 @@ class TestGivenUp:
             assert entity
             early = [at for name, at in rows if name == entity.entity_id and at < begin]
             assert len(early) == (0 if device is first else 8 * 24)
-        assert caplog.text.count("No history of devices of type 1") == 1
+        assert caplog.text.count("Skipping the history of devices of type 1") == 1
 
 
 class TestLife:

@@ -145,11 +145,11 @@ async def test_failing_group(
         await added.poll()
     assert added.value(battery.id, "battery_soc") == STATE_UNAVAILABLE
     assert added.value(inverter.id, "active_power") == "8.0"
-    assert caplog.text.count("Reading devices of type 39 failed") == 1
+    assert caplog.text.count("Failed to read devices of type 39") == 1
     fault.remove()
     await added.poll()
     assert added.value(battery.id, "battery_soc") == "100.0"
-    assert caplog.text.count("Reading devices of type 39 recovered") == 1
+    assert caplog.text.count("Reading of devices of type 39 recovered") == 1
 
 
 async def test_outage(

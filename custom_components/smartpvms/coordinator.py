@@ -201,7 +201,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         return readings
 
     def _rows_of(self, kpis: RealTimeKpis[Any]) -> Iterator[tuple[SourceId, KpiRow]]:
-        """Return the rows of an answer, with its times."""
+        """Yield the rows of an answer, with its times."""
         received = dt_util.utcnow()
         server_time = self._server_clock.moment(
             kpis.server_time, received, time.monotonic()
@@ -376,7 +376,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
         self.polling.accept(batch)
         if self._problems.has(batch.group):
-            LOGGER.info("Reading %s recovered", batch.group)
+            LOGGER.info("Reading of %s recovered", batch.group)
         plants = {plant.code: plant.name for plant in self._plants_of(batch)}
         self._problems.clear(batch.group, plants)
         self._problems.unauthorized |= {

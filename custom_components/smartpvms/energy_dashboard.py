@@ -17,7 +17,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from .const import DOMAIN
 from .descriptions import sensors
 from .device_registry import source_name
-from .models import SourceId
+from .models import SourceId, unique_id
 from .northbound import Device, DeviceType, Plant
 from .plant import GRID_COUNTERS
 from .runtime import SmartPvmsConfigEntry
@@ -41,8 +41,8 @@ class _Sensors:
 
     def of(self, source_id: SourceId, key: str | None) -> str | None:
         """Return the entity id of a data item, if its sensor is enabled."""
-        entity_id = self._registry.async_get_entity_id(
-            Platform.SENSOR, DOMAIN, f"{source_id}_{key}"
+        entity_id = key and self._registry.async_get_entity_id(
+            Platform.SENSOR, DOMAIN, unique_id(source_id, key)
         )
         registered = entity_id and self._registry.async_get(entity_id)
         return registered.entity_id if registered and not registered.disabled else None

@@ -84,7 +84,7 @@ class Problems:
         if known is None or known.is_over:
             known = Problem(now, now, "")
             if is_logged:
-                LOGGER.warning("Reading %s failed: %s", group, error)
+                LOGGER.warning("Failed to read %s: %s", group, error)
         known.at, known.error = now, f"{type(error).__name__}: {error}"
         self.groups[group] = known
         if isinstance(error, PermissionDenied | RequestRejected):

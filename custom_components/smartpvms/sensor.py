@@ -179,7 +179,7 @@ class ItemSensor(ItemEntity, SensorEntity):
         if state is not None and not self._unknown_state_logged:
             self._unknown_state_logged = True
             LOGGER.info(
-                "State %s of %s is not documented",
+                "Undocumented state %s of %s",
                 state,
                 self.entity_description.key,
             )

@@ -75,7 +75,7 @@ class NorthboundClient:
             )
             # Every plant has a device, so an answer without a list is an error.
             if answer.data is None:
-                raise MalformedResponse("no list of devices")
+                raise MalformedResponse("device list missing")
             for row in _rows(answer.data):
                 if (device := parse_device(row)) is not None:
                     devices[device.id] = device
@@ -126,7 +126,7 @@ class NorthboundClient:
         )
         # The server sends an empty list if there are no rows.
         if answer.data is None:
-            raise MalformedResponse("no list of rows")
+            raise MalformedResponse("list of rows missing")
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 

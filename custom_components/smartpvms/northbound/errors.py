@@ -57,6 +57,10 @@ class FailCode(IntEnum):
     """A task is in progress."""
 
 
+def _with_code(message: str, code: int | None) -> str:
+    return message if code is None else f"{message} (failCode {code})"
+
+
 class NorthboundError(Exception):
     """Base class of the client's errors."""
 
@@ -80,7 +84,7 @@ class InvalidCredentials(NorthboundError):
 
     def __init__(self, code: int | None = None) -> None:
         """Set the failCode; `None` if the server sent none."""
-        super().__init__(f"credentials refused (failCode {code})")
+        super().__init__(_with_code("credentials refused", code))
         self.code = code
 
 
@@ -105,7 +109,7 @@ class RateLimited(NorthboundError):
     @override
     def __str__(self) -> str:
         """Return the message, with the seconds to wait."""
-        return f"called too often, retry after {self.retry_after:.0f} s"
+        return f"rate limited, retry after {self.retry_after:.0f} s"
 
 
 class AccountLimited(RateLimited):
@@ -117,7 +121,7 @@ class PermissionDenied(NorthboundError):
 
     def __init__(self, what: str, code: int | None = None) -> None:
         """Set the name of the refused interface, and the failCode."""
-        super().__init__(f"no permission for {what} (failCode {code})")
+        super().__init__(_with_code(f"no permission for {what}", code))
         self.what = what
         self.code = code
 
@@ -136,7 +140,7 @@ class RequestRejected(NorthboundError):
 
     def __init__(self, code: int | None = None) -> None:
         """Set the failCode; `None` if the gateway rejected the request."""
-        super().__init__(f"request rejected (failCode {code})")
+        super().__init__(_with_code("request rejected", code))
         self.code = code
 
 
@@ -187,7 +191,7 @@ _MINUTE: Final = 60.0
 def error_for(interface: str, code: int, message: object) -> NorthboundError:
     """Return the error for a failCode of an interface."""
     if code in _SESSION_UNKNOWN:
-        return SessionTaken(f"token unknown (failCode {code})")
+        return SessionTaken(f"session ended (failCode {code})")
     if code in _ACCOUNT_REFUSED:
         return InvalidCredentials(code)
     # Only the message distinguishes a wrong password from the other causes.
@@ -209,7 +213,7 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
 def error_for_status(status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
-        return SessionTaken("token unknown (HTTP 401)")
+        return SessionTaken("session ended (HTTP 401)")
     if status in SYSTEM_LIMIT:
         return AccountLimited(_MINUTE, status)
     if status >= 500:

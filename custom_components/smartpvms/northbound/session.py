@@ -261,7 +261,7 @@ class Session:
                 raise InvalidCredentials
             read_answer("login", response.status, content)
             if not token:
-                raise MalformedResponse("login without a token")
+                raise MalformedResponse("token missing in the login")
             return token
 
     async def _post(self, interface: str, parameters: Mapping[str, object]) -> Answer:
@@ -295,7 +295,7 @@ class Session:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[aiohttp.ClientResponse, bytes]:
         if self._websession.closed:
-            raise ConnectionFailed("closed", sent=False)
+            raise ConnectionFailed("session closed", sent=False)
         try:
             async with self._websession.post(
                 self._base_url / "thirdData" / interface,
@@ -354,9 +354,9 @@ def read_answer(
     if status != 200:
         raise error_for_status(status)
     if not content.strip():
-        raise ServerBusy("empty answer")
+        raise ServerBusy("empty response")
     if not isinstance(body, dict) or body.get("success") is not True:
-        raise MalformedResponse("not an answer of a Northbound server")
+        raise MalformedResponse("not a Northbound response")
     params = body.get("params")
     return Answer(
         data=body.get("data"),

@@ -9,6 +9,7 @@ its requests are answered. Recorded hours are not imported again, except within 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -220,7 +221,7 @@ class HistoryImporter:
 
     def _add(self, job: Job) -> None:
         if not self.queue.days_left:
-            LOGGER.info("Importing the history of devices")
+            LOGGER.info("Starting the import of device history")
         self.queue.jobs.append(job)
         self._store.async_delay_save(self._state, SAVE_DELAY)
         self._start_jobs()
@@ -230,10 +231,12 @@ class HistoryImporter:
         try:
             pause = await self._advance()
         except SQLAlchemyError as err:
-            LOGGER.warning("The database is out of order: %s", type(err).__name__)
+            LOGGER.warning(
+                "Database error while importing history: %s", type(err).__name__
+            )
             pause = Pause(MAX_RETRY)
         except Exception:
-            LOGGER.exception("Unexpected error importing the history")
+            LOGGER.exception("Unexpected error while importing history")
             pause = Pause(MAX_RETRY)
         finally:
             self._is_running = False
@@ -253,7 +256,7 @@ class HistoryImporter:
                 await self.async_save()
             self.queue.remove_done()
             if not self.queue.jobs:
-                LOGGER.info("The history is imported")
+                LOGGER.info("Import of device history finished")
                 self._day_end_energy = {}
             await self.async_save()
             # Jobs that were added during the save start at once.
@@ -405,30 +408,27 @@ class HistoryImporter:
 
     async def _fill_derived(self, job: Job) -> Pause | None:
         """Fill the statistics that are derived from those of the job's devices."""
-        now = due = dt_util.utcnow()
+        now = dt_util.utcnow()
         devices = self._inventory.data.devices
         codes = {devices[each].plant_code for each in job.devices if each in devices}
         is_starting = now < self._started_at + MAX_RECORDING_DELAY
         if is_starting and not self._has_flows(codes):
             return Pause(RETRY, Activity.RUNNING)
-        statistics = self._derived_statistics(job, codes)
-        for statistic in statistics:
+        retries: list[datetime] = []
+        for statistic in self._derived_statistics(job, codes):
             if statistic.statistic_id not in job.filled_statistics:
-                retry_at = await self._fill_derived_statistic(job, statistic, now)
-                due = max(due, retry_at or due)
-        if due > now:
+                if retry_at := await self._fill_derived_statistic(job, statistic, now):
+                    retries.append(retry_at)
+                else:
+                    job.filled_statistics.append(statistic.statistic_id)
+        if (due := max(retries, default=now)) > now:
             return Pause(due - now, Activity.RUNNING)
-        if (
-            job.priority is Priority.GAP
-            and any(
-                each.statistic_id not in job.filled_statistics for each in statistics
-            )
-            and now < job.exact_end + MAX_OUTAGE
-        ):
+        is_gap = job.priority is Priority.GAP
+        if retries and is_gap and now < job.exact_end + MAX_OUTAGE:
             # Another device is without a connection, so its statistics end earlier.
             job.due = dt_util.utcnow() + PARTS_RETRY
-            return None
-        job.derived_done = True
+        else:
+            job.derived_done = True
         return None
 
     def _has_flows(self, plant_codes: Collection[str]) -> bool:
@@ -456,11 +456,8 @@ class HistoryImporter:
         if job.priority is not Priority.GAP:
             return statistics
         # The hours of other derived statistics are complete.
-        parts = {
-            target.statistic_id
-            for batch in self._requests.batches(job.devices)
-            for target in self._targets(batch)
-        }
+        devices = chain.from_iterable(self._requests.batches(job.devices))
+        parts = {target.statistic_id for target in self._targets(devices)}
         return [each for each in statistics if not parts.isdisjoint(each.parts)]
 
     async def _fill_derived_statistic(
@@ -479,10 +476,8 @@ class HistoryImporter:
         )
         full = timedelta(hours=1) + SETTLED
         if len(recorded) <= len(statistic.parts):
-            if now >= job.end + full:
-                # It is not recorded at all, such as one that the recorder excludes.
-                job.filled_statistics.append(statistic.statistic_id)
-            return job.end + full
+            # After that time, one of them is not recorded at all, but excluded.
+            return job.end + full if now < job.end + full else None
         of_statistic = recorded[statistic.statistic_id]
         hours = frozenset(hours_between(job.start, job.end.timestamp()))
         if job.priority is not Priority.GAP:
@@ -495,7 +490,6 @@ class HistoryImporter:
             return (full_hour(now) if is_unfinished else job.end) + full
         if filled.rows:
             await self._write(ImportBatch(counters=[(of_statistic, filled)]))
-        job.filled_statistics.append(statistic.statistic_id)
         return None
 
     @callback

@@ -53,7 +53,7 @@ class Job:
     derived_done: bool = False
     """Whether the derived statistics are filled, too."""
     filled_statistics: list[str] = field(default_factory=list)
-    """Derived statistics that are filled."""
+    """Derived statistics that need no further attempt."""
     filled_devices: list[int] = field(default_factory=list)
     """Devices whose newest window is filled."""
     refusals: int = 0

@@ -138,7 +138,9 @@ async def async_last_value(
         )
     except (RuntimeError, SQLAlchemyError) as err:
         # The recorder has stopped, or its database fails.
-        LOGGER.warning("Reading recorded energies failed: %s", type(err).__name__)
+        LOGGER.warning(
+            "Failed to read the last recorded energies: %s", type(err).__name__
+        )
         return None
 
 

@@ -136,7 +136,7 @@ class HistoryRequests:
             rows = await self._client.device_history(type_id, ids, start, end)
         except NorthboundError as err:
             LOGGER.debug(
-                "Reading the history of devices of type %s failed: %s", type_id, err
+                "Failed to read the history of devices of type %s: %s", type_id, err
             )
             if job in self._queue.jobs and self._set_aside(job, batch, err):
                 self._failures = 0
@@ -220,7 +220,9 @@ class HistoryRequests:
         """Log once per device type that devices have no history."""
         if type_id not in self._logged_types:
             self._logged_types.add(type_id)
-            LOGGER.warning("No history of devices of type %s: %s", type_id, err)
+            LOGGER.warning(
+                "Skipping the history of devices of type %s: %s", type_id, err
+            )
 
     def _pause_after(self, err: NorthboundError) -> Pause:
         """Return the pause after an error that affects all batches."""
