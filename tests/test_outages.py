@@ -159,15 +159,11 @@ async def test_repeated_407(
     assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
     log = _log(caplog)
     for type_id in (38, 39, 47):
-        lines = [
-            line
-            for line in log
-            if line.startswith(f"Reading devices of type {type_id} ")
-        ]
-        assert [line.split()[5].rstrip(":") for line in lines] == [
-            "failed",
-            "recovered",
-        ]
+        group = f"devices of type {type_id}"
+        lines = [line for line in log if group in line]
+        assert len(lines) == 2
+        assert lines[0].startswith(f"Failed to read {group}: ")
+        assert lines[1] == f"Reading of {group} recovered"
     assert len(log) == 6
 
 

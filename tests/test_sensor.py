@@ -85,7 +85,7 @@ async def test_undocumented_state(
     await added.poll()
     assert added.value(inverter.id, "inverter_state") == STATE_UNKNOWN
     assert added.value(inverter.id, "run_state") == STATE_UNKNOWN
-    assert caplog.text.count("State 9999.0 of inverter_state") == 1
+    assert caplog.text.count("Undocumented state 9999.0 of inverter_state") == 1
 
 
 @pytest.mark.parametrize(
