@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from custom_components.smartpvms import row_reader
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound import ServerClock
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from tests.simulator import Call, Simulator, faults, homes
@@ -326,7 +326,7 @@ async def test_pass_that_ends_unexpectedly(
     def fail(*args: object) -> None:
         raise ArithmeticError
 
-    monkeypatch.setattr(row_reader, "with_module_health", fail)
+    monkeypatch.setattr(ServerClock, "moment", fail)
     await added.pass_time(timedelta(minutes=6))
     simulator.calls.clear()
     await added.pass_time(timedelta(minutes=13))

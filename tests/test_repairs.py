@@ -326,7 +326,7 @@ class TestSeveralPlants:
         await added.pass_time(timedelta(days=1, minutes=1))
         assert "no_chosen_plants" in _issues(hass)
         simulator.home.plants = plants
-        await added.pass_time(timedelta(minutes=16))
+        await added.pass_time(timedelta(hours=2))
         assert "no_chosen_plants" not in _issues(hass)
 
     async def test_removal(

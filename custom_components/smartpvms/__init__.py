@@ -83,7 +83,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         client,
         inventory,
         {each.source_id: each.reading for each in stored.readings},
-        RowReader(CounterFilters(stored.counters), stored.meters),
+        RowReader(CounterFilters(stored.counters, problems.isolation), stored.meters),
         stored.flows,
         problems,
     )

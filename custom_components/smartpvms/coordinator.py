@@ -1,7 +1,7 @@
 """Coordinator of the real-time KPIs of an account's plants and devices."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 import math
 import time
@@ -27,6 +27,7 @@ from .northbound import (
     DataItems,
     FailCode,
     InvalidCredentials,
+    MembersRefused,
     NorthboundClient,
     NorthboundError,
     Plant,
@@ -42,7 +43,7 @@ from .problems import HISTORY, INVENTORY, Problems
 from .reported_items import ReportedItems
 from .row_reader import KpiRow, RowReader
 
-# Minimum interval between inventory refreshes triggered by rejected members.
+# Minimum interval between inventory refreshes triggered by refused members.
 MIN_REFRESH_INTERVAL: Final = timedelta(hours=2)
 # Errors that every other group would have as well.
 _ACCOUNT_ERRORS: Final = (
@@ -82,9 +83,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """The inventory whose batches are polled."""
         self.polling = Polling(client, inventory.data)
         self._refreshed = -math.inf
-        """Time of the last inventory refresh triggered by rejected members."""
-        self._is_confirming = False
-        """Whether that refresh is under way."""
+        """Time of the last inventory refresh triggered by refused members."""
         self._server_clock = ServerClock.after(
             (each.received, each.server_time) for each in readings.values()
         )
@@ -107,7 +106,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Plants and devices whose readings are available."""
         self.available_flows: set[SourceId] = set()
         """Plants whose powers and energies are available."""
-        self._item_listeners = ItemListeners()
+        self._item_listeners = ItemListeners(problems.isolation)
         self._update_available()
         self.polling.plan(self._wanted())
 
@@ -181,15 +180,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self._fail(batch, err)
                 continue
             self._problems.account_error = None
-            self._succeed(batch, kpis.unauthorized)
+            self._succeed(batch, kpis.refused)
             for source_id, row in self._rows_of(kpis):
                 if isinstance(source_id, str):
                     # The counters of a plant need the powers of its devices.
                     rows[source_id] = row
                 elif source_id in inventory:
-                    readings[source_id], changed[source_id] = self.rows.read(
-                        source_id, row, inventory, self.data.get(source_id), readings
-                    )
+                    self._read_row(source_id, row, inventory, readings, changed)
         await self._follow_flows(inventory, readings, rows, changed)
         wait = self.polling.plan(self._wanted(), failed=failed)
         self.data = readings
@@ -218,25 +215,59 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     ) -> None:
         """Update powers and energies of all plants, and the readings of plants."""
         self.flows.keep(inventory.plants)
-        grid_meters = self._grid_meters
         for code in inventory.plants:
-            devices = inventory.devices_of(code)
-            is_read = any(each.id in changed for each in devices)
+            self._follow_flow(code, inventory, readings, rows.get(code), changed)
+            # The event loop is free between two plants.
+            await asyncio.sleep(0)
+
+    def _follow_flow(
+        self,
+        code: str,
+        inventory: Inventory,
+        readings: dict[SourceId, Reading],
+        row: KpiRow | None,
+        changed: dict[SourceId, set[str]],
+    ) -> None:
+        """Update powers and energies of a plant, and its reading."""
+        devices = inventory.devices_of(code)
+        is_read = any(each.id in changed for each in devices)
+        powers = None
+        with self._problems.isolation:
             if is_read:
-                powers = self.flows.update_powers(code, devices, readings, grid_meters)
-            else:
-                powers = self._powers_of_plant(code)
-            if code in rows:
-                readings[code], changed[code] = self.rows.read(
-                    code, rows[code], inventory, self.data.get(code), readings, powers
+                powers = self.flows.update_powers(
+                    code, devices, readings, self._grid_meters
                 )
-            if is_read:
+        if row is not None:
+            self._read_row(
+                code,
+                row,
+                inventory,
+                readings,
+                changed,
+                self._powers_of_plant(code) if powers is None else powers,
+            )
+        with self._problems.isolation:
+            if powers is not None:
                 keys = self.flows.update_energies(
                     code, devices, readings, changed, self.rows.counters
                 )
                 changed[code] = changed.get(code, set()) | keys
-            # The event loop is free between two plants.
-            await asyncio.sleep(0)
+
+    def _read_row(
+        self,
+        source_id: SourceId,
+        row: KpiRow,
+        inventory: Inventory,
+        readings: dict[SourceId, Reading],
+        changed: dict[SourceId, set[str]],
+        powers: DataItems | None = None,
+    ) -> None:
+        """Add the reading of a row, unless it fails unexpectedly."""
+        last = self.data.get(source_id)
+        with self._problems.isolation:
+            readings[source_id], changed[source_id] = self.rows.read(
+                source_id, row, inventory, last, readings, powers
+            )
 
     @callback
     @override
@@ -297,16 +328,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         )
 
     def _set_inventory(self, inventory: Inventory) -> None:
-        """Poll a new inventory, unless it only confirms one with rejected members."""
-        polled, self._polled = self._polled, inventory
-        if inventory is polled:
-            self.polling.retry_rejected(inventory)
-            return
-        is_confirmed = self._is_confirming and inventory.has_same_devices(polled)
-        self._is_confirming = False
-        self.flows.expect(inventory, self.rows.counters)
-        if not is_confirmed:
-            self.polling.set_inventory(inventory)
+        """Poll a new inventory."""
+        if inventory is not self._polled:
+            self._polled = inventory
+            self.flows.expect(inventory, self.rows.counters)
+            self.polling.follow_inventory(inventory)
 
     def _wanted(self) -> list[Batch]:
         """Return the batches with an enabled entity, or with items without entities."""
@@ -330,25 +356,40 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         ]
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
-        """Record a failed read, and leave out members that the server rejects."""
-        self._problems.add(batch.group, err, self._plants_of(batch), is_logged=True)
-        if not isinstance(err, RequestRejected):
+        """Record a failed read, and read the group without members that are refused."""
+        was_refused = self.polling.is_refused(batch.type_id)
+        if isinstance(err, MembersRefused):
+            self._refuse(batch, err)
+            if not self.polling.is_refused(batch.type_id):
+                return
+        self._problems.add(batch.group, err, is_logged=True)
+        match err:
+            case RequestRejected(code=FailCode.DEVICE_TYPE_UNSUPPORTED):
+                self.polling.pause(batch.type_id)
+            case MembersRefused() if was_refused and err.code not in UNKNOWN_DEVICE:
+                self.polling.pause(batch.type_id)
+
+    def _refuse(self, batch: Batch, err: MembersRefused) -> None:
+        """Find the members of a batch that the server refuses."""
+        is_known = batch.source_ids[0] in self.polling.refused_members(batch.type_id)
+        is_found = self.polling.refuse(batch)
+        if is_known:
             return
-        if err.code == FailCode.DEVICE_TYPE_UNSUPPORTED:
-            self.polling.pause(batch.type_id)
-        if err.code in UNKNOWN_DEVICE:
-            if not self.polling.has_rejected:
-                self._refresh_inventory()
-            self.polling.reject(batch)
+        # The server may have withdrawn a member.
+        self._refresh_inventory()
+        if is_found and err.code not in UNKNOWN_DEVICE:
+            for plant in self._plants_of(batch.source_ids):
+                self._problems.refuse(batch.group, plant, err.code)
+        if is_found and not self.polling.is_refused(batch.type_id):
+            LOGGER.warning("Skipping a part of %s: %s", batch.group, err)
 
     def _refresh_inventory(self) -> None:
-        """Refresh the inventory after the server has rejected members of it."""
+        """Refresh the inventory after members of it were refused, or accepted again."""
         now = time.monotonic()
         if now - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
             self._refreshed = now
-            self._is_confirming = True
             self.config_entry.async_create_background_task(
-                self.hass, self._confirm(), "confirm the inventory"
+                self.hass, self._inventory.async_refresh(), "confirm the inventory"
             )
 
     @callback
@@ -363,25 +404,29 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self.hass, self.async_refresh(), "read new devices"
             )
 
-    async def _confirm(self) -> None:
-        await self._inventory.async_refresh()
-        if not self._inventory.last_update_success:
-            self._is_confirming = False
+    def _plants_of(self, source_ids: Iterable[SourceId]) -> list[Plant]:
+        """Return the plants, and those of the devices."""
+        plants = map(self._polled.plant_of, source_ids)
+        return [*{plant.code: plant for plant in plants}.values()]
 
-    def _plants_of(self, batch: Batch) -> list[Plant]:
-        """Return the plants of a batch of plants."""
-        plants = self._polled.plants
-        return [plants[str(code)] for code in batch.source_ids if code in plants]
-
-    def _succeed(self, batch: Batch, unauthorized: Collection[SourceId]) -> None:
-        self.polling.accept(batch)
+    def _succeed(self, batch: Batch, refused: Mapping[SourceId, int]) -> None:
+        """Record a successful read, with the failCodes of refused members."""
+        refused = {each: refused[each] for each in batch.source_ids if each in refused}
+        if self.polling.accept(batch):
+            LOGGER.info("Reading of all %s recovered", batch.group)
+            self._refresh_inventory()
         if self._problems.has(batch.group):
             LOGGER.info("Reading of %s recovered", batch.group)
-        plants = {plant.code: plant.name for plant in self._plants_of(batch)}
-        self._problems.clear(batch.group, plants)
-        self._problems.unauthorized |= {
-            code: plants[code] for code in plants.keys() & unauthorized
-        }
+        members = self.polling.refused_members(batch.type_id)
+        self._problems.clear(
+            batch.group,
+            {plant.code for plant in self._plants_of(batch.source_ids)}
+            - {plant.code for plant in self._plants_of([*members, *refused])},
+        )
+        for source_id, code in refused.items():
+            if code not in UNKNOWN_DEVICE:
+                plant = self._polled.plant_of(source_id)
+                self._problems.refuse(batch.group, plant, code)
 
     def _rename(self, old: str, new: str) -> None:
         """Change the code of a plant."""

@@ -9,6 +9,7 @@ from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
 from .models import Reading, SourceId, unique_id, zone_of
 from .northbound import DataItems, Plant, number
+from .problems import Isolation
 from .storage import decode, encode
 
 # Number of the last decisions on a counter that are kept.
@@ -70,8 +71,9 @@ class _Source:
 class CounterFilters:
     """Counter filters that an entity or an energy of a plant uses."""
 
-    def __init__(self, stored: Mapping[str, Any]) -> None:
+    def __init__(self, stored: Mapping[str, Any], isolation: Isolation) -> None:
         """Set the stored filters, by unique id."""
+        self._isolation = isolation
         self._stored = dict(stored)
         """Filters that are not in use yet."""
         self._sources: dict[SourceId, _Source] = {}
@@ -97,7 +99,8 @@ class CounterFilters:
         """Return the filter of a counter after the last reading."""
         counter = self._add(source_id, description)
         if reading and (counter.read is None or counter.read < reading.server_time):
-            _update(counter, reading, powers, plant, zone_of(plant), description)
+            zone = zone_of(plant)
+            self._update(counter, reading, powers, plant, zone, description)
         return counter
 
     def _add(
@@ -146,11 +149,35 @@ class CounterFilters:
             # The device may have another type now.
             if description is None:
                 continue
-            if _update(counter, reading, powers, plant, zone, description):
+            if self._update(counter, reading, powers, plant, zone, description):
                 changed.add(key)
             if (raw := number(reading.items.get(key))) is not None:
                 source.add_decision(key, raw, last)
         return changed
+
+    def _update(
+        self,
+        counter: CounterFilter,
+        reading: Reading,
+        powers: DataItems,
+        plant: Plant,
+        zone: tzinfo,
+        description: ItemSensorDescription,
+    ) -> bool:
+        """Update a filter with a reading, and return whether its value changed.
+
+        A filter that fails unexpectedly does not affect the others.
+        """
+        shown, start = counter.value, counter.start
+        at, items = reading.server_time, reading.items
+        raw = None if reading.disconnected else number(items.get(description.key))
+        with self._isolation:
+            if raw is None:
+                counter.pass_time(at, zone)
+            else:
+                context = description.context(plant, zone, powers)
+                counter.update(raw, at, context, live=reading.live)
+        return counter.value != shown or counter.start is not start
 
     def decisions(self, source_id: SourceId) -> Mapping[str, Sequence[Decision]]:
         """Return the last decisions on a plant's or device's counters."""
@@ -174,23 +201,3 @@ class CounterFilters:
             for name, state in self.stored().items()
         }
         self._sources = {}
-
-
-def _update(
-    counter: CounterFilter,
-    reading: Reading,
-    powers: DataItems,
-    plant: Plant,
-    zone: tzinfo,
-    description: ItemSensorDescription,
-) -> bool:
-    """Update a filter with a reading, and return whether its value changed."""
-    shown, start = counter.value, counter.start
-    at, items = reading.server_time, reading.items
-    raw = None if reading.disconnected else number(items.get(description.key))
-    if raw is None:
-        counter.pass_time(at, zone)
-    else:
-        context = description.context(plant, zone, powers)
-        counter.update(raw, at, context, live=reading.live)
-    return counter.value != shown or counter.start is not start

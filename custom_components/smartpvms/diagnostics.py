@@ -29,6 +29,7 @@ from .models import Inventory, Reading, SourceId
 from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
 from .northbound.flow_control import FlowControl, Interface
 from .options import options_of
+from .polling import Batch
 from .problems import HISTORY, Problems
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Job
@@ -64,6 +65,10 @@ async def async_get_config_entry_diagnostics(
         "inventory": _inventory(entry),
         "groups": _groups(entry, labels),
         "history": _history(entry),
+        "unexpected_errors": [
+            {"error": each.error, "age": _age(each.at)}
+            for each in entry.runtime_data.problems.isolation.unexpected.values()
+        ],
         "readings": {
             label: _source(entry, source_id) for source_id, label in labels.items()
         },
@@ -201,9 +206,10 @@ def _groups(
     entry: SmartPvmsConfigEntry, labels: Mapping[SourceId, str]
 ) -> list[dict[str, Any]]:
     real_time = entry.runtime_data.real_time
+    polling = real_time.polling
     return [
-        _group(real_time, entry.runtime_data.problems, batch.group, members)
-        for batch in real_time.polling.batches
+        _group(real_time, entry.runtime_data.problems, batch, members)
+        for batch in dict.fromkeys([*polling.batches, *polling.refused])
         if (
             members := {
                 source_id: labels[source_id]
@@ -217,7 +223,7 @@ def _groups(
 def _group(
     real_time: RealTimeCoordinator,
     problems: Problems,
-    group: str,
+    batch: Batch,
     members: Mapping[SourceId, str],
 ) -> dict[str, Any]:
     ages = [
@@ -226,11 +232,12 @@ def _group(
         if source_id in real_time.data
     ]
     return {
-        "group": group,
+        "group": batch.group,
         "members": list(members.values()),
+        "refused": batch in real_time.polling.refused,
         "youngest": min(ages, default=None),
         "oldest": max(ages, default=None),
-        "last_error": _last_error(problems, group),
+        "last_error": _last_error(problems, batch.group),
     }
 
 

@@ -9,10 +9,12 @@ from homeassistant.helpers.update_coordinator import UpdateFailed
 from .const import DOMAIN
 from .northbound import (
     ACCOUNT_DISABLED,
+    OWNER_REFUSALS,
     AccountLocked,
     ConnectionFailed,
     InvalidCredentials,
     MalformedResponse,
+    MembersRefused,
     NorthboundError,
     PermissionDenied,
     RateLimited,
@@ -50,13 +52,13 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
             return "invalid_auth", {}
         case RateLimited():
             return "rate_limited", {"minutes": str(ceil(error.retry_after / 60))}
-        case PermissionDenied(unauthorized=True):
+        case MembersRefused() if error.code in OWNER_REFUSALS:
             return "not_authorized", {}
         case PermissionDenied() if permission := PERMISSIONS.get(error.what):
             return f"no_permission_{permission}", {}
         case PermissionDenied():
             return "no_permission", {"interface": error.what}
-        case RequestRejected():
+        case RequestRejected() | MembersRefused():
             return "request_rejected", {"code": str(error.code)}
         case _:
             return _KEYS.get(type(error), "unknown"), {}

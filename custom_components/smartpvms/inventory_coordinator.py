@@ -1,9 +1,10 @@
 """Coordinator of the inventory: the plants and devices of an account."""
 
-import collections
-from collections.abc import Collection, Mapping
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
+from itertools import batched
 from typing import Final, override
 
 from homeassistant.config_entries import ConfigEntry
@@ -20,7 +21,16 @@ from .device_registry import (
 )
 from .errors import as_update_error
 from .models import Inventory, migrations
-from .northbound import NorthboundClient, NorthboundError, Plant
+from .northbound import (
+    BATCH,
+    UNKNOWN_DEVICE,
+    Device,
+    MalformedResponse,
+    MembersRefused,
+    NorthboundClient,
+    NorthboundError,
+    Plant,
+)
 from .options import options_of
 from .problems import INVENTORY, Problems
 from .time_zones import async_with_time_zones
@@ -29,6 +39,10 @@ INVENTORY_INTERVAL: Final = timedelta(days=1)
 # Wait after a failed list; it grows with the time since the first failure.
 INVENTORY_RETRY: Final = timedelta(minutes=15)
 MAX_INVENTORY_RETRY: Final = timedelta(hours=2)
+# Wait after a list without all plants; it grows in the same way. The daily quota allows
+# few calls more than one for each 100 plants.
+INCOMPLETE_RETRY: Final = timedelta(hours=1)
+MAX_INCOMPLETE_RETRY: Final = timedelta(hours=6)
 
 
 class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
@@ -70,22 +84,19 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             listed = listed or await self._client.plants()
             renamed = {} if known is None else migrations(known, listed)
             plants = self._select(listed, renamed)
-            devices = await self._client.devices(plants)
+            devices = await self._devices(plants)
         except NorthboundError as err:
-            self._problems.add(INVENTORY, err, plants.values())
+            self._problems.add(INVENTORY, err)
             # Home Assistant delays further attempts to set up by itself.
             wait = 0.0 if known is None else retry.total_seconds()
             raise as_update_error(err, max(wait, err.retry_after or 0.0)) from err
         inventory = Inventory(
             plants=plants,
-            devices={each.id: each for each in devices if each.plant_code in plants},
+            devices=devices,
             listed=dt_util.utcnow(),
             offered={plant.code: plant.name for plant in listed},
             missing={} if known is None else known.missing,
             renamed=renamed,
-        )
-        self._problems.clear(
-            INVENTORY, plants.keys() - inventory.plants_without_devices
         )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
         # Nothing is awaited from here on: the reload has to store the new inventory.
@@ -98,6 +109,55 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 self.config_entry.entry_id,
             )
         return self._apply(inventory)
+
+    async def _devices(self, plants: Mapping[str, Plant]) -> dict[int, Device]:
+        """Return the devices of the plants, by id; a refused plant keeps its devices."""
+        known: Inventory | None = self.data
+        were_refused = self._problems.refused.get(INVENTORY, {}).keys() & plants
+        devices, refused = await self._list_devices(
+            [
+                *batched(plants.keys() - were_refused, BATCH, strict=False),
+                *batched(were_refused, BATCH, strict=False),
+            ]
+        )
+        for code, refusal in refused.items():
+            if code not in were_refused:
+                LOGGER.warning("Skipping the devices of a plant: %s", refusal)
+            self._problems.refuse(INVENTORY, plants[code], refusal.code)
+            if known is not None:
+                devices += known.devices_of(code)
+        if refused.keys() == plants.keys():
+            raise next(iter(refused.values()))
+        self._problems.clear(INVENTORY, plants.keys() - refused)
+        return {each.id: each for each in devices if each.plant_code in plants}
+
+    async def _list_devices(
+        self, batches: Iterable[tuple[str, ...]]
+    ) -> tuple[list[Device], dict[str, MembersRefused]]:
+        """Return the devices of batches of plants, and the errors of refused plants.
+
+        The server refuses a whole batch because of one plant, so it is halved then.
+        """
+        known: Inventory | None = self.data
+        devices: list[Device] = []
+        refused: dict[str, MembersRefused] = {}
+        is_first = True
+        waiting = deque(batches)
+        while waiting:
+            batch = waiting.popleft()
+            try:
+                listed = await self._client.devices(batch, is_first=is_first)
+            except MembersRefused as err:
+                if (size := len(batch)) > 1:
+                    waiting.extend(batched(batch, (size + 1) // 2, strict=False))
+                elif err.code not in UNKNOWN_DEVICE:
+                    refused[batch[0]] = err
+            else:
+                if listed is None and known and any(map(known.devices_of, batch)):
+                    raise MalformedResponse("device list missing")
+                devices += listed or ()
+            is_first = False
+        return devices, refused
 
     def _select(
         self, listed: Collection[Plant], renamed: Mapping[str, str]
@@ -137,9 +197,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
 
         Return the inventory with the registered devices that are missing in it.
         """
-        types = collections.Counter(
-            device.type_id for device in inventory.devices.values()
-        )
+        types = Counter(device.type_id for device in inventory.devices.values())
         self._client.set_account_size(len(inventory.plants), types)
         async_register(self.hass, self.config_entry, inventory)
         inventory = async_remove_stale(
@@ -147,6 +205,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         )
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
+        if refused := self._problems.refused.get(INVENTORY):
+            since = min(plant.since for plant in refused.values())
+            wait = max(inventory.listed - since, INCOMPLETE_RETRY)
+            dues.add(inventory.listed + min(wait, MAX_INCOMPLETE_RETRY))
         due = min(due for due in dues if due > inventory.listed)
         self._plan(due - dt_util.utcnow())
         return inventory

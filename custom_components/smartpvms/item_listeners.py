@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 
 from homeassistant.core import CALLBACK_TYPE
 
-from .const import LOGGER
 from .models import SourceId
+from .problems import Isolation
 
 # Maximum seconds of state writes until other tasks of the event loop run.
 MAX_BLOCKING: Final = 0.005
@@ -36,8 +36,9 @@ class _Listeners:
 class ItemListeners:
     """Update callbacks by source and data item, one per item."""
 
-    def __init__(self) -> None:
+    def __init__(self, isolation: Isolation) -> None:
         """Initialize without listeners."""
+        self._isolation = isolation
         self._of: dict[SourceId, _Listeners] = {}
         # One bound method for all entities, which saves memory.
         self._end = self._remove
@@ -77,10 +78,8 @@ class ItemListeners:
             ):
                 if (listener := by_key.get(key)) is None:
                     continue
-                try:
+                with self._isolation:
                     listener()
-                except Exception:
-                    LOGGER.exception("Unexpected error while updating an entity")
             if time.perf_counter() - begun > MAX_BLOCKING:
                 await asyncio.sleep(0)
                 begun = time.perf_counter()

@@ -18,10 +18,12 @@ from .northbound import BATCH, DeviceType, NorthboundClient
 
 # Wait after a failure of the connection or the account.
 RETRY: Final = timedelta(minutes=1)
-# Wait after a type or interface that the server does not support.
-UNSUPPORTED_RETRY: Final = timedelta(hours=1)
-# Time after which members that the server has rejected are read again.
-REJECTED_RETRY: Final = timedelta(hours=1)
+# Wait after a group that the server refuses or does not support.
+PAUSE: Final = timedelta(hours=1)
+# Time after which refused members are read again, and minimum time between two of these
+# attempts in a group, which leaves most calls to the other members.
+REFUSED_RETRY: Final = timedelta(hours=1)
+MIN_RETRY_INTERVAL: Final = timedelta(minutes=15)
 # Longest wait: each pass also checks the age of readings (see `MAX_AGE`).
 MAX_WAIT: Final = timedelta(minutes=6)
 # Batches are read in one pass if they may be read within this many seconds.
@@ -45,97 +47,171 @@ class Batch:
 class Polling:
     """Batches of an inventory, and the time of the next pass.
 
-    The server rejects a whole batch for one unknown member. Such a batch is halved until
-    the member is found and left out. Halves are joined again once none is rejected.
+    The server refuses a whole batch because of one member. Such a batch is halved until
+    the member is found, which is then read alone, once an hour. Halves are joined again
+    once none is refused.
     """
 
     def __init__(self, client: NorthboundClient, inventory: Inventory) -> None:
         """Batch all plants and devices that have KPIs."""
         self._client = client
-        self._all: dict[int | None, list[Batch]] = {}
+        self._inventory = inventory
         self._batches: dict[int | None, list[Batch]] = {}
         self._halves: set[Batch] = set()
-        """Halves of rejected batches that were not accepted since."""
-        self._rejected_since: float | None = None
-        """Time of the first rejection since the inventory was batched."""
-        self._unsupported_until: dict[int | None, float] = {}
+        """Halves of refused batches that were not accepted since."""
+        self.refused: dict[Batch, float] = {}
+        """Refused members, devices by plant, and the time of the next attempt."""
+        self._refused_groups: set[int | None] = set()
+        """Groups with all members refused since the last accepted batch."""
+        self._paused_until: dict[int | None, float] = {}
         self._reads: dict[Batch, int] = {}
         """The number of the last pass that has read a batch."""
         self._pass = 0
         self.next_pass: float | None = None
         """Monotonic seconds."""
         self._cancel: CALLBACK_TYPE | None = None
-        self.set_inventory(inventory)
+        self._set_inventory(inventory)
 
     @property
     def batches(self) -> list[Batch]:
-        """Return all batches."""
-        return [batch for batches in self._batches.values() for batch in batches]
+        """Return all batches, without refused members that are not due yet."""
+        now = time.monotonic()
+        return [
+            *(batch for batches in self._batches.values() for batch in batches),
+            *(batch for batch, retry_at in self.refused.items() if retry_at <= now),
+        ]
 
-    @property
-    def has_rejected(self) -> bool:
-        """Return whether the server has rejected members of the inventory."""
-        return self._rejected_since is not None
+    def refused_members(self, type_id: int | None) -> list[SourceId]:
+        """Return the refused members of a group that is read without them."""
+        return [
+            source_id
+            for batch in self.refused
+            if batch.type_id == type_id
+            for source_id in batch.source_ids
+        ]
 
-    def set_inventory(self, inventory: Inventory) -> None:
-        """Batch an inventory, with all of its members."""
-        groups: dict[int | None, list[SourceId]] = {None: [*inventory.plants]}
-        for device in inventory.devices.values():
-            if device.type_id in DeviceType:
-                groups.setdefault(device.type_id, []).append(device.id)
-        self._all = {type_id: _batches(type_id, ids) for type_id, ids in groups.items()}
-        self._batches = {type_id: [*batches] for type_id, batches in self._all.items()}
+    def is_refused(self, type_id: int | None) -> bool:
+        """Return whether the server has refused all members of a group."""
+        return type_id in self._refused_groups
+
+    def follow_inventory(self, inventory: Inventory) -> None:
+        """Batch a new inventory, unless it has the same plants and devices."""
+        if not inventory.has_same_devices(self._inventory):
+            self._set_inventory(inventory)
+
+    def _set_inventory(self, inventory: Inventory) -> None:
+        self._inventory = inventory
+        types = dict.fromkeys(each.type_id for each in inventory.devices.values())
+        groups = [None, *(type_id for type_id in types if type_id in DeviceType)]
+        self._batches = {type_id: self._all(type_id) for type_id in groups}
         self._halves.clear()
+        self.refused.clear()
+        self._refused_groups.clear()
         self._reads.clear()
-        self._rejected_since = None
 
-    def retry_rejected(self, inventory: Inventory) -> None:
-        """Read rejected members again after some time."""
-        since = self._rejected_since
-        if since and time.monotonic() - since >= REJECTED_RETRY.total_seconds():
-            self.set_inventory(inventory)
+    def _all(self, type_id: int | None) -> list[Batch]:
+        """Return the batches of all members of a group."""
+        if type_id is None:
+            return _batches(None, self._inventory.plants)
+        devices = self._inventory.devices.values()
+        return _batches(
+            type_id, [device.id for device in devices if device.type_id == type_id]
+        )
 
     def due(self, wanted: Iterable[Batch]) -> Iterable[Batch]:
         """Yield the wanted batches that may be read now, those read longest ago first."""
         self._pass += 1
         for batch in sorted(wanted, key=lambda batch: self._reads.get(batch, 0)):
-            if self._is_supported(batch.type_id) and not self._client.real_time_wait(
-                batch.type_id
+            if not (
+                self._is_paused(batch.type_id)
+                or self._client.real_time_wait(batch.type_id)
             ):
                 self._reads[batch] = self._pass
                 yield batch
 
-    def accept(self, batch: Batch) -> None:
-        """Join the halves of a group again, once all of them are accepted."""
+    def accept(self, batch: Batch) -> bool:
+        """Join the halves of a group again, once all of them are accepted.
+
+        Return whether members are accepted that were refused. The other refused members
+        of the group are read again as well.
+        """
+        was_refused = self.is_refused(batch.type_id)
+        self._refused_groups.discard(batch.type_id)
+        if batch in self.refused:
+            self._batch_again(batch.type_id)
+            return True
         if batch in self._halves:
             self._halves.remove(batch)
             self._join(batch.type_id)
+        return was_refused
 
-    def reject(self, batch: Batch) -> None:
-        """Halve a batch, or leave its only member out."""
-        self._rejected_since = self._rejected_since or time.monotonic()
-        batches = self._batches[batch.type_id]
+    def refuse(self, batch: Batch) -> bool:
+        """Halve a batch, or read its only member once an hour.
+
+        Return whether the refused member is found. A group with all members refused is
+        kept.
+        """
+        type_id = batch.type_id
+        if batch in self.refused:
+            self._retry_later(batch)
+            return True
+        batches = self._batches[type_id]
         # Another batch of this pass may have joined it with others.
         if batch not in batches:
-            return
+            return False
         batches.remove(batch)
         self._halves.discard(batch)
         if (size := len(batch.source_ids)) > 1:
             halves = [
-                Batch(batch.type_id, part)
+                Batch(type_id, part)
                 for part in batched(batch.source_ids, (size + 1) // 2, strict=False)
             ]
             batches.extend(halves)
             self._halves.update(halves)
-        elif not batches:
-            # The server rejects the group, not its members.
-            batches.extend(self._all[batch.type_id])
-        self._join(batch.type_id)
+            # The halves are not read before the batches of other members.
+            self._reads |= dict.fromkeys(halves, self._pass)
+        elif batches:
+            self._retry_later(batch)
+        else:
+            self._refused_groups.add(type_id)
+            self._batch_again(type_id)
+        self._join(type_id)
+        return size == 1
+
+    def _retry_later(self, batch: Batch) -> None:
+        """Read refused members once an hour, devices of one plant together."""
+        now = time.monotonic()
+        members = [*batch.source_ids]
+        retry_at = now + REFUSED_RETRY.total_seconds()
+        for other, other_at in [*self.refused.items()]:
+            if other.type_id != batch.type_id:
+                continue
+            is_same_plant = self._plant_code(other) == self._plant_code(batch)
+            if other == batch:
+                del self.refused[other]
+            elif is_same_plant and len(members) + len(other.source_ids) <= BATCH:
+                members += other.source_ids
+                del self.refused[other]
+            else:
+                retry_at = max(retry_at, other_at + MIN_RETRY_INTERVAL.total_seconds())
+        self.refused[Batch(batch.type_id, (*members,))] = retry_at
+
+    def _plant_code(self, batch: Batch) -> str:
+        first = batch.source_ids[0]
+        if isinstance(first, str):
+            return first
+        return self._inventory.devices[first].plant_code
+
+    def _batch_again(self, type_id: int | None) -> None:
+        """Batch all members of a group, including refused ones."""
+        for batch in [each for each in self.refused if each.type_id == type_id]:
+            del self.refused[batch]
+        self._halves = {each for each in self._halves if each.type_id != type_id}
+        self._batches[type_id] = self._all(type_id)
 
     def pause(self, type_id: int | None) -> None:
-        """Do not read a group for some time, since the server does not support it."""
-        retry = time.monotonic() + UNSUPPORTED_RETRY.total_seconds()
-        self._unsupported_until[type_id] = retry
+        """Do not read a group for an hour, since the server refuses all of it."""
+        self._paused_until[type_id] = time.monotonic() + PAUSE.total_seconds()
 
     def plan(self, wanted: Iterable[Batch], *, failed: bool = False) -> float:
         """Set the time of the next pass, and return the seconds until then.
@@ -144,7 +220,7 @@ class Polling:
         if then more may be read.
         """
         counts = collections.Counter(
-            batch.type_id for batch in wanted if self._is_supported(batch.type_id)
+            batch.type_id for batch in wanted if not self._is_paused(batch.type_id)
         )
         waits = sorted(
             self._client.real_time_wait(type_id, calls)
@@ -179,8 +255,8 @@ class Polling:
             self._cancel()
             self._cancel = None
 
-    def _is_supported(self, type_id: int | None) -> bool:
-        return self._unsupported_until.get(type_id, -math.inf) <= time.monotonic()
+    def _is_paused(self, type_id: int | None) -> bool:
+        return self._paused_until.get(type_id, -math.inf) > time.monotonic()
 
     def _join(self, type_id: int | None) -> None:
         """Batch the members of a group anew, once all of its halves are accepted."""

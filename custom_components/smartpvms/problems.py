@@ -1,4 +1,4 @@
-"""Problems of an account: failed reads, and plants without authorization.
+"""Problems of an account: failed reads, refused plants and unexpected errors.
 
 Logs, repair issues and diagnostics are based on these records.
 """
@@ -6,13 +6,17 @@ Logs, repair issues and diagnostics are based on these records.
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from pathlib import Path
+import traceback
+from types import TracebackType
 from typing import Final
 
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
 from .northbound import (
-    FailCode,
+    OWNER_REFUSALS,
+    MembersRefused,
     NorthboundError,
     PermissionDenied,
     Plant,
@@ -39,16 +43,67 @@ class Problem:
     """Whether the group was read after the failure."""
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedPlant:
+    """A plant of a group that the server refuses."""
+
+    name: str
+    code: int
+    """The failCode."""
+    since: datetime
+
+    @property
+    def is_unauthorized(self) -> bool:
+        """Return whether the plant's owner has not authorized the API."""
+        return self.code in OWNER_REFUSALS
+
+
+@dataclass(frozen=True, slots=True)
+class Isolation:
+    """Context in which an unexpected error is recorded and affects nothing else."""
+
+    unexpected: dict[str, Problem] = field(default_factory=dict)
+    """The errors, by place in the code."""
+
+    def __enter__(self) -> None:
+        """Enter the context."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> bool:
+        """Record an unexpected error, and log it once.
+
+        The text of the error is left out, since it can contain values of the server.
+        """
+        if not isinstance(error, Exception):
+            return False
+        last_call = traceback.extract_tb(trace)[-1]
+        file = Path(last_call.filename).name
+        place = f"{type(error).__name__} in {file}, line {last_call.lineno}"
+        now = dt_util.utcnow()
+        if place not in self.unexpected:
+            self.unexpected[place] = Problem(now, now, place)
+            calls = "".join(traceback.format_tb(trace))
+            LOGGER.error("Unexpected error in a value: %s\n%s", place, calls)
+        self.unexpected[place].at = now
+        return True
+
+
 @dataclass(slots=True)
 class Problems:
     """Problems of an account."""
 
     groups: dict[str, Problem] = field(default_factory=dict)
     """The last problem of each group."""
-    unauthorized: dict[str, str] = field(default_factory=dict)
-    """Names of plants that are not authorized by their owner, by code."""
+    refused: dict[str, dict[str, RefusedPlant]] = field(default_factory=dict)
+    """Plants that the server refuses, by group and plant code."""
     none_chosen: bool = False
     """Whether the account has none of the chosen plants, but others."""
+    isolation: Isolation = field(default_factory=Isolation, init=False)
+    """Keeps errors in the values of a plant, device or entity from all others."""
     account_error: NorthboundError | None = field(default=None, init=False)
     """Error of the connection or the account that ended the last pass."""
 
@@ -56,6 +111,15 @@ class Problems:
     def forbidden_interfaces(self) -> list[str]:
         """Return the interfaces for which the account has no permission."""
         return [each.interface for each in self.groups.values() if each.interface]
+
+    @property
+    def refused_plants(self) -> dict[str, RefusedPlant]:
+        """Return the plants that the server refuses in any group, by code."""
+        return {
+            code: plant
+            for of_group in self.refused.values()
+            for code, plant in of_group.items()
+        }
 
     def has(self, group: str) -> bool:
         """Return whether the last read of a group failed."""
@@ -67,15 +131,8 @@ class Problems:
             return timedelta()
         return dt_util.utcnow() - self.groups[group].since
 
-    def add(
-        self,
-        group: str,
-        error: Exception,
-        plants: Iterable[Plant] = (),
-        *,
-        is_logged: bool = False,
-    ) -> None:
-        """Record a failed read of a group of plants.
+    def add(self, group: str, error: Exception, *, is_logged: bool = False) -> None:
+        """Record a failed read of a group.
 
         Connection errors leave permissions unchanged. A rejected request proves that
         the permission exists.
@@ -87,26 +144,33 @@ class Problems:
                 LOGGER.warning("Failed to read %s: %s", group, error)
         known.at, known.error = now, f"{type(error).__name__}: {error}"
         self.groups[group] = known
-        if isinstance(error, PermissionDenied | RequestRejected):
-            known.interface = None
-        if not isinstance(error, PermissionDenied):
-            return
-        if error.unauthorized:
-            self.unauthorized |= {plant.code: plant.name for plant in plants}
-        elif error.code == FailCode.NO_PERMISSION:
+        if isinstance(error, PermissionDenied):
             known.interface = error.what
+        elif isinstance(error, MembersRefused | RequestRejected):
+            known.interface = None
+
+    def refuse(self, group: str, plant: Plant, code: int) -> None:
+        """Record that the server refuses a plant in a group, with a failCode."""
+        of_group = self.refused.setdefault(group, {})
+        known = of_group.get(plant.code)
+        since = known.since if known else dt_util.utcnow()
+        of_group[plant.code] = RefusedPlant(plant.name, code, since)
 
     def clear(self, group: str, plant_codes: Iterable[str] = ()) -> None:
         """Record a successful read of a group, which included these plants."""
         if self.has(group):
             self.groups[group].is_over = True
             self.groups[group].interface = None
-        for code in plant_codes:
-            self.unauthorized.pop(code, None)
+        of_group = self.refused.get(group, {})
+        for code in of_group.keys() & plant_codes:
+            del of_group[code]
 
     def keep(self, groups: Collection[str], plant_codes: Collection[str]) -> None:
         """Drop the problems of groups and plants that are no longer read."""
         for group in self.groups.keys() - groups:
             del self.groups[group]
-        for code in self.unauthorized.keys() - plant_codes:
-            del self.unauthorized[code]
+        self.refused = {
+            group: {code: of_group[code] for code in of_group.keys() & plant_codes}
+            for group, of_group in self.refused.items()
+            if group in groups
+        }

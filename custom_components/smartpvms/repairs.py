@@ -86,8 +86,13 @@ def _issues(
         if permission := PERMISSIONS.get(interface):
             yield f"no_permission_{permission}", f"no_permission_{permission}", {}
     devices = dr.async_get(hass)
-    for code, name in problems.unauthorized.items():
+    for code, plant in problems.refused_plants.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
         # Diagnostics contain the ids of issues, so they must not contain the plant code.
-        plant = device.id if device else "new_plants"
-        yield f"not_authorized_{plant}", "not_authorized", {"plant": name}
+        suffix = device.id if device else "new_plants"
+        placeholders = {"plant": plant.name}
+        if plant.is_unauthorized:
+            yield f"not_authorized_{suffix}", "not_authorized", placeholders
+        else:
+            placeholders["code"] = str(plant.code)
+            yield f"plant_refused_{suffix}", "plant_refused", placeholders

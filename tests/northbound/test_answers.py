@@ -14,6 +14,7 @@ from custom_components.smartpvms.northbound import (
     AccountLocked,
     InvalidCredentials,
     MalformedResponse,
+    MembersRefused,
     NorthboundError,
     PermissionDenied,
     RateLimited,
@@ -46,13 +47,14 @@ BUSINESS_ERRORS: dict[type[NorthboundError], set[int]] = {
     AccountLocked: {20400, 20403},
     RateLimited: {407, 20618},
     AccountLimited: {403, 429},
-    PermissionDenied: {
-        *(401, 20007, 20045, 20046, 20056),
+    PermissionDenied: {401},
+    MembersRefused: {
+        *(20006, 20007, 20008, 20045, 20046, 20056),
         *(20621, 20622, 20623, 30029),
     },
     ServerBusy: {20004, 20200, 30008, 30033},
     RequestRejected: {
-        *(1, 2, 413, 20005, 20006, 20008, 20009),
+        *(1, 2, 413, 20005, 20009),
         *range(20010, 20029),
         *(20030, *range(20034, 20045), *range(20047, 20052), 20055, 20116),
         *range(20604, 20618),

@@ -16,6 +16,7 @@ from custom_components.smartpvms.northbound import (
     ConnectionFailed,
     InvalidCredentials,
     MalformedResponse,
+    MembersRefused,
     NorthboundClient,
     NorthboundError,
     PermissionDenied,
@@ -161,6 +162,7 @@ async def test_devices(client: NorthboundClient, simulator: Simulator) -> None:
     farm = homes.farm()
     simulator.home.plants = farm.plants
     devices = await client.devices([farm.plants[0].code])
+    assert devices is not None
     assert {
         (device.id, int(device.type_id), device.name, device.serial_number)
         for device in devices
@@ -181,20 +183,16 @@ async def test_devices_without_an_id(
         faults.Rewrite(lambda answer: answer | {"data": rows}), "getDevList"
     )
     devices = await client.devices([plant.code])
+    assert devices is not None
     assert [device.id for device in devices] == [7]
 
 
-async def test_devices_in_batches(
+async def test_no_list_of_devices(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """T#108: calls name at most 100 plants."""
-    simulator.home.plants = homes.fleet(plants=101, devices=202).plants
-    devices = await client.devices([plant.code for plant in simulator.home.plants])
-    assert len(devices) == 202
-    assert [
-        len(call.body["stationCodes"].split(","))
-        for call in simulator.calls_to("getDevList")
-    ] == [100, 1]
+    """`null` instead of a list differs from an empty list."""
+    simulator.faults.add(faults.NullData(), "getDevList")
+    assert await client.devices([simulator.home.plants[0].code]) is None
 
 
 async def test_plant_real_time(client: NorthboundClient, simulator: Simulator) -> None:
@@ -401,7 +399,8 @@ async def test_sixth_login_in_ten_minutes(
     ("fault", "error"),
     [
         (faults.FailCode(407), RateLimited),
-        (faults.FailCode(20006), RequestRejected),
+        (faults.FailCode(20006), MembersRefused),
+        (faults.FailCode(20009), RequestRejected),
         (faults.FailCode(20200), ServerBusy),
         (faults.FailCode(401), PermissionDenied),
         (faults.Gateway403(), AccountLimited),
@@ -410,7 +409,6 @@ async def test_sixth_login_in_ten_minutes(
         (faults.HtmlPage(), MalformedResponse),
         (faults.HtmlPage(404), MalformedResponse),
         (faults.HalfJson(), MalformedResponse),
-        (faults.NullData(), MalformedResponse),
         (faults.HttpStatus(502), ServerBusy),
         (faults.DropConnection(), ConnectionFailed),
         (

@@ -22,6 +22,7 @@ from custom_components.smartpvms.northbound import (
     DeviceType,
     HistoryRow,
     MalformedResponse,
+    MembersRefused,
     NorthboundClient,
     RateLimited,
     RequestRejected,
@@ -291,7 +292,7 @@ async def test_wrong_devices(
     client: NorthboundClient, device_id: int, code: int
 ) -> None:
     """A device of another type, and an unknown device."""
-    with pytest.raises(RequestRejected) as caught:
+    with pytest.raises(MembersRefused) as caught:
         await client.device_history(38, [device_id], NOON - HOUR, NOON)
     assert caught.value.code == code
 

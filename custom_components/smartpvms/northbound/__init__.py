@@ -4,6 +4,7 @@ from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, Northboun
 from .clock import Moment, PastMoment, seconds_behind, to_epoch, to_monotonic, to_past
 from .errors import (
     ACCOUNT_DISABLED,
+    OWNER_REFUSALS,
     UNKNOWN_DEVICE,
     AccountLimited,
     AccountLocked,
@@ -11,6 +12,7 @@ from .errors import (
     FailCode,
     InvalidCredentials,
     MalformedResponse,
+    MembersRefused,
     NorthboundError,
     PermissionDenied,
     RateLimited,
@@ -43,6 +45,7 @@ __all__ = [
     "HISTORY_REACH",
     "HISTORY_SPAN",
     "HISTORY_TYPES",
+    "OWNER_REFUSALS",
     "REGIONAL_HOSTS",
     "UNKNOWN_DEVICE",
     "AccountLimited",
@@ -55,6 +58,7 @@ __all__ = [
     "HistoryRow",
     "InvalidCredentials",
     "MalformedResponse",
+    "MembersRefused",
     "Moment",
     "NorthboundClient",
     "NorthboundError",

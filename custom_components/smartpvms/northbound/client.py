@@ -3,11 +3,10 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
-from itertools import batched
 from operator import attrgetter
 from typing import Final
 
-from .errors import OWNER_REFUSALS, MalformedResponse, PermissionDenied
+from .errors import MEMBER_REFUSALS, MalformedResponse, MembersRefused, PermissionDenied
 from .models import (
     DataItems,
     Device,
@@ -54,32 +53,36 @@ class NorthboundClient:
 
         If the server refuses `stations`, which can happen for accounts created before
         2022, calls `getStationList` and converts its capacity from MW to kWp. If the
-        server refuses both, raises the `PermissionDenied` of `stations`.
+        server refuses both, raises the error of `stations`.
         """
         try:
             return await self._pages("stations", parse_plant)
-        except PermissionDenied as refused:
+        except (PermissionDenied, MembersRefused) as refused:
             try:
                 return await self._pages("getStationList", parse_station)
-            except PermissionDenied:
+            except PermissionDenied, MembersRefused:
                 raise refused from None
 
-    async def devices(self, plant_codes: Iterable[str]) -> list[Device]:
-        """Return the devices of the plants, including loggers (`getDevList`)."""
-        devices: dict[int, Device] = {}
-        for number, batch in enumerate(batched(plant_codes, BATCH, strict=False)):
-            answer = await self._session.call(
-                "getDevList",
-                {"stationCodes": ",".join(batch)},
-                max_wait=_MAX_WAIT if number else 0,
-            )
-            # Every plant has a device, so an answer without a list is an error.
-            if answer.data is None:
-                raise MalformedResponse("device list missing")
-            for row in _rows(answer.data):
-                if (device := parse_device(row)) is not None:
-                    devices[device.id] = device
-        return list(devices.values())
+    async def devices(
+        self, plant_codes: Iterable[str], *, is_first: bool = True
+    ) -> list[Device] | None:
+        """Return the devices of at most 100 plants, with loggers (`getDevList`).
+
+        `None` means that the server sent no list. All calls of a refresh but the first
+        wait for flow control.
+        """
+        answer = await self._session.call(
+            "getDevList",
+            {"stationCodes": ",".join(plant_codes)},
+            max_wait=0 if is_first else _MAX_WAIT,
+        )
+        if answer.data is None:
+            return None
+        return [
+            device
+            for row in _rows(answer.data)
+            if (device := parse_device(row)) is not None
+        ]
 
     async def plant_real_time(self, plant_codes: Iterable[str]) -> RealTimeKpis[str]:
         """Return the KPIs of at most 100 plants (`getStationRealKpi`).
@@ -194,17 +197,18 @@ def read_kpis[IdT: (str, int)](
 ) -> RealTimeKpis[IdT]:
     """Return the rows of an answer that have a plant code or device id."""
     rows: dict[IdT, DataItems] = {}
-    unauthorized: set[IdT] = set()
+    refused: dict[IdT, int] = {}
     for row in _rows(answer.data):
         row_id = identify(row.get(key))
         items = row.get("dataItemMap")
         if row_id is None:
             continue
-        if integer(row.get("failCode")) in OWNER_REFUSALS:
-            unauthorized.add(row_id)
+        code = integer(row.get("failCode"))
+        if code in MEMBER_REFUSALS:
+            refused[row_id] = code
         elif isinstance(items, dict):
             rows[row_id] = items
-    return RealTimeKpis(answer.server_time, rows, unauthorized)
+    return RealTimeKpis(answer.server_time, rows, refused)
 
 
 def read_history(answer: Answer) -> dict[int, list[HistoryRow]]:

@@ -117,7 +117,7 @@ class AccountLimited(RateLimited):
 
 
 class PermissionDenied(NorthboundError):
-    """The account lacks the permission for an interface, a plant or a device."""
+    """The account lacks the permission for an interface."""
 
     def __init__(self, what: str, code: int | None = None) -> None:
         """Set the name of the refused interface, and the failCode."""
@@ -125,10 +125,14 @@ class PermissionDenied(NorthboundError):
         self.what = what
         self.code = code
 
-    @property
-    def unauthorized(self) -> bool:
-        """Whether the plants' owners have not authorized the API."""
-        return self.code in OWNER_REFUSALS
+
+class MembersRefused(NorthboundError):
+    """The server refuses a call because of some of its plants or devices."""
+
+    def __init__(self, code: int) -> None:
+        """Set the failCode."""
+        super().__init__(_with_code("plants or devices refused", code))
+        self.code = code
 
 
 class ServerBusy(NorthboundError):
@@ -170,19 +174,24 @@ _BUSY: Final = frozenset(
 OWNER_REFUSALS: Final = frozenset(
     {FailCode.PLANT_UNAUTHORIZED, FailCode.RESOURCE_UNAUTHORIZED}
 )
-_NO_PERMISSION: Final = OWNER_REFUSALS | {
-    FailCode.NO_PERMISSION,
-    FailCode.PLANT_NOT_FOUND,
-    FailCode.PLANTS_FORBIDDEN,
-    FailCode.DEVICES_FORBIDDEN,
-    FailCode.PLANT_INVALID,
-    FailCode.PLANT_OF_OTHER_COMPANY,
-    FailCode.AUTHENTICATION_FAILED,
-}
+"""failCodes for a plant whose owner has not authorized the API."""
 UNKNOWN_DEVICE: Final = frozenset(
     {FailCode.DEVICE_TYPE_MISMATCH, FailCode.DEVICE_NOT_FOUND}
 )
 """failCodes for a device that the server does not list, or lists with another type."""
+MEMBER_REFUSALS: Final = (
+    OWNER_REFUSALS
+    | UNKNOWN_DEVICE
+    | {
+        FailCode.PLANT_NOT_FOUND,
+        FailCode.PLANTS_FORBIDDEN,
+        FailCode.DEVICES_FORBIDDEN,
+        FailCode.PLANT_INVALID,
+        FailCode.PLANT_OF_OTHER_COMPANY,
+        FailCode.AUTHENTICATION_FAILED,
+    }
+)
+"""failCodes for calls, or rows, whose plants or devices may not be read."""
 
 # Default wait in seconds; flow control replaces it.
 _MINUTE: Final = 60.0
@@ -203,8 +212,10 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
         return AccountLimited(_MINUTE, code)
     if code in _INTERFACE_LIMIT:
         return RateLimited(_MINUTE, code)
-    if code in _NO_PERMISSION:
+    if code == FailCode.NO_PERMISSION:
         return PermissionDenied(interface, code)
+    if code in MEMBER_REFUSALS:
+        return MembersRefused(code)
     if code in _BUSY:
         return ServerBusy(f"server busy (failCode {code})")
     return RequestRejected(code)

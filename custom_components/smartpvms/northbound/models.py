@@ -1,6 +1,6 @@
 """Plants, devices and KPI rows of the Northbound API."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
@@ -127,8 +127,8 @@ class RealTimeKpis[IdT: (str, int)]:
     """The server's clock (`params.currentTime`)."""
     rows: Mapping[IdT, DataItems]
     """The dataItemMap of each row, as sent; `number` parses its values."""
-    unauthorized: Collection[IdT] = ()
-    """Plants whose owner has not authorized the API."""
+    refused: Mapping[IdT, int] = field(default_factory=dict)
+    """The failCodes of plants or devices that may not be read."""
 
 
 @dataclass(frozen=True, slots=True)

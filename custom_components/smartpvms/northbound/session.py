@@ -154,7 +154,8 @@ class Session:
 
         Raises `SessionTaken` if the server rejects a new token, `InvalidCredentials` or
         `AccountLocked` if it refuses the login, and `ConnectionFailed`, `RateLimited`,
-        `PermissionDenied`, `ServerBusy`, `RequestRejected` or `MalformedResponse`.
+        `PermissionDenied`, `MembersRefused`, `ServerBusy`, `RequestRejected` or
+        `MalformedResponse`.
         Nothing is sent if flow control does not allow the call within `max_wait`
         seconds, or if the login cannot succeed.
         """

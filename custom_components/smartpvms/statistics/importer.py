@@ -108,7 +108,7 @@ class HistoryImporter:
         self._adjustments: Sequence[SumAdjustment] = ()
         self._day_end_energy: DayEndEnergy = {}
         """Energy that daily counters miss; derived statistics add it."""
-        self._unauthorized_plants: set[str] = set()
+        self._refused_plants: set[str] = set()
         """Plants that were not authorized at the last update."""
         self._started_at = dt_util.utcnow()
         self._is_running = False
@@ -189,17 +189,17 @@ class HistoryImporter:
 
     def _follow_authorizations(self) -> None:
         """Resume postponed jobs of plants authorized since the last update."""
-        before = self._unauthorized_plants
-        self._unauthorized_plants = {*self._problems.unauthorized}
-        authorized = before - self._unauthorized_plants
-        if not authorized:
+        before = self._refused_plants
+        self._refused_plants = {*self._problems.refused_plants}
+        allowed = before - self._refused_plants
+        if not allowed:
             return
         devices = self._inventory.data.devices
         for job in self.queue.jobs:
             codes = {
                 devices[each].plant_code for each in job.devices if each in devices
             }
-            if job.due is not None and not authorized.isdisjoint(codes):
+            if job.due is not None and not allowed.isdisjoint(codes):
                 job.due = dt_util.utcnow()
         self._start_jobs()
 
@@ -279,8 +279,8 @@ class HistoryImporter:
         if start >= end:
             job.remaining_end = job.start
             return None
-        if job.due is None and (unauthorized := self._unauthorized(job)):
-            self.queue.postpone(job, unauthorized)
+        if job.due is None and (refused := self._refused(job)):
+            self.queue.postpone(job, refused)
         if job.due is not None and job.due > now:
             return None
         while batches := self._requests.batches(
@@ -298,14 +298,11 @@ class HistoryImporter:
         self._set_activity(Activity.RUNNING)
         return None
 
-    def _unauthorized(self, job: Job) -> list[Device]:
-        """Return the devices of a job whose plant is not authorized."""
+    def _refused(self, job: Job) -> list[Device]:
+        """Return the devices of a job whose plant the server refuses."""
         devices = map(self._inventory.data.devices.get, job.devices)
-        return [
-            device
-            for device in devices
-            if device and device.plant_code in self._problems.unauthorized
-        ]
+        plants = self._problems.refused_plants
+        return [device for device in devices if device and device.plant_code in plants]
 
     async def _fill_window(self, window: Window) -> Pause | None:
         """Fill the hours of a batch, unless it is postponed or set aside."""

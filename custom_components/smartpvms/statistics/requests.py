@@ -18,6 +18,7 @@ from custom_components.smartpvms.northbound import (
     HistoryRow,
     InvalidCredentials,
     MalformedResponse,
+    MembersRefused,
     NorthboundClient,
     NorthboundError,
     PermissionDenied,
@@ -170,19 +171,13 @@ class HistoryRequests:
         rejected repeatedly is split or given up.
         """
         match err:
-            case PermissionDenied(code=FailCode.NO_PERMISSION):
-                return False
-            case PermissionDenied() if len({each.plant_code for each in batch}) > 1:
-                # One plant without permission makes the server refuse all of them.
-                self._halve(job, batch)
-                return True
-            case PermissionDenied():
-                self._queue.postpone(job, batch)
+            case MembersRefused() if err.code not in UNKNOWN_DEVICE:
+                self._refuse(job, batch, err)
                 return True
             case RequestRejected(code=FailCode.DEVICE_TYPE_UNSUPPORTED):
                 self._set_type_aside(job, batch, err)
                 return True
-            case RequestRejected() | MalformedResponse():
+            case MembersRefused() | RequestRejected() | MalformedResponse():
                 job.refusals += 1
                 if job.refusals < MAX_REFUSALS:
                     return False
@@ -190,7 +185,7 @@ class HistoryRequests:
                 return False
         if isinstance(err, MalformedResponse):
             self._queue.postpone(job, batch)
-        elif err.code in UNKNOWN_DEVICE and len(batch) > 1:
+        elif isinstance(err, MembersRefused) and len(batch) > 1:
             # One unknown device makes the server reject the whole batch.
             self._halve(job, batch)
         else:
@@ -198,6 +193,15 @@ class HistoryRequests:
             part.remaining_end = part.start
             self._warn(batch[0].type_id, err)
         return True
+
+    def _refuse(self, job: Job, batch: Sequence[Device], err: MembersRefused) -> None:
+        """Halve a refused batch, or postpone the devices of its only plant."""
+        if len(codes := {each.plant_code for each in batch}) > 1:
+            self._halve(job, batch)
+            return
+        self._queue.postpone(job, batch)
+        plant = self._inventory.data.plants[codes.pop()]
+        self._problems.refuse(HISTORY, plant, err.code)
 
     def _set_type_aside(
         self, job: Job, batch: Sequence[Device], err: NorthboundError
