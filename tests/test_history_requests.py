@@ -671,6 +671,8 @@ class TestNotAllowed:
             assert past.history_state == "waiting"
         simulator.authorize(plant.code)
         back = past.run.now
+        # The plant is read first, then its devices and their list.
+        await past.until(back + 3 * POLL, POLL)
         await until_idle(past)
         assert past.run.now < back + 2 * HOUR
         assert len(await self.hours_before(past, INVERTER, "total_cap")) == 24

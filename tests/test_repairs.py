@@ -314,7 +314,7 @@ class TestSeveralPlants:
         assert len(ir.async_get(hass).issues) == 2
         simulator.authorize(plant.code)
         simulator.authorize(other.code)
-        await added.pass_time(timedelta(minutes=6))
+        await added.pass_time(timedelta(minutes=11))
         assert _issues(hass) == {}
 
     async def test_none_of_the_chosen_plants(

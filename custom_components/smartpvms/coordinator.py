@@ -376,7 +376,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if is_known:
             return
         # The server may have withdrawn a member.
-        self._refresh_inventory()
+        if time.monotonic() - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
+            self._refreshed = time.monotonic()
+            self._refresh_inventory()
         if is_found and err.code not in UNKNOWN_DEVICE:
             for plant in self._plants_of(batch.source_ids):
                 self._problems.refuse(batch.group, plant, err.code)
@@ -385,12 +387,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _refresh_inventory(self) -> None:
         """Refresh the inventory after members of it were refused, or accepted again."""
-        now = time.monotonic()
-        if now - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
-            self._refreshed = now
-            self.config_entry.async_create_background_task(
-                self.hass, self._inventory.async_refresh(), "confirm the inventory"
-            )
+        self.config_entry.async_create_background_task(
+            self.hass, self._inventory.async_refresh(), "confirm the inventory"
+        )
 
     @callback
     def async_follow_inventory(self) -> None:
@@ -412,17 +411,19 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _succeed(self, batch: Batch, refused: Mapping[SourceId, int]) -> None:
         """Record a successful read, with the failCodes of refused members."""
         refused = {each: refused[each] for each in batch.source_ids if each in refused}
-        if self.polling.accept(batch):
-            LOGGER.info("Reading of all %s recovered", batch.group)
-            self._refresh_inventory()
-        if self._problems.has(batch.group):
+        is_complete = self.polling.accept(batch)
+        if is_complete or self._problems.has(batch.group):
             LOGGER.info("Reading of %s recovered", batch.group)
         members = self.polling.refused_members(batch.type_id)
-        self._problems.clear(
+        allowed = self._problems.clear(
             batch.group,
             {plant.code for plant in self._plants_of(batch.source_ids)}
             - {plant.code for plant in self._plants_of([*members, *refused])},
         )
+        if allowed:
+            self.polling.retry(allowed)
+        if not allowed.isdisjoint(self._problems.refused.get(INVENTORY, ())):
+            self._refresh_inventory()
         for source_id, code in refused.items():
             if code not in UNKNOWN_DEVICE:
                 plant = self._polled.plant_of(source_id)

@@ -178,6 +178,14 @@ class Polling:
         self._join(type_id)
         return size == 1
 
+    def retry(self, plant_codes: Collection[str]) -> None:
+        """Read refused members of these plants again now."""
+        for batch in self.refused:
+            if self._plant_code(batch) in plant_codes:
+                self.refused[batch] = -math.inf
+        for type_id in self._refused_groups:
+            self._paused_until.pop(type_id, None)
+
     def _retry_later(self, batch: Batch) -> None:
         """Read refused members once an hour, devices of one plant together."""
         now = time.monotonic()

@@ -156,14 +156,19 @@ class Problems:
         since = known.since if known else dt_util.utcnow()
         of_group[plant.code] = RefusedPlant(plant.name, code, since)
 
-    def clear(self, group: str, plant_codes: Iterable[str] = ()) -> None:
-        """Record a successful read of a group, which included these plants."""
+    def clear(self, group: str, plant_codes: Iterable[str] = ()) -> set[str]:
+        """Record a successful read of a group, which included these plants.
+
+        Return the plants that were refused.
+        """
         if self.has(group):
             self.groups[group].is_over = True
             self.groups[group].interface = None
         of_group = self.refused.get(group, {})
-        for code in of_group.keys() & plant_codes:
+        allowed = of_group.keys() & plant_codes
+        for code in allowed:
             del of_group[code]
+        return allowed
 
     def keep(self, groups: Collection[str], plant_codes: Collection[str]) -> None:
         """Drop the problems of groups and plants that are no longer read."""

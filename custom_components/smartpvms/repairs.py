@@ -90,9 +90,11 @@ def _issues(
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
         # Diagnostics contain the ids of issues, so they must not contain the plant code.
         suffix = device.id if device else "new_plants"
-        placeholders = {"plant": plant.name}
         if plant.is_unauthorized:
-            yield f"not_authorized_{suffix}", "not_authorized", placeholders
+            yield f"not_authorized_{suffix}", "not_authorized", {"plant": plant.name}
         else:
-            placeholders["code"] = str(plant.code)
-            yield f"plant_refused_{suffix}", "plant_refused", placeholders
+            yield (
+                f"plant_refused_{suffix}",
+                "plant_refused",
+                {"plant": plant.name, "code": str(plant.code)},
+            )

@@ -24,7 +24,7 @@ from custom_components.smartpvms.northbound import (
     NorthboundClient,
 )
 from custom_components.smartpvms.options import options_of
-from custom_components.smartpvms.problems import Problems
+from custom_components.smartpvms.problems import HISTORY, Problems
 from custom_components.smartpvms.storage import decode_parts, encode
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.config_entries import ConfigEntry
@@ -108,8 +108,8 @@ class HistoryImporter:
         self._adjustments: Sequence[SumAdjustment] = ()
         self._day_end_energy: DayEndEnergy = {}
         """Energy that daily counters miss; derived statistics add it."""
-        self._refused_plants: set[str] = set()
-        """Plants that were not authorized at the last update."""
+        self._were_refused: set[str] = set()
+        """Refused plants at the last update."""
         self._started_at = dt_util.utcnow()
         self._is_running = False
         self._cancel_resume: CALLBACK_TYPE | None = None
@@ -189,9 +189,8 @@ class HistoryImporter:
 
     def _follow_authorizations(self) -> None:
         """Resume postponed jobs of plants authorized since the last update."""
-        before = self._refused_plants
-        self._refused_plants = {*self._problems.refused_plants}
-        allowed = before - self._refused_plants
+        before, self._were_refused = self._were_refused, self._refused_plants
+        allowed = before - self._were_refused
         if not allowed:
             return
         devices = self._inventory.data.devices
@@ -202,6 +201,19 @@ class HistoryImporter:
             if job.due is not None and not allowed.isdisjoint(codes):
                 job.due = dt_util.utcnow()
         self._start_jobs()
+
+    @property
+    def _refused_plants(self) -> set[str]:
+        """Return the plants that the server refuses in more than their history.
+
+        The history alone can be refused for some of a plant's devices.
+        """
+        return {
+            code
+            for group, plants in self._problems.refused.items()
+            for code in plants
+            if group != HISTORY
+        }
 
     @callback
     def async_request(
@@ -301,7 +313,7 @@ class HistoryImporter:
     def _refused(self, job: Job) -> list[Device]:
         """Return the devices of a job whose plant the server refuses."""
         devices = map(self._inventory.data.devices.get, job.devices)
-        plants = self._problems.refused_plants
+        plants = self._refused_plants
         return [device for device in devices if device and device.plant_code in plants]
 
     async def _fill_window(self, window: Window) -> Pause | None:
