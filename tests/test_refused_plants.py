@@ -172,16 +172,13 @@ async def test_missing_list_of_known_devices(
 async def test_only_plant_is_refused(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:
-    """The only plant of an account is tried once an hour, and comes back."""
+    """The only plant of an account is tried in each pass, and comes back soon."""
     [plant] = simulator.home.plants = simulator.home.plants[:1]
     await account.add()
     fault = simulator.faults.add(faults.FailCode(20056), "getStationRealKpi")
     await account.pass_time(timedelta(minutes=30))
     assert _issues(hass) == [("not_authorized", plant.name)]
-    simulator.calls.clear()
-    await account.pass_time(timedelta(hours=3))
-    assert 2 <= len(simulator.calls_to("getStationRealKpi")) <= 4
     fault.remove()
-    await account.pass_time(timedelta(hours=1, minutes=10))
+    await account.pass_time(timedelta(minutes=6))
     assert _is_fresh(account, plant)
     assert _issues(hass) == []

@@ -357,17 +357,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Record a failed read, and read the group without members that are refused."""
-        was_refused = self.polling.is_refused(batch.type_id)
         if isinstance(err, MembersRefused):
             self._refuse(batch, err)
             if not self.polling.is_refused(batch.type_id):
                 return
         self._problems.add(batch.group, err, is_logged=True)
-        match err:
-            case RequestRejected(code=FailCode.DEVICE_TYPE_UNSUPPORTED):
-                self.polling.pause(batch.type_id)
-            case MembersRefused() if was_refused and err.code not in UNKNOWN_DEVICE:
-                self.polling.pause(batch.type_id)
+        if (
+            isinstance(err, RequestRejected)
+            and err.code == FailCode.DEVICE_TYPE_UNSUPPORTED
+        ):
+            self.polling.pause(batch.type_id)
 
     def _refuse(self, batch: Batch, err: MembersRefused) -> None:
         """Find the members of a batch that the server refuses."""
@@ -415,7 +414,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if is_complete or self._problems.has(batch.group):
             LOGGER.info("Reading of %s recovered", batch.group)
         members = self.polling.refused_members(batch.type_id)
-        allowed = self._problems.clear(
+        self._problems.clear(batch.group)
+        allowed = self._problems.allow(
             batch.group,
             {plant.code for plant in self._plants_of(batch.source_ids)}
             - {plant.code for plant in self._plants_of([*members, *refused])},

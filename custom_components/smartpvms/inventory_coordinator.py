@@ -128,7 +128,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 devices += known.devices_of(code)
         if refused.keys() == plants.keys():
             raise next(iter(refused.values()))
-        self._problems.clear(INVENTORY, plants.keys() - refused)
+        self._problems.clear(INVENTORY)
+        self._problems.allow(INVENTORY, plants.keys() - refused)
         return {each.id: each for each in devices if each.plant_code in plants}
 
     async def _list_devices(

@@ -18,8 +18,8 @@ from .northbound import BATCH, DeviceType, NorthboundClient
 
 # Wait after a failure of the connection or the account.
 RETRY: Final = timedelta(minutes=1)
-# Wait after a group that the server refuses or does not support.
-PAUSE: Final = timedelta(hours=1)
+# Wait after a type or interface that the server does not support.
+UNSUPPORTED_RETRY: Final = timedelta(hours=1)
 # Time after which refused members are read again, and minimum time between two of these
 # attempts in a group, which leaves most calls to the other members.
 REFUSED_RETRY: Final = timedelta(hours=1)
@@ -183,8 +183,6 @@ class Polling:
         for batch in self.refused:
             if self._plant_code(batch) in plant_codes:
                 self.refused[batch] = -math.inf
-        for type_id in self._refused_groups:
-            self._paused_until.pop(type_id, None)
 
     def _retry_later(self, batch: Batch) -> None:
         """Read refused members once an hour, devices of one plant together."""
@@ -218,8 +216,9 @@ class Polling:
         self._batches[type_id] = self._all(type_id)
 
     def pause(self, type_id: int | None) -> None:
-        """Do not read a group for an hour, since the server refuses all of it."""
-        self._paused_until[type_id] = time.monotonic() + PAUSE.total_seconds()
+        """Do not read a group for some time, since the server does not support it."""
+        retry_at = time.monotonic() + UNSUPPORTED_RETRY.total_seconds()
+        self._paused_until[type_id] = retry_at
 
     def plan(self, wanted: Iterable[Batch], *, failed: bool = False) -> float:
         """Set the time of the next pass, and return the seconds until then.

@@ -156,19 +156,19 @@ class Problems:
         since = known.since if known else dt_util.utcnow()
         of_group[plant.code] = RefusedPlant(plant.name, code, since)
 
-    def clear(self, group: str, plant_codes: Iterable[str] = ()) -> set[str]:
-        """Record a successful read of a group, which included these plants.
-
-        Return the plants that were refused.
-        """
-        if self.has(group):
-            self.groups[group].is_over = True
-            self.groups[group].interface = None
+    def allow(self, group: str, plant_codes: Iterable[str]) -> set[str]:
+        """Record that the server allows these plants; return those it had refused."""
         of_group = self.refused.get(group, {})
         allowed = of_group.keys() & plant_codes
         for code in allowed:
             del of_group[code]
         return allowed
+
+    def clear(self, group: str) -> None:
+        """Record a successful read of a group."""
+        if self.has(group):
+            self.groups[group].is_over = True
+            self.groups[group].interface = None
 
     def keep(self, groups: Collection[str], plant_codes: Collection[str]) -> None:
         """Drop the problems of groups and plants that are no longer read."""

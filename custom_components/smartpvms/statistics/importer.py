@@ -193,6 +193,7 @@ class HistoryImporter:
         allowed = before - self._were_refused
         if not allowed:
             return
+        self._problems.allow(HISTORY, allowed)
         devices = self._inventory.data.devices
         for job in self.queue.jobs:
             codes = {

@@ -144,7 +144,8 @@ class HistoryRequests:
                 self._window_rows.clear()
                 return None
             return self._pause_after(err)
-        self._problems.clear(
+        self._problems.clear(HISTORY)
+        self._problems.allow(
             HISTORY, {device.plant_code for device in batch if rows.get(device.id)}
         )
         self.types_with_history.add(type_id)
