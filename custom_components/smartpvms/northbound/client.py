@@ -14,6 +14,7 @@ from .models import (
     HistoryRow,
     Plant,
     RealTimeKpis,
+    data_items,
     integer,
     moment,
     parse_device,
@@ -197,12 +198,11 @@ def read_kpis[IdT: (str, int)](
     unauthorized: set[IdT] = set()
     for row in _rows(answer.data):
         row_id = identify(row.get(key))
-        items = row.get("dataItemMap")
         if row_id is None:
             continue
         if integer(row.get("failCode")) in OWNER_REFUSALS:
             unauthorized.add(row_id)
-        elif isinstance(items, dict):
+        elif (items := data_items(row.get("dataItemMap"))) is not None:
             rows[row_id] = items
     return RealTimeKpis(answer.server_time, rows, unauthorized)
 
