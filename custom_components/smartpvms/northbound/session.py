@@ -269,7 +269,7 @@ class Session:
                 raise InvalidCredentials
             read_answer("login", response.status, content)
             if not token or not _VALID_TOKEN.fullmatch(token):
-                raise MalformedResponse("token missing in the login")
+                raise MalformedResponse("no valid token in the login")
             return token
 
     async def _post(self, interface: str, parameters: Mapping[str, object]) -> Answer:
