@@ -1,0 +1,104 @@
+"""Hostile answers: honest ones in which arbitrary JSON replaces some parts."""
+
+from contextlib import suppress
+import json
+from random import Random
+from typing import Any, Final, override
+
+from aiohttp import web
+from hypothesis import strategies as st
+import orjson
+
+from tests.simulator import faults
+
+INTERFACES: Final = (
+    "login",
+    "stations",
+    "getStationList",
+    "getDevList",
+    "getStationRealKpi",
+    "getDevRealKpi",
+    "getDevHistoryKpi",
+    "logout",
+)
+
+_JSON: Final = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.dictionaries(st.text(max_size=5), children, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+def _nested(levels: int) -> Any:
+    """Return lists and objects in each other."""
+    value: Any = 1
+    for level in range(levels):
+        value = [value] if level % 2 else {"a": value}
+    return value
+
+
+_ODD: Final[tuple[Any, ...]] = (
+    *(None, True, False, -1, 0, 1, 2, 39, 65535, 10**400, 2**63, 2**64, -(2**64)),
+    *(1e308, -1e308, 1e-320, 1e15, 1.5, float("nan"), float("inf")),
+    *("", " ", "N/A", "0x10", "1e999", "\ud800", "a\x00\n", "x" * 300, "9" * 19),
+    *([], {}, [1], {"a": 1}, [[]], _nested(20), _nested(40), _nested(2000)),
+    *(305, 401, 407, 20001, 20006, 20008, 20013, 20056, 20400, 20618, "407"),
+    *("2026-06-21T12:00:00+23:59", "9999-12-31T23:59:59-12:00", 253402300799000),
+)
+
+VALUES: Final = st.sampled_from(_ODD) | _JSON
+
+
+class Hostile(faults.Fault):
+    """Replaces some parts of a response, or all of it."""
+
+    def __init__(self, dice: Random, values: list[Any], share: float) -> None:
+        """Store the values that replace a share of the parts."""
+        self._dice = dice
+        self._values = values
+        self._share = share
+
+    @override
+    async def answer(
+        self, exchange: faults.Exchange, honest: faults.Honest
+    ) -> faults.Answer:
+        """Return the changed response."""
+        answer = await honest()
+        if isinstance(answer, web.StreamResponse):
+            return answer
+        changed = self._changed(answer)
+        with suppress(TypeError):
+            # The server adds the token to a login.
+            if isinstance(changed, dict) and orjson.dumps(changed):
+                return changed
+        return web.Response(
+            body=json.dumps(changed).encode(), content_type="application/json"
+        )
+
+    def _changed(self, value: Any) -> Any:
+        if self._dice.random() < self._share:
+            return self._dice.choice(self._values)
+        match value:
+            case dict():
+                return {self._key(key): self._changed(value[key]) for key in value}
+            case list():
+                parts = [self._changed(part) for part in value]
+                return parts + self._dice.choices(parts, k=len(parts) // 3)
+        return value
+
+    def _key(self, key: str) -> str:
+        keys = [each for each in self._values if isinstance(each, str)]
+        if keys and self._dice.random() < self._share / 2:
+            return self._dice.choice(keys)
+        return key
+
+
+hostile = st.builds(
+    Hostile,
+    st.randoms(use_true_random=False),
+    st.lists(VALUES, min_size=1, max_size=6),
+    st.sampled_from([0.01, 0.05, 0.2]),
+)
