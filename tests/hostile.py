@@ -55,11 +55,17 @@ VALUES: Final = st.sampled_from(_ODD) | _JSON
 class Hostile(faults.Fault):
     """Replaces some parts of a response, or all of it."""
 
-    def __init__(self, dice: Random, values: list[Any], share: float) -> None:
-        """Store the values that replace a share of the parts."""
+    def __init__(
+        self, dice: Random, values: list[Any], share: float, padding: int
+    ) -> None:
+        """Store the values that replace a share of the parts, and the additional size.
+
+        A large response has another parser.
+        """
         self._dice = dice
         self._values = values
         self._share = share
+        self._padding = padding
 
     @override
     async def answer(
@@ -70,6 +76,8 @@ class Hostile(faults.Fault):
         if isinstance(answer, web.StreamResponse):
             return answer
         changed = self._changed(answer)
+        if self._padding and isinstance(changed, dict):
+            changed["padding"] = "x" * self._padding
         with suppress(TypeError):
             # The server adds the token to a login.
             if isinstance(changed, dict) and orjson.dumps(changed):
@@ -99,6 +107,7 @@ class Hostile(faults.Fault):
 hostile = st.builds(
     Hostile,
     st.randoms(use_true_random=False),
-    st.lists(VALUES, min_size=1, max_size=6),
+    st.lists(VALUES, min_size=2, max_size=6),
     st.sampled_from([0.01, 0.05, 0.2]),
+    st.sampled_from([0, 500_000]),
 )

@@ -7,6 +7,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 import math
+import re
 from typing import Any, Final
 
 import aiohttp
@@ -104,7 +105,8 @@ def _check(value: Any) -> None:
             assert value.server_time is None or value.server_time.tzinfo is UTC
             for row_id, items in value.rows.items():
                 _check_field("id" if isinstance(row_id, int) else "code", row_id)
-                orjson.dumps(items)
+                assert all(re.fullmatch(r"\w{1,64}", key, re.ASCII) for key in items)
+                assert _levels(orjson.loads(orjson.dumps(items))) <= 32
         case dict():
             for device_id, rows in value.items():
                 _check_field("id", device_id)
@@ -112,6 +114,16 @@ def _check(value: Any) -> None:
                 assert all(before.at < after.at for before, after in pairwise(rows))
         case _:
             assert value is None
+
+
+def _levels(value: object) -> int:
+    """Return the number of levels of lists and objects."""
+    match value:
+        case dict():
+            return 1 + max(map(_levels, value.values()), default=0)
+        case list():
+            return 1 + max(map(_levels, value), default=0)
+    return 0
 
 
 def _check_field(name: str, value: object) -> None:
