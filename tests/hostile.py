@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Final, override
 
 from aiohttp import web
-from hypothesis import strategies as st
+from hypothesis import Phase, given, settings, strategies as st
 import orjson
 
 from tests.simulator import faults
@@ -104,10 +104,29 @@ class Hostile(faults.Fault):
         return key
 
 
-hostile = st.builds(
-    Hostile,
-    st.randoms(use_true_random=False),
-    st.lists(VALUES, min_size=2, max_size=6),
-    st.sampled_from([0.01, 0.05, 0.2]),
-    st.sampled_from([0, 500_000]),
-)
+def _hostile(dice: st.SearchStrategy[Random]) -> st.SearchStrategy[Hostile]:
+    return st.builds(
+        Hostile,
+        dice,
+        st.lists(VALUES, min_size=2, max_size=6),
+        st.sampled_from([0.01, 0.05, 0.2]),
+        st.sampled_from([0, 500_000]),
+    )
+
+
+HOSTILE: Final = _hostile(st.randoms(use_true_random=False))
+
+
+def examples(number: int) -> list[Hostile]:
+    """Return faults for tests that Hypothesis cannot run."""
+    found: list[Hostile] = []
+
+    @settings(
+        max_examples=number, derandomize=True, database=None, phases=[Phase.generate]
+    )
+    @given(_hostile(st.integers(0, 2**32).map(Random)))
+    def collect(fault: Hostile) -> None:
+        found.append(fault)
+
+    collect()
+    return found

@@ -26,7 +26,7 @@ from custom_components.smartpvms.northbound import (
     Session,
     client as northbound_client,
 )
-from tests.hostile import INTERFACES, Hostile, hostile
+from tests.hostile import HOSTILE, INTERFACES, Hostile
 from tests.simulator import SetClock, Simulator, homes
 
 NOON: Final = datetime(2026, 6, 21, 10, tzinfo=UTC)
@@ -151,7 +151,7 @@ def _check_field(name: str, value: object) -> None:
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(fault=hostile)
+@given(fault=HOSTILE)
 def test_client(server: _Server, interface: str, fault: Hostile) -> None:
     """Any answer of an interface is a documented value or an error of the client."""
     for value in server.read(interface, fault):
