@@ -132,7 +132,7 @@ async def test_running(
 ) -> None:
     """While the account is loaded, any answer is a value or a known error."""
     _use(simulator, interface)
-    for fault in examples(10):
+    for fault in examples(4):
         handle = simulator.faults.add(fault, interface)
         await added.poll(DAY)
         await added.poll(POLL)
@@ -157,7 +157,7 @@ async def test_setup(
     """During setup without stored state, any answer is a value or a known error."""
     _use(simulator, interface)
     entry_id = added.entry.entry_id
-    for fault in examples(4):
+    for fault in examples(1):
         await hass.config_entries.async_unload(entry_id)
         hass.data.pop(ACCOUNTS, None)
         hass_storage.pop(f"{DOMAIN}.{entry_id}", None)
@@ -182,7 +182,7 @@ async def test_removal(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Any answer to the logout lets the entry be removed."""
-    for fault in examples(1)[::2]:
+    for fault in examples(1)[::4]:
         await account.add()
         handle = simulator.faults.add(fault, "logout")
         await hass.config_entries.async_remove(account.entry.entry_id)
@@ -202,7 +202,7 @@ async def test_history(
     # The import waits until everything is recorded.
     await past.poll(POLL)
     await past.poll(timedelta(minutes=70))
-    for fault in examples(1)[1::3]:
+    for fault in examples(1)[1::4]:
         handle = simulator.faults.add(fault, "getDevHistoryKpi")
         await past.hass.services.async_call(
             DOMAIN,
