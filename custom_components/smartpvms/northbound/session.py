@@ -93,6 +93,11 @@ class SessionState:
     )
     """Held during a call: the server allows one call at a time."""
 
+    def __post_init__(self) -> None:
+        """Remove a token that a damaged file has changed."""
+        if self.token is not None and not _VALID_TOKEN.fullmatch(self.token):
+            self.token = None
+
     @property
     def has_token(self) -> bool:
         """Return whether there is a token that is probably valid.
