@@ -19,7 +19,7 @@ _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
 _INTEGERS: Final = range(-(2**63), 2**64)
 # Documented keys are words of ASCII characters; texts of data items are short, too.
 _MAX_LENGTH: Final = 64
-_KEY: Final = re.compile(rf"\w{{1,{_MAX_LENGTH}}}", re.ASCII)
+_KEY: Final = re.compile(r"\w+", re.ASCII)
 # Fallback names. Codes and ids are not used, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
@@ -213,7 +213,8 @@ def data_items(raw: object) -> DataItems | None:
     return {
         key: value if _is_storable(value) else None
         for key, value in raw.items()
-        if _is_key(key)
+        # The cache holds no long keys.
+        if len(key) <= _MAX_LENGTH and _is_key(key)
     }
 
 
