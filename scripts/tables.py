@@ -33,7 +33,8 @@ ID of the entity ends with the data item. Home Assistant may show a value in ano
 depending on its unit system and your settings.
 
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
-with its raw name.
+with its raw name. The integration adds at most 100 of them for a plant or device, and
+1,000 for an account.
 """
 
 STATES: Final = """\

@@ -6,10 +6,12 @@ from typing import Any, Literal
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
+from custom_components.smartpvms import reported_items
+from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant.const import STATE_OFF, STATE_ON, STATE_UNAVAILABLE, STATE_UNKNOWN
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import entity_registry as er
+from homeassistant.helpers import device_registry as dr, entity_registry as er
 from tests.simulator import Device, Simulator, faults
 
 from .conftest import Account
@@ -38,6 +40,15 @@ def _send(simulator: Simulator, device: Device, items: dict[str, Any]) -> None:
         return payload
 
     simulator.faults.add(faults.Rewrite(rewrite), "getDevRealKpi")
+
+
+def _undocumented(word: str, number: int) -> dict[str, Any]:
+    """Return a number of undocumented items."""
+    return {f"{word}_{n // 10}_{n % 10}": 1.5 for n in range(number)}
+
+
+def _number_of_entities(hass: HomeAssistant) -> int:
+    return len(er.async_get(hass).entities)
 
 
 @pytest.mark.parametrize("raw", [None, "N/A", "--", "", {}, [1], True, "0x1F"])
@@ -182,6 +193,79 @@ async def test_undocumented_number(
     assert registered.entity_category == "diagnostic"
     assert added.registered(inverter.id, "note") is None
     assert added.registered(inverter.id, "list") is None
+
+
+async def test_undocumented_items_are_limited(
+    hass: HomeAssistant, added: Account, simulator: Simulator, inverter: Device
+) -> None:
+    """A device has at most 100 undocumented items, however often their keys change."""
+    before = _number_of_entities(hass)
+    documented = len(added.entry.runtime_data.real_time.data[inverter.id].items)
+    for word in ("first", "second"):
+        simulator.faults.clear()
+        _send(simulator, inverter, _undocumented(word, 150))
+        await added.poll()
+        assert _number_of_entities(hass) == before + 100
+        items = added.entry.runtime_data.real_time.data[inverter.id].items
+        assert len(items) == documented + 100
+    await added.restart()
+    await added.poll()
+    assert _number_of_entities(hass) == before + 100
+    assert added.value(inverter.id, "active_power") == "8.0"
+
+
+async def test_undocumented_items_of_an_account_are_limited(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    inverter: Device,
+    battery: Device,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All devices together have at most a number of undocumented items."""
+    monkeypatch.setattr(reported_items, "MAX_OF_ACCOUNT", 120)
+    before = _number_of_entities(hass)
+    for device in (inverter, battery):
+        _send(simulator, device, _undocumented("item", 100))
+    await added.poll()
+    assert _number_of_entities(hass) == before + 120
+    # Devices that were removed leave room.
+    registry = dr.async_get(hass)
+    for device in (inverter, battery):
+        registered = registry.async_get_device_by_identifier(
+            (DOMAIN, str(device.id)), added.entry.entry_id
+        )
+        assert registered
+        registry.async_remove_device(registered.id)
+    assert added.entry.runtime_data.real_time.reported.has_room(inverter.id)
+
+
+async def test_order_of_undocumented_items(
+    added: Account, simulator: Simulator, inverter: Device
+) -> None:
+    """The same undocumented items are kept if the server sends them in another order."""
+    kept = []
+    items = _undocumented("item", 150)
+    for each in (items, dict(reversed(items.items()))):
+        simulator.faults.clear()
+        _send(simulator, inverter, each)
+        await added.poll()
+        readings = added.entry.runtime_data.real_time.data
+        kept.append({*readings[inverter.id].items})
+    assert kept[0] == kept[1]
+
+
+async def test_lists_and_objects_are_not_kept(
+    added: Account, simulator: Simulator, battery: Device
+) -> None:
+    """Only numbers, texts and booleans of an answer are kept."""
+    _send(simulator, battery, {"battery_unit_info": {"unit1": [{"soh": "95.0%"}]}})
+    _send(simulator, battery, {"battery_soh": 0, "battery_soc": [50], "list": [1]})
+    await added.poll()
+    items = added.entry.runtime_data.real_time.data[battery.id].items
+    assert not items.keys() & {"battery_unit_info", "battery_soc", "list"}
+    assert added.value(battery.id, "battery_soh") == "95.0"
+    assert added.value(battery.id, "battery_soc") == STATE_UNKNOWN
 
 
 async def test_null_items_have_no_entity(

@@ -675,6 +675,15 @@ BINARY_SENSORS: Final = {
 }
 
 
+DOCUMENTED: Final[frozenset[str]] = frozenset().union(
+    PLANT_SENSORS, FLOW_SENSORS, BINARY_SENSORS, *DEVICE_SENSORS.values()
+)
+"""Keys of the items that have a description."""
+
+MAX_UNDOCUMENTED: Final = 100
+"""Maximum number of other items of a plant or device."""
+
+
 def sensors(type_id: int | None) -> Mapping[str, ItemSensorDescription]:
     """Return the sensors of a device type; without a type, those of plants."""
     return PLANT_SENSORS if type_id is None else DEVICE_SENSORS.get(type_id, {})

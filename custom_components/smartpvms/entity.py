@@ -122,7 +122,7 @@ def _registered(
         # Home Assistant would discard a disabled entity.
         entity = None if registered.disabled else create(source_id, key, None)
         if entity or registered.disabled:
-            coordinator.reported.with_entity.setdefault(source_id, set()).add(key)
+            coordinator.reported.add(source_id, key)
         if entity:
             yield entity
 
@@ -147,5 +147,5 @@ def _reported(
                 and key in reading.items
                 and (entity := create(source_id, key, reading))
             ):
-                known.add(key)
+                coordinator.reported.add(source_id, key)
                 yield entity

@@ -12,7 +12,7 @@ from homeassistant.const import UnitOfPower
 from .battery_health import with_module_health
 from .counter_filter import Period
 from .counter_filters import CounterFilters
-from .descriptions import ItemSensorDescription, sensors
+from .descriptions import DOCUMENTED, MAX_UNDOCUMENTED, ItemSensorDescription, sensors
 from .models import Gap, Inventory, Reading, SourceId, changes
 from .northbound import DataItems, Device, number
 from .plausibility import DevicePowers
@@ -64,7 +64,7 @@ class RowReader:
         `powers` are those of a plant, whose row has none.
         """
         descriptions = sensors(inventory.type_of(source_id))
-        items = with_module_health(row.items)
+        items = _kept(with_module_health(row.items))
         if isinstance(source_id, int):
             items = self._in_watts(inventory.devices[source_id], items)
             capacity = inventory.plant_of(source_id).capacity
@@ -163,3 +163,15 @@ class RowReader:
             }
             self._powers[device_id] = DevicePowers(watts, last.items if last else {})
         return self._powers[device_id].without_false(items, capacity)
+
+
+def _kept(items: DataItems) -> DataItems:
+    """Return the scalar items, without undocumented ones beyond their maximum number."""
+    kept = {
+        key: value for key, value in items.items() if not isinstance(value, dict | list)
+    }
+    undocumented = kept.keys() - DOCUMENTED
+    # Sorted, since the server may send the same items in another order.
+    for key in sorted(undocumented)[MAX_UNDOCUMENTED:]:
+        del kept[key]
+    return kept

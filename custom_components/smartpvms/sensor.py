@@ -87,7 +87,11 @@ async def async_setup_entry(
     ) -> ItemSensor | None:
         flow = FLOW_SENSORS.get(key) if isinstance(source_id, str) else None
         documented = sensors(inventory.data.type_of(source_id))
-        description = flow or documented.get(key) or undocumented(key)
+        description = flow or documented.get(key)
+        if description is None and (
+            reading is None or coordinator.reported.has_room(source_id)
+        ):
+            description = undocumented(key)
         if key in BINARY_SENSORS or description is None:
             return None
         if reading is not None:

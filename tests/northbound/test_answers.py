@@ -1,9 +1,10 @@
 """Tests of responses: each results in a value or in one client error."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 import json
-from typing import Any
+from typing import Any, cast
 
 from hypothesis import given, strategies as st
 import orjson
@@ -21,10 +22,16 @@ from custom_components.smartpvms.northbound import (
     RequestRejected,
     ServerBusy,
     SessionTaken,
+    session,
 )
 from custom_components.smartpvms.northbound.client import read_kpis
-from custom_components.smartpvms.northbound.models import integer, text
-from custom_components.smartpvms.northbound.session import Answer, read_answer
+from custom_components.smartpvms.northbound.models import integer, parse_device, text
+from custom_components.smartpvms.northbound.session import (
+    Answer,
+    _parse,
+    _parse_in_thread,
+    read_answer,
+)
 
 from .test_models import JSON
 
@@ -228,6 +235,41 @@ def test_invalid_bodies(content: bytes, error: type[NorthboundError]) -> None:
     with pytest.raises(NorthboundError) as caught:
         read_answer("stations", 200, content)
     assert type(caught.value) is error
+
+
+@pytest.mark.parametrize("size", [0, 1_000_000])
+@pytest.mark.parametrize(
+    "nested",
+    [b"[" * 30 + b"]" * 30, b'{"a":' * 30 + b"1" + b"}" * 30],
+    ids=["lists", "objects"],
+)
+def test_nesting(nested: bytes, size: int) -> None:
+    """An answer has at most 32 levels of lists and objects, for both parsers."""
+    parse = _parse_in_thread if size else _parse
+    body = b'{"success":true,"text":"%b","data":[%b]}'
+    read_answer("stations", 200, body % (b"x" * size, nested), parse)
+    with pytest.raises(MalformedResponse):
+        read_answer("stations", 200, body % (b"x" * size, b"[%b]" % nested), parse)
+
+
+def test_number_of_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large answer with too many values is an error, before it needs the memory."""
+    body = b'{"success":true,"data":[%b]}' % b",".join([b"[]"] * 100)
+    assert read_answer("stations", 200, body, _parse_in_thread).data == [[]] * 100
+    monkeypatch.setattr(session, "_MAX_VALUES", 200)
+    with pytest.raises(MalformedResponse):
+        read_answer("stations", 200, body, _parse_in_thread)
+
+
+@pytest.mark.parametrize("parse", [_parse, _parse_in_thread])
+def test_half_a_character(parse: Callable[[bytes], object]) -> None:
+    """A text with a lone surrogate is unknown, and other values are not affected."""
+    body = b'{"success":true,"data":[{"id":5,"devTypeId":1,"stationCode":"NE=1",'
+    body += b'"devName":"Inverter \\ud800","esnCode":"HV1"}]}'
+    [row] = cast("list[Any]", read_answer("getDevList", 200, body, parse).data)
+    device = parse_device(row)
+    assert device is not None
+    assert (device.name, device.serial_number) == ("String inverter", "HV1")
 
 
 def test_success() -> None:

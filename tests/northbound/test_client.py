@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+import gzip
+import tracemalloc
 from typing import override
 
 import aiohttp
@@ -25,6 +27,7 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     Session,
     SessionTaken,
+    session as northbound_session,
 )
 from tests.simulator import SetClock, Simulator, faults, homes
 
@@ -34,8 +37,13 @@ pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("socket_enabled")]
 class _WithHeaders(faults.Body):
     """Answers a login with unusual headers."""
 
-    def __init__(self, status: int, headers: dict[str, str]) -> None:
-        super().__init__(b'{"success":true,"data":null,"failCode":0}')
+    def __init__(
+        self,
+        status: int,
+        headers: dict[str, str],
+        body: bytes = b'{"success":true,"data":null,"failCode":0}',
+    ) -> None:
+        super().__init__(body)
         self._http_status = status
         self._headers = headers
 
@@ -50,6 +58,7 @@ class _WithHeaders(faults.Body):
         return response
 
 
+MEGABYTE = 1024 * 1024
 NOON = datetime(2026, 6, 21, 10, tzinfo=UTC)
 
 
@@ -481,3 +490,85 @@ async def test_a_server_that_never_answers(
     simulator.faults.add(faults.NeverAnswer(), "login")
     with pytest.raises(ConnectionFailed):
         await client.plants()
+
+
+class TestBrokenAnswers:
+    """Answers that are no answers of a Northbound server."""
+
+    @pytest.fixture(autouse=True)
+    def limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Limit answers to a megabyte and to half a second."""
+        timeout = aiohttp.ClientTimeout(total=0.5)
+        monkeypatch.setattr(northbound_session, "_MAX_SIZE", MEGABYTE)
+        monkeypatch.setattr(northbound_session, "_TIMEOUT", timeout)
+
+    @pytest.mark.parametrize("compressed", [False, True])
+    async def test_size(
+        self, client: NorthboundClient, simulator: Simulator, compressed: bool
+    ) -> None:
+        """An answer of the maximum size is read, and a larger one is an error."""
+        fault = faults.Compressed if compressed else faults.Body
+        body = b'{"success":true,"data":[]}'
+        simulator.faults.add(fault(body.ljust(MEGABYTE)), "stations", times=1)
+        assert await client.plants() == []
+        simulator.faults.add(fault(body.ljust(MEGABYTE + 1)), "stations", times=1)
+        with pytest.raises(MalformedResponse):
+            await client.plants()
+        assert len(await client.plants()) == 1
+
+    async def test_memory(self, client: NorthboundClient, simulator: Simulator) -> None:
+        """A compressed answer is not decompressed beyond the maximum size."""
+        size = 100 * MEGABYTE
+        compressed = gzip.compress(bytes(size), compresslevel=1)
+        simulator.faults.add(
+            _WithHeaders(200, {"Content-Encoding": "gzip"}, compressed), "stations"
+        )
+        await client.log_in()
+        tracemalloc.start()
+        try:
+            with pytest.raises(MalformedResponse):
+                await client.plants()
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < size / 10
+
+    @pytest.mark.parametrize(
+        ("part", "pause", "error"),
+        [
+            pytest.param(b" " * 10_000, 0, MalformedResponse, id="flood"),
+            pytest.param(b" ", 0.05, ConnectionFailed, id="trickle"),
+        ],
+    )
+    async def test_endless_body(
+        self,
+        client: NorthboundClient,
+        simulator: Simulator,
+        part: bytes,
+        pause: float,
+        error: type[NorthboundError],
+    ) -> None:
+        """A body without an end ends at the maximum size, or at the timeout."""
+        simulator.faults.add(faults.Endless(part, pause), "stations", times=1)
+        with pytest.raises(error):
+            await client.plants()
+        assert len(await client.plants()) == 1
+
+    @pytest.mark.parametrize(
+        "header",
+        [
+            b"XSRF-TOKEN: x-1\x01",
+            b"XSRF-TOKEN: x-1\r\n 2",
+            b"XSRF-TOKEN: x-1\t2",
+            b"XSRF-TOKEN: x-\xff",
+            b'Set-Cookie: XSRF-TOKEN="x-1\\015\\012Evil: 1"',
+        ],
+    )
+    async def test_token_that_is_no_header(
+        self, client: NorthboundClient, simulator: Simulator, header: bytes
+    ) -> None:
+        """A token that cannot be sent as a header is an error of the login."""
+        simulator.faults.add(faults.RawHeader(header), "login", times=1)
+        with pytest.raises(MalformedResponse):
+            await client.plants()
+        assert len(await client.plants()) == 1

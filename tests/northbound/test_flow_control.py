@@ -3,7 +3,7 @@
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 import time
-from typing import Literal
+from typing import Final, Literal
 
 from freezegun import freeze_time
 from freezegun.api import FrozenDateTimeFactory
@@ -374,6 +374,37 @@ def test_more_batches_than_the_quota_has() -> None:
     assert flow_control.wait("getDevRealKpi", 38, reserve=1) == pytest.approx(
         300 + MARGIN
     )
+
+
+SIZES: Final = st.tuples(
+    st.integers(0, 250),
+    st.dictionaries(st.sampled_from([1, 38, 39]), st.integers(0, 250)),
+)
+
+
+@settings(derandomize=True)
+@given(
+    before=SIZES,
+    after=SIZES,
+    made=st.lists(st.sampled_from([1, 38, 39]), max_size=6),
+    reserve=st.integers(0, 5),
+)
+def test_account_that_changes(
+    before: tuple[int, dict[int, int]],
+    after: tuple[int, dict[int, int]],
+    made: list[int],
+    reserve: int,
+) -> None:
+    """There is a wait for any calls, even if devices change their type or are gone."""
+    flow_control = FlowControl()
+    flow_control.set_account_size(*before)
+    for type_id in made:
+        with suppress(RateLimited):
+            call(flow_control, "getDevRealKpi", type_id)
+    flow_control.set_account_size(*after)
+    for type_id in (1, 38, 39):
+        wait = flow_control.wait("getDevRealKpi", type_id, reserve)
+        assert 0 <= wait <= 300 + MARGIN
 
 
 def test_killed_after_a_pass() -> None:

@@ -10,6 +10,7 @@ import pytest
 from custom_components.smartpvms.northbound.models import (
     Device,
     Plant,
+    data_items,
     integer,
     moment,
     number,
@@ -54,6 +55,11 @@ JSON = st.recursive(
         ("0x10", None),
         ("1e999", None),
         (10**400, None),
+        (2**64 - 1, 2.0**64),
+        (2**64, None),
+        (-(2**63), -(2.0**63)),
+        (-(2**63) - 1, None),
+        ("\ud800", None),
         (math.nan, None),
         (math.inf, None),
         (True, None),
@@ -103,6 +109,9 @@ def test_ids_stay_exact(device_id: int) -> None:
         (None, None),
         ("1.0", None),
         ("12345678901234567890123", None),
+        (2**64 - 1, 2**64 - 1),
+        (2**64, None),
+        ("-9999999999999999999", None),
     ],
 )
 def test_integer(raw: object, value: int | None) -> None:
@@ -122,11 +131,54 @@ def test_integer(raw: object, value: int | None) -> None:
         (None, None),
         (True, None),
         ({}, None),
+        ("Inverter \ud800", None),
+        (2**64, None),
+        (math.inf, None),
     ],
 )
 def test_text(raw: object, value: str | None) -> None:
     """Placeholders for missing texts are no text."""
     assert text(raw) == value
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (1.5, True),
+        (2**64 - 1, True),
+        (None, True),
+        (True, True),
+        ("N/A", True),
+        ("5" * 64, True),
+        ("5" * 65, False),
+        ("\ud800", False),
+        (2**64, False),
+        (math.inf, False),
+    ],
+)
+def test_values_that_can_be_stored(raw: object, kept: bool) -> None:
+    """A data item that cannot be stored is unknown."""
+    assert data_items({"active_power": raw}) == {"active_power": raw if kept else None}
+
+
+@pytest.mark.parametrize(
+    ("key", "kept"),
+    [
+        ("mppt_1_cap", True),
+        ("k" * 64, True),
+        ("k" * 65, False),
+        ("", False),
+        ("a b", False),
+        ("a.b", False),
+        ("NE=1", False),
+        ("\u00e9", False),
+        ("z\ud800", False),
+        ("a\n", False),
+    ],
+)
+def test_keys_of_data_items(key: str, kept: bool) -> None:
+    """A data item with a key that is not a short word is left out."""
+    assert data_items({key: 1.5}) == ({key: 1.5} if kept else {})
 
 
 @pytest.mark.parametrize(

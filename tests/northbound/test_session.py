@@ -273,6 +273,15 @@ async def test_start_with_an_old_clock(client: Client, behind: timedelta) -> Non
     assert min(waits[0], pause) > 200
 
 
+async def test_start_with_a_damaged_token(client: Client) -> None:
+    """A stored token that cannot be sent is replaced."""
+    assert await client.poll() is None
+    client.state.token = f"{client.state.token}\x01"
+    client.restart()
+    assert await client.poll() is None
+    assert client.logins == 2
+
+
 async def test_start_a_day_later(client: Client) -> None:
     """Waiting times that ended while Home Assistant was off are over."""
     assert await client.poll() is None

@@ -6,6 +6,7 @@ A fault can delay, change or replace the response of the server.
 from abc import ABC, abstractmethod
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, override
 
@@ -115,6 +116,18 @@ class Body(HttpStatus):
         super().__init__(200, body, content_type)
 
 
+class Compressed(Body):
+    """Returns any bytes, compressed to a fraction of their size."""
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Return the compressed bytes."""
+        response = await super().answer(exchange, honest)
+        assert isinstance(response, web.Response)
+        response.enable_compression(web.ContentCoding.gzip)
+        return response
+
+
 class EmptyBody(HttpStatus):
     """Returns HTTP 200 with an empty body."""
 
@@ -209,6 +222,45 @@ class NeverAnswer(Fault):
         """Wait until the server stops."""
         await exchange.closing.wait()
         return web.Response(status=503)
+
+
+class Endless(Fault):
+    """Returns the first part of a body again and again."""
+
+    def __init__(self, part: bytes, pause: float = 0) -> None:
+        """Store the part, and the seconds between two of them."""
+        self._part = part
+        self._pause = pause
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Send parts until the client closes the connection or the server stops."""
+        response = web.StreamResponse()
+        await response.prepare(exchange.request)
+        with suppress(ConnectionError):
+            while not exchange.closing.is_set():
+                await response.write(self._part)
+                await asyncio.sleep(self._pause)
+        return response
+
+
+class RawHeader(Fault):
+    """Returns a success with a header of any bytes, and closes the connection."""
+
+    def __init__(self, header: bytes) -> None:
+        """Store the line of the header."""
+        self._header = header
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Write the response past the server, which would check the header."""
+        if (transport := exchange.request.transport) is not None:
+            transport.write(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\n%b\r\n\r\n%b"
+                % (self._header, b'{"success":true}')
+            )
+            transport.close()
+        return web.Response()
 
 
 class NullData(Rewrite):

@@ -13,6 +13,7 @@ from .models import (
     HistoryRow,
     Plant,
     RealTimeKpis,
+    data_items,
     integer,
     moment,
     parse_device,
@@ -200,13 +201,12 @@ def read_kpis[IdT: (str, int)](
     refused: dict[IdT, int] = {}
     for row in _rows(answer.data):
         row_id = identify(row.get(key))
-        items = row.get("dataItemMap")
         if row_id is None:
             continue
         code = integer(row.get("failCode"))
         if code in MEMBER_REFUSALS:
             refused[row_id] = code
-        elif isinstance(items, dict):
+        elif (items := data_items(row.get("dataItemMap"))) is not None:
             rows[row_id] = items
     return RealTimeKpis(answer.server_time, rows, refused)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
+from functools import lru_cache
 import math
 import re
 from typing import Final
@@ -14,6 +15,11 @@ _NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
 )
 _INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
+# JSON that Home Assistant stores has no larger integers.
+_INTEGERS: Final = range(-(2**63), 2**64)
+# Documented keys are words of ASCII characters; texts of data items are short, too.
+_MAX_LENGTH: Final = 64
+_KEY: Final = re.compile(r"\w+", re.ASCII)
 # Fallback names. Codes and ids are not used, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
@@ -126,7 +132,7 @@ class RealTimeKpis[IdT: (str, int)]:
     server_time: datetime | None
     """The server's clock (`params.currentTime`)."""
     rows: Mapping[IdT, DataItems]
-    """The dataItemMap of each row, as sent; `number` parses its values."""
+    """The items of the dataItemMap of each row; `number` parses their values."""
     refused: Mapping[IdT, int] = field(default_factory=dict)
     """The failCodes of plants or devices that may not be read."""
 
@@ -155,11 +161,8 @@ def number(raw: object) -> float | None:
             return None
         case str() if _NUMBER.fullmatch(raw):
             value = float(raw)
-        case int():
-            try:
-                value = float(raw)
-            except OverflowError:
-                return None
+        case int() if raw in _INTEGERS:
+            value = float(raw)
         case _:
             return None
     # Replaces -0.0 by 0.0.
@@ -172,22 +175,63 @@ def integer(raw: object) -> int | None:
         case bool():
             return None
         case int():
-            return raw
+            value = raw
         case str() if _INTEGER.fullmatch(raw):
-            return int(raw)
+            value = int(raw)
         case float() if raw.is_integer() and abs(raw) < 2**53:
-            return int(raw)
+            value = int(raw)
         case _:
             return None
+    return value if value in _INTEGERS else None
 
 
 def text(raw: object) -> str | None:
     """Return a raw text without outer spaces, `None` if empty or a placeholder."""
-    if isinstance(raw, int | float) and not isinstance(raw, bool):
-        return str(raw)
+    if isinstance(raw, int | float):
+        return None if number(raw) is None else str(raw)
     if not isinstance(raw, str) or raw.strip().lower() in _NO_TEXT:
         return None
-    return raw.strip()
+    return raw.strip() if _is_valid(raw) else None
+
+
+def _is_valid(raw: str) -> bool:
+    """Return whether a text has no half of a character (a lone surrogate)."""
+    try:
+        raw.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def data_items(raw: object) -> DataItems | None:
+    """Return the data items of a dataItemMap that can be stored, `None` without a map.
+
+    A value that cannot be stored is unknown. Lists and objects are kept.
+    """
+    if not isinstance(raw, dict):
+        return None
+    return {
+        key: value if _is_storable(value) else None
+        for key, value in raw.items()
+        # The cache holds no long keys.
+        if len(key) <= _MAX_LENGTH and _is_key(key)
+    }
+
+
+@lru_cache(maxsize=1000)
+def _is_key(key: str) -> bool:
+    return _KEY.fullmatch(key) is not None
+
+
+def _is_storable(value: object) -> bool:
+    # First, since almost all values are floats.
+    if isinstance(value, float):
+        return math.isfinite(value)
+    if isinstance(value, int):
+        return value in _INTEGERS
+    return not isinstance(value, str) or (
+        len(value) <= _MAX_LENGTH and _is_valid(value)
+    )
 
 
 def moment(raw: object) -> datetime | None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 import json
+import re
 import time
 from typing import Final, Never
 
@@ -32,8 +33,15 @@ from .models import integer, moment
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
+# Other characters are invalid in a header.
+_VALID_TOKEN: Final = re.compile(r"[!-~]+")
 # Number of bytes that take several milliseconds to parse.
 _LARGE: Final = 500_000
+# Limits of an answer: bytes after decompression, values, and levels of lists and objects.
+# A small compressed answer can need gigabytes of memory.
+_MAX_SIZE: Final = 64 * 1024 * 1024
+_MAX_VALUES: Final = 5_000_000
+_MAX_LEVELS: Final = 32
 # Tokens are valid for 30 minutes; the margin covers a call in progress.
 _TOKEN_LIFE: Final = 29 * MINUTE
 # The server locks an account for 30 minutes.
@@ -84,6 +92,11 @@ class SessionState:
         default_factory=asyncio.Lock, init=False, repr=False, compare=False
     )
     """Held during a call: the server allows one call at a time."""
+
+    def __post_init__(self) -> None:
+        """Remove a token that a damaged file has changed."""
+        if self.token is not None and not _VALID_TOKEN.fullmatch(self.token):
+            self.token = None
 
     @property
     def has_token(self) -> bool:
@@ -261,8 +274,8 @@ class Session:
             if response.status == 200 and not content and not token:
                 raise InvalidCredentials
             read_answer("login", response.status, content)
-            if not token:
-                raise MalformedResponse("token missing in the login")
+            if not token or not _VALID_TOKEN.fullmatch(token):
+                raise MalformedResponse("no valid token in the login")
             return token
 
     async def _post(self, interface: str, parameters: Mapping[str, object]) -> Answer:
@@ -306,7 +319,7 @@ class Session:
                 # A redirect would send the credentials to another host.
                 allow_redirects=False,
             ) as response:
-                return response, await response.read()
+                return response, await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             sent = not isinstance(err, aiohttp.ClientConnectorError)
             failure = ConnectionFailed(type(err).__name__, sent=sent)
@@ -321,11 +334,37 @@ def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:
     return integer(parameters.get("devTypeId"))
 
 
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Return the body of a response.
+
+    `ClientResponse.read` would decompress a body of any size.
+    """
+    chunks = []
+    size = 0
+    async for chunk in response.content.iter_any():
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > _MAX_SIZE:
+            raise MalformedResponse("answer too large")
+    return b"".join(chunks)
+
+
+def _parse(content: bytes) -> object:
+    """Parse JSON."""
+    try:
+        return orjson.loads(content)
+    except ValueError:
+        # One text with half of a character makes orjson reject the whole answer.
+        return _parse_in_thread(content)
+
+
 def _parse_in_thread(content: bytes) -> object:
     """Parse JSON without blocking other threads.
 
     The C parser holds the interpreter lock except while it calls the hook.
     """
+    if sum(map(content.count, (b",", b"[", b"{"))) > _MAX_VALUES:
+        raise ValueError("too many values")
     return json.loads(
         content, object_hook=lambda members: members, parse_constant=_refuse
     )
@@ -336,17 +375,31 @@ def _refuse(constant: str) -> Never:
     raise ValueError(constant)
 
 
+def _is_too_deep(body: object) -> bool:
+    level = [body] if isinstance(body, dict | list) else []
+    for _ in range(_MAX_LEVELS):
+        level = [
+            part
+            for each in level
+            for part in (each.values() if isinstance(each, dict) else each)
+            if isinstance(part, dict | list)
+        ]
+    return bool(level)
+
+
 def read_answer(
     interface: str,
     status: int,
     content: bytes,
-    parse: Callable[[bytes], object] = orjson.loads,
+    parse: Callable[[bytes], object] = _parse,
 ) -> Answer:
     """Return the answer in an HTTP response, or raise the error in it."""
     body: object = None
     # Invalid JSON, invalid text, or too deeply nested.
     with suppress(ValueError, RecursionError):
         body = parse(content)
+    if _is_too_deep(body):
+        body = None
     if isinstance(body, dict):
         if code := integer(body.get("failCode")):
             raise error_for(interface, code, body.get("message"))
