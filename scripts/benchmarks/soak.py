@@ -294,6 +294,9 @@ class Soak:
         judgements: dict[str, bool | None] = {}
         for entity in self.entities():
             source, _, key = entity.unique_id.partition("_")
+            # The account has entities of its own.
+            if source not in reported:
+                continue
             state = self._hass.states.get(entity.entity_id)
             if state is None or state.state == STATE_UNAVAILABLE:
                 judgements[f"{entity.entity_id} is unavailable"] = False
