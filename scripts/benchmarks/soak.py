@@ -1,29 +1,34 @@
-"""Runs for days with server faults, and checks that everything recovers."""
+"""Runs for days with faults of server, clock and files, and checks the recovery."""
 
 import asyncio
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 import gc
 from inspect import getfile
 import logging
 import math
 import os
 from pathlib import Path
+from random import Random
 import tracemalloc
-from typing import Any, override
+from typing import Any, Literal, NamedTuple, override
 
 import aiohttp
 from freezegun.api import FrozenDateTimeFactory
+import orjson
 import pytest
 
 from custom_components import smartpvms
+from custom_components.smartpvms.account import ACCOUNTS
+from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant import core
 from homeassistant.components.sensor import SensorDeviceClass
-from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,
     ATTR_UNIT_OF_MEASUREMENT,
@@ -39,9 +44,10 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.util.async_ import get_scheduled_timer_handles
 from homeassistant.util.unit_conversion import SpeedConverter
 from scripts.benchmarks.distance import DistantSimulator
-from tests import conftest
+from tests import conftest, test_restarts
 from tests.conftest import NOON, Account
-from tests.simulator import Call, homes
+from tests.simulator import Call, Clock, homes
+from tests.simulator.moment import last_collection
 from tests.simulator.plants import Home
 from tests.simulator.weather import Weather
 from tests.timeline import pass_time
@@ -49,6 +55,8 @@ from tests.timeline import pass_time
 from . import files
 
 account = conftest.account
+clock = test_restarts.clock
+set_clock = test_restarts.set_clock
 hass_config_dir = files.hass_config_dir
 # The mock would keep everything that was ever stored.
 hass_storage = files.hass_storage
@@ -74,9 +82,24 @@ MEASURED = [
     for part in (smartpvms, core, aiohttp)
 ]
 
+# The health of a battery is that of its modules, unless the battery reports it.
+HEALTH = "_state_of_health"
+
 # Resources that are only used for a moment are missing in at least one of these.
 LOOKS = 21
 LOOK = timedelta(seconds=15)
+
+type Incident = Literal[
+    "kill", "clock set", "clock set while off", "half a file", "other version", "damage"
+]
+INCIDENTS: tuple[Incident, ...] = Incident.__value__.__args__
+INCIDENTS_A_DAY = 4
+SHORTLY_OFF = (1.0, 60.0)
+# A server that cannot be asked again before a window of its flow control ends: neither a
+# clock that was set nor a file without the calls says when it was asked last.
+OFF = timedelta(minutes=11)
+JUMP = timedelta(hours=2)
+WRONG: tuple[Any, ...] = (None, True, "x", 1.5, [], {})
 
 type Reported = list[Mapping[str, Any]]
 """The last reported values of a plant or device."""
@@ -102,11 +125,11 @@ class RoughSimulator(DistantSimulator):
 
 @pytest.fixture
 async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
+    home: Home, clock: Clock, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[RoughSimulator]:
     """Serve the home."""
     freezer.move_to(NOON)
-    simulator = RoughSimulator(freezer, SEED, home)
+    simulator = RoughSimulator(freezer, SEED, home, clock)
     async with simulator.serve():
         yield simulator
 
@@ -182,6 +205,24 @@ class Footprint:
         return leftovers
 
 
+class PlannedIncident(NamedTuple):
+    """A fault of the computer of Home Assistant."""
+
+    at: datetime
+    kind: Incident
+
+
+def damaged(dice: Random, content: Any) -> Any:
+    """Return JSON with one part of another type."""
+    if isinstance(content, dict | list) and content and dice.random() < 0.9:
+        key = dice.choice(
+            [*content] if isinstance(content, dict) else range(len(content))
+        )
+        content[key] = damaged(dice, content[key])
+        return content
+    return dice.choice([wrong for wrong in WRONG if type(wrong) is not type(content)])
+
+
 class Soak:
     """Some days of an account in Home Assistant, and the calls to its server."""
 
@@ -191,10 +232,14 @@ class Soak:
         account: Account,
         simulator: RoughSimulator,
         freezer: FrozenDateTimeFactory,
+        set_clock: Callable[[timedelta], None],
     ) -> None:
         """Store the account, which is not added yet."""
         self._hass = hass
         self._freezer = freezer
+        self._set_clock = set_clock
+        self._ahead = timedelta()
+        self._dice = Random(f"{SEED}/incidents")
         self.account = account
         self.simulator = simulator
         self.begin = self.now
@@ -202,6 +247,7 @@ class Soak:
         self.weather = simulator.weather = Weather(
             simulator, SEED, self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
         )
+        self.incidents = deque(self._plan_incidents())
         self.calls: Counter[str] = Counter()
         self.refusals: list[Call] = []
         self.logins: list[datetime] = []
@@ -223,10 +269,76 @@ class Soak:
     async def until(self, moment: datetime) -> None:
         """Run until a time, in any weather."""
         while self.now < moment:
-            change = self.weather.next_change or moment
-            await pass_time(self._hass, self._freezer, min(change, moment))
-            self.weather.at(self.now)
+            changes = [moment, self.weather.next_change or moment]
+            changes += [at for at, _ in [*self.incidents][:1]]
+            await self._pass(min(changes))
+            if self.incidents and self.incidents[0].at <= self.now:
+                await self._meet(self.incidents.popleft().kind)
             self._look()
+
+    async def _pass(self, moment: datetime) -> None:
+        await pass_time(self._hass, self._freezer, moment + self._ahead)
+        self.weather.at(self.now)
+
+    def _plan_incidents(self) -> Iterator[PlannedIncident]:
+        """Yield incidents of all kinds, at random times."""
+        start, end = self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
+        number = round(DAYS * INCIDENTS_A_DAY)
+        times = sorted(
+            start + self._dice.random() * (end - start) for _ in range(number)
+        )
+        kinds: list[Incident] = []
+        for at in times:
+            kinds = kinds or self._dice.sample(INCIDENTS, len(INCIDENTS))
+            yield PlannedIncident(at, kinds.pop())
+
+    async def _meet(self, kind: Incident) -> None:
+        """Kill Home Assistant, change its files or its clock, and start it again."""
+        if kind == "clock set":
+            self._jump()
+            return
+        entry, entries = self.account.entry, self._hass.config_entries
+        while entry.state is ConfigEntryState.SETUP_IN_PROGRESS:
+            await self._pass(self.now + LOOK)
+        kept = self._files()
+        await entries.async_unload(entry.entry_id)
+        self._hass.data.pop(ACCOUNTS)
+        # A killed process saves nothing more.
+        for path, content in kept.items():
+            path.write_bytes(self._changed(kind, content))
+        seconds = timedelta(seconds=self._dice.uniform(*SHORTLY_OFF))
+        self._freezer.tick(seconds if kind == "kill" else OFF)
+        self.weather.at(self.now)
+        if kind == "clock set while off":
+            self._jump()
+        # The server may answer late, or never.
+        self._hass.async_create_task(entries.async_setup(entry.entry_id))
+
+    def _files(self) -> dict[Path, bytes]:
+        """Return the contents of the account's files."""
+        folder = Path(self._hass.config.path(".storage"))
+        return {
+            path: path.read_bytes()
+            for path in folder.glob(f"{DOMAIN}.{self.account.entry.entry_id}*")
+            if "corrupt" not in path.name
+        }
+
+    def _jump(self) -> None:
+        """Set the clock to a wrong time, or to the right one if it is wrong."""
+        jump = -self._ahead or self._dice.uniform(-1, 1) * JUMP
+        self._set_clock(jump)
+        self._ahead += jump
+
+    def _changed(self, kind: Incident, content: bytes) -> bytes:
+        match kind:
+            case "half a file":
+                return content[: len(content) // 2]
+            case "other version":
+                return orjson.dumps(orjson.loads(content) | {"version": 99})
+            case "damage":
+                file = orjson.loads(content)
+                return orjson.dumps(file | {"data": damaged(self._dice, file["data"])})
+        return content
 
     async def footprint(self) -> Footprint:
         """Measure the resources over more than one poll."""
@@ -278,8 +390,22 @@ class Soak:
         for ago in reversed(range(COLLECTIONS)):
             await self.until(self.end - ago * COLLECTION)
             for name in names:
-                reported[str(name)].append(self.simulator.reported_items(name) or {})
+                items = self.simulator.reported_items(name) or {}
+                if isinstance(name, str):
+                    items |= self._true_powers(name)
+                reported[str(name)].append(items)
         return reported
+
+    def _true_powers(self, plant_code: str) -> dict[str, float]:
+        """Return the powers that are calculated for a plant, in W."""
+        collected = datetime.fromtimestamp(last_collection(self.now.timestamp()), UTC)
+        true = self.simulator.flows(plant_code, collected)
+        return {
+            "pv_power": true.pv,
+            "grid_power": true.grid_import - true.grid_export,
+            "battery_power": true.discharge - true.charge,
+            "home_power": true.load,
+        }
 
     def entities(self) -> Iterator[er.RegistryEntry]:
         """Yield all enabled entities."""
@@ -301,11 +427,24 @@ class Soak:
             if state is None or state.state == STATE_UNAVAILABLE:
                 judgements[f"{entity.entity_id} is unavailable"] = False
                 continue
-            agreements = [shows(state, items.get(key)) for items in reported[source]]
+            shown = shows_power if key in FLOW_SENSORS else shows
+            agreements = [shown(state, items.get(key)) for items in reported[source]]
             judgements[f"{entity.entity_id} is {state.state}"] = (
                 None if None in agreements else any(agreements)
             )
         return judgements
+
+
+def shows_power(state: State, watts: object) -> bool | None:
+    """Return whether a state is a power; `None` if only the past decides.
+
+    The powers of a plant are calculated from those of its devices.
+    """
+    if not isinstance(watts, float):
+        return None
+    return state.state != STATE_UNKNOWN and math.isclose(
+        float(state.state), watts, rel_tol=0.02, abs_tol=60
+    )
 
 
 def shows(state: State, raw: object) -> bool | None:
@@ -317,7 +456,7 @@ def shows(state: State, raw: object) -> bool | None:
         return False
     if state.domain == Platform.BINARY_SENSOR:
         return state.state == (STATE_ON if raw else STATE_OFF)
-    if device_class == SensorDeviceClass.ENUM:
+    if device_class == SensorDeviceClass.ENUM or state.entity_id.endswith(HEALTH):
         return None
     if device_class == SensorDeviceClass.TIMESTAMP:
         return datetime.fromisoformat(state.state).timestamp() == raw // 1000
@@ -334,9 +473,10 @@ async def soak(
     hass: HomeAssistant,
     account: Account,
     freezer: FrozenDateTimeFactory,
+    set_clock: Callable[[timedelta], None],
 ) -> Soak:
     """Return days that start now."""
-    soak = Soak(hass, account, simulator, freezer)
+    soak = Soak(hass, account, simulator, freezer, set_clock)
     await soak.start()
     return soak
 
@@ -353,6 +493,7 @@ async def test_soak(traced: None, soak: Soak) -> None:
     """No call is refused, no resource is left, and all values are right at the end."""
     # Frozen time contains no information about the computer.
     started = os.times().elapsed
+    incidents = Counter(kind for _, kind in soak.incidents)
     with recorded() as records:
         await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
         first = await soak.footprint()
@@ -364,6 +505,7 @@ async def test_soak(traced: None, soak: Soak) -> None:
     spells = soak.weather.spells
     hours = sum((spell.end - spell.start for spell in spells), timedelta()) / HOUR
     print(f"\n{DAYS:g} days with {len(spells)} spells of trouble, {hours:.0f} h in all")
+    print(", ".join(f"{number} x {kind}" for kind, number in incidents.items()))
     for interface, number in sorted(soak.calls.items()):
         refused = sum(call.interface == interface for call in soak.refusals)
         print(f"{interface:<20}{number:>7} calls{refused:>7} refused")
