@@ -195,32 +195,97 @@ def clock() -> _SetClock:
     return _SetClock()
 
 
-@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_clock_jumps(
+@pytest.fixture
+def set_clock(
     hass: HomeAssistant,
-    account: Account,
-    simulator: Simulator,
     freezer: FrozenDateTimeFactory,
     monkeypatch: pytest.MonkeyPatch,
     clock: _SetClock,
-    jump: timedelta,
-) -> None:
-    """A clock that is set by an hour makes no call too early or too late."""
+) -> Callable[[timedelta], None]:
+    """Return a function that sets the clock of Home Assistant's computer."""
     # Frozen time moves both clocks of the computer, but only one was set.
     times = SimpleNamespace(time=time.time, monotonic=clock.monotonic)
     for module in (coordinator, northbound.clock, flow_control, session):
         monkeypatch.setattr(module, "time", times)
     monkeypatch.setattr(hass.loop, "time", clock.monotonic)
+
+    def set_by(jump: timedelta) -> None:
+        freezer.tick(jump)
+        clock.ahead += jump
+
+    return set_by
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_clock_jumps(
+    account: Account,
+    simulator: Simulator,
+    set_clock: Callable[[timedelta], None],
+    jump: timedelta,
+) -> None:
+    """A clock that is set by an hour makes no call too early or too late."""
     await account.add()
     for number in range(24):
         if number in (3, 10):
-            freezer.tick(jump)
-            clock.ahead += jump
+            set_clock(jump)
         await account.poll(POLL / 2)
     assert simulator.refusals == []
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("getStationRealKpi")) == 13
     assert account.value(INVERTER, "active_power") == "8.0"
+
+
+JUMPS = [
+    timedelta(hours=2),
+    timedelta(days=40),
+    timedelta(days=20_000),
+    timedelta(hours=-2),
+    timedelta(days=-40),
+    timedelta(days=-20_000),
+]
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+@pytest.mark.parametrize("when", ["running", "off", "until the start", "after it"])
+async def test_wrong_clock(
+    account: Account,
+    simulator: Simulator,
+    set_clock: Callable[[timedelta], None],
+    jump: timedelta,
+    when: str,
+) -> None:
+    """A clock that is wrong or set at any time delays neither values nor lists.
+
+    Values of a server that cannot be reached become unavailable.
+    """
+    if when == "until the start":
+        set_clock(jump)
+    await account.add()
+    await account.poll()
+    if when == "running":
+        set_clock(jump)
+    else:
+        await account.restart()
+        set_clock(-jump if when == "until the start" else jump)
+        await account.restart()
+    if when == "after it":
+        await account.poll()
+        set_clock(-jump)
+    simulator.calls.clear()
+    for _ in range(6):
+        await account.poll()
+        assert account.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert len(simulator.calls_to("getStationRealKpi")) == 6
+    total = simulator.device_items(INVERTER)["total_cap"]
+    assert float(account.value(INVERTER, "total_cap") or 0) == pytest.approx(total)
+    await account.poll(timedelta(days=1))
+    assert simulator.calls_to("stations")
+    assert simulator.refusals == []
+    simulator.faults.add(faults.DropConnection())
+    set_clock(-jump)
+    for _ in range(5):
+        await account.poll()
+    assert account.value(INVERTER, "active_power") == STATE_UNAVAILABLE
 
 
 def _resources(hass: HomeAssistant) -> dict[str, int]:

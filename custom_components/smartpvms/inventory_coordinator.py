@@ -148,7 +148,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
         due = min(due for due in dues if due > inventory.listed)
-        self._plan(due - dt_util.utcnow())
+        # A list of the future was made with a wrong clock.
+        self._plan(min(due - dt_util.utcnow(), INVENTORY_INTERVAL))
         return inventory
 
     def _plan(self, wait: timedelta) -> None:

@@ -182,8 +182,11 @@ class Reading:
 
     @property
     def fresh(self) -> bool:
-        """Whether the items are young enough to be shown."""
-        return dt_util.utcnow() - self.received <= MAX_AGE
+        """Whether the items are young enough to be shown.
+
+        A reading of the future was received before the clock was set back.
+        """
+        return abs(dt_util.utcnow() - self.received) <= MAX_AGE
 
 
 def changes(before: DataItems, items: DataItems) -> set[str]:

@@ -174,13 +174,14 @@ class HistoryImporter:
                 self._planned[device.id] = PlannedHistory(seen=now, start=now)
                 self._store.async_delay_save(self._state, SAVE_DELAY)
             planned = self._planned[device.id]
-            start = max(planned.seen - days, now - HISTORY_REACH)
+            start = max(min(planned.seen, now) - days, now - HISTORY_REACH)
             if start < planned.start:
                 span = Priority.PAST, start, planned.start
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
-            span = Priority.GAP, gap.start, gap.end
+            start = max(gap.start, now - HISTORY_REACH)
+            span = Priority.GAP, start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
         for (priority, start, end), devices in spans.items():
             job = Job.of(priority, devices, start, end)
@@ -249,6 +250,8 @@ class HistoryImporter:
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
         self._adjustments = ()
+        for job in self.queue.jobs:
+            job.end_by(dt_util.utcnow())
         while self.queue.jobs:
             while job := self.queue.next(dt_util.utcnow()):
                 if pause := await self._fill(job):
