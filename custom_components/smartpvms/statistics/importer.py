@@ -250,8 +250,8 @@ class HistoryImporter:
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
         self._adjustments = ()
-        for job in self.queue.jobs:
-            job.end_by(dt_util.utcnow())
+        for stored in self.queue.jobs:
+            stored.end_by(dt_util.utcnow())
         while self.queue.jobs:
             while job := self.queue.next(dt_util.utcnow()):
                 if pause := await self._fill(job):
