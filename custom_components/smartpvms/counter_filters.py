@@ -1,15 +1,15 @@
 """Counter filters of all plants and devices of an account."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import ClassVar, Final
 
+from .const import LOGGER
 from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
 from .models import Reading, SourceId, unique_id, zone_of
 from .northbound import DataItems, Plant, number
-from .storage import decode, encode
 
 # Number of the last decisions on a counter that are kept.
 KEPT_DECISIONS: Final = 5
@@ -30,6 +30,8 @@ class Decision:
 @dataclass(slots=True)
 class StoredCounter:
     """A counter filter and its last decisions."""
+
+    is_record: ClassVar = True
 
     counter: CounterFilter
     decisions: list[Decision] = field(default_factory=list)
@@ -70,7 +72,7 @@ class _Source:
 class CounterFilters:
     """Counter filters that an entity or an energy of a plant uses."""
 
-    def __init__(self, stored: Mapping[str, Any]) -> None:
+    def __init__(self, stored: Mapping[str, StoredCounter]) -> None:
         """Set the stored filters, by unique id."""
         self._stored = dict(stored)
         """Filters that are not in use yet."""
@@ -109,15 +111,10 @@ class CounterFilters:
         source.expected.discard(key)
         if key not in source.counters:
             counter = CounterFilter(period)
-            state = self._stored.pop(unique_id(source_id, key), None)
-            try:
-                stored = decode(StoredCounter, state)
-            except AttributeError, TypeError, ValueError:
-                pass
-            else:
-                if stored.counter.period is period:
-                    counter = stored.counter
-                    source.decisions[key] = stored.decisions
+            stored = self._stored.pop(unique_id(source_id, key), None)
+            if stored is not None and stored.counter.period is period:
+                counter = stored.counter
+                source.decisions[key] = stored.decisions
             source.counters[key] = counter
         return source.counters[key]
 
@@ -157,11 +154,11 @@ class CounterFilters:
         source = self._sources.get(source_id)
         return source.decisions if source else {}
 
-    def stored(self) -> dict[str, Any]:
-        """Return the filters in JSON-serializable form, by unique id."""
+    def stored(self) -> dict[str, StoredCounter]:
+        """Return the filters and their last decisions, by unique id."""
         return self._stored | {
-            unique_id(source_id, key): encode(
-                StoredCounter(counter, source.decisions.get(key, []))
+            unique_id(source_id, key): StoredCounter(
+                counter, source.decisions.get(key, [])
             )
             for source_id, source in self._sources.items()
             for key, counter in source.counters.items()
@@ -188,9 +185,16 @@ def _update(
     shown, start = counter.value, counter.start
     at, items = reading.server_time, reading.items
     raw = None if reading.disconnected else number(items.get(description.key))
-    if raw is None:
-        counter.pass_time(at, zone)
-    else:
-        context = description.context(plant, zone, powers)
-        counter.update(raw, at, context, live=reading.live)
+    try:
+        if raw is None:
+            counter.pass_time(at, zone)
+        else:
+            context = description.context(plant, zone, powers)
+            counter.update(raw, at, context, live=reading.live)
+    except Exception:
+        LOGGER.exception("Counter %s begins anew, after an error", description.key)
+        # Entities hold the filter.
+        new = CounterFilter(counter.period)
+        for each in fields(new):
+            setattr(counter, each.name, getattr(new, each.name))
     return counter.value != shown or counter.start is not start

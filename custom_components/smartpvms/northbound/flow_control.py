@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 import time
-from typing import Final
+from typing import ClassVar, Final
 
 from .clock import Moment, PastMoment, limited, seconds_until
 from .errors import (
@@ -82,6 +82,8 @@ class Refusal:
 @dataclass(slots=True)
 class Interface:
     """Calls to one interface."""
+
+    is_record: ClassVar = True
 
     calls: list[tuple[int | None, PastMoment]] = field(default_factory=list)
     """Device type and time of the answer of each call."""

@@ -25,7 +25,7 @@ from custom_components.smartpvms.northbound import (
 )
 from custom_components.smartpvms.options import options_of
 from custom_components.smartpvms.problems import Problems
-from custom_components.smartpvms.storage import decode_parts, encode
+from custom_components.smartpvms.storage import async_load_state, decode_parts, encode
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -118,7 +118,7 @@ class HistoryImporter:
 
     async def async_load(self) -> None:
         """Load the stored state of the last run."""
-        stored = decode_parts(StoredHistory, await self._store.async_load() or {})
+        stored = decode_parts(StoredHistory, await async_load_state(self._store))
         self.queue.jobs, self._planned = stored.jobs, stored.planned
         self._adjustments = stored.adjustments
         self._day_end_energy = stored.day_end_energy
