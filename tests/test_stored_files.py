@@ -193,6 +193,15 @@ async def test_any_damage(
     check()
 
 
+async def test_size(added: Account, hass_storage: dict[str, Any]) -> None:
+    """The file of a home stays small, although it is written after each pass."""
+    for _ in range(30):
+        await added.poll()
+    await added.restart()
+    file = hass_storage[f"{DOMAIN}.{added.entry.entry_id}"]
+    assert len(orjson.dumps(file, option=orjson.OPT_INDENT_2)) < 16_000
+
+
 @pytest.mark.parametrize("seed", range(4))
 async def test_set_up_after_any_damage(
     hass: HomeAssistant, added: Account, hass_storage: dict[str, Any], seed: int
