@@ -158,11 +158,6 @@ def _integer(state: object, stored: _Stored) -> int:
     return state
 
 
-def _shortest(value: float) -> float:
-    """Return a number, without a fraction of 0."""
-    return int(value) if value.is_integer() and abs(value) < _MAX_INTEGER else value
-
-
 def _number(state: object, _: _Stored) -> float:
     if isinstance(state, bool) or not isinstance(state, int | float):
         raise TypeError(state)
@@ -191,7 +186,7 @@ _SCALARS: Final[Mapping[Any, _Codec]] = {
     object: _Codec(None, lambda state, _: state),
     Any: _Codec(None, lambda state, _: state),
     bool: _scalar(bool),
-    float: _Codec(_shortest, _number),
+    float: _Codec(None, _number),
     int: _Codec(None, _integer),
     str: _scalar(str),
     datetime: _Codec(_stamp, _time),
@@ -294,8 +289,9 @@ def _record(kind: Any) -> _Codec:
         state = [*fields_of(value)]
         while state and state[-1] == defaults[len(state) - 1]:
             state.pop()
+        length = len(state)
         for place, encode_field in encoders:
-            if place >= len(state):
+            if place >= length:
                 break
             state[place] = encode_field(state[place])
         return state
