@@ -29,10 +29,10 @@ from custom_components.smartpvms.plant import (
     PlantDevice,
     PowerFlow,
     StorageSigns,
-    as_terms,
     power_flow,
     pv_terms,
 )
+from custom_components.smartpvms.plant.counters import as_terms
 from custom_components.smartpvms.plant.day_end import MAX_GAP
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers

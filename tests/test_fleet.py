@@ -9,6 +9,8 @@ import pytest
 from custom_components.smartpvms import item_listeners
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.models import changes
+from custom_components.smartpvms.runtime import StoredAccount
+from custom_components.smartpvms.storage import decode_parts
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import entity_platform, entity_registry as er
@@ -49,12 +51,16 @@ async def test_only_rates_are_reported_unchanged(
         ({"power": None, "yield": 2.0}, {"power"}),
         ({"yield": 2.5, "power": 1.0}, {"yield"}),
         ({"power": 1.0}, {"yield"}),
-        ({"power": 1.0, "yield": 2.0, "state": None}, {"state"}),
+        ({"power": 1.0, "yield": 2.0, "state": 3.0}, {"state"}),
+        ({"power": 1.0, "yield": 2.0, "state": None}, set()),
         ({}, {"power", "yield"}),
     ],
 )
 def test_changes(items: dict[str, Any], changed: set[str]) -> None:
-    """Added, removed and different items have changed; their order is ignored."""
+    """Added, removed and different items have changed; their order is ignored.
+
+    An item without a value is the same as none, since it is not stored.
+    """
     assert changes({"power": 1.0, "yield": 2.0}, items) == changed
 
 
@@ -81,18 +87,21 @@ async def test_one_filter_for_each_counter(hass: HomeAssistant, added: Account) 
     await added.restart(timedelta(minutes=5))
     energy, counters = (
         added.value(plant, "home_energy"),
-        added.entry.runtime_data.stored()["counters"],
+        decode_parts(StoredAccount, added.entry.runtime_data.stored()).counters,
     )
     await added.pass_time(timedelta(hours=1))
     new_energy, new_counters = (
         added.value(plant, "home_energy"),
-        added.entry.runtime_data.stored()["counters"],
+        decode_parts(StoredAccount, added.entry.runtime_data.stored()).counters,
     )
     assert energy
     assert new_energy
     assert float(new_energy) > float(energy)
     total, month = f"{INVERTER}_total_cap", f"{plant}_month_power"
-    assert new_counters[total]["counter"]["read"] > counters[total]["counter"]["read"]
+    read, last_read = counters[total].counter.read, new_counters[total].counter.read
+    assert read
+    assert last_read
+    assert last_read > read
     assert new_counters[month] == counters[month]
 
 

@@ -164,6 +164,22 @@ async def test_device_that_is_gone(
     assert simulator.refusals == []
 
 
+async def test_device_that_is_gone_since_the_future(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A device that was missed with a wrong clock is removed an hour later, too."""
+    _take_away(simulator, BATTERY)
+    await _refresh(hass, added)
+    coordinator = added.entry.runtime_data.inventory
+    [name] = coordinator.data.missing
+    later = coordinator.data.listed + timedelta(days=40)
+    coordinator.data = replace(coordinator.data, missing={name: later}, listed=later)
+    await added.restart()
+    for _ in range(3):
+        await added.pass_time(timedelta(hours=9))
+    assert not _is_registered(hass, added, BATTERY)
+
+
 @pytest.mark.parametrize(
     "fault",
     [

@@ -1,7 +1,8 @@
 """Tests of restarts, crashes, reloads, and clock changes."""
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 import time
 from types import SimpleNamespace
@@ -13,7 +14,11 @@ import pytest
 from custom_components.smartpvms import coordinator, northbound
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import FLOW_SENSORS
+from custom_components.smartpvms.models import Gap
 from custom_components.smartpvms.northbound import flow_control, session
+from custom_components.smartpvms.row_reader import MIN_GAP, KpiRow
+from custom_components.smartpvms.statistics import Job
+from custom_components.smartpvms.statistics.jobs import Priority
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -195,32 +200,128 @@ def clock() -> _SetClock:
     return _SetClock()
 
 
-@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
-async def test_clock_jumps(
+@pytest.fixture
+def set_clock(
     hass: HomeAssistant,
-    account: Account,
-    simulator: Simulator,
     freezer: FrozenDateTimeFactory,
     monkeypatch: pytest.MonkeyPatch,
     clock: _SetClock,
-    jump: timedelta,
-) -> None:
-    """A clock that is set by an hour makes no call too early or too late."""
+) -> Callable[[timedelta], None]:
+    """Return a function that sets the clock of Home Assistant's computer."""
     # Frozen time moves both clocks of the computer, but only one was set.
     times = SimpleNamespace(time=time.time, monotonic=clock.monotonic)
     for module in (coordinator, northbound.clock, flow_control, session):
         monkeypatch.setattr(module, "time", times)
     monkeypatch.setattr(hass.loop, "time", clock.monotonic)
+
+    def set_by(jump: timedelta) -> None:
+        freezer.tick(jump)
+        clock.ahead += jump
+
+    return set_by
+
+
+@pytest.mark.parametrize("jump", [timedelta(hours=1), timedelta(hours=-1)])
+async def test_clock_jumps(
+    account: Account,
+    simulator: Simulator,
+    set_clock: Callable[[timedelta], None],
+    jump: timedelta,
+) -> None:
+    """A clock that is set by an hour makes no call too early or too late."""
     await account.add()
     for number in range(24):
         if number in (3, 10):
-            freezer.tick(jump)
-            clock.ahead += jump
+            set_clock(jump)
         await account.poll(POLL / 2)
     assert simulator.refusals == []
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("getStationRealKpi")) == 13
     assert account.value(INVERTER, "active_power") == "8.0"
+
+
+JUMPS = [
+    timedelta(hours=2),
+    timedelta(days=40),
+    timedelta(days=20_000),
+    timedelta(hours=-2),
+    timedelta(days=-40),
+    timedelta(days=-20_000),
+]
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+@pytest.mark.parametrize("when", ["running", "off", "until the start", "after it"])
+async def test_wrong_clock(
+    account: Account,
+    simulator: Simulator,
+    set_clock: Callable[[timedelta], None],
+    jump: timedelta,
+    when: str,
+) -> None:
+    """A clock that is wrong or set at any time delays neither values nor lists.
+
+    Values of a server that cannot be reached become unavailable.
+    """
+    if when == "until the start":
+        set_clock(jump)
+    await account.add()
+    await account.poll()
+    if when == "running":
+        set_clock(jump)
+    else:
+        await account.restart()
+        set_clock(-jump if when == "until the start" else jump)
+        await account.restart()
+    if when == "after it":
+        await account.poll()
+        set_clock(-jump)
+    simulator.calls.clear()
+    for _ in range(6):
+        await account.poll()
+        assert account.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert len(simulator.calls_to("getStationRealKpi")) == 6
+    total = simulator.device_items(INVERTER)["total_cap"]
+    assert float(account.value(INVERTER, "total_cap") or 0) == pytest.approx(total)
+    await account.poll(timedelta(days=1))
+    assert simulator.calls_to("stations")
+    assert simulator.refusals == []
+    simulator.faults.add(faults.DropConnection())
+    set_clock(-jump)
+    for _ in range(5):
+        await account.poll()
+    assert account.value(INVERTER, "active_power") == STATE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+@pytest.mark.parametrize("outage", [timedelta(minutes=5), timedelta(hours=1)])
+async def test_gap_with_a_wrong_clock(
+    added: Account, simulator: Simulator, jump: timedelta, outage: timedelta
+) -> None:
+    """A gap is as long as it was, although the clock was set in between."""
+    data = added.entry.runtime_data
+    reader, last = data.real_time.rows, data.real_time.data[INVERTER]
+    now = last.received + outage + jump
+    row = KpiRow(simulator.device_items(INVERTER), now, last.server_time + outage)
+    reader.read(INVERTER, row, data.inventory.data, last, {})
+    gaps = [Gap(INVERTER, now - outage, now)] if outage > MIN_GAP else []
+    assert reader.take_gaps() == gaps
+
+
+@pytest.mark.parametrize("jump", JUMPS, ids=str)
+def test_job_with_a_wrong_clock(jump: timedelta) -> None:
+    """A job of the future ends now, and waits no longer than others."""
+    now = datetime(2026, 6, 21, 10, 30, tzinfo=UTC)
+    job = Job.of(Priority.GAP, (1, 2), now - timedelta(hours=3), now + jump)
+    job.due = now + jump
+    before = replace(job)
+    job.end_by(now)
+    if jump < timedelta():
+        assert asdict(job) == asdict(before)
+    else:
+        hour = now.replace(minute=0)
+        assert (job.end, job.remaining_end, job.exact_end) == (hour, hour, now)
+        assert job.due <= now + timedelta(hours=4)
 
 
 def _resources(hass: HomeAssistant) -> dict[str, int]:

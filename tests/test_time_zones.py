@@ -256,3 +256,53 @@ async def test_zone_of_home_assistant_has_rules(hass: HomeAssistant) -> None:
     for month, hours in ((1, 1), (7, 2)):
         noon = datetime(2026, month, 21, 12, tzinfo=UTC).astimezone(zone)
         assert noon.utcoffset() == timedelta(hours=hours)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("zones", "is_dated"),
+    [
+        (["America/Los_Angeles", "Europe/Berlin"], True),
+        (["America/Los_Angeles", "Europe/Berlin"], False),
+        (["Pacific/Kiritimati", "America/Los_Angeles", "Asia/Kolkata"], False),
+    ],
+)
+async def test_days_go_on_in_another_zone(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    zones: list[str],
+    is_dated: bool,
+) -> None:
+    """No energy of a day is lost or counted twice when Home Assistant's zone changes.
+
+    A plant without the offset of its connection has Home Assistant's zone.
+    """
+
+    def without_date(payload: faults.Payload) -> faults.Payload:
+        for row in payload["data"]["list"]:
+            row["gridConnectionDate"] = None
+        return payload
+
+    if not is_dated:
+        simulator.faults.add(faults.Rewrite(without_date), "stations")
+    inverter = 1000000035436842
+    await account.add()
+    begin = simulator.device_items(inverter)["total_cap"]
+    shown, start, counted = 0.0, "", 0.0
+    for number in range(2 * 24 * 4):
+        if number % 40 == 30 and zones:
+            await hass.config.async_set_time_zone(zones.pop(0))
+        await account.poll(timedelta(minutes=15))
+        state = account.state(inverter, "day_cap")
+        assert state
+        value, began = float(state.state), state.attributes["last_reset"]
+        if start:
+            counted += value if began != start else value - shown
+        else:
+            begin = simulator.device_items(inverter)["total_cap"]
+        shown, start = value, began
+    true = simulator.device_items(inverter)["total_cap"] - begin
+    assert true > 50
+    # The last energy before an inverter sleeps is only in the next day's total.
+    assert counted == pytest.approx(true, abs=0.5)

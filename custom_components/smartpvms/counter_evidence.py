@@ -8,7 +8,7 @@ factor, the rates of the last rises are the evidence. Times are epoch seconds.
 from dataclasses import dataclass, field
 from datetime import tzinfo
 import math
-from typing import Final, NamedTuple
+from typing import ClassVar, Final, NamedTuple
 
 # Difference between two copies of one value, in the counter's unit. The second part
 # covers the error of binary fractions.
@@ -60,6 +60,8 @@ class CounterContext(NamedTuple):
 class Level:
     """A raw value that readings go on from."""
 
+    is_record: ClassVar = True
+
     raw: float
     counted: float
     """Energy of the period up to the raw value; of a pending level, since its first
@@ -81,20 +83,22 @@ class Level:
 class CounterEvidence:
     """Evidence of one counter up to its last reading."""
 
+    is_record: ClassVar = True
+
     last_reading: float = 0.0
     """Time of the last row that differed from the one before it."""
     last_row: float = 0.0
     """Time of the last row, which may have repeated the reading before it."""
-    reading_gap: float = 0.0
+    reading_gap: float = field(default=0.0, compare=False, metadata={"stored": False})
     """Time between the last two readings."""
-    row_gap: float = 0.0
+    row_gap: float = field(default=0.0, compare=False, metadata={"stored": False})
     """Time between the last reading and the row before it."""
     power: float | None = None
     max_energy: float = 0.0
     """Energy of the larger powers at the ends of all intervals."""
     min_energy: float = 0.0
     """Energy of the smaller ones."""
-    last: float = 0.0
+    last: float = field(default=0.0, compare=False, metadata={"stored": False})
     """Larger energy of the last interval."""
     last_unpowered: float = 0.0
     """Time of the last interval without a usable power."""
@@ -108,7 +112,7 @@ class CounterEvidence:
     highest_power: float = 0.0
     highest_rate: float = 0.0
     """Highest rate of three rises in a row, per hour."""
-    rises: list[list[float]] = field(default_factory=list)
+    rises: list[tuple[float, float]] = field(default_factory=list)
     """The last rises, with the time since the rise before."""
     step: float = MAX_STEP
     """Largest step that all raw values are multiples of."""
@@ -117,9 +121,7 @@ class CounterEvidence:
         """Let the power go on through a row that repeats the last reading."""
         if self.power is not None:
             energy = self.power * max(now - self.last_row, 0.0) / HOUR
-            self.max_energy += energy
-            self.min_energy += energy
-            self.since_rise += energy
+            self._add_energy(energy, energy)
         self.last_row = max(self.last_row, now)
 
     def add(self, now: float, context: CounterContext) -> None:
@@ -145,14 +147,18 @@ class CounterEvidence:
             larger = smaller
         else:
             self.last = larger * self.row_gap / HOUR
-        self.max_energy += self.last
-        self.min_energy += smaller * self.row_gap / HOUR
-        self.since_rise += (self.last + smaller * self.row_gap / HOUR) / 2
+        self._add_energy(self.last, smaller * self.row_gap / HOUR)
         self.highest_power = max(self.highest_power, larger)
+
+    def _add_energy(self, larger: float, smaller: float) -> None:
+        """Add the energies of an interval, rounded because they are stored."""
+        self.max_energy = round(self.max_energy + larger, 6)
+        self.min_energy = round(self.min_energy + smaller, 6)
+        self.since_rise = round(self.since_rise + (larger + smaller) / 2, 6)
 
     def add_rise(self, rise: float, seconds: float) -> None:
         """Add a rise that was counted as energy."""
-        self.rises = [*self.rises[1 - RISES :], [rise, seconds]]
+        self.rises = [*self.rises[1 - RISES :], (round(rise, 6), seconds)]
         if len(self.rises) == RISES:
             total, time = map(math.fsum, zip(*self.rises, strict=True))
             self.highest_rate = max(self.highest_rate, HOUR * total / time)

@@ -21,7 +21,7 @@ from datetime import datetime, tzinfo
 from enum import Enum, StrEnum
 from functools import lru_cache
 import math
-from typing import Final
+from typing import ClassVar, Final
 
 from .counter_evidence import (
     COLLECTION,
@@ -105,6 +105,8 @@ class Verdict(StrEnum):
 class CounterFilter:
     """Filter of one counter, whose fields are its stored state."""
 
+    is_record: ClassVar = True
+
     period: Period
     value: float | None = None
     """Published value, `None` before the first usable reading."""
@@ -116,12 +118,12 @@ class CounterFilter:
     pending: Pending | None = None
     former: Level | None = None
     former_until: float = 0.0
+    evidence: CounterEvidence = field(default_factory=CounterEvidence)
     late_energy: float = 0.0
     """Energy of a jump that is counted if its level lasts."""
     late_energy_due: float = 0.0
     missed_midnight: bool = False
     """Whether the last new reading was long before the first row of the period."""
-    evidence: CounterEvidence = field(default_factory=CounterEvidence)
     verdict: Verdict | None = None
     """Decision on the last reading; `None` for a first, repeated, published or reset
     one."""

@@ -3,14 +3,13 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
-from typing import Any, Final
+from typing import ClassVar, Final
 
 from .counter_filter import CounterFilter, Period
 from .descriptions import ItemSensorDescription
 from .models import Reading, SourceId, unique_id, zone_of
 from .northbound import DataItems, Plant, number
 from .problems import Isolation
-from .storage import decode, encode
 
 # Number of the last decisions on a counter that are kept.
 KEPT_DECISIONS: Final = 5
@@ -31,6 +30,8 @@ class Decision:
 @dataclass(slots=True)
 class StoredCounter:
     """A counter filter and its last decisions."""
+
+    is_record: ClassVar = True
 
     counter: CounterFilter
     decisions: list[Decision] = field(default_factory=list)
@@ -71,7 +72,9 @@ class _Source:
 class CounterFilters:
     """Counter filters that an entity or an energy of a plant uses."""
 
-    def __init__(self, stored: Mapping[str, Any], isolation: Isolation) -> None:
+    def __init__(
+        self, stored: Mapping[str, StoredCounter], isolation: Isolation
+    ) -> None:
         """Set the stored filters, by unique id."""
         self._isolation = isolation
         self._stored = dict(stored)
@@ -112,15 +115,10 @@ class CounterFilters:
         source.expected.discard(key)
         if key not in source.counters:
             counter = CounterFilter(period)
-            state = self._stored.pop(unique_id(source_id, key), None)
-            try:
-                stored = decode(StoredCounter, state)
-            except AttributeError, TypeError, ValueError:
-                pass
-            else:
-                if stored.counter.period is period:
-                    counter = stored.counter
-                    source.decisions[key] = stored.decisions
+            stored = self._stored.pop(unique_id(source_id, key), None)
+            if stored is not None and stored.counter.period is period:
+                counter = stored.counter
+                source.decisions[key] = stored.decisions
             source.counters[key] = counter
         return source.counters[key]
 
@@ -184,11 +182,11 @@ class CounterFilters:
         source = self._sources.get(source_id)
         return source.decisions if source else {}
 
-    def stored(self) -> dict[str, Any]:
-        """Return the filters in JSON-serializable form, by unique id."""
+    def stored(self) -> dict[str, StoredCounter]:
+        """Return the filters and their last decisions, by unique id."""
         return self._stored | {
-            unique_id(source_id, key): encode(
-                StoredCounter(counter, source.decisions.get(key, []))
+            unique_id(source_id, key): StoredCounter(
+                counter, source.decisions.get(key, [])
             )
             for source_id, source in self._sources.items()
             for key, counter in source.counters.items()

@@ -89,7 +89,8 @@ def async_remove_stale(
         # The account also has a device.
         if name in names or name == entry.entry_id:
             continue
-        since = listed.missing.get(name, listed.listed)
+        # Times of the future were set by a wrong clock.
+        since = min(listed.missing.get(name, listed.listed), listed.listed)
         if plant in were_empty - empty:
             since = listed.listed
         is_deselected = plant in listed.offered and plant not in listed.plants

@@ -26,7 +26,7 @@ from .counter_filters import Decision
 from .descriptions import BINARY_SENSORS, sensors, undocumented
 from .device_registry import source_name
 from .models import Inventory, Reading, SourceId
-from .northbound import DEVICE_TYPE_NAMES, SessionState, number, text
+from .northbound import DEVICE_TYPE_NAMES, SessionState, number, seconds_until, text
 from .northbound.flow_control import FlowControl, Interface
 from .options import options_of
 from .polling import Batch
@@ -162,7 +162,7 @@ def _interface(
             }
             for usage in flow_control.usages(name)
         ],
-        "stopped_for": round(max(known.stopped_until - time.monotonic(), 0.0), 1),
+        "stopped_for": round(seconds_until(known.stopped_until), 1),
         "refusals_in_a_row": known.refusals,
         "used_up": known.used_up,
         "widening": known.widening,

@@ -211,7 +211,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             wait = max(inventory.listed - since, INCOMPLETE_RETRY)
             dues.add(inventory.listed + min(wait, MAX_INCOMPLETE_RETRY))
         due = min(due for due in dues if due > inventory.listed)
-        self._plan(due - dt_util.utcnow())
+        # A list of the future was made with a wrong clock.
+        self._plan(min(due - dt_util.utcnow(), INVENTORY_INTERVAL))
         return inventory
 
     def _plan(self, wait: timedelta) -> None:

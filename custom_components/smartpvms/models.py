@@ -7,7 +7,7 @@ from itertools import compress
 from operator import ne
 import re
 from sys import intern
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 from homeassistant.util import dt as dt_util
 
@@ -52,7 +52,14 @@ class Inventory:
     """The devices of each plant, by its code."""
 
     def __post_init__(self) -> None:
-        """Index plants and devices for thousands of entities."""
+        """Index plants and devices for thousands of entities.
+
+        Raises `ValueError` if a stored plant or device is under a false key.
+        """
+        if any(code != plant.code for code, plant in self.plants.items()) or any(
+            device_id != device.id for device_id, device in self.devices.items()
+        ):
+            raise ValueError("false key")
         devices: dict[str, list[Device]] = {}
         for device in self.devices.values():
             devices.setdefault(device.plant_code, []).append(device)
@@ -165,6 +172,8 @@ def _is_same(plant: Plant, other: Plant) -> bool:
 class Reading:
     """Data items of a plant or device, as last read."""
 
+    is_record: ClassVar = True
+
     items: DataItems
     received: datetime
     server_time: datetime
@@ -182,8 +191,11 @@ class Reading:
 
     @property
     def fresh(self) -> bool:
-        """Whether the items are young enough to be shown."""
-        return dt_util.utcnow() - self.received <= MAX_AGE
+        """Whether the items are young enough to be shown.
+
+        A reading of the future was received before the clock was set back.
+        """
+        return abs(dt_util.utcnow() - self.received) <= MAX_AGE
 
 
 def changes(before: DataItems, items: DataItems) -> set[str]:
@@ -191,10 +203,9 @@ def changes(before: DataItems, items: DataItems) -> set[str]:
     # The server usually sends them in the same order.
     if [*items] == [*before]:
         return {*compress(items, map(ne, items.values(), before.values()))}
+    # Items without a value are not stored.
     return {
-        key
-        for key in items.keys() | before.keys()
-        if key not in items or key not in before or items[key] != before[key]
+        key for key in items.keys() | before.keys() if items.get(key) != before.get(key)
     }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import ClassVar
 
 from homeassistant.util import dt as dt_util
 
@@ -11,8 +12,11 @@ from .counter_filters import CounterFilters
 from .models import Inventory, Reading, SourceId, changes
 from .northbound import DataItems, Device, number
 from .plant import (
+    CHARGED,
     COUNTERS,
     DAY_USE,
+    DISCHARGED,
+    PV_COUNTERS,
     CounterActivities,
     CounterId,
     CounterValue,
@@ -25,17 +29,19 @@ from .plant import (
     PowerFlow,
     StorageSigns,
     Terms,
-    as_terms,
     counters_of,
     power_flow,
     pv_terms,
     storage_terms,
+    terms_of,
 )
 
 
 @dataclass(slots=True)
 class PlantFlow:
     """Powers and energies of a plant, calculated from those of its devices."""
+
+    is_record: ClassVar = True
 
     grid_point: GridPointDetector = field(default_factory=GridPointDetector)
     signs: StorageSigns = field(default_factory=StorageSigns)
@@ -75,17 +81,22 @@ class PlantFlow:
         )
         self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
         drawn = self.home.drawn
-        spare = {**as_terms(counts), **drawn}
-        for key, terms in (
-            ("pv_energy", pv_terms(devices, usable)),
-            ("charged_energy", storage_terms(devices, usable, charged=True)),
-            ("discharged_energy", storage_terms(devices, usable, charged=False)),
+        for key, terms, candidates in (
+            ("pv_energy", pv_terms(devices, usable), PV_COUNTERS),
+            ("charged_energy", storage_terms(devices, usable, charged=True), CHARGED),
+            (
+                "discharged_energy",
+                storage_terms(devices, usable, charged=False),
+                DISCHARGED,
+            ),
         ):
             if terms is not None:
                 added, subtracted = self.terms[key] = terms
                 energy_sum = self.energy_sums.setdefault(key, EnergySum())
                 if subtracted:
                     subtracted = {**subtracted, **drawn}
+                of_energy = (each for each in counts if each[1] in candidates)
+                spare = {**terms_of(counts, of_energy), **drawn}
                 values[key] = energy_sum.update(added, subtracted, spare)
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading

@@ -1,9 +1,8 @@
 """Config entry of an account: its runtime data, and the part that is stored."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 import time
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
@@ -12,6 +11,7 @@ from homeassistant.helpers.storage import Store
 from .account import Account
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
+from .counter_filters import StoredCounter
 from .inventory_coordinator import InventoryCoordinator
 from .models import Inventory, Reading, SourceId
 from .northbound import Moment, SessionState, seconds_behind
@@ -19,7 +19,7 @@ from .plant_flow import PlantFlows
 from .power_units import MeterPowers
 from .problems import Problems
 from .statistics import HistoryImporter
-from .storage import decode_parts, encode
+from .storage import async_load_state, decode_parts, encode
 
 STORE_VERSION: Final = 1
 
@@ -29,6 +29,8 @@ type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
 @dataclass(slots=True)
 class StoredReading:
     """A reading and its source."""
+
+    is_record: ClassVar = True
 
     source_id: SourceId
     reading: Reading
@@ -45,7 +47,7 @@ class StoredAccount:
     inventory: Inventory | None = None
     problems: Problems = field(default_factory=Problems)
     readings: list[StoredReading] = field(default_factory=list)
-    counters: dict[str, Any] = field(default_factory=dict)
+    counters: dict[str, StoredCounter] = field(default_factory=dict)
     meters: dict[int, MeterPowers] = field(default_factory=dict)
     flows: PlantFlows = field(default_factory=PlantFlows)
 
@@ -82,14 +84,14 @@ class SmartPvmsData:
 
 def account_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:
     """Return the store of an account."""
-    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry.entry_id}")
+    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry.entry_id}", private=True)
 
 
 async def async_load(store: Store[dict[str, Any]]) -> StoredAccount:
     """Return the stored state of an account, without its damaged parts."""
-    state: Mapping[str, Any] = await store.async_load() or {}
+    state = await async_load_state(store)
     try:
         behind = seconds_behind(state["saved"])
-    except KeyError, TypeError:
+    except KeyError, OverflowError, TypeError:
         behind = 0.0
     return decode_parts(StoredAccount, state, behind)

@@ -1,11 +1,14 @@
 """State that survives a restart: the codec between dataclasses and JSON."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, fields, is_dataclass
-from datetime import datetime
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import Enum
 from functools import cache
+import math
+from operator import attrgetter
+import os
 from types import NoneType, UnionType
 from typing import (
     Any,
@@ -18,73 +21,130 @@ from typing import (
     get_type_hints,
 )
 
+import orjson
+
+from homeassistant.helpers.storage import STORAGE_DIR, Store
+from homeassistant.util import dt as dt_util
+
+from .const import LOGGER
 from .northbound import Moment, PastMoment, to_epoch, to_monotonic, to_past
 
+# Larger integers are inexact in JSON, or cannot be written.
+_MAX_INTEGER: Final = 2**53
+# Moments are stored in milliseconds.
+_DIGITS: Final = 3
+# Key of the names of the fields of all records, in a state that can hold some.
+_RECORDS: Final = "records"
 _UNEQUAL: Final = object()
-_INVALID: Final = (ArithmeticError, AttributeError, TypeError, ValueError)
+_INVALID: Final = (ArithmeticError, AttributeError, OSError, TypeError, ValueError)
+
+
+@dataclass(slots=True)
+class _Stored:
+    """Properties of a stored state."""
+
+    behind: float
+    """Seconds by which the clock is behind the moment at which it was stored."""
+    records: dict[str, str] = field(default_factory=dict)
+    """Names of the fields of records, by class."""
 
 
 class _Codec(NamedTuple):
     encode: Callable[[Any], Any] | None
     """`None` if values are stored as they are."""
-    decode: Callable[[Any, float], Any]
+    decode: Callable[[Any, _Stored], Any]
+    records: Mapping[str, str] = {}
+    """Names of the fields of the records that a value can hold, by class."""
 
 
 def encode(value: object) -> Any:
     """Return a dataclass in JSON-serializable form.
 
     Fields that equal their default are left out, and so are those with `init=False` or
-    `metadata={"stored": False}`.
+    `metadata={"stored": False}`. A class with `is_record = True` is stored as a line of
+    text with a list of its fields, whose names are stored once: Home Assistant stores
+    one number per line.
     """
     kind: Any = type(value)
-    function = _codec(kind).encode
-    return value if function is None else function(value)
+    codec = _codec(kind)
+    state = value if codec.encode is None else codec.encode(value)
+    if state and codec.records and isinstance(state, dict):
+        state[_RECORDS] = codec.records
+    return state
 
 
 def decode[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     """Return a dataclass from the result of `encode`.
 
-    Items of lists, sets and dicts that do not fit their type are left out. Raises
+    Items of lists, sets and dicts that do not fit their type are left out, and so are
+    fields with a default, but not those of a record, which belong together. Raises
     `TypeError` or `ValueError` if anything else does not fit. `behind` are the seconds
     by which the clock is behind the moment at which the state was stored.
     """
-    value: T = _codec(cast("Any", kind)).decode(state, behind)
+    stored = _Stored(behind)
+    if isinstance(state, dict) and isinstance(records := state.get(_RECORDS), dict):
+        stored.records = {
+            record: names for record, names in records.items() if isinstance(names, str)
+        }
+    value: T = _codec(cast("Any", kind)).decode(state, stored)
     return value
 
 
 def decode_parts[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     """Return a dataclass whose fields have defaults, without fields that do not fit."""
-    parts = {}
-    if isinstance(state, Mapping):
-        for name, codec in _fields(cast("Any", kind)).items():
-            with suppress(*_INVALID):
-                if name in state:
-                    parts[name] = codec.decode(state[name], behind)
-    return kind(**parts)
+    return decode(kind, {**state} if isinstance(state, Mapping) else {}, behind)
+
+
+async def async_load_state(store: Store[dict[str, Any]]) -> dict[str, Any]:
+    """Return the stored state of a file, or nothing.
+
+    A file of another version or shape is renamed, as Home Assistant does with a file
+    that is no JSON.
+    """
+    try:
+        state = await store.async_load()
+        return {} if state is None else _checked(state, dict)
+    except Exception as err:  # noqa: BLE001
+        name = f"{store.key}.corrupt.{dt_util.utcnow().isoformat()}"
+        with suppress(OSError):
+            await store.hass.async_add_executor_job(
+                os.rename, store.path, store.hass.config.path(STORAGE_DIR, name)
+            )
+        LOGGER.error(
+            "The stored state in %s cannot be used (%s); the file is renamed to %s",
+            store.key,
+            type(err).__name__,
+            name,
+        )
+        return {}
 
 
 @cache
-def _codec(kind: Any) -> _Codec:
+def _codec(kind: Any, in_record: bool = False) -> _Codec:
+    """Return the codec of a type, whose values may be part of a record."""
     if kind in _SCALARS:
         return _SCALARS[kind]
     if isinstance(kind, TypeAliasType):
-        return _codec(kind.__value__)
+        return _codec(kind.__value__, in_record)
     if isinstance(kind, UnionType):
-        return _union(get_args(kind))
+        return _union(get_args(kind), in_record)
     origin, parts = get_origin(kind) or kind, get_args(kind)
     if is_dataclass(origin):
-        return _dataclass(kind)
+        if not getattr(kind, "is_record", False):
+            return _dataclass(kind, in_record)
+        return _record(kind) if in_record else _line(_record(kind))
     if issubclass(origin, Enum):
         return _Codec(lambda value: value.value, lambda state, _: kind(state))
     if issubclass(origin, tuple) and parts[1:] != (...,):
-        return _record([_codec(part) for part in parts])
+        return _tuple([_codec(part, in_record) for part in parts])
     if issubclass(origin, Mapping):
-        return _mapping(*parts)
-    return _sequence(origin if issubclass(origin, set | tuple) else list, parts[0])
+        return _mapping(parts[0], _codec(parts[1], in_record))
+    kind = origin if issubclass(origin, set | tuple) else list
+    return _sequence(kind, _codec(parts[0], in_record))
 
 
 def _scalar(*kinds: type) -> _Codec:
-    def decode(state: object, _: float) -> object:
+    def decode(state: object, _: _Stored) -> object:
         if isinstance(state, bool) != (bool in kinds) or not isinstance(state, kinds):
             raise TypeError(state)
         return state
@@ -92,63 +152,101 @@ def _scalar(*kinds: type) -> _Codec:
     return _Codec(None, decode)
 
 
+def _integer(state: object, stored: _Stored) -> int:
+    if not isinstance(state, int) or not abs(_number(state, stored)) < _MAX_INTEGER:
+        raise TypeError(state)
+    return state
+
+
+def _number(state: object, _: _Stored) -> float:
+    if isinstance(state, bool) or not isinstance(state, int | float):
+        raise TypeError(state)
+    if not math.isfinite(state):
+        raise ValueError(state)
+    return state
+
+
+def _stamp(time: datetime) -> float | str:
+    """Return epoch seconds of a time in UTC, and the text of another time."""
+    return time.timestamp() if time.tzinfo is UTC else time.isoformat()
+
+
+def _time(state: Any, _: _Stored) -> datetime:
+    """Return a time that can be compared, and converted to other zones."""
+    if isinstance(state, str):
+        time = datetime.fromisoformat(state)
+    else:
+        time = datetime.fromtimestamp(_number(state, _), UTC)
+    if time.tzinfo is None or not MINYEAR < time.year < MAXYEAR:
+        raise ValueError(state)
+    return time
+
+
 _SCALARS: Final[Mapping[Any, _Codec]] = {
     object: _Codec(None, lambda state, _: state),
     Any: _Codec(None, lambda state, _: state),
     bool: _scalar(bool),
-    float: _scalar(int, float),
-    int: _scalar(int),
+    float: _Codec(None, _number),
+    int: _Codec(None, _integer),
     str: _scalar(str),
-    datetime: _Codec(
-        datetime.isoformat, lambda state, _: datetime.fromisoformat(state)
+    datetime: _Codec(_stamp, _time),
+    Moment: _Codec(
+        lambda moment: round(to_epoch(moment), _DIGITS),
+        lambda state, stored: to_monotonic(state, stored.behind),
     ),
-    Moment: _Codec(to_epoch, to_monotonic),
-    PastMoment: _Codec(to_epoch, to_past),
+    PastMoment: _Codec(
+        lambda moment: round(to_epoch(moment), _DIGITS),
+        lambda state, stored: to_past(state, stored.behind),
+    ),
 }
 
 
-def _union(kinds: tuple[Any, ...]) -> _Codec:
+def _union(kinds: tuple[Any, ...], in_record: bool) -> _Codec:
     """Return the codec of an optional type, or of several that are stored alike."""
     is_optional = NoneType in kinds
-    codecs = [_codec(kind) for kind in kinds if kind is not NoneType]
+    codecs = [_codec(kind, in_record) for kind in kinds if kind is not NoneType]
     encode_value = codecs[0].encode
 
-    def decode(state: object, behind: float) -> object:
+    def decode(state: object, stored: _Stored) -> object:
         if state is None and is_optional:
             return None
         for codec in codecs[:-1]:
             with suppress(*_INVALID):
-                return codec.decode(state, behind)
-        return codecs[-1].decode(state, behind)
+                return codec.decode(state, stored)
+        return codecs[-1].decode(state, stored)
 
+    records = _records(codecs)
     if encode_value is None:
-        return _Codec(None, decode)
-    return _Codec(lambda value: None if value is None else encode_value(value), decode)
+        return _Codec(None, decode, records)
+
+    def encode(value: object) -> object:
+        return None if value is None else encode_value(value)
+
+    return _Codec(encode, decode, records)
+
+
+def _records(codecs: Iterable[_Codec]) -> dict[str, str]:
+    return {name: names for codec in codecs for name, names in codec.records.items()}
 
 
 @cache
-def _fields(kind: Any) -> dict[str, _Codec]:
-    """Return the codecs of the stored fields of a dataclass."""
+def _fields(kind: Any, in_record: bool) -> dict[str, tuple[_Codec, Any]]:
+    """Return the codecs and defaults of the stored fields of a dataclass."""
     hints = get_type_hints(kind)
-    return {
-        each.name: _codec(hints[each.name])
-        for each in fields(kind)
-        if each.init and each.metadata.get("stored", True)
-    }
-
-
-def _dataclass(kind: Any) -> _Codec:
-    codecs = _fields(kind)
-    table = []
+    stored = {}
     for each in fields(kind):
-        if each.name not in codecs:
-            continue
-        default = each.default
-        if default is MISSING:
-            factory = each.default_factory
-            default = _UNEQUAL if factory is MISSING else factory()
-        table.append((each.name, default, codecs[each.name].encode))
-    decoders = {name: codec.decode for name, codec in codecs.items()}
+        if each.init and each.metadata.get("stored", True):
+            default = each.default
+            if default is MISSING:
+                factory = each.default_factory
+                default = _UNEQUAL if factory is MISSING else factory()
+            stored[each.name] = _codec(hints[each.name], in_record), default
+    return stored
+
+
+def _dataclass(kind: Any, in_record: bool) -> _Codec:
+    parts = _fields(kind, in_record)
+    table = [(name, default, codec.encode) for name, (codec, default) in parts.items()]
 
     def encode(value: object) -> dict[str, Any]:
         state = {}
@@ -158,18 +256,74 @@ def _dataclass(kind: Any) -> _Codec:
                 state[name] = field if encode_field is None else encode_field(field)
         return state
 
-    def decode(state: dict[str, Any], behind: float) -> object:
+    def decode(state: dict[str, Any], stored: _Stored) -> object:
+        values = {}
+        for name in parts.keys() & state.keys():
+            codec, default = parts[name]
+            try:
+                values[name] = codec.decode(state[name], stored)
+            except _INVALID:
+                if default is _UNEQUAL:
+                    raise
+        return kind(**values)
+
+    return _Codec(encode, decode, _records(codec for codec, _ in parts.values()))
+
+
+def _record(kind: Any) -> _Codec:
+    """Return the codec of a dataclass that is stored as a list of its fields.
+
+    Fields at the end of the list are left out if they equal their defaults.
+    """
+    parts = _fields(kind, True)
+    names = [*parts]
+    fields_of = attrgetter(*names)
+    defaults = [default for _, default in parts.values()]
+    encoders = [
+        (place, codec.encode)
+        for place, (codec, _) in enumerate(parts.values())
+        if codec.encode is not None
+    ]
+
+    def encode(value: object) -> list[Any]:
+        state = [*fields_of(value)]
+        while state and state[-1] == defaults[len(state) - 1]:
+            state.pop()
+        length = len(state)
+        for place, encode_field in encoders:
+            if place >= length:
+                break
+            state[place] = encode_field(state[place])
+        return state
+
+    def decode(state: list[Any], stored: _Stored) -> object:
+        stored_names = stored.records.get(kind.__name__)
+        of_record = names if stored_names is None else stored_names.split()
+        if len(_checked(state, list)) > len(of_record):
+            raise ValueError(state)
+        states = dict(zip(of_record, state, strict=False))
         return kind(
             **{
-                name: decoders[name](state[name], behind)
-                for name in decoders.keys() & state.keys()
+                name: parts[name][0].decode(states[name], stored)
+                for name in parts.keys() & states.keys()
             }
         )
 
-    return _Codec(encode, decode)
+    records = _records(codec for codec, _ in parts.values())
+    return _Codec(encode, decode, {kind.__name__: " ".join(names), **records})
 
 
-def _record(codecs: list[_Codec]) -> _Codec:
+def _line(record: _Codec) -> _Codec:
+    """Return the codec of a record that is not part of another one."""
+    encode_record = cast("Callable[[Any], Any]", record.encode)
+    return _Codec(
+        lambda value: orjson.dumps(encode_record(value)).decode(),
+        lambda state, stored: record.decode(orjson.loads(state), stored),
+        record.records,
+    )
+
+
+def _tuple(codecs: list[_Codec]) -> _Codec:
     """Return the codec of a tuple with a type for each place."""
 
     def encode(values: tuple[Any, ...]) -> list[Any]:
@@ -178,47 +332,48 @@ def _record(codecs: list[_Codec]) -> _Codec:
             for codec, value in zip(codecs, values, strict=True)
         ]
 
-    def decode(states: list[Any], behind: float) -> tuple[Any, ...]:
+    def decode(states: list[Any], stored: _Stored) -> tuple[Any, ...]:
         return tuple(
-            codec.decode(state, behind)
-            for codec, state in zip(codecs, states, strict=True)
+            codec.decode(state, stored)
+            for codec, state in zip(codecs, _checked(states, list), strict=True)
         )
 
-    return _Codec(encode, decode)
+    return _Codec(encode, decode, _records(codecs))
 
 
-def _sequence(kind: type, part: Any) -> _Codec:
-    encode_item, decode_item = _codec(part)
+def _sequence(kind: type, item: _Codec) -> _Codec:
+    encode_item, decode_item, records = item
 
     def encode(items: Any) -> list[Any]:
         return [*items] if encode_item is None else [*map(encode_item, items)]
 
-    def decode(states: list[Any], behind: float) -> Any:
+    def decode(states: list[Any], stored: _Stored) -> Any:
         items = []
         for state in _checked(states, list):
             with suppress(*_INVALID):
-                items.append(decode_item(state, behind))
+                items.append(decode_item(state, stored))
         return kind(items)
 
-    return _Codec(encode, decode)
+    return _Codec(encode, decode, records)
 
 
-def _mapping(key_kind: Any, part: Any) -> _Codec:
-    encode_item, decode_item = _codec(part)
+def _mapping(key_kind: Any, item: _Codec) -> _Codec:
+    encode_item, decode_item, records = item
 
     def encode(items: Mapping[Any, Any]) -> dict[str, Any]:
         if encode_item is None:
-            return {str(key): value for key, value in items.items()}
+            # A missing data item means the same as one without a value.
+            return {str(k): value for k, value in items.items() if value is not None}
         return {str(key): encode_item(value) for key, value in items.items()}
 
-    def decode(states: dict[str, Any], behind: float) -> dict[Any, Any]:
+    def decode(states: dict[str, Any], stored: _Stored) -> dict[Any, Any]:
         items = {}
         for key, state in _checked(states, dict).items():
             with suppress(*_INVALID):
-                items[key_kind(key)] = decode_item(state, behind)
+                items[key_kind(key)] = decode_item(state, stored)
         return items
 
-    return _Codec(encode, decode)
+    return _Codec(encode, decode, records)
 
 
 def _checked[T](state: object, kind: type[T]) -> T:

@@ -19,6 +19,7 @@ from custom_components.smartpvms.northbound import (
     SessionTaken,
 )
 from custom_components.smartpvms.northbound.flow_control import (
+    DAY,
     MARGIN,
     MAX_PASS,
     FlowControl,
@@ -361,6 +362,45 @@ def test_restart_with_the_clock_set_back(freezer: FrozenDateTimeFactory) -> None
     freezer.move_to(NOON - timedelta(hours=1))
     restarted = decode(FlowControl, state)
     assert restarted.wait("getStationRealKpi") == pytest.approx(300 + MARGIN)
+
+
+YEARS = 50 * 365 * 86400
+
+
+@pytest.mark.parametrize("ahead", [7200, 40 * 86400, YEARS])
+def test_restart_with_wrong_times(freezer: FrozenDateTimeFactory, ahead: float) -> None:
+    """Stored times of the future delay no call much longer than its own window."""
+    flow_control = FlowControl()
+    longest = {"login": 631, "getStationRealKpi": 346, "getDevRealKpi": 346}
+    for interface in (*longest, "getDevList"):
+        call(flow_control, interface)
+        refuse(flow_control, interface)
+    refuse(flow_control, "stations", 20618)
+    state = encode(flow_control)
+    freezer.tick(-ahead)
+    again = decode(FlowControl, state)
+    for interface, wait in longest.items():
+        assert again.wait(interface) <= wait, interface
+    assert again.wait("getDevList") <= 6 * 3600
+    assert again.wait("stations") <= 86460
+
+
+def test_never_is_stored_as_nothing() -> None:
+    """A stop that never was is not stored as a time."""
+    flow_control = FlowControl()
+    call(flow_control, "getDevList")
+    assert restored(flow_control) == flow_control
+    assert flow_control.interfaces["getDevList"].stopped_until is None
+
+
+def test_pauses_after_thousands_of_refusals(freezer: FrozenDateTimeFactory) -> None:
+    """A pause stays at its maximum, however many refusals there were."""
+    flow_control = FlowControl()
+    call(flow_control, "getDevList")
+    flow_control.stops = flow_control.interfaces["getDevList"].refusals = 2000
+    assert refuse(flow_control, "getDevList") == 6 * 3600
+    freezer.tick(DAY)
+    assert refuse(flow_control, "getDevList", 429) == 15 * 60
 
 
 def test_more_batches_than_the_quota_has() -> None:

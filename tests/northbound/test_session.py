@@ -290,3 +290,19 @@ async def test_start_a_day_later(client: Client) -> None:
     assert client.state.pause == 0
     assert not client.state.has_token
     assert client.session.wait("getStationRealKpi") == 0
+
+
+def test_restart_with_wrong_times(freezer: FrozenDateTimeFactory) -> None:
+    """A stored pause of the future ends after the longest one."""
+    state = encode(SessionState(paused_until=time.monotonic() + 1800))
+    freezer.tick(-40 * 86400)
+    assert decode(SessionState, state).pause <= 3600
+
+
+def test_never_is_stored_as_nothing() -> None:
+    """A session that was never used has no times."""
+    assert encode(SessionState()) == {}
+    session = SessionState(token="token")
+    assert not session.has_token
+    session.drop_token()
+    assert session.expired_in_use is not None

@@ -1,7 +1,15 @@
 """Client of Huawei's SmartPVMS Northbound API, independent of Home Assistant."""
 
 from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, NorthboundClient
-from .clock import Moment, PastMoment, seconds_behind, to_epoch, to_monotonic, to_past
+from .clock import (
+    Moment,
+    PastMoment,
+    seconds_behind,
+    seconds_until,
+    to_epoch,
+    to_monotonic,
+    to_past,
+)
 from .errors import (
     ACCOUNT_DISABLED,
     OWNER_REFUSALS,
@@ -78,6 +86,7 @@ __all__ = [
     "northbound_host",
     "number",
     "seconds_behind",
+    "seconds_until",
     "text",
     "to_epoch",
     "to_monotonic",

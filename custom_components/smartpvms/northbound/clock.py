@@ -16,6 +16,16 @@ def to_epoch(moment: Moment) -> float:
     return time.time() - (time.monotonic() - moment)
 
 
+def seconds_until(moment: Moment | None) -> float:
+    """Return the seconds until a moment, 0 if it is past or `None`."""
+    return 0.0 if moment is None else max(moment - time.monotonic(), 0.0)
+
+
+def limited(moment: Moment | None, seconds: float) -> Moment | None:
+    """Return a moment, which is at most these seconds ahead."""
+    return None if moment is None else min(moment, time.monotonic() + seconds)
+
+
 def to_monotonic(stored: object, behind: float = 0.0) -> Moment:
     """Return the monotonic time of epoch seconds, for a clock that is `behind`.
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import ceil
 import time
-from typing import Final
+from typing import ClassVar, Final
 
-from .clock import Moment, PastMoment
+from .clock import Moment, PastMoment, limited, seconds_until
 from .errors import (
     SYSTEM_LIMIT,
     AccountLimited,
@@ -41,6 +41,8 @@ EARLY_REFUSALS: Final = 2
 MAX_PAUSE: Final = 6 * HOUR
 # Maximum pause of all interfaces. The documented pause is a minute, but can be too short.
 MAX_SYSTEM_PAUSE: Final = 15 * MINUTE
+# Maximum number of times that a pause doubles: `2**1024` is no float.
+MAX_DOUBLINGS: Final = 10
 
 # Interfaces that always allow one call per minute.
 ONE_A_MINUTE: Final = frozenset({"getDevHistoryKpi"})
@@ -81,9 +83,11 @@ class Refusal:
 class Interface:
     """Calls to one interface."""
 
+    is_record: ClassVar = True
+
     calls: list[tuple[int | None, PastMoment]] = field(default_factory=list)
     """Device type and time of the answer of each call."""
-    stopped_until: Moment = 0.0
+    stopped_until: Moment | None = None
     accepted: PastMoment | None = None
     """Time of the last accepted call."""
     refused: PastMoment | None = None
@@ -117,7 +121,7 @@ class Interface:
 class FlowControl:
     """Counts the calls of an account, and limits them to the quotas."""
 
-    stopped_until: Moment = 0.0
+    stopped_until: Moment | None = None
     """End of the pause of all interfaces."""
     stops: int = 0
     """Refusals due to the system's limit since the last accepted call."""
@@ -127,6 +131,20 @@ class FlowControl:
     plants: int = field(default=0, init=False)
     devices: Mapping[int, int] = field(default_factory=dict, init=False)
     """Number of devices by type."""
+
+    def __post_init__(self) -> None:
+        """Limit stored pauses, whose ends can be wrong, to the longest ones."""
+        self.stopped_until = limited(self.stopped_until, MAX_SYSTEM_PAUSE)
+        for name, known in self.interfaces.items():
+            known.widening = min(max(known.widening, 0.0), MAX_WIDENING)
+            quota = self.quota(name)
+            if known.used_up:
+                longest = DAY + MINUTE
+            elif quota is None or quota.window > TEN_MINUTES:
+                longest = MAX_PAUSE
+            else:
+                longest = MAX_PASS + known.span(quota.window, time.monotonic())
+            known.stopped_until = limited(known.stopped_until, longest)
 
     def set_account_size(self, plants: int, devices: Mapping[int, int]) -> None:
         """Set the number of plants, and of devices by type; the quotas depend on it."""
@@ -196,8 +214,8 @@ class FlowControl:
         now = time.monotonic()
         known = self.interfaces.get(interface)
         if known is None:
-            return max(self.stopped_until - now, 0.0)
-        moments = [self.stopped_until, known.stopped_until]
+            return seconds_until(self.stopped_until)
+        moments = [self.stopped_until or now, known.stopped_until or now]
         if (quota := self.quota(interface, type_id)) is not None:
             calls = known.counting(type_id, quota.window, now)
             # The quota can be smaller than the reserve.
@@ -212,9 +230,8 @@ class FlowControl:
     ) -> None:
         """Raise `RateLimited` if a call is not allowed yet."""
         if wait := self.wait(interface, type_id, reserve):
-            stopped = self.stopped_until > time.monotonic()
-            limited = interface == "login" or stopped
-            raise (AccountLimited if limited else RateLimited)(wait)
+            is_of_account = interface == "login" or seconds_until(self.stopped_until)
+            raise (AccountLimited if is_of_account else RateLimited)(wait)
 
     @contextmanager
     def call(
@@ -278,7 +295,8 @@ class FlowControl:
         now = time.monotonic()
         self.refusals = [*self.recent_refusals, Refusal(interface, refusal.code, now)]
         if refusal.code in SYSTEM_LIMIT:
-            pause = min(MINUTE * 2**self.stops, MAX_SYSTEM_PAUSE)
+            doublings = min(self.stops, MAX_DOUBLINGS)
+            pause = min(MINUTE * 2**doublings, MAX_SYSTEM_PAUSE)
             self.stops += 1
             self.stopped_until = now + pause
             refusal.retry_after = pause
@@ -302,7 +320,8 @@ class FlowControl:
             pause = known.span(quota.window, now)
         else:
             # Another client may have used up the quota of the day, or of the minute.
-            pause = min(MINUTE * 4 ** (known.refusals - 1), MAX_PAUSE)
+            doublings = min(2 * (known.refusals - 1), MAX_DOUBLINGS)
+            pause = min(MINUTE * 2**doublings, MAX_PAUSE)
         known.stopped_until = now + pause
         refusal.retry_after = pause
 
@@ -317,6 +336,6 @@ class FlowControl:
         for interface in ("getStationRealKpi", "getDevRealKpi"):
             known = self.interfaces.setdefault(interface, Interface())
             known.stopped_until = max(
-                known.stopped_until,
+                known.stopped_until or planned,
                 planned + MAX_PASS + known.span(FIVE_MINUTES, now),
             )

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 from yarl import URL
 
-from .clock import Moment, PastMoment
+from .clock import Moment, PastMoment, limited, seconds_until
 from .errors import (
     AccountLocked,
     ConnectionFailed,
@@ -28,7 +28,7 @@ from .errors import (
     error_for,
     error_for_status,
 )
-from .flow_control import DAY, HOUR, MINUTE, TEN_MINUTES, FlowControl
+from .flow_control import DAY, HOUR, MAX_DOUBLINGS, MINUTE, TEN_MINUTES, FlowControl
 from .models import integer, moment
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
@@ -72,8 +72,8 @@ class SessionState:
 
     flow_control: FlowControl = field(default_factory=FlowControl)
     token: str | None = field(default=None, repr=False)
-    issued: PastMoment = 0.0
-    used: PastMoment = 0.0
+    issued: PastMoment | None = None
+    used: PastMoment | None = None
     expired_in_use: PastMoment | None = None
     """Last time at which a token expired although it was in use."""
     takeovers: list[PastMoment] = field(default_factory=list)
@@ -86,7 +86,7 @@ class SessionState:
     """Empty login responses since the last successful login."""
     lost_tokens: int = 0
     """Consecutive calls whose token was rejected right after the login."""
-    paused_until: Moment = 0.0
+    paused_until: Moment | None = None
     """Time before which no login can succeed."""
     lock: asyncio.Lock = field(
         default_factory=asyncio.Lock, init=False, repr=False, compare=False
@@ -94,9 +94,11 @@ class SessionState:
     """Held during a call: the server allows one call at a time."""
 
     def __post_init__(self) -> None:
-        """Remove a token that a damaged file has changed."""
+        """Correct what a damaged file or a wrong clock has changed."""
         if self.token is not None and not _VALID_TOKEN.fullmatch(self.token):
             self.token = None
+        # A stored pause can end too late.
+        self.paused_until = limited(self.paused_until, _MAX_PAUSE)
 
     @property
     def has_token(self) -> bool:
@@ -108,12 +110,13 @@ class SessionState:
         now = time.monotonic()
         fixed = self.expired_in_use is not None and now - self.expired_in_use < DAY
         since = self.issued if fixed else self.used
-        return self.token is not None and now - since < _TOKEN_LIFE
+        has_time = since is not None and now - since < _TOKEN_LIFE
+        return self.token is not None and has_time
 
     @property
     def pause(self) -> float:
         """Return the seconds until a login can succeed."""
-        return max(self.paused_until - time.monotonic(), 0.0)
+        return seconds_until(self.paused_until)
 
     def set_token(self, token: str) -> None:
         """Set the token of a new session, and clear the login errors."""
@@ -121,12 +124,12 @@ class SessionState:
         self.issued = self.used = time.monotonic()
         self.refused_code = None
         self.refused_logins = self.empty_logins = 0
-        self.paused_until = 0.0
+        self.paused_until = None
 
     def drop_token(self) -> None:
         """Remove a rejected token, and record its expiry or a takeover."""
         now = time.monotonic()
-        if now - self.issued >= _TOKEN_LIFE:
+        if self.issued is None or now - self.issued >= _TOKEN_LIFE:
             self.expired_in_use = now
         else:
             self.takeovers = [*self.recent_takeovers, now]
@@ -192,7 +195,8 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            pause = min(_MIN_PAUSE * 2**state.lost_tokens, _MAX_PAUSE)
+            doublings = min(state.lost_tokens, MAX_DOUBLINGS)
+            pause = min(_MIN_PAUSE * 2**doublings, _MAX_PAUSE)
             state.lost_tokens += 1
             state.paused_until = time.monotonic() + pause
             err.retry_after = pause

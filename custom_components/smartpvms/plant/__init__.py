@@ -2,15 +2,18 @@
 
 from .counter_activity import CounterActivities
 from .counters import (
+    CHARGED,
     COUNTERS,
     DAY_USE,
+    DISCHARGED,
     GRID_COUNTERS,
+    PV_COUNTERS,
     CounterId,
     CounterValue,
     CounterValues,
     Terms,
-    as_terms,
     counters_of,
+    terms_of,
 )
 from .devices import GRID_POINTS, INVERTERS, PlantDevice, PlantDevices
 from .energy import EnergySum, HomeEnergy, Integral, pv_terms, storage_terms
@@ -19,11 +22,14 @@ from .power_flow import PowerFlow, power_flow
 from .storage_sign import StorageSigns
 
 __all__ = [
+    "CHARGED",
     "COUNTERS",
     "DAY_USE",
+    "DISCHARGED",
     "GRID_COUNTERS",
     "GRID_POINTS",
     "INVERTERS",
+    "PV_COUNTERS",
     "CounterActivities",
     "CounterId",
     "CounterValue",
@@ -37,9 +43,9 @@ __all__ = [
     "PowerFlow",
     "StorageSigns",
     "Terms",
-    "as_terms",
     "counters_of",
     "power_flow",
     "pv_terms",
     "storage_terms",
+    "terms_of",
 ]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import ClassVar, Final
 
 from custom_components.smartpvms.northbound import DeviceType
 
@@ -38,6 +38,8 @@ class CounterActivity:
     A counter that begins to count is recognized one reading later, so that the rise by
     which it catches up is not counted.
     """
+
+    is_record: ClassVar = True
 
     last: float
     before: float | None = None

@@ -21,6 +21,8 @@ STORED: Final = ("charge_cap", "discharge_cap")
 YIELDS: Final = ("total_cap", "day_cap")
 CHARGED: Final = ("total_charged_energy", "charge_cap")
 DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
+PV_COUNTERS: Final = (*DC_COUNTERS, *YIELDS, *CHARGED, *DISCHARGED)
+"""Counters from which the energy of the panels is calculated."""
 SUBSTITUTES: Final[Mapping[str, str]] = {
     **dict.fromkeys(DC_COUNTERS, YIELDS[0]),
     **dict((YIELDS, CHARGED, DISCHARGED)),

@@ -8,25 +8,28 @@ most if the flow of energy begins or ends around midnight.
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Final, Self
+from typing import ClassVar, Final, Self
 
 # Longest time between two readings for which energy is estimated.
 MAX_GAP: Final = timedelta(minutes=15)
+HOUR: Final = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
 class DayEndEstimate:
     """State of a counter; times are epoch seconds."""
 
+    is_record: ClassVar = True
+
     value: float
-    start: float | None
+    start: float | None = None
     """Start of its day; `None` for lifetime counters."""
-    read: float | None
+    read: float | None = None
     """Time of the last reading; `None` for lifetime counters."""
-    reset_seen: bool
+    reset_seen: bool = True
     """Whether the counter has started over on this day, which may happen late."""
     speed: float = 0.0
-    """Rise per second between the last two readings without a reset."""
+    """Rise per hour between the last two readings without a reset."""
 
     def follow(
         self,
@@ -44,7 +47,7 @@ class DayEndEstimate:
         if reset_seen and (is_new or not self.reset_seen):
             if passed <= MAX_GAP.total_seconds():
                 # The new day's value may include part of this energy.
-                left_out = max(speed * passed - counted, 0.0)
+                left_out = max(speed * passed / HOUR - counted, 0.0)
         elif passed > 0:
-            speed = counted / passed
+            speed = HOUR * counted / passed
         return type(self)(value, start, read, reset_seen, speed), counted, left_out

@@ -7,6 +7,7 @@ A sum of counters is exact, while the integral of powers that are minutes apart 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from custom_components.smartpvms.northbound import DeviceType
 
@@ -41,6 +42,8 @@ class EnergySum:
     The value begins at 0 and excludes the energy that was counted before. The first
     value of a new counter adds nothing; the first value of a new day is added in full.
     """
+
+    is_record: ClassVar = True
 
     value: float | None = None
     level: float = 0.0
@@ -110,6 +113,8 @@ class Integral:
     off within these minutes.
     """
 
+    is_record: ClassVar = True
+
     value: float = 0.0
     last: tuple[datetime, float] | None = None
     """Time of the last known power, and the power in W."""
@@ -139,6 +144,8 @@ class HomeEnergy:
     counter. If counters are missing, the plant's own counter replaces the sum, and
     without that counter the integral of the home's power does.
     """
+
+    is_record: ClassVar = True
 
     energy_sum: EnergySum = field(default_factory=EnergySum)
     inverter_use: Integral = field(default_factory=Integral)

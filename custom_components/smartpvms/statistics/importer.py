@@ -25,7 +25,7 @@ from custom_components.smartpvms.northbound import (
 )
 from custom_components.smartpvms.options import options_of
 from custom_components.smartpvms.problems import HISTORY, Problems
-from custom_components.smartpvms.storage import decode_parts, encode
+from custom_components.smartpvms.storage import async_load_state, decode_parts, encode
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -118,7 +118,7 @@ class HistoryImporter:
 
     async def async_load(self) -> None:
         """Load the stored state of the last run."""
-        stored = decode_parts(StoredHistory, await self._store.async_load() or {})
+        stored = decode_parts(StoredHistory, await async_load_state(self._store))
         self.queue.jobs, self._planned = stored.jobs, stored.planned
         self._adjustments = stored.adjustments
         self._day_end_energy = stored.day_end_energy
@@ -174,13 +174,14 @@ class HistoryImporter:
                 self._planned[device.id] = PlannedHistory(seen=now, start=now)
                 self._store.async_delay_save(self._state, SAVE_DELAY)
             planned = self._planned[device.id]
-            start = max(planned.seen - days, now - HISTORY_REACH)
+            start = max(min(planned.seen, now) - days, now - HISTORY_REACH)
             if start < planned.start:
                 span = Priority.PAST, start, planned.start
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
-            span = Priority.GAP, gap.start, gap.end
+            start = max(gap.start, now - HISTORY_REACH)
+            span = Priority.GAP, start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
         for (priority, start, end), devices in spans.items():
             job = Job.of(priority, devices, start, end)
@@ -262,6 +263,8 @@ class HistoryImporter:
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
         self._adjustments = ()
+        for stored in self.queue.jobs:
+            stored.end_by(dt_util.utcnow())
         while self.queue.jobs:
             while job := self.queue.next(dt_util.utcnow()):
                 if pause := await self._fill(job):

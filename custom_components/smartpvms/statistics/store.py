@@ -27,4 +27,4 @@ class StoredHistory:
 
 def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
     """Return the store of an account's history import."""
-    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}.history")
+    return Store(hass, STORE_VERSION, f"{DOMAIN}.{entry_id}.history", private=True)
