@@ -453,4 +453,4 @@ def _multi_select(offered: Mapping[str, str]) -> SelectSelector:
 
 def _as_host(url: URL) -> str:
     """Return the address, without the scheme if it is https."""
-    return url.authority if url.scheme == "https" else str(url)
+    return str(url).removeprefix("https://")
