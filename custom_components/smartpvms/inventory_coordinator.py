@@ -1,5 +1,6 @@
 """Coordinator of the inventory: the plants and devices of an account."""
 
+import asyncio
 import collections
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -14,6 +15,7 @@ from homeassistant.util import dt as dt_util
 from .const import DOMAIN, LOGGER
 from .device_registry import (
     CONFIRMATION,
+    async_owners,
     async_register,
     async_remove_stale,
     async_rename_plants,
@@ -50,6 +52,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._problems = problems
+        self._update: asyncio.Task[Inventory] | None = None
+        """The list that is under way."""
+        self.lock = asyncio.Lock()
+        """Held during a real-time pass: a list can change the codes of plants."""
         if known is not None:
             self._listed = None
             self.data = self._apply(known)
@@ -60,6 +66,15 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
 
     @override
     async def _async_update_data(self) -> Inventory:
+        # Several requests at the same time share a list.
+        if self._update is None or self._update.done():
+            self._update = self.config_entry.async_create_background_task(
+                self.hass, self._list(), "list plants and devices"
+            )
+        return await asyncio.shield(self._update)
+
+    async def _list(self) -> Inventory:
+        """List plants and devices, and register them."""
         failing = self._problems.duration(INVENTORY)
         retry = min(max(failing, INVENTORY_RETRY), MAX_INVENTORY_RETRY)
         self._plan(retry)
@@ -67,7 +82,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         listed, self._listed = self._listed, None
         plants: dict[str, Plant] = {}
         try:
-            listed = listed or await self._client.plants()
+            listed = self._free(listed or await self._client.plants())
             renamed = {} if known is None else migrations(known, listed)
             plants = self._select(listed, renamed)
             devices = await self._client.devices(plants)
@@ -88,16 +103,40 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             INVENTORY, plants.keys() - inventory.plants_without_devices
         )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
-        # Nothing is awaited from here on: the reload has to store the new inventory.
-        if renamed:
-            async_rename_plants(self.hass, self.config_entry, renamed)
-        if renamed or (known and known.differs_in_types(inventory.devices)):
-            # Entities keep their unique id and the description of their device's type.
-            self.hass.loop.call_soon(
-                self.hass.config_entries.async_schedule_reload,
-                self.config_entry.entry_id,
-            )
-        return self._apply(inventory)
+        async with self.lock:
+            # Nothing is awaited from here on: the reload has to store the new inventory,
+            # and another account must not take the same plants.
+            owners = async_owners(self.hass, self.config_entry)
+            own = inventory.restricted_to(None, owners)
+            if own is None:
+                raise self._plants_of_others()
+            if renamed:
+                async_rename_plants(self.hass, self.config_entry, renamed)
+            if renamed or (known and known.differs_in_types(own.devices)):
+                # Entities keep their unique id and the description of their device's type.
+                self.hass.loop.call_soon(
+                    self.hass.config_entries.async_schedule_reload,
+                    self.config_entry.entry_id,
+                )
+            self.data = self._apply(own)
+            return self.data
+
+    def _free(self, listed: Collection[Plant]) -> list[Plant]:
+        """Return the plants that no other account has, or raise `UpdateFailed`."""
+        owners = async_owners(self.hass, self.config_entry)
+        free = [plant for plant in listed if plant.code not in owners]
+        if listed and not free:
+            raise self._plants_of_others()
+        return free
+
+    def _plants_of_others(self) -> UpdateFailed:
+        """Record and return the error that other accounts have all plants."""
+        error = UpdateFailed(
+            translation_domain=DOMAIN, translation_key="plants_of_others"
+        )
+        self._problems.none_chosen = False
+        self._problems.add(INVENTORY, error)
+        return error
 
     def _select(
         self, listed: Collection[Plant], renamed: Mapping[str, str]
