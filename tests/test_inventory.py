@@ -1,5 +1,6 @@
 """Tests of plants and devices that are added, changed and removed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -292,6 +293,8 @@ async def test_only_missing_devices_can_be_deleted(
     _take_away(simulator, BATTERY)
     await _refresh(hass, added)
     assert await _delete(hass, hass_ws_client, added, INVERTER) == REFUSED
+    account = added.entry.entry_id
+    assert await _delete(hass, hass_ws_client, added, account) == REFUSED
     assert _is_registered(hass, added, INVERTER)
     assert await _delete(hass, hass_ws_client, added, BATTERY) is None
     assert not _is_registered(hass, added, BATTERY)
@@ -399,6 +402,19 @@ async def test_wrong_type(
     assert [each for each in caplog.records if each.exc_info] == []
 
 
+async def test_many_requests_at_the_same_time(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Requests share the list that is under way."""
+    simulator.calls.clear()
+    responses = await asyncio.gather(*(_refresh(hass, added) for _ in range(50)))
+    assert responses == [{"plants": 1, "devices": 4}] * 50
+    assert len(simulator.calls_to("stations")) == 1
+    assert len(simulator.calls_to("getDevList")) == 1
+    await _refresh(hass, added)
+    assert len(simulator.calls_to("stations")) == 2
+
+
 class TestMigratedCode:
     """A plant whose code of 32 hexadecimal digits is replaced by the server."""
 
@@ -430,6 +446,29 @@ class TestMigratedCode:
         counters = added.entry.runtime_data.stored()["counters"]
         assert "NE=77_total_power" in counters
         assert not [key for key in counters if key.startswith(OLD_CODE)]
+
+    async def test_during_a_pass(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> None:
+        """Energies go on, although the pass ends with the old code."""
+        await added.pass_time(timedelta(minutes=31))
+        yielded = float(added.value(OLD_CODE, "total_power") or 0)
+        energy = float(added.value(OLD_CODE, "pv_energy") or 0)
+        assert energy > 0
+        fault = simulator.faults.add(faults.Latency(10), "getDevRealKpi")
+        # The plant is read, and its devices are not yet.
+        await added.pass_time(timedelta(minutes=5))
+        simulator.home.plants = [replace(simulator.home.plants[0], code="NE=77")]
+        refreshing = hass.async_create_task(_refresh(hass, added))
+        await added.pass_time(timedelta(minutes=1))
+        assert refreshing.done()
+        fault.remove()
+        stored = added.entry.runtime_data.stored()
+        assert not [key for key in stored["counters"] if key.startswith(OLD_CODE)]
+        assert [*stored["flows"]["plants"]] == ["NE=77"]
+        await added.pass_time(timedelta(minutes=11))
+        assert float(added.value("NE=77", "total_power") or 0) > yielded
+        assert float(added.value("NE=77", "pv_energy") or 0) > energy
 
     async def test_survives_a_list_that_fails(
         self, hass: HomeAssistant, added: Account, simulator: Simulator

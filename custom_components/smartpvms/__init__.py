@@ -19,13 +19,7 @@ from homeassistant.helpers.aiohttp_client import async_create_clientsession
 from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
-from .account import (
-    ACCOUNTS,
-    account_client,
-    account_id,
-    async_get_account,
-    temporary_client,
-)
+from .account import account_client, async_get_account, temporary_client
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import CounterFilters
@@ -143,7 +137,9 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
 
     @callback
     def update() -> None:
-        data.store.async_delay_save(data.stored, SAVE_DELAY)
+        # A save after the last one would restore the file of a removed entry.
+        if entry.state is not ConfigEntryState.UNLOAD_IN_PROGRESS:
+            data.store.async_delay_save(data.stored, SAVE_DELAY)
         update_issues()
 
     @callback
@@ -211,8 +207,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     async_delete_issues(hass, entry)
     store = account_store(hass, entry)
     stored = await async_load(store)
+    # Kept afterwards, for flows that begin during the logout or later.
     account = async_get_account(hass, entry.data, stored.session)
-    del hass.data[ACCOUNTS][account_id(entry.data)]
     await store.async_remove()
     await history_store(hass, entry.entry_id).async_remove()
     # The session ends by itself soon if the server cannot be reached.

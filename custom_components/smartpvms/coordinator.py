@@ -305,7 +305,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             return
         is_confirmed = self._is_confirming and inventory.has_same_devices(polled)
         self._is_confirming = False
-        self._rename(inventory)
         self.flows.expect(inventory, self.rows.counters)
         if not is_confirmed:
             self.polling.set_inventory(inventory)
@@ -357,7 +356,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def async_follow_inventory(self) -> None:
         """Rename plants, and read new devices of an inventory."""
         inventory = self._inventory.data
-        self._rename(inventory)
+        for old, new in inventory.renamed.items():
+            if old in self.data or old in self.flows.plants:
+                self._rename(old, new)
         if not inventory.has_same_devices(self._polled):
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), "read new devices"
@@ -383,17 +384,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             code: plants[code] for code in plants.keys() & unauthorized
         }
 
-    def _rename(self, inventory: Inventory) -> None:
-        """Change the codes of plants that the server has changed."""
-        for old, new in inventory.renamed.items():
-            if old not in self.data and old not in self.flows.plants:
-                continue
-            self.rows.counters.rename(old, new)
-            self.data = {
-                new if source_id == old else source_id: reading
-                for source_id, reading in self.data.items()
-            }
-            self.flows.rename(old, new)
+    def _rename(self, old: str, new: str) -> None:
+        """Change the code of a plant."""
+        self.rows.counters.rename(old, new)
+        self.data = {
+            new if source_id == old else source_id: reading
+            for source_id, reading in self.data.items()
+        }
+        self.flows.rename(old, new)
 
     def counter(
         self, source_id: SourceId, description: ItemSensorDescription

@@ -3,6 +3,7 @@
 import asyncio
 import collections
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final, override
@@ -52,10 +53,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._problems = problems
-        self._update: asyncio.Task[Inventory] | None = None
-        """The list that is under way."""
+        self._refresh: asyncio.Task[None] | None = None
+        """The last refresh that was requested."""
         self.lock = asyncio.Lock()
-        """Held during a real-time pass: a list can change the codes of plants."""
+        """Held during a real-time pass, and while the codes of plants change."""
         if known is not None:
             self._listed = None
             self.data = self._apply(known)
@@ -65,16 +66,16 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 self._plan(INVENTORY_RETRY)
 
     @override
-    async def _async_update_data(self) -> Inventory:
-        # Several requests at the same time share a list.
-        if self._update is None or self._update.done():
-            self._update = self.config_entry.async_create_background_task(
-                self.hass, self._list(), "list plants and devices"
+    async def async_refresh(self) -> None:
+        """Refresh, or wait for a refresh that is under way."""
+        if self._refresh is None or self._refresh.done():
+            self._refresh = self.config_entry.async_create_background_task(
+                self.hass, super().async_refresh(), "list plants and devices"
             )
-        return await asyncio.shield(self._update)
+        await asyncio.wait([self._refresh])
 
-    async def _list(self) -> Inventory:
-        """List plants and devices, and register them."""
+    @override
+    async def _async_update_data(self) -> Inventory:
         failing = self._problems.duration(INVENTORY)
         retry = min(max(failing, INVENTORY_RETRY), MAX_INVENTORY_RETRY)
         self._plan(retry)
@@ -103,7 +104,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             INVENTORY, plants.keys() - inventory.plants_without_devices
         )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
-        async with self.lock:
+        # New codes would get lost in a pass that goes on with the old ones.
+        async with self.lock if renamed else nullcontext():
             # Nothing is awaited from here on: the reload has to store the new inventory,
             # and another account must not take the same plants.
             owners = async_owners(self.hass, self.config_entry)
@@ -118,8 +120,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                     self.hass.config_entries.async_schedule_reload,
                     self.config_entry.entry_id,
                 )
-            self.data = self._apply(own)
-            return self.data
+            return self._apply(own)
 
     def _free(self, listed: Collection[Plant]) -> list[Plant]:
         """Return the plants that no other account has, or raise `UpdateFailed`."""
