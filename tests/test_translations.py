@@ -43,7 +43,7 @@ from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError
+from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict
 
@@ -317,9 +317,14 @@ def test_error_of_a_new_class() -> None:
 
 
 def _is_exception(module: ModuleType, node: ast.expr | None) -> bool:
-    """Return whether a name is an exception that Home Assistant shows."""
+    """Return whether a name is an exception whose text Home Assistant shows."""
     named = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
-    return isinstance(named, type) and issubclass(named, HomeAssistantError)
+    return (
+        isinstance(named, type)
+        and issubclass(named, HomeAssistantError)
+        # Home Assistant has its own text.
+        and named is not Unauthorized
+    )
 
 
 def _exceptions() -> Iterator[tuple[str, ast.Call]]:

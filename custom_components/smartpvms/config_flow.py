@@ -60,6 +60,7 @@ from .northbound import (
 )
 from .options import AccountOptions, options_of
 from .plant import GRID_POINTS
+from .repairs import async_ask_for_password
 from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
 
@@ -175,6 +176,16 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             errors=errors,
             description_placeholders=placeholders,
         )
+
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """Ask for a password that was refused while the reconfiguration was open."""
+        entry = self.hass.config_entries.async_get_entry(
+            self.context.get("entry_id", "")
+        )
+        if self.source == SOURCE_RECONFIGURE and entry is not None:
+            async_ask_for_password(self.hass, entry)
 
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]

@@ -172,6 +172,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self.refused = True
                 self.data = readings
                 await self._call_listeners(changed)
+                # Home Assistant calls no listeners after a second failure.
+                self.async_update_listeners()
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err
