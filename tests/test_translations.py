@@ -39,6 +39,7 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     SessionTaken,
 )
+from custom_components.smartpvms.repairs import OpenDialogFlow
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
 from homeassistant.components.sensor import SensorDeviceClass
@@ -392,9 +393,24 @@ def test_issues() -> None:
                 }
     raised |= {f"no_permission_{name}": {"account"} for name in PERMISSIONS.values()}
     assert raised == {
-        key: fields(texts["title"] + texts["description"])
+        key: {name for _, text in leaves(texts) for name in fields(text)}
         for key, texts in ENGLISH["issues"].items()
     }
+
+
+def test_fix_flow() -> None:
+    """The only fixable issue has the steps of its flow."""
+    steps = {
+        arguments["step_id"]
+        for name, arguments in _calls(_tree(OpenDialogFlow))
+        if name == "async_show_form"
+    }
+    fixable = {
+        key: set(texts["fix_flow"]["step"])
+        for key, texts in ENGLISH["issues"].items()
+        if "fix_flow" in texts
+    }
+    assert fixable == {"open_dialog": steps}
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:
