@@ -6,6 +6,7 @@ import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.auth.models import User
+from homeassistant.components.recorder import Recorder
 from homeassistant.config_entries import ConfigEntryDisabler
 from homeassistant.core import Context, HomeAssistant
 from homeassistant.exceptions import ServiceValidationError, Unauthorized
@@ -78,6 +79,7 @@ async def test_administrators_only(
 
 
 async def test_other_users(
+    recorder_mock: Recorder,
     hass: HomeAssistant,
     added: Account,
     hass_read_only_user: User,
