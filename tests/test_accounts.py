@@ -10,6 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.statistics import HistoryImporter
 from homeassistant.config_entries import (
     SOURCE_RECONFIGURE,
     ConfigEntryDisabler,
@@ -20,7 +21,8 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import device_registry as dr, entity_registry as er
-from tests.simulator import Clock, Simulator, homes
+from homeassistant.util import dt as dt_util
+from tests.simulator import Clock, Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from .conftest import Account
@@ -294,3 +296,45 @@ async def test_options_without_plants_of_others(
     assert dr.async_get(hass).async_get_device_by_identifier(
         (DOMAIN, new.code), second.entry.entry_id
     )
+
+
+async def test_dialog_during_a_removal(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A dialog for an account waits for the logout of its removed entry."""
+    simulator.faults.add(faults.Latency(20), "logout")
+    removing = hass.async_create_task(
+        hass.config_entries.async_remove(added.entry.entry_id)
+    )
+    await added.pass_time(timedelta(seconds=1))
+    assert len(simulator.calls_to("logout")) == 1
+    adding = hass.async_create_task(added.add())
+    await added.pass_time(timedelta(seconds=10))
+    assert not removing.done()
+    assert len(simulator.calls_to("login")) == 1
+    await added.pass_time(timedelta(seconds=30))
+    assert adding.result()["type"] is FlowResultType.CREATE_ENTRY
+    assert _state(added) is ConfigEntryState.LOADED
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_pass_that_ends_during_a_removal(
+    hass: HomeAssistant,
+    added: Account,
+    hass_storage: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Readings after the last save do not restore the files of a removed entry."""
+    real_time = added.entry.runtime_data.real_time
+    save = HistoryImporter.async_save
+
+    async def last_save(importer: HistoryImporter) -> None:
+        await save(importer)
+        real_time.async_update_listeners()
+        now = dt_util.utcnow()
+        importer.async_request([INVERTER], now - timedelta(days=1), now)
+
+    monkeypatch.setattr(HistoryImporter, "async_save", last_save)
+    await hass.config_entries.async_remove(added.entry.entry_id)
+    await added.poll(timedelta(minutes=1))
+    assert not [key for key in hass_storage if key.startswith(DOMAIN)]
