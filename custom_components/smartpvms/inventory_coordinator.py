@@ -154,9 +154,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         """Return the devices of the plants, by id; a refused plant keeps its devices."""
         known: Inventory | None = self.data
         were_refused = self._problems.refused.get(INVENTORY, {}).keys() & plants
+        others = [code for code in plants if code not in were_refused]
         devices, refused = await self._list_devices(
             [
-                *batched(plants.keys() - were_refused, BATCH, strict=False),
+                *batched(others, BATCH, strict=False),
                 *batched(were_refused, BATCH, strict=False),
             ]
         )
