@@ -87,7 +87,12 @@ class Account:
     @property
     def entry(self) -> SmartPvmsConfigEntry:
         """Return the config entry of the account."""
-        [entry] = self._hass.config_entries.async_entries(DOMAIN)
+        entries = self._hass.config_entries.async_entries(DOMAIN)
+        # With two accounts, each has its own server.
+        if len(entries) > 1:
+            url = self._simulator.url
+            entries = [each for each in entries if each.data[CONF_HOST] == url]
+        [entry] = entries
         return entry
 
     async def add(self) -> ConfigFlowResult:

@@ -180,11 +180,13 @@ async def test_no_plant_chosen(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1."])
 async def test_same_account_twice(
-    hass: HomeAssistant, added: Account, simulator: Simulator
+    hass: HomeAssistant, added: Account, simulator: Simulator, host: str
 ) -> None:
     """A second entry of an account is rejected before any login."""
-    again = added.credentials | {"username": "Demo_API"}
+    url = simulator.url.replace("127.0.0.1", host).replace("http", "HTTP")
+    again = added.credentials | {"host": url, "username": "Demo_API"}
     result = await _start(hass, again)
     assert result["type"] is FlowResultType.ABORT
     assert result["reason"] == "already_configured"
@@ -256,6 +258,15 @@ async def test_portal_host(
     simulator.faults.clear()
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_host_with_a_default_port(hass: HomeAssistant, account: Account) -> None:
+    """The port of https is not part of the host."""
+    typed = account.credentials | {"host": "https://127.0.0.1.:443"}
+    result = await _start(hass, typed)
+    assert result["errors"] == {"base": "cannot_connect"}
+    [flow] = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+    assert flow["context"]["unique_id"] == "127.0.0.1_demo_api"
 
 
 async def test_unexpected_error(

@@ -691,7 +691,7 @@ class TestNotAllowed:
             and at < full_hour(past.run.begin).timestamp()
         }
 
-    @pytest.mark.parametrize("code", [20056, 20621, 20007, 30029])
+    @pytest.mark.parametrize("code", [20056, 20621, 20007, 20045, 30029])
     async def test_history_alone(self, past: Past, code: int) -> None:
         """Devices whose history alone is not authorized are retried every few hours."""
         simulator = past.run.simulator
@@ -706,10 +706,14 @@ class TestNotAllowed:
         assert len(await self.hours_before(past, INVERTER, "total_cap")) == 24
         key = "total_charged_energy"
         assert await self.hours_before(past, BATTERY, key) == set()
+        is_of_owner = code in (20056, 20621)
+        repair = "not_authorized" if is_of_owner else "plant_refused"
+        assert issues(past.hass) == [repair]
         fault.remove()
         await past.until(past.run.now + 4 * HOUR + 2 * POLL, POLL)
         assert past.history_state == "idle"
         assert len(await self.hours_before(past, BATTERY, key)) == 24
+        assert issues(past.hass) == []
 
     async def test_every_type(self, past: Past, hass: HomeAssistant) -> None:
         """Some servers reject every type if the permission is missing."""

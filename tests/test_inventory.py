@@ -1,5 +1,6 @@
 """Tests of plants and devices that are added, changed and removed."""
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Device, Home
 
@@ -308,6 +310,8 @@ async def test_only_missing_devices_can_be_deleted(
     _take_away(simulator, BATTERY)
     await _refresh(hass, added)
     assert await _delete(hass, hass_ws_client, added, INVERTER) == REFUSED
+    account = added.entry.entry_id
+    assert await _delete(hass, hass_ws_client, added, account) == REFUSED
     assert _is_registered(hass, added, INVERTER)
     assert await _delete(hass, hass_ws_client, added, BATTERY) is None
     assert not _is_registered(hass, added, BATTERY)
@@ -415,6 +419,19 @@ async def test_wrong_type(
     assert [each for each in caplog.records if each.exc_info] == []
 
 
+async def test_many_requests_at_the_same_time(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """Requests share the list that is under way."""
+    simulator.calls.clear()
+    responses = await asyncio.gather(*(_refresh(hass, added) for _ in range(50)))
+    assert responses == [{"plants": 1, "devices": 4}] * 50
+    assert len(simulator.calls_to("stations")) == 1
+    assert len(simulator.calls_to("getDevList")) == 1
+    await _refresh(hass, added)
+    assert len(simulator.calls_to("stations")) == 2
+
+
 class TestMigratedCode:
     """A plant whose code of 32 hexadecimal digits is replaced by the server."""
 
@@ -446,6 +463,41 @@ class TestMigratedCode:
         counters = added.entry.runtime_data.stored()["counters"]
         assert "NE=77_total_power" in counters
         assert not [key for key in counters if key.startswith(OLD_CODE)]
+
+    async def test_during_a_pass(
+        self,
+        hass: HomeAssistant,
+        added: Account,
+        simulator: Simulator,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """A pass that ends before the reload keeps the energies of the plant."""
+        await added.pass_time(timedelta(minutes=31))
+        energy = float(added.value(OLD_CODE, "pv_energy") or 0)
+        start = dt_util.utcnow()
+        reloads: list[str] = []
+        monkeypatch.setattr(
+            hass.config_entries, "async_schedule_reload", reloads.append
+        )
+        fault = simulator.faults.add(faults.Latency(10), "getDevRealKpi")
+        simulator.calls.clear()
+        while not simulator.calls_to("getDevRealKpi"):
+            await added.pass_time(timedelta(seconds=1))
+        simulator.home.plants = [replace(simulator.home.plants[0], code="NE=77")]
+        entry = added.entry
+        refreshing = hass.async_create_task(
+            entry.runtime_data.inventory.async_refresh()
+        )
+        await added.pass_time(timedelta(minutes=1))
+        assert refreshing.done()
+        assert reloads == [entry.entry_id]
+        fault.remove()
+        await hass.config_entries.async_reload(entry.entry_id)
+        await added.pass_time(timedelta(minutes=11))
+        counted = float(added.value("NE=77", "pv_energy") or 0) - energy
+        true = simulator.energy("NE=77", start, dt_util.utcnow()).pv
+        # A reading can be five minutes old.
+        assert 0.7 * true < counted <= true
 
     async def test_survives_a_list_that_fails(
         self, hass: HomeAssistant, added: Account, simulator: Simulator

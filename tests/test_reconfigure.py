@@ -202,6 +202,7 @@ async def test_account_of_another_entry(
     """The account of another entry is rejected."""
     first = added.entry
     simulator.account.user_name = "second_api"
+    simulator.home.plants = homes.emma().plants
     await added.add()
     simulator.calls.clear()
     result = await _start(hass, first)

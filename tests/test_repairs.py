@@ -1,15 +1,26 @@
 """Tests of repairs, which exist only while the user can resolve them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import FLOW_SENSORS
-from homeassistant.config_entries import ConfigEntryDisabler, ConfigEntryState
+from custom_components.smartpvms.repairs import OpenDialogFlow
+from homeassistant.components.repairs import FlowType, repairs_flow_manager
+from homeassistant.config_entries import (
+    SOURCE_REAUTH,
+    SOURCE_RECONFIGURE,
+    ConfigEntryDisabler,
+    ConfigEntryState,
+)
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
@@ -35,7 +46,7 @@ def _issues(hass: HomeAssistant) -> dict[str, dict[str, str] | None]:
         assert issue.severity is ir.IssueSeverity.WARNING
         assert issue.learn_more_url
         assert issue.learn_more_url.endswith("#troubleshooting")
-        assert not issue.is_fixable
+        assert issue.is_fixable == (issue.translation_key == "open_dialog")
     return {
         str(issue.translation_key): issue.translation_placeholders for issue in issues
     }
@@ -276,6 +287,116 @@ async def test_daily_calls_used_up(
     simulator.limit_day("getDevRealKpi", None)
     await added.pass_time(timedelta(hours=14, minutes=10))
     assert _issues(hass) == {}
+
+
+class TestOpenDialog:
+    """A password that is refused while the reconfiguration is open."""
+
+    @pytest.fixture
+    async def dialog(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator
+    ) -> str:
+        """Open the dialog, and return its id after the refusal."""
+        assert await async_setup_component(hass, "repairs", {})
+        result = await hass.config_entries.flow.async_init(
+            DOMAIN,
+            context={"source": SOURCE_RECONFIGURE, "entry_id": added.entry.entry_id},
+        )
+        simulator.change_password("Changed-2")
+        # The refusal is not the first failure.
+        fault = simulator.faults.add(faults.DropConnection())
+        await added.pass_time(timedelta(minutes=6))
+        fault.remove()
+        simulator.expire_token()
+        await added.pass_time(timedelta(minutes=6))
+        assert _issues(hass) == {
+            "open_dialog": {"account": simulator.account.user_name}
+        }
+        return result["flow_id"]
+
+    @staticmethod
+    def _reauth(hass: HomeAssistant) -> list[str]:
+        """Return the ids of dialogs, which are all for the password."""
+        flows = hass.config_entries.flow.async_progress_by_handler(DOMAIN)
+        assert all(each["context"]["source"] == SOURCE_REAUTH for each in flows)
+        return [each["flow_id"] for each in flows]
+
+    async def test_fix(
+        self, hass: HomeAssistant, added: Account, simulator: Simulator, dialog: str
+    ) -> None:
+        """The fix closes the dialog, and goes on to the form for the password."""
+        flows = repairs_flow_manager(hass)
+        assert flows is not None
+        [issue] = _entries(hass)
+        result = await flows.async_init(
+            DOMAIN, context={"issue_id": issue.issue_id}, data=None
+        )
+        assert result["type"] is FlowResultType.FORM
+        assert result["description_placeholders"] == issue.translation_placeholders
+        result = await flows.async_configure(result["flow_id"], {})
+        assert result["type"] is FlowResultType.CREATE_ENTRY
+        [reauth] = self._reauth(hass)
+        assert result["next_flow"] == (FlowType.CONFIG_FLOW, reauth)
+        assert _issues(hass) == {}
+        await hass.config_entries.flow.async_configure(
+            reauth, {"password": "Changed-2"}
+        )
+        await added.pass_time(timedelta(minutes=6))
+        assert added.value(BATTERY, "battery_soc") not in (None, STATE_UNAVAILABLE)
+        assert _issues(hass) == {}
+
+    async def test_end_of_the_dialog(
+        self, hass: HomeAssistant, added: Account, dialog: str
+    ) -> None:
+        """Home Assistant asks for the password as soon as the dialog is closed."""
+        hass.config_entries.flow.async_abort(dialog)
+        await hass.async_block_till_done()
+        assert len(self._reauth(hass)) == 1
+        assert _issues(hass) == {}
+
+    async def test_password_in_the_dialog(
+        self, hass: HomeAssistant, added: Account, dialog: str
+    ) -> None:
+        """The dialog itself solves the problem, too."""
+        await hass.config_entries.flow.async_configure(dialog, added.credentials)
+        await added.pass_time(timedelta(minutes=6))
+        assert self._reauth(hass) == []
+        assert _issues(hass) == {}
+
+    async def test_removal(
+        self, hass: HomeAssistant, added: Account, dialog: str
+    ) -> None:
+        """A removed account leaves no issue, and its dialog can be closed."""
+        await hass.config_entries.async_remove(added.entry.entry_id)
+        assert _issues(hass) == {}
+        hass.config_entries.flow.async_abort(dialog)
+        assert self._reauth(hass) == []
+
+
+async def test_fix_after_the_dialog(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A fix that is confirmed after the dialog was used only ends."""
+    assert await async_setup_component(hass, "repairs", {})
+    flow = OpenDialogFlow(added.entry)
+    flow.hass = hass
+    result = await flow.async_step_confirm({})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert "next_flow" not in result
+
+
+async def test_names_are_no_markdown(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """An image in the name of a plant is text."""
+    [plant] = simulator.home.plants
+    simulator.home.plants = [replace(plant, name="![a](https://example.com/b.png)")]
+    await added.pass_time(timedelta(days=1, minutes=6))
+    simulator.unauthorize(plant.code)
+    await added.pass_time(timedelta(minutes=6))
+    [placeholders] = _issues(hass).values()
+    assert placeholders is not None
+    assert placeholders["plant"] == r"!\[a\](https\://example.com/b.png)"
 
 
 class TestSeveralPlants:

@@ -40,11 +40,12 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     SessionTaken,
 )
+from custom_components.smartpvms.repairs import OpenDialogFlow
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.core import HomeAssistant
-from homeassistant.exceptions import HomeAssistantError
+from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict
 
@@ -319,9 +320,14 @@ def test_error_of_a_new_class() -> None:
 
 
 def _is_exception(module: ModuleType, node: ast.expr | None) -> bool:
-    """Return whether a name is an exception that Home Assistant shows."""
+    """Return whether a name is an exception whose text Home Assistant shows."""
     named = getattr(module, node.id, None) if isinstance(node, ast.Name) else None
-    return isinstance(named, type) and issubclass(named, HomeAssistantError)
+    return (
+        isinstance(named, type)
+        and issubclass(named, HomeAssistantError)
+        # Home Assistant has its own text.
+        and named is not Unauthorized
+    )
 
 
 def _exceptions() -> Iterator[tuple[str, ast.Call]]:
@@ -389,9 +395,24 @@ def test_issues() -> None:
                 }
     raised |= {f"no_permission_{name}": {"account"} for name in PERMISSIONS.values()}
     assert raised == {
-        key: fields(texts["title"] + texts["description"])
+        key: {name for _, text in leaves(texts) for name in fields(text)}
         for key, texts in ENGLISH["issues"].items()
     }
+
+
+def test_fix_flow() -> None:
+    """The only fixable issue has the steps of its flow."""
+    steps = {
+        arguments["step_id"]
+        for name, arguments in _calls(_tree(OpenDialogFlow))
+        if name == "async_show_form"
+    }
+    fixable = {
+        key: set(texts["fix_flow"]["step"])
+        for key, texts in ENGLISH["issues"].items()
+        if "fix_flow" in texts
+    }
+    assert fixable == {"open_dialog": steps}
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:

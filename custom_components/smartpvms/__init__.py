@@ -5,25 +5,25 @@ from typing import Final
 
 import aiohttp
 
-from homeassistant.config_entries import ConfigEntryState
+from homeassistant.config_entries import (
+    SIGNAL_CONFIG_ENTRY_CHANGED,
+    ConfigEntry,
+    ConfigEntryChange,
+    ConfigEntryState,
+)
 from homeassistant.const import EVENT_HOMEASSISTANT_STOP, Platform
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import config_validation as cv, device_registry as dr
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
+from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
-from .account import (
-    ACCOUNTS,
-    account_client,
-    account_id,
-    async_get_account,
-    temporary_client,
-)
+from .account import account_client, async_get_account, temporary_client
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import CounterFilters
-from .device_registry import source_name
+from .device_registry import async_owners, source_name
 from .inventory_coordinator import InventoryCoordinator
 from .models import Inventory
 from .northbound import NorthboundError
@@ -51,8 +51,23 @@ PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.SENSOR]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
-    """Set up the actions."""
+    """Set up the actions, and the transfer of plants to other accounts."""
     async_setup_services(hass)
+
+    @callback
+    def transfer(change: ConfigEntryChange, removed: ConfigEntry) -> None:
+        """List the plants of the other accounts, which can have those of a removed one."""
+        if change is not ConfigEntryChange.REMOVED or removed.domain != DOMAIN:
+            return
+        for entry in hass.config_entries.async_entries(DOMAIN):
+            if entry.state is ConfigEntryState.LOADED:
+                entry.async_create_background_task(
+                    hass, entry.runtime_data.inventory.async_refresh(), "take plants"
+                )
+            elif entry.state is ConfigEntryState.SETUP_RETRY:
+                hass.config_entries.async_schedule_reload(entry.entry_id)
+
+    async_dispatcher_connect(hass, SIGNAL_CONFIG_ENTRY_CHANGED, transfer)
     return True
 
 
@@ -108,7 +123,9 @@ async def _known_inventory(
     """Return the stored inventory of the chosen plants, if there is any."""
     known = stored.inventory
     if known is not None:
-        known = known.restricted_to(options_of(entry).plants)
+        known = known.restricted_to(
+            options_of(entry).plants, async_owners(hass, entry).keys()
+        )
     if known is not None:
         known = await async_with_time_zones(hass, entry, known)
     return known
@@ -120,7 +137,9 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
 
     @callback
     def update() -> None:
-        data.store.async_delay_save(data.stored, SAVE_DELAY)
+        # A save after the last one would restore the file of a removed entry.
+        if entry.state is not ConfigEntryState.UNLOAD_IN_PROGRESS:
+            data.store.async_delay_save(data.stored, SAVE_DELAY)
         update_issues()
 
     @callback
@@ -167,7 +186,12 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
 async def async_remove_config_entry_device(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, device: dr.DeviceEntry
 ) -> bool:
-    """Let the user delete a device that is not listed any more."""
+    """Let the user delete a device that is not listed any more.
+
+    The account's own device stays.
+    """
+    if (name := source_name(device)) == entry.entry_id:
+        return False
     if entry.state is ConfigEntryState.LOADED:
         known = entry.runtime_data.inventory.data
     else:
@@ -175,7 +199,7 @@ async def async_remove_config_entry_device(
         if stored.inventory is None:
             return False
         known = stored.inventory
-    return source_name(device) not in known.registered_names
+    return name not in known.registered_names
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
@@ -183,8 +207,8 @@ async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
     async_delete_issues(hass, entry)
     store = account_store(hass, entry)
     stored = await async_load(store)
+    # Kept afterwards, for flows that begin during the logout or later.
     account = async_get_account(hass, entry.data, stored.session)
-    del hass.data[ACCOUNTS][account_id(entry.data)]
     await store.async_remove()
     await history_store(hass, entry.entry_id).async_remove()
     # The session ends by itself soon if the server cannot be reached.

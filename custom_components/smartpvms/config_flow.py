@@ -1,6 +1,7 @@
 """Config flow: accounts, their plants and their options."""
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Any, Final, override
 
 import voluptuous as vol
@@ -45,7 +46,9 @@ from .const import (
     DOMAIN,
     LOGGER,
 )
+from .device_registry import async_owners
 from .errors import explain
+from .markdown import escape
 from .models import Inventory
 from .northbound import (
     REGIONAL_HOSTS,
@@ -57,6 +60,7 @@ from .northbound import (
 )
 from .options import AccountOptions, options_of
 from .plant import GRID_POINTS
+from .repairs import async_ask_for_password
 from .runtime import SmartPvmsConfigEntry
 from .time_zones import doubtful
 
@@ -111,6 +115,8 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     _account: dict[str, Any]
     _history: int
     _plants: list[Plant]
+    _left_out: list[Plant]
+    """Plants that other accounts have."""
 
     @staticmethod
     @callback
@@ -129,9 +135,14 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         if user_input is not None:
             self._history = int(user_input[CONF_HISTORY])
             errors, placeholders = await self._validate(user_input)
-            if not errors and len(self._plants) > 1:
-                return await self.async_step_plants()
             if not errors:
+                others = self._leave_out_others(None)
+                if not self._plants:
+                    return self.async_abort(
+                        reason="plants_of_others", description_placeholders=others
+                    )
+                if self._left_out or len(self._plants) > 1:
+                    return await self.async_step_plants()
                 return self._create_entry(self._plants[0].name)
         return self.async_show_form(
             step_id="user",
@@ -166,6 +177,16 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             description_placeholders=placeholders,
         )
 
+    @callback
+    @override
+    def async_remove(self) -> None:
+        """Ask for a password that was refused while the reconfiguration was open."""
+        entry = self.hass.config_entries.async_get_entry(
+            self.context.get("entry_id", "")
+        )
+        if self.source == SOURCE_RECONFIGURE and entry is not None:
+            async_ask_for_password(self.hass, entry)
+
     async def async_step_reauth(
         self, entry_data: Mapping[str, Any]
     ) -> ConfigFlowResult:
@@ -191,7 +212,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             errors=errors,
             description_placeholders={
                 **placeholders,
-                "username": entry.data[CONF_USERNAME],
+                "username": escape(entry.data[CONF_USERNAME]),
             },
         )
 
@@ -228,8 +249,14 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         else:
             if not self._plants:
                 errors["base"] = "no_plants"
-            elif is_other and not self._has_plants_of(self._get_reconfigure_entry()):
-                errors["base"] = "wrong_account"
+            elif self.source == SOURCE_RECONFIGURE:
+                entry = self._get_reconfigure_entry()
+                others = self._leave_out_others(entry)
+                if not self._plants:
+                    errors["base"] = "plants_of_others"
+                    placeholders = others
+                elif is_other and not self._has_plants_of(entry):
+                    errors["base"] = "wrong_account"
         return errors, placeholders
 
     async def _is_other_account(self) -> bool:
@@ -254,6 +281,15 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             await client.log_in()
             self._plants = account.plants = await client.plants()
 
+    def _leave_out_others(self, entry: ConfigEntry | None) -> dict[str, str]:
+        """Leave out the plants of other accounts, and return these as placeholders."""
+        owners = async_owners(self.hass, entry)
+        listed = self._plants
+        self._plants = [plant for plant in listed if plant.code not in owners]
+        self._left_out = [plant for plant in listed if plant.code in owners]
+        accounts = dict.fromkeys(owners[plant.code] for plant in self._left_out)
+        return {"accounts": escape(", ".join(accounts))}
+
     def _has_plants_of(self, entry: ConfigEntry) -> bool:
         """Return whether the account has a plant of the entry, if the entry has any."""
         devices = dr.async_entries_for_config_entry(
@@ -269,26 +305,29 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     ) -> ConfigFlowResult:
         """Show the form for the plants to include."""
         errors: dict[str, str] = {}
-        codes = [plant.code for plant in self._plants]
-        if user_input is not None:
-            chosen = user_input[CONF_PLANTS]
-            if len(chosen) == len(codes):
-                return self._create_entry(f"{len(codes)} plants")
-            if chosen:
-                names = [plant.name for plant in self._plants if plant.code in chosen]
-                return self._create_entry(
-                    names[0] if len(names) == 1 else f"{len(names)} plants",
-                    {CONF_PLANTS: chosen},
-                )
-            errors[CONF_PLANTS] = "no_plants_chosen"
         offered = {plant.code: plant.name for plant in self._plants}
-        return self.async_show_form(
-            step_id="plants",
-            data_schema=vol.Schema(
-                {vol.Required(CONF_PLANTS, default=codes): _multi_select(offered)}
-            ),
-            errors=errors,
+        if user_input is not None:
+            names = [offered[code] for code in user_input[CONF_PLANTS]]
+            title = names[0] if len(names) == 1 else f"{len(names)} plants"
+            if len(names) == len(offered):
+                return self._create_entry(title)
+            if names:
+                return self._create_entry(title, user_input)
+            errors[CONF_PLANTS] = "no_plants_chosen"
+        schema = vol.Schema(
+            {vol.Required(CONF_PLANTS, default=[*offered]): _multi_select(offered)}
         )
+        if self._left_out:
+            left_out = ", ".join(plant.name for plant in self._left_out)
+            return self.async_show_form(
+                step_id="free_plants",
+                data_schema=schema,
+                errors=errors,
+                description_placeholders={"plants": escape(left_out)},
+            )
+        return self.async_show_form(step_id="plants", data_schema=schema, errors=errors)
+
+    async_step_free_plants = async_step_plants
 
     def _create_entry(
         self, title: str, options: Mapping[str, Any] | None = None
@@ -310,7 +349,13 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
-        inventory = entry.runtime_data.inventory.data
+        listed = entry.runtime_data.inventory.data
+        # Another account may have a plant since the last list.
+        others = async_owners(self.hass, entry)
+        offered = {
+            code: name for code, name in listed.offered.items() if code not in others
+        }
+        inventory = replace(listed, offered=offered)
         zones = await self._zones(inventory)
         errors: dict[str, str] = {}
         if user_input is not None:
@@ -453,4 +498,4 @@ def _multi_select(offered: Mapping[str, str]) -> SelectSelector:
 
 def _as_host(url: URL) -> str:
     """Return the address, without the scheme if it is https."""
-    return url.authority if url.scheme == "https" else str(url)
+    return str(url).removeprefix("https://")

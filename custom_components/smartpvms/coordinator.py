@@ -137,7 +137,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     async def _async_update_data(self) -> Mapping[SourceId, Reading]:
         self.polling.async_cancel()
         try:
-            return await self._read()
+            async with self._inventory.lock:
+                return await self._read()
         except UpdateFailed:
             raise
         except Exception:
@@ -170,6 +171,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 self.refused = True
                 self.data = readings
                 await self._call_listeners(changed)
+                # Home Assistant calls no listeners after a second failure.
+                self.async_update_listeners()
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err

@@ -35,6 +35,21 @@ def account_device(entry: ConfigEntry) -> dr.DeviceInfo:
 
 
 @callback
+def async_owners(hass: HomeAssistant, entry: ConfigEntry | None) -> dict[str, str]:
+    """Return the titles of the other accounts by the plants that they have.
+
+    A plant belongs to the account that was the first to register it, also while this is
+    disabled or fails.
+    """
+    registry = dr.async_get(hass)
+    owners: dict[str, ConfigEntry] = {}
+    for each in hass.config_entries.async_entries(DOMAIN):
+        for device in dr.async_entries_for_config_entry(registry, each.entry_id):
+            owners.setdefault(source_name(device), each)
+    return {name: owner.title for name, owner in owners.items() if owner is not entry}
+
+
+@callback
 def async_register(
     hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
 ) -> None:

@@ -1,7 +1,9 @@
 """Coordinator of the inventory: the plants and devices of an account."""
 
+import asyncio
 from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from itertools import batched
@@ -15,6 +17,7 @@ from homeassistant.util import dt as dt_util
 from .const import DOMAIN, LOGGER
 from .device_registry import (
     CONFIRMATION,
+    async_owners,
     async_register,
     async_remove_stale,
     async_rename_plants,
@@ -64,6 +67,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._problems = problems
+        self._refresh: asyncio.Task[None] | None = None
+        """The last refresh that was requested."""
+        self.lock = asyncio.Lock()
+        """Held during a real-time pass, and while the codes of plants change."""
         if known is not None:
             self._listed = None
             self.data = self._apply(known)
@@ -71,6 +78,15 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 self._plan(timedelta())
             elif problems.has(INVENTORY) or problems.none_chosen:
                 self._plan(INVENTORY_RETRY)
+
+    @override
+    async def async_refresh(self) -> None:
+        """Refresh, or wait for a refresh that is under way."""
+        if self._refresh is None or self._refresh.done():
+            self._refresh = self.config_entry.async_create_background_task(
+                self.hass, super().async_refresh(), "list plants and devices"
+            )
+        await asyncio.wait([self._refresh])
 
     @override
     async def _async_update_data(self) -> Inventory:
@@ -81,7 +97,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         listed, self._listed = self._listed, None
         plants: dict[str, Plant] = {}
         try:
-            listed = listed or await self._client.plants()
+            listed = self._free(listed or await self._client.plants())
             renamed = {} if known is None else migrations(known, listed)
             plants = self._select(listed, renamed)
             devices = await self._devices(plants)
@@ -99,24 +115,49 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
             renamed=renamed,
         )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
-        # Nothing is awaited from here on: the reload has to store the new inventory.
-        if renamed:
-            async_rename_plants(self.hass, self.config_entry, renamed)
-        if renamed or (known and known.differs_in_types(inventory.devices)):
-            # Entities keep their unique id and the description of their device's type.
-            self.hass.loop.call_soon(
-                self.hass.config_entries.async_schedule_reload,
-                self.config_entry.entry_id,
-            )
-        return self._apply(inventory)
+        # New codes would get lost in a pass that goes on with the old ones.
+        async with self.lock if renamed else nullcontext():
+            # Nothing is awaited from here on: the reload has to store the new inventory,
+            # and another account must not take the same plants.
+            owners = async_owners(self.hass, self.config_entry)
+            own = inventory.restricted_to(None, owners)
+            if own is None:
+                raise self._plants_of_others()
+            if renamed:
+                async_rename_plants(self.hass, self.config_entry, renamed)
+            if renamed or (known and known.differs_in_types(own.devices)):
+                # Entities keep their unique id and the description of their device's type.
+                self.hass.loop.call_soon(
+                    self.hass.config_entries.async_schedule_reload,
+                    self.config_entry.entry_id,
+                )
+            return self._apply(own)
+
+    def _free(self, listed: Collection[Plant]) -> list[Plant]:
+        """Return the plants that no other account has, or raise `UpdateFailed`."""
+        owners = async_owners(self.hass, self.config_entry)
+        free = [plant for plant in listed if plant.code not in owners]
+        if listed and not free:
+            raise self._plants_of_others()
+        return free
+
+    def _plants_of_others(self) -> UpdateFailed:
+        """Record and return the error that other accounts have all plants."""
+        error = UpdateFailed(
+            translation_domain=DOMAIN, translation_key="plants_of_others"
+        )
+        self._problems.none_chosen = False
+        self._problems.add(INVENTORY, error)
+        return error
 
     async def _devices(self, plants: Mapping[str, Plant]) -> dict[int, Device]:
         """Return the devices of the plants, by id; a refused plant keeps its devices."""
         known: Inventory | None = self.data
         were_refused = self._problems.refused.get(INVENTORY, {}).keys() & plants
+        others = [code for code in plants if code not in were_refused]
         devices, refused = await self._list_devices(
             [
-                *batched(plants.keys() - were_refused, BATCH, strict=False),
+                *batched(others, BATCH, strict=False),
                 *batched(were_refused, BATCH, strict=False),
             ]
         )

@@ -122,12 +122,17 @@ class Inventory:
             for device in devices.values()
         )
 
-    def restricted_to(self, chosen: Collection[str] | None) -> Self | None:
-        """Return the part of the inventory that is chosen, if there is any."""
+    def restricted_to(
+        self, chosen: Collection[str] | None, others: Collection[str] = ()
+    ) -> Self | None:
+        """Return the part of the inventory that is chosen, if there is any.
+
+        `others` are plants of other accounts.
+        """
         plants = {
             code: plant
             for code, plant in self.plants.items()
-            if chosen is None or code in chosen
+            if (chosen is None or code in chosen) and code not in others
         }
         if not plants:
             return None
@@ -136,7 +141,10 @@ class Inventory:
             for device in self.devices.values()
             if device.plant_code in plants
         }
-        return replace(self, plants=plants, devices=devices)
+        offered = {
+            code: name for code, name in self.offered.items() if code not in others
+        }
+        return replace(self, plants=plants, devices=devices, offered=offered)
 
     def missing_plants(self, chosen: Collection[str] | None) -> set[str]:
         """Return the codes of chosen plants that the inventory does not have."""

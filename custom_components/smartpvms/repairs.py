@@ -3,19 +3,27 @@
 from collections.abc import Iterator
 from typing import Final
 
+from homeassistant.components.repairs import FlowType, RepairsFlow, RepairsFlowResult
+from homeassistant.config_entries import SOURCE_REAUTH, SOURCE_RECONFIGURE, ConfigEntry
 from homeassistant.const import CONF_USERNAME
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
+from .account import ACCOUNTS, account_id
 from .const import DOMAIN
 from .errors import PERMISSIONS
+from .markdown import escape
 from .northbound import ACCOUNT_DISABLED, SessionState
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 
 # Takeovers of the session in an hour that indicate a second client.
 TAKEOVERS: Final = 3
+
+# Home Assistant does not ask for a password while this dialog is open.
+_DIALOG: Final = "open_dialog"
+_ENTRY: Final = "entry_id"
 
 type Issue = tuple[str, str, dict[str, str]]
 """Suffix of the issue id, translation key and placeholders."""
@@ -39,12 +47,13 @@ def async_update_issues(
             hass,
             DOMAIN,
             issue_id,
-            is_fixable=False,
+            data={_ENTRY: entry.entry_id},
+            is_fixable=key == _DIALOG,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
             # The title of the entry can be "2 plants".
             translation_placeholders={
-                "account": entry.data[CONF_USERNAME],
+                "account": escape(entry.data[CONF_USERNAME]),
                 **placeholders,
             },
             learn_more_url=f"{documentation}#troubleshooting",
@@ -76,6 +85,12 @@ def _issues(
 ) -> Iterator[Issue]:
     if len(state.recent_takeovers) >= TAKEOVERS:
         yield "session_taken", "session_taken", {}
+    if (
+        state.refused_code is not None
+        and any(entry.async_get_active_flows(hass, {SOURCE_RECONFIGURE}))
+        and not any(entry.async_get_active_flows(hass, {SOURCE_REAUTH}))
+    ):
+        yield "open_dialog", "open_dialog", {}
     if state.refused_code in ACCOUNT_DISABLED:
         yield "account_disabled", "account_disabled", {}
     if problems.none_chosen:
@@ -90,11 +105,67 @@ def _issues(
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
         # Diagnostics contain the ids of issues, so they must not contain the plant code.
         suffix = device.id if device else "new_plants"
+        name = escape(plant.name)
         if plant.is_unauthorized:
-            yield f"not_authorized_{suffix}", "not_authorized", {"plant": plant.name}
+            yield f"not_authorized_{suffix}", "not_authorized", {"plant": name}
         else:
             yield (
                 f"plant_refused_{suffix}",
                 "plant_refused",
-                {"plant": plant.name, "code": str(plant.code)},
+                {"plant": name, "code": str(plant.code)},
             )
+
+
+@callback
+def async_ask_for_password(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Ask for a password that was refused while a dialog was open."""
+    issue_id = f"{entry.entry_id}_{_DIALOG}"
+    if ir.async_get(hass).async_get_issue(DOMAIN, issue_id) is None:
+        return
+    ir.async_delete_issue(hass, DOMAIN, issue_id)
+    account = hass.data[ACCOUNTS].get(account_id(entry.data))
+    if account is not None and account.session.refused_code is not None:
+        entry.async_start_reauth(hass)
+
+
+async def async_create_fix_flow(
+    hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
+) -> RepairsFlow:
+    """Return the flow of the only fixable issue."""
+    assert data is not None
+    entry = hass.config_entries.async_get_known_entry(str(data[_ENTRY]))
+    return OpenDialogFlow(entry)
+
+
+class OpenDialogFlow(RepairsFlow):
+    """Closes the dialog that is open, and asks for the password."""
+
+    def __init__(self, entry: ConfigEntry) -> None:
+        """Set the entry of the account."""
+        self._entry = entry
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show what is done."""
+        return await self.async_step_confirm()
+
+    async def async_step_confirm(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Close the dialog after the user has confirmed it."""
+        if user_input is None:
+            account = escape(self._entry.data[CONF_USERNAME])
+            return self.async_show_form(
+                step_id="confirm", description_placeholders={"account": account}
+            )
+        for dialog in [
+            *self._entry.async_get_active_flows(self.hass, {SOURCE_RECONFIGURE})
+        ]:
+            # The end of the dialog starts the reauthentication.
+            self.hass.config_entries.flow.async_abort(dialog["flow_id"])
+        for flow in self._entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
+            return self.async_create_entry(
+                data={}, next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"])
+            )
+        return self.async_create_entry(data={})

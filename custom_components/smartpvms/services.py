@@ -15,7 +15,11 @@ from homeassistant.core import (
     SupportsResponse,
     callback,
 )
-from homeassistant.exceptions import HomeAssistantError, ServiceValidationError
+from homeassistant.exceptions import (
+    HomeAssistantError,
+    ServiceValidationError,
+    Unauthorized,
+)
 from homeassistant.helpers import (
     config_validation as cv,
     device_registry as dr,
@@ -38,7 +42,7 @@ ATTR_APPLY: Final = "apply"
 ATTR_START: Final = "start"
 ATTR_END: Final = "end"
 
-_ACCOUNT: Final = vol.Schema({vol.Required(ATTR_CONFIG_ENTRY_ID): str})
+_ACCOUNT: Final = vol.Schema({vol.Optional(ATTR_CONFIG_ENTRY_ID): str})
 _HISTORY: Final = _ACCOUNT.extend(
     {
         vol.Optional(ATTR_DEVICE_ID): vol.All(cv.ensure_list, [str]),
@@ -60,7 +64,9 @@ def async_setup_services(hass: HomeAssistant) -> None:
     hass.services.async_register(
         DOMAIN, REFRESH, _refresh, _ACCOUNT, SupportsResponse.OPTIONAL
     )
-    hass.services.async_register(
+    # Only administrators may change statistics and the Energy dashboard.
+    service.async_register_admin_service(
+        hass,
         DOMAIN,
         IMPORT_HISTORY,
         _import_history,
@@ -77,11 +83,28 @@ def async_setup_services(hass: HomeAssistant) -> None:
 
 
 def _entry(call: ServiceCall) -> SmartPvmsConfigEntry:
-    """Return the loaded config entry of a call."""
+    """Return the loaded config entry of a call, or the only one."""
+    entry_id = call.data.get(ATTR_CONFIG_ENTRY_ID)
+    if entry_id is None:
+        entries = call.hass.config_entries.async_entries(DOMAIN, include_disabled=False)
+        if len(entries) != 1:
+            raise ServiceValidationError(
+                translation_domain=DOMAIN, translation_key="no_account"
+            )
+        entry_id = entries[0].entry_id
     entry: SmartPvmsConfigEntry = service.async_get_config_entry(
-        call.hass, DOMAIN, call.data[ATTR_CONFIG_ENTRY_ID]
+        call.hass, DOMAIN, entry_id
     )
     return entry
+
+
+async def _check_admin(call: ServiceCall) -> None:
+    """Raise `Unauthorized` unless an administrator or an automation calls."""
+    if call.context.user_id is None:
+        return
+    user = await call.hass.auth.async_get_user(call.context.user_id)
+    if user is None or not user.is_admin:
+        raise Unauthorized(context=call.context)
 
 
 async def _refresh(call: ServiceCall) -> ServiceResponse:
@@ -186,6 +209,8 @@ def _source_name(
 
 async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     """Return sources for the Energy dashboard, and add them on request."""
+    if call.data[ATTR_APPLY]:
+        await _check_admin(call)
     hass, entry = call.hass, _entry(call)
     plant = _plant(hass, entry, call.data.get(ATTR_DEVICE_ID))
     if ENERGY_DOMAIN not in hass.config.components:

@@ -29,15 +29,45 @@ pytestmark = pytest.mark.fast
         ("192.168.1.5", "https://192.168.1.5"),
         ("http://8.8.8.8", "https://8.8.8.8"),
         ("https://user:secret@example.com", "https://example.com"),
+        # Other spellings of a host.
+        ("EU5.FusionSolar.Huawei.com:443", "https://eu5.fusionsolar.huawei.com"),
+        ("eu5.fusionsolar.huawei.com.", "https://eu5.fusionsolar.huawei.com"),
+        (
+            "https://eu5.fusionsolar.huawei.com.:443/",
+            "https://eu5.fusionsolar.huawei.com",
+        ),
+        ("http://example.com:80", "https://example.com"),
+        ("http://example.com:443", "https://example.com"),
+        ("http://localhost.:80", "http://localhost"),
+        ("[0:0:0:0:0:0:0:1]:443", "https://[::1]"),
+        # Local addresses, by their network.
+        ("http://10.1.2.3", "http://10.1.2.3"),
+        ("http://172.31.255.1", "http://172.31.255.1"),
+        ("http://169.254.1.1", "http://169.254.1.1"),
+        ("http://[fd00::1]:8080", "http://[fd00::1]:8080"),
+        ("http://[fe80::1%25eth0]", "http://[fe80::1%eth0]"),
+        ("http://[fe80::1%eth0]", "http://[fe80::1%eth0]"),
+        ("http://[::ffff:192.168.1.5]", "http://[::ffff:192.168.1.5]"),
+        # Other networks that are not global.
+        ("http://172.32.0.1", "https://172.32.0.1"),
+        ("http://192.0.2.1", "https://192.0.2.1"),
+        ("http://203.0.113.1", "https://203.0.113.1"),
+        ("http://240.0.0.1", "https://240.0.0.1"),
+        ("http://0.0.0.0", "https://0.0.0.0"),
+        ("http://100.64.0.1", "https://100.64.0.1"),
+        ("http://[2002:c0a8:105::1]", "https://[2002:c0a8:105::1]"),
+        ("http://[2001::1]", "https://[2001::1]"),
+        ("http://[::ffff:8.8.8.8]", "https://[::ffff:8.8.8.8]"),
     ],
 )
 def test_base_url(typed: str, url: str) -> None:
     """Host names, URLs and URLs of the portal are accepted."""
     assert str(base_url(typed)) == url
+    assert base_url(url) == base_url(typed)
 
 
 @pytest.mark.parametrize(
-    "typed", ["", "  ", "ftp://example.com", "https://", "a b:c:d"]
+    "typed", ["", "  ", "ftp://example.com", "https://", "https://.", "a b:c:d"]
 )
 def test_no_address(typed: str) -> None:
     """Invalid addresses are rejected."""

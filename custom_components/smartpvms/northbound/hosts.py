@@ -1,6 +1,6 @@
 """Hosts of Northbound servers, and parsing of addresses entered by users."""
 
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 import re
 from typing import Final
 
@@ -15,21 +15,28 @@ _PORTAL: Final = re.compile(
     r"(?:uni|region)\d+([a-z]+\d*)(\.fusionsolar\.huawei\.com)", re.ASCII
 )
 
+# Private networks: RFC 1918, and unique local addresses of IPv6 (RFC 4193).
+_PRIVATE: Final = tuple(
+    ip_network(network)
+    for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
 
-def base_url(host: str) -> URL:
+
+def base_url(address: str) -> URL:
     """Return the URL of the server for a host name, URL or portal URL.
 
-    The scheme is https, except for http URLs of loopback or private hosts. Raises
-    `ValueError` for an invalid address.
+    All spellings of a host have the same URL. The scheme is https, except for http URLs
+    of loopback, private or link-local hosts. Raises `ValueError` for an invalid address.
     """
-    host = host.strip()
-    url = URL(host if "://" in host else f"https://{host}")
-    if url.scheme not in ("http", "https") or not url.host:
+    address = address.strip()
+    url = URL(address if "://" in address else f"https://{address}")
+    # A dot at the end marks a complete name.
+    host = (url.host or "").rstrip(".")
+    if url.scheme not in ("http", "https") or not host:
         raise ValueError("not a web address")
-    if url.scheme == "http" and not _is_local(url.host):
-        port = None if url.port == 80 else url.port
-        return URL.build(scheme="https", host=url.host, port=port)
-    return url.origin()
+    scheme = "http" if url.scheme == "http" and _is_local(host) else "https"
+    port = None if url.is_default_port() else url.port
+    return URL.build(scheme=scheme, host=host, port=port).origin()
 
 
 def northbound_host(portal_host: str) -> str | None:
@@ -45,4 +52,10 @@ def _is_local(host: str) -> bool:
         address = ip_address(host)
     except ValueError:
         return False
-    return address.is_loopback or address.is_private
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return (
+        address.is_loopback
+        or address.is_link_local
+        or any(address in network for network in _PRIVATE)
+    )

@@ -27,7 +27,7 @@ from custom_components.smartpvms.options import options_of
 from custom_components.smartpvms.problems import HISTORY, Problems
 from custom_components.smartpvms.storage import async_load_state, decode_parts, encode
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
-from homeassistant.config_entries import ConfigEntry
+from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
@@ -172,7 +172,7 @@ class HistoryImporter:
                 continue
             if device.id not in self._planned:
                 self._planned[device.id] = PlannedHistory(seen=now, start=now)
-                self._store.async_delay_save(self._state, SAVE_DELAY)
+                self._save_soon()
             planned = self._planned[device.id]
             start = max(min(planned.seen, now) - days, now - HISTORY_REACH)
             if start < planned.start:
@@ -237,7 +237,7 @@ class HistoryImporter:
         if not self.queue.days_left:
             LOGGER.info("Starting the import of device history")
         self.queue.jobs.append(job)
-        self._store.async_delay_save(self._state, SAVE_DELAY)
+        self._save_soon()
         self._start_jobs()
 
     async def _run(self) -> None:
@@ -510,6 +510,11 @@ class HistoryImporter:
         self.activity = activity
         for listener in self._listeners:
             listener()
+
+    def _save_soon(self) -> None:
+        # A save after the last one would restore the file of a removed entry.
+        if self._entry.state is not ConfigEntryState.UNLOAD_IN_PROGRESS:
+            self._store.async_delay_save(self._state, SAVE_DELAY)
 
     async def async_save(self) -> None:
         """Save the state that survives a restart."""
