@@ -381,10 +381,13 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if time.monotonic() - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
             self._refreshed = time.monotonic()
             self._refresh_inventory()
-        if is_found and err.code not in UNKNOWN_DEVICE:
+        if not is_found:
+            return
+        is_new = err.code in UNKNOWN_DEVICE
+        if not is_new:
             for plant in self._plants_of(batch.source_ids):
-                self._problems.refuse(batch.group, plant, err.code)
-        if is_found and not self.polling.is_refused(batch.type_id):
+                is_new |= self._problems.refuse(batch.group, plant, err.code)
+        if is_new and not self.polling.is_refused(batch.type_id):
             LOGGER.warning("Skipping a part of %s: %s", batch.group, err)
 
     def _refresh_inventory(self) -> None:
