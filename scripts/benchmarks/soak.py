@@ -24,7 +24,7 @@ import pytest
 
 from custom_components import smartpvms
 from custom_components.smartpvms.account import ACCOUNTS
-from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.const import DOMAIN, LOGGER
 from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant import core
 from homeassistant.components.sensor import SensorDeviceClass
@@ -49,7 +49,7 @@ from tests.conftest import NOON, Account
 from tests.simulator import Call, Clock, homes
 from tests.simulator.moment import last_collection
 from tests.simulator.plants import Home
-from tests.simulator.weather import Weather
+from tests.simulator.weather import Spell, Weather
 from tests.timeline import pass_time
 
 from . import files
@@ -137,24 +137,36 @@ async def simulator(
 class Records(logging.Handler):
     """Logged warnings and errors."""
 
-    def __init__(self) -> None:
-        """Store warnings and errors."""
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """Store warnings and errors with the true time."""
         super().__init__(logging.WARNING)
+        self._now = now
         self.counts: Counter[str] = Counter()
+        self.lines: list[tuple[datetime, str]] = []
+        """The lines of the integration."""
         self.bugs: list[str] = []
+
+    def repeated(self, spell: Spell) -> list[str]:
+        """Return the lines of the integration that a spell has repeated."""
+        lines = Counter(text for at, text in self.lines if spell.start < at < spell.end)
+        return [f"{n} x {text} (during {spell})" for text, n in lines.items() if n > 1]
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         """Count a message, regardless of its arguments."""
         self.counts[f"{record.levelname} {record.name}: {record.msg}"] += 1
-        if record.exc_info or record.name.startswith("asyncio"):
+        if record.name == LOGGER.name:
+            self.lines.append((self._now(), record.getMessage()))
+        # A file that is no JSON is logged with a traceback.
+        is_bug = record.exc_info and record.name != "homeassistant.util.json"
+        if is_bug or record.name.startswith("asyncio"):
             self.bugs.append(logging.Formatter().format(record))
 
 
 @contextmanager
-def recorded() -> Iterator[Records]:
+def recorded(now: Callable[[], datetime]) -> Iterator[Records]:
     """Return the logged messages."""
-    records = Records()
+    records = Records(now)
     root = logging.getLogger()
     # The test framework's own handlers keep all records with their referenced objects.
     handlers, level = root.handlers, root.level
@@ -248,6 +260,7 @@ class Soak:
             simulator, SEED, self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
         )
         self.incidents = deque(self._plan_incidents())
+        self.met: list[PlannedIncident] = []
         self.calls: Counter[str] = Counter()
         self.refusals: list[Call] = []
         self.logins: list[datetime] = []
@@ -273,7 +286,9 @@ class Soak:
             changes += [at for at, _ in [*self.incidents][:1]]
             await self._pass(min(changes))
             if self.incidents and self.incidents[0].at <= self.now:
-                await self._meet(self.incidents.popleft().kind)
+                kind = self.incidents.popleft().kind
+                self.met.append(PlannedIncident(self.now, kind))
+                await self._meet(kind)
             self._look()
 
     async def _pass(self, moment: datetime) -> None:
@@ -379,7 +394,10 @@ class Soak:
     def trouble(self, at: datetime) -> str:
         """Return the faults at a time."""
         spells = [spell for spell in self.weather.spells if spell.start <= at]
-        return ", ".join(str(spell) for spell in spells if at < spell.end) or "nothing"
+        faults = [str(spell) for spell in spells if at < spell.end]
+        recent = [each for each in self.met if each.at <= at < each.at + HOUR]
+        faults += [f"{each.kind} {at - each.at} ago" for each in recent]
+        return ", ".join(faults) or "nothing"
 
     async def last_reported(self) -> dict[str, Reported]:
         """Run until the end, and return the last reported values by source."""
@@ -494,7 +512,7 @@ async def test_soak(traced: None, soak: Soak) -> None:
     # Frozen time contains no information about the computer.
     started = os.times().elapsed
     incidents = Counter(kind for _, kind in soak.incidents)
-    with recorded() as records:
+    with recorded(lambda: soak.now) as records:
         await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
         first = await soak.footprint()
         reported = await soak.last_reported()
@@ -531,6 +549,10 @@ async def test_soak(traced: None, soak: Soak) -> None:
     problems = [entity for entity, right in judged.items() if right is False]
     problems += [f"{name} grew" for name in first.outgrown(last)]
     problems += records.bugs
+    for spell in spells:
+        # Each start may log the problem again.
+        if not any(spell.start < each.at < spell.end for each in soak.met):
+            problems += records.repeated(spell)
     if not verdicts[True]:
         problems.append("no entity is right")
     if soak.refusals:
