@@ -88,6 +88,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             (each.received, each.server_time) for each in readings.values()
         )
         self._problems = problems
+        self._unanswered: set[str] = set()
+        """Groups whose connection failed since their last answer."""
         self.refused = False
         """Whether polling has ended until the user enters a new password."""
         self.rows = rows
@@ -164,6 +166,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         wanted = self._wanted()
         groups = {batch.group for batch in wanted}
         self._problems.keep({INVENTORY, HISTORY, *groups}, inventory.plants)
+        self._unanswered &= groups
         for batch in self.polling.due(wanted):
             try:
                 kpis = await self._call(batch)
@@ -176,13 +179,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err
+                if isinstance(err, ConnectionFailed):
+                    self._unanswered.add(batch.group)
                 failed = True
                 break
             except NorthboundError as err:
-                self._problems.account_error = None
+                self._clear_account_error(batch)
                 self._fail(batch, err)
                 continue
-            self._problems.account_error = None
+            self._clear_account_error(batch)
             self._succeed(batch, kpis.refused)
             for source_id, row in self._rows_of(kpis):
                 if isinstance(source_id, str):
@@ -357,6 +362,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 )
             )
         ]
+
+    def _clear_account_error(self, batch: Batch) -> None:
+        """Clear the error of the connection or the account after an answer.
+
+        A server may not answer one interface: its error remains while others answer.
+        """
+        self._unanswered.discard(batch.group)
+        error = self._problems.account_error
+        if not (self._unanswered and isinstance(error, ConnectionFailed)):
+            self._problems.account_error = None
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Record a failed read, and read the group without members that are refused."""
