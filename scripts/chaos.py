@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 import aiohttp
 
 from scripts.demo import SIMULATED_PASSWORD, SIMULATED_USERNAME, add_account
-from scripts.energy import Total, sources, statistic_ids, totals
+from scripts.energy import Source, Total, sources, statistic_ids, totals
 from scripts.home_assistant import (
     DOMAIN,
     ROOT,
@@ -95,6 +95,7 @@ class Chaos:
         self._started = monotonic()
         self._earlier_calls = 0
         self._log = ""
+        self._sources: list[Source] = []
         self.problems: list[str] = []
 
     async def run(self) -> None:
@@ -105,6 +106,8 @@ class Chaos:
         )
         await asyncio.sleep(SAVED)
         before = await self._registry()
+        # Home Assistant saves its choice of sources after a minute.
+        self._sources = await sources(home_assistant)
         for kills in KILLS:
             moments = self._dice.sample(
                 list(kills), sum(kills.values()), counts=list(kills.values())
@@ -214,7 +217,7 @@ class Chaos:
         zone = ZoneInfo(SETTINGS["time_zone"])
         now = datetime.now(zone)
         today = datetime.combine(now, time(), tzinfo=zone)
-        chosen, home = await sources(self._home_assistant), self._simulator.home
+        chosen, home = self._sources, self._simulator.home
         ids = statistic_ids(chosen)
         wrong = []
         for ago in range(1, HISTORY_DAYS):
