@@ -11,7 +11,6 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time, timedelta
-import math
 from random import Random
 import re
 import signal
@@ -71,8 +70,8 @@ NUMBERED = re.compile(r"_\d+$")
 
 # Start of a record in the log.
 RECORD = re.compile(r"^\d{4}-\d\d-\d\d \S+ (?=[A-Z]+ )", re.MULTILINE)
-# A library of cameras is not installed.
-FOREIGN = "turbojpeg"
+# Programs of other integrations that may not be installed.
+FOREIGN = re.compile("turbojpeg|ffmpeg", re.IGNORECASE)
 
 
 class Registry(NamedTuple):
@@ -246,24 +245,15 @@ class Chaos:
                 self.problems.append(f"wrong {total.name} of today")
 
     async def _counted(self, ids: Iterable[str], start: datetime) -> dict[str, float]:
-        """Return the energies from a time until now, including what is not compiled."""
-        end = datetime.now(UTC) + timedelta(hours=1)
-        hours = await self._home_assistant.statistics(ids, start, end)
+        """Return the energies from an hour until now, including what is not compiled."""
+        before, end = start - timedelta(hours=1), datetime.now(UTC) + timedelta(hours=1)
+        hours = await self._home_assistant.statistics(ids, before, start)
+        recent = await self._home_assistant.statistics(ids, start, end, "5minute")
         counted = {}
         for id_ in ids:
-            compiled = hours.get(id_, [])
-            last = max(
-                (row["end"] for row in compiled), default=start.timestamp() * 1000
-            )
-            rows = (
-                await self._home_assistant.statistics(
-                    [id_], end - timedelta(hours=3), end, "5minute"
-                )
-            )[id_]
-            compiled += [row for row in rows if row["start"] >= last]
+            first, last = hours[id_][0], recent[id_][-1]
             state = float(await self._home_assistant.state(id_))
-            counted[id_] = math.fsum(row["change"] or 0.0 for row in compiled)
-            counted[id_] += state - rows[-1]["state"]
+            counted[id_] = last["sum"] - first["sum"] + state - last["state"]
         return counted
 
     def _check_calls(self) -> None:
@@ -292,7 +282,8 @@ class Chaos:
             [
                 record
                 for record in records
-                if record.startswith(("ERROR", "CRITICAL")) and FOREIGN not in record
+                if record.startswith(("ERROR", "CRITICAL"))
+                and not FOREIGN.search(record)
             ],
         )
 

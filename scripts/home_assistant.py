@@ -283,7 +283,7 @@ class HomeAssistant:
             start_time=start.isoformat(),
             end_time=end.isoformat(),
             period=period,
-            types=["change", "state"],
+            types=["change", "state", "sum"],
             units={"energy": "kWh"},
         )
         return rows
