@@ -89,7 +89,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         )
         self._problems = problems
         self._unanswered: set[str] = set()
-        """Groups whose connection failed since their last answer."""
+        """Groups with an error of the connection or the account since their answer."""
         self.refused = False
         """Whether polling has ended until the user enters a new password."""
         self.rows = rows
@@ -179,8 +179,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err
-                if isinstance(err, ConnectionFailed):
-                    self._unanswered.add(batch.group)
+                self._unanswered.add(batch.group)
                 failed = True
                 break
             except NorthboundError as err:
@@ -366,11 +365,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
     def _clear_account_error(self, batch: Batch) -> None:
         """Clear the error of the connection or the account after an answer.
 
-        A server may not answer one interface: its error remains while others answer.
+        It can concern one interface only, and then remains while others answer.
         """
         self._unanswered.discard(batch.group)
-        error = self._problems.account_error
-        if not (self._unanswered and isinstance(error, ConnectionFailed)):
+        if not self._unanswered:
             self._problems.account_error = None
 
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
