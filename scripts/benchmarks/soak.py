@@ -5,7 +5,7 @@ from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from datetime import UTC, datetime, timedelta
 import gc
 from inspect import getfile
@@ -364,6 +364,18 @@ class Soak:
         tasks, timers, sockets = (min(counts) for counts in zip(*looks, strict=True))
         return Footprint(traced_memory(), tasks, timers, sockets)
 
+    async def largest_footprint(self, end: datetime) -> Footprint:
+        """Run until a time, and return the largest resources since the first hours.
+
+        After the loss of a file, they are smaller for a while.
+        """
+        footprints = []
+        while self.now < end:
+            await self.until(min(self.now + DAY / 4, end))
+            footprints.append(await self.footprint())
+        values = zip(*map(astuple, footprints), strict=True)
+        return Footprint(*map(max, values))
+
     def _look(self) -> None:
         """Store the events since the last call, and clear those of the simulator."""
         account = self.simulator.account
@@ -514,8 +526,7 @@ async def test_soak(traced: None, soak: Soak) -> None:
     started = os.times().elapsed
     incidents = Counter(kind for _, kind in soak.incidents)
     with recorded(lambda: soak.now) as records:
-        await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
-        first = await soak.footprint()
+        first = await soak.largest_footprint(soak.begin + DAYS * DAY / 2)
         reported = await soak.last_reported()
         judged = soak.judged(reported)
         last = await soak.footprint()
