@@ -84,9 +84,7 @@ def single_spell(weather: Weather, kind: str) -> Spell:
         for spell in weather.spells
         if spell.kind == kind
         and not any(
-            other.start < spell.end and spell.start < other.end
-            for other in weather.spells
-            if other is not spell
+            other.overlaps(spell) for other in weather.spells if other is not spell
         )
     )
 

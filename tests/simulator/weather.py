@@ -168,6 +168,10 @@ class Spell:
     interfaces: tuple[str, ...] = ()
     """The interfaces with a fault; empty for faults of the session."""
 
+    def overlaps(self, other: Spell) -> bool:
+        """Return whether both periods have a time in common."""
+        return self.start < other.end and other.start < self.end
+
     @override
     def __str__(self) -> str:
         """Return the kind, and the interface if there is only one."""
