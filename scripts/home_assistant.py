@@ -116,7 +116,8 @@ class HomeAssistant:
         """Start and onboard."""
         try:
             await asyncio.to_thread(self._write_configuration)
-            await self._start()
+            await self.start()
+            await until("answer of Home Assistant", self._is_up, START_TIMEOUT)
             await self._onboard()
         except BaseException:
             await self.__aexit__()
@@ -157,7 +158,8 @@ class HomeAssistant:
             content = {"version": version, "minor_version": 1, "key": key, "data": data}
             (storage / key).write_text(json.dumps(content))
 
-    async def _start(self) -> None:
+    async def start(self) -> None:
+        """Start the process, without waiting until it answers."""
         # All requirements are installed; without --skip-pip it might download more.
         command = (sys.executable, "-m", self._module, "--skip-pip")
         # A separate session, so that this process handles Ctrl-C in the terminal.
@@ -169,7 +171,12 @@ class HomeAssistant:
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        await until("answer of Home Assistant", self._is_up, START_TIMEOUT)
+
+    async def kill(self) -> None:
+        """End the process at once, as a power failure does."""
+        if self._process:
+            self._process.kill()
+            await self._process.wait()
 
     async def _is_up(self) -> bool | None:
         if self._process is None or self._process.returncode is not None:
@@ -262,19 +269,30 @@ class HomeAssistant:
         state = await self._request("GET", f"/api/states/{entity_id}")
         return str(state["state"])
 
-    async def changes(
-        self, statistic_ids: Iterable[str], start: datetime, end: datetime
-    ) -> dict[str, float]:
-        """Return the known changes of statistics."""
-        rows = await self.command(
+    async def statistics(
+        self,
+        statistic_ids: Iterable[str],
+        start: datetime,
+        end: datetime,
+        period: str = "hour",
+    ) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows of energy statistics."""
+        rows: dict[str, list[dict[str, Any]]] = await self.command(
             "recorder/statistics_during_period",
             statistic_ids=list(statistic_ids),
             start_time=start.isoformat(),
             end_time=end.isoformat(),
-            period="hour",
-            types=["change"],
+            period=period,
+            types=["change", "state", "sum"],
             units={"energy": "kWh"},
         )
+        return rows
+
+    async def changes(
+        self, statistic_ids: Iterable[str], start: datetime, end: datetime
+    ) -> dict[str, float]:
+        """Return the known changes of statistics."""
+        rows = await self.statistics(statistic_ids, start, end)
         return {
             statistic_id: math.fsum(row["change"] or 0.0 for row in hours)
             for statistic_id, hours in rows.items()

@@ -334,3 +334,25 @@ async def test_pass_that_ends_unexpectedly(
     monkeypatch.undo()
     await added.pass_time(timedelta(minutes=7))
     assert added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+
+
+@pytest.mark.parametrize("interface", ["getStationRealKpi", "getDevRealKpi"])
+@pytest.mark.parametrize("fault", [faults.NeverAnswer(), faults.Gateway403()])
+async def test_interface_without_answers(
+    added: Account,
+    simulator: Simulator,
+    caplog: pytest.LogCaptureFixture,
+    fault: faults.Fault,
+    interface: str,
+) -> None:
+    """One interface that does not answer is logged once, and the other one is read."""
+    handle = simulator.faults.add(fault, interface)
+    await added.pass_time(timedelta(hours=2))
+    shown = added.value(INVERTER, "active_power") != STATE_UNAVAILABLE
+    assert shown == (interface == "getStationRealKpi")
+    handle.remove()
+    await added.pass_time(timedelta(minutes=15))
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    lines = [line for line in _log(caplog) if "real-time data" in line]
+    assert len(lines) == 2
+    assert "recovered" in lines[-1]

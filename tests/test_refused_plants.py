@@ -200,6 +200,23 @@ async def test_only_plant_is_refused(
     assert _issues(hass) == []
 
 
+async def test_plant_with_several_devices_of_a_type(
+    account: Account, simulator: Simulator, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The devices of a refused plant are found one by one, but logged once."""
+    simulator.home.plants = homes.farm(inverters=7).plants
+    await account.add()
+    await account.pass_time(timedelta(minutes=30))
+    simulator.faults.add(faults.FailCode(20045), "getDevRealKpi")
+    await account.pass_time(timedelta(hours=2))
+    lines = [
+        record.getMessage()
+        for record in caplog.records
+        if record.levelname == "WARNING" and "devices of type 1:" in record.getMessage()
+    ]
+    assert len(lines) == len(set(lines)) > 0
+
+
 async def test_other_plants_are_disabled(
     hass: HomeAssistant, account: Account, simulator: Simulator
 ) -> None:

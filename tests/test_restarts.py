@@ -116,6 +116,24 @@ async def test_killed_before_the_last_reading_was_kept(
     assert len(simulator.calls_to("login")) == 1
 
 
+@pytest.mark.parametrize("is_new", [True, False])
+async def test_killed_after_the_first_pass(
+    added: Account, simulator: Simulator, is_new: bool
+) -> None:
+    """The first pass after a start counts, although its calls are not stored yet."""
+    if not is_new:
+        await added.pass_time(timedelta(minutes=1))
+        simulator.calls.clear()
+        await added.kill(off=timedelta(minutes=20))
+        await added.pass_time(timedelta(seconds=2))
+    assert len(simulator.calls_to("getStationRealKpi")) == 1
+    await added.kill(off=timedelta(seconds=1))
+    await added.pass_time(timedelta(minutes=7))
+    assert len(simulator.calls_to("getStationRealKpi")) == 2
+    assert simulator.refusals == []
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+
+
 @pytest.mark.parametrize("junk", [None, "text", 7, [], {}, {"calls": [[]]}])
 async def test_damaged_file(
     hass: HomeAssistant, added: Account, hass_storage: dict[str, Any], junk: object

@@ -110,7 +110,7 @@ def test_seed_determines_the_weather(simulator: Simulator, weather: Weather) -> 
 def test_spells(weather: Weather) -> None:
     """There are many spells of all kinds, and all of them end."""
     assert 10 * DAYS <= len(weather.spells) <= 20 * DAYS
-    assert len({spell.kind for spell in weather.spells}) == 23
+    assert len({spell.kind for spell in weather.spells}) == 29
     for spell in weather.spells:
         assert BEGIN <= spell.start < spell.end <= END
         assert spell.end - spell.start <= timedelta(hours=3)
@@ -159,6 +159,30 @@ async def test_answers_take_time(
     await pass_time(hass, freezer, asked + timedelta(seconds=most))
     answered, _ = await call
     assert answered == status
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("nested answer", b'"data":' + b"[" * 101),
+        ("unknown keys", b'"unknown_999":1.5'),
+        ("plant refused, 20045", b'"failCode":20045'),
+    ],
+)
+async def test_strange_answers(
+    client: Client, simulator: Simulator, weather: Weather, kind: str, part: bytes
+) -> None:
+    """Some answers are strange, and some concern one plant only."""
+    spell = single_spell(weather, kind)
+    codes = ",".join(plant.code for plant in simulator.home.plants)
+    ids = ",".join(str(device.id) for _, device in simulator.home.devices())
+    body = {"pageNo": 1, "stationCodes": codes, "devIds": ids}
+    go_to(simulator, weather, spell.start)
+    _, answer = await client.call(spell.interfaces[0], **body)
+    assert part in answer
+    go_to(simulator, weather, spell.end)
+    _, answer = await client.call(spell.interfaces[0], **body)
+    assert part not in answer
 
 
 @pytest.mark.parametrize("kind", ["token expired", "other client", "always 305"])

@@ -107,6 +107,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     entry.runtime_data = SmartPvmsData(
         account, inventory, real_time, history, problems, store
     )
+    # The calls of a killed process are not stored, but the time of its pass is.
+    await store.async_save(entry.runtime_data.stored())
     # An account that was loaded before has its last values, and reads on its own.
     if not real_time.data:
         await real_time.async_refresh()

@@ -88,6 +88,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             (each.received, each.server_time) for each in readings.values()
         )
         self._problems = problems
+        self._unanswered: set[str] = set()
+        """Groups with an error of the connection or the account since their answer."""
         self.refused = False
         """Whether polling has ended until the user enters a new password."""
         self.rows = rows
@@ -164,6 +166,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         wanted = self._wanted()
         groups = {batch.group for batch in (*wanted, *self.polling.refused)}
         self._problems.keep({INVENTORY, HISTORY, *groups}, inventory.plants)
+        self._unanswered &= groups
         for batch in self.polling.due(wanted):
             try:
                 kpis = await self._call(batch)
@@ -176,13 +179,14 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 raise as_update_error(err) from err
             except _ACCOUNT_ERRORS as err:
                 self._problems.account_error = err
+                self._unanswered.add(batch.group)
                 failed = True
                 break
             except NorthboundError as err:
-                self._problems.account_error = None
+                self._clear_account_error(batch)
                 self._fail(batch, err)
                 continue
-            self._problems.account_error = None
+            self._clear_account_error(batch)
             self._succeed(batch, kpis.refused)
             for source_id, row in self._rows_of(kpis):
                 if isinstance(source_id, str):
@@ -358,6 +362,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             )
         ]
 
+    def _clear_account_error(self, batch: Batch) -> None:
+        """Clear the error of the connection or the account after an answer.
+
+        It can concern one interface only, and then remains while others answer.
+        """
+        self._unanswered.discard(batch.group)
+        if not self._unanswered:
+            self._problems.account_error = None
+
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Record a failed read, and read the group without members that are refused."""
         if isinstance(err, MembersRefused):
@@ -375,16 +388,17 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Find the members of a batch that the server refuses."""
         is_known = batch in self.polling.refused
         is_found = self.polling.refuse(batch)
-        if is_found and err.code not in UNKNOWN_DEVICE:
+        is_new = is_found and err.code in UNKNOWN_DEVICE
+        if is_found and not is_new:
             for plant in self._plants_of(batch.source_ids):
-                self._problems.refuse(batch.group, plant, err.code)
+                is_new |= self._problems.refuse(batch.group, plant, err.code)
         if is_known:
             return
         # The server may have withdrawn a member.
         if time.monotonic() - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
             self._refreshed = time.monotonic()
             self._refresh_inventory()
-        if is_found and not self.polling.is_refused(batch.type_id):
+        if is_new and not self.polling.is_refused(batch.type_id):
             LOGGER.warning("Skipping a part of %s: %s", batch.group, err)
 
     def _refresh_inventory(self) -> None:

@@ -149,12 +149,16 @@ class Problems:
         elif isinstance(error, MembersRefused | RequestRejected):
             known.interface = None
 
-    def refuse(self, group: str, plant: Plant, code: int) -> None:
-        """Record that the server refuses a plant in a group, with a failCode."""
+    def refuse(self, group: str, plant: Plant, code: int) -> bool:
+        """Record that the server refuses a plant in a group, with a failCode.
+
+        Return whether the plant was allowed before.
+        """
         of_group = self.refused.setdefault(group, {})
         known = of_group.get(plant.code)
         since = known.since if known else dt_util.utcnow()
         of_group[plant.code] = RefusedPlant(plant.name, code, since)
+        return known is None
 
     def allow(self, group: str, plant_codes: Iterable[str]) -> set[str]:
         """Record that the server allows these plants; return those it had refused."""

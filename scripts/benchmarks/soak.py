@@ -1,29 +1,34 @@
-"""Runs for days with server faults, and checks that everything recovers."""
+"""Runs for days with faults of server, clock and files, and checks the recovery."""
 
 import asyncio
 from bisect import bisect_right
-from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta
+from dataclasses import asdict, astuple, dataclass
+from datetime import UTC, datetime, timedelta
 import gc
 from inspect import getfile
 import logging
 import math
 import os
 from pathlib import Path
+from random import Random
 import tracemalloc
-from typing import Any, override
+from typing import Any, Literal, NamedTuple, override
 
 import aiohttp
 from freezegun.api import FrozenDateTimeFactory
+import orjson
 import pytest
 
 from custom_components import smartpvms
+from custom_components.smartpvms.account import ACCOUNTS
+from custom_components.smartpvms.const import DOMAIN, LOGGER
+from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from homeassistant import core
 from homeassistant.components.sensor import SensorDeviceClass
-from homeassistant.config_entries import SOURCE_REAUTH
+from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
 from homeassistant.const import (
     ATTR_DEVICE_CLASS,
     ATTR_UNIT_OF_MEASUREMENT,
@@ -39,16 +44,19 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.util.async_ import get_scheduled_timer_handles
 from homeassistant.util.unit_conversion import SpeedConverter
 from scripts.benchmarks.distance import DistantSimulator
-from tests import conftest
+from tests import conftest, test_restarts
 from tests.conftest import NOON, Account
-from tests.simulator import Call, homes
+from tests.simulator import Call, Clock, homes
+from tests.simulator.moment import last_collection
 from tests.simulator.plants import Home
-from tests.simulator.weather import Weather
+from tests.simulator.weather import Spell, Weather
 from tests.timeline import pass_time
 
 from . import files
 
 account = conftest.account
+clock = test_restarts.clock
+set_clock = test_restarts.set_clock
 hass_config_dir = files.hass_config_dir
 # The mock would keep everything that was ever stored.
 hass_storage = files.hass_storage
@@ -74,9 +82,24 @@ MEASURED = [
     for part in (smartpvms, core, aiohttp)
 ]
 
+# The health of a battery is that of its modules, unless the battery reports it.
+HEALTH = "_state_of_health"
+
 # Resources that are only used for a moment are missing in at least one of these.
 LOOKS = 21
 LOOK = timedelta(seconds=15)
+
+type Incident = Literal[
+    "kill", "clock set", "clock set while off", "half a file", "other version", "damage"
+]
+INCIDENTS: tuple[Incident, ...] = Incident.__value__.__args__
+INCIDENTS_A_DAY = 4
+SHORTLY_OFF = (1.0, 60.0)
+# A server that cannot be asked again before a window of its flow control ends: neither a
+# clock that was set nor a file without the calls says when it was asked last.
+OFF = timedelta(minutes=11)
+JUMP = timedelta(hours=2)
+WRONG: tuple[Any, ...] = (None, True, "x", 1.5, [], {})
 
 type Reported = list[Mapping[str, Any]]
 """The last reported values of a plant or device."""
@@ -102,11 +125,11 @@ class RoughSimulator(DistantSimulator):
 
 @pytest.fixture
 async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
+    home: Home, clock: Clock, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[RoughSimulator]:
     """Serve the home."""
     freezer.move_to(NOON)
-    simulator = RoughSimulator(freezer, SEED, home)
+    simulator = RoughSimulator(freezer, SEED, home, clock)
     async with simulator.serve():
         yield simulator
 
@@ -114,24 +137,36 @@ async def simulator(
 class Records(logging.Handler):
     """Logged warnings and errors."""
 
-    def __init__(self) -> None:
-        """Store warnings and errors."""
+    def __init__(self, now: Callable[[], datetime]) -> None:
+        """Store warnings and errors with the true time."""
         super().__init__(logging.WARNING)
+        self._now = now
         self.counts: Counter[str] = Counter()
+        self.lines: list[tuple[datetime, str]] = []
+        """The lines of the integration."""
         self.bugs: list[str] = []
+
+    def repeated(self, spell: Spell) -> list[str]:
+        """Return the lines of the integration that a spell has repeated."""
+        lines = Counter(text for at, text in self.lines if spell.start < at < spell.end)
+        return [f"{n} x {text} (during {spell})" for text, n in lines.items() if n > 1]
 
     @override
     def emit(self, record: logging.LogRecord) -> None:
         """Count a message, regardless of its arguments."""
         self.counts[f"{record.levelname} {record.name}: {record.msg}"] += 1
-        if record.exc_info or record.name.startswith("asyncio"):
+        if record.name == LOGGER.name:
+            self.lines.append((self._now(), record.getMessage()))
+        # A file that is no JSON is logged with a traceback.
+        is_bug = record.exc_info and record.name != "homeassistant.util.json"
+        if is_bug or record.name.startswith("asyncio"):
             self.bugs.append(logging.Formatter().format(record))
 
 
 @contextmanager
-def recorded() -> Iterator[Records]:
+def recorded(now: Callable[[], datetime]) -> Iterator[Records]:
     """Return the logged messages."""
-    records = Records()
+    records = Records(now)
     root = logging.getLogger()
     # The test framework's own handlers keep all records with their referenced objects.
     handlers, level = root.handlers, root.level
@@ -182,6 +217,24 @@ class Footprint:
         return leftovers
 
 
+class PlannedIncident(NamedTuple):
+    """A fault of the computer of Home Assistant."""
+
+    at: datetime
+    kind: Incident
+
+
+def damaged(dice: Random, content: Any) -> Any:
+    """Return JSON with one part of another type."""
+    if isinstance(content, dict | list) and content and dice.random() < 0.9:
+        key = dice.choice(
+            [*content] if isinstance(content, dict) else range(len(content))
+        )
+        content[key] = damaged(dice, content[key])
+        return content
+    return dice.choice([wrong for wrong in WRONG if type(wrong) is not type(content)])
+
+
 class Soak:
     """Some days of an account in Home Assistant, and the calls to its server."""
 
@@ -191,10 +244,14 @@ class Soak:
         account: Account,
         simulator: RoughSimulator,
         freezer: FrozenDateTimeFactory,
+        set_clock: Callable[[timedelta], None],
     ) -> None:
         """Store the account, which is not added yet."""
         self._hass = hass
         self._freezer = freezer
+        self._set_clock = set_clock
+        self.ahead = timedelta()
+        self._dice = Random(f"{SEED}/incidents")
         self.account = account
         self.simulator = simulator
         self.begin = self.now
@@ -202,6 +259,8 @@ class Soak:
         self.weather = simulator.weather = Weather(
             simulator, SEED, self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
         )
+        self.incidents = deque(self._plan_incidents())
+        self.met: list[PlannedIncident] = []
         self.calls: Counter[str] = Counter()
         self.refusals: list[Call] = []
         self.logins: list[datetime] = []
@@ -223,10 +282,78 @@ class Soak:
     async def until(self, moment: datetime) -> None:
         """Run until a time, in any weather."""
         while self.now < moment:
-            change = self.weather.next_change or moment
-            await pass_time(self._hass, self._freezer, min(change, moment))
-            self.weather.at(self.now)
+            changes = [moment, self.weather.next_change or moment]
+            changes += [at for at, _ in [*self.incidents][:1]]
+            await self._pass(min(changes))
+            if self.incidents and self.incidents[0].at <= self.now:
+                kind = self.incidents.popleft().kind
+                self.met.append(PlannedIncident(self.now, kind))
+                await self._meet(kind)
             self._look()
+
+    async def _pass(self, moment: datetime) -> None:
+        await pass_time(self._hass, self._freezer, moment + self.ahead)
+        self.weather.at(self.now)
+
+    def _plan_incidents(self) -> Iterator[PlannedIncident]:
+        """Yield incidents of all kinds, at random times."""
+        start, end = self.begin + BEFORE_WEATHER, self.end - AFTER_WEATHER
+        number = round(DAYS * INCIDENTS_A_DAY)
+        times = sorted(
+            start + self._dice.random() * (end - start) for _ in range(number)
+        )
+        kinds: list[Incident] = []
+        for at in times:
+            kinds = kinds or self._dice.sample(INCIDENTS, len(INCIDENTS))
+            yield PlannedIncident(at, kinds.pop())
+
+    async def _meet(self, kind: Incident) -> None:
+        """Kill Home Assistant, change its files or its clock, and start it again."""
+        if kind == "clock set":
+            self._jump()
+            return
+        entry, entries = self.account.entry, self._hass.config_entries
+        while entry.state is ConfigEntryState.SETUP_IN_PROGRESS:
+            await self._pass(self.now + LOOK)
+        kept = self._files()
+        await entries.async_unload(entry.entry_id)
+        self._hass.data.pop(ACCOUNTS)
+        # A killed process saves nothing more.
+        for path, content in kept.items():
+            path.write_bytes(self._changed(kind, content))
+        seconds = timedelta(seconds=self._dice.uniform(*SHORTLY_OFF))
+        self._freezer.tick(seconds if kind == "kill" else OFF)
+        self.weather.at(self.now)
+        if kind == "clock set while off":
+            self._jump()
+        # The server may answer late, or never.
+        self._hass.async_create_task(entries.async_setup(entry.entry_id))
+
+    def _files(self) -> dict[Path, bytes]:
+        """Return the contents of the account's files."""
+        folder = Path(self._hass.config.path(".storage"))
+        return {
+            path: path.read_bytes()
+            for path in folder.glob(f"{DOMAIN}.{self.account.entry.entry_id}*")
+            if "corrupt" not in path.name
+        }
+
+    def _jump(self) -> None:
+        """Set the clock to a wrong time, or to the right one if it is wrong."""
+        jump = -self.ahead or self._dice.uniform(-1, 1) * JUMP
+        self._set_clock(jump)
+        self.ahead += jump
+
+    def _changed(self, kind: Incident, content: bytes) -> bytes:
+        match kind:
+            case "half a file":
+                return content[: len(content) // 2]
+            case "other version":
+                return orjson.dumps(orjson.loads(content) | {"version": 99})
+            case "damage":
+                file = orjson.loads(content)
+                return orjson.dumps(file | {"data": damaged(self._dice, file["data"])})
+        return content
 
     async def footprint(self) -> Footprint:
         """Measure the resources over more than one poll."""
@@ -236,6 +363,18 @@ class Soak:
             looks.append(held(self._hass))
         tasks, timers, sockets = (min(counts) for counts in zip(*looks, strict=True))
         return Footprint(traced_memory(), tasks, timers, sockets)
+
+    async def largest_footprint(self, end: datetime) -> Footprint:
+        """Run until a time, and return the largest resources since the first hours.
+
+        After the loss of a file, they are smaller for a while.
+        """
+        footprints = []
+        while self.now < end:
+            await self.until(min(self.now + DAY / 4, end))
+            footprints.append(await self.footprint())
+        values = zip(*map(astuple, footprints), strict=True)
+        return Footprint(*map(max, values))
 
     def _look(self) -> None:
         """Store the events since the last call, and clear those of the simulator."""
@@ -267,7 +406,10 @@ class Soak:
     def trouble(self, at: datetime) -> str:
         """Return the faults at a time."""
         spells = [spell for spell in self.weather.spells if spell.start <= at]
-        return ", ".join(str(spell) for spell in spells if at < spell.end) or "nothing"
+        faults = [str(spell) for spell in spells if at < spell.end]
+        recent = [each for each in self.met if each.at <= at < each.at + HOUR]
+        faults += [f"{each.kind} {at - each.at} ago" for each in recent]
+        return ", ".join(faults) or "nothing"
 
     async def last_reported(self) -> dict[str, Reported]:
         """Run until the end, and return the last reported values by source."""
@@ -278,8 +420,22 @@ class Soak:
         for ago in reversed(range(COLLECTIONS)):
             await self.until(self.end - ago * COLLECTION)
             for name in names:
-                reported[str(name)].append(self.simulator.reported_items(name) or {})
+                items = self.simulator.reported_items(name) or {}
+                if isinstance(name, str):
+                    items |= self._true_powers(name)
+                reported[str(name)].append(items)
         return reported
+
+    def _true_powers(self, plant_code: str) -> dict[str, float]:
+        """Return the powers that are calculated for a plant, in W."""
+        collected = datetime.fromtimestamp(last_collection(self.now.timestamp()), UTC)
+        true = self.simulator.flows(plant_code, collected)
+        return {
+            "pv_power": true.pv,
+            "grid_power": true.grid_import - true.grid_export,
+            "battery_power": true.discharge - true.charge,
+            "home_power": true.load,
+        }
 
     def entities(self) -> Iterator[er.RegistryEntry]:
         """Yield all enabled entities."""
@@ -294,15 +450,32 @@ class Soak:
         judgements: dict[str, bool | None] = {}
         for entity in self.entities():
             source, _, key = entity.unique_id.partition("_")
+            # The account has entities of its own.
+            if source not in reported:
+                continue
             state = self._hass.states.get(entity.entity_id)
             if state is None or state.state == STATE_UNAVAILABLE:
                 judgements[f"{entity.entity_id} is unavailable"] = False
                 continue
-            agreements = [shows(state, items.get(key)) for items in reported[source]]
-            judgements[f"{entity.entity_id} is {state.state}"] = (
+            shown = shows_power if key in FLOW_SENSORS else shows
+            agreements = [shown(state, items.get(key)) for items in reported[source]]
+            last = reported[source][-1].get(key)
+            judgements[f"{entity.entity_id} is {state.state} instead of {last}"] = (
                 None if None in agreements else any(agreements)
             )
         return judgements
+
+
+def shows_power(state: State, watts: object) -> bool | None:
+    """Return whether a state is a power; `None` if only the past decides.
+
+    The powers of a plant are calculated from those of its devices.
+    """
+    if not isinstance(watts, float):
+        return None
+    return state.state != STATE_UNKNOWN and math.isclose(
+        float(state.state), watts, rel_tol=0.02, abs_tol=60
+    )
 
 
 def shows(state: State, raw: object) -> bool | None:
@@ -314,7 +487,7 @@ def shows(state: State, raw: object) -> bool | None:
         return False
     if state.domain == Platform.BINARY_SENSOR:
         return state.state == (STATE_ON if raw else STATE_OFF)
-    if device_class == SensorDeviceClass.ENUM:
+    if device_class == SensorDeviceClass.ENUM or state.entity_id.endswith(HEALTH):
         return None
     if device_class == SensorDeviceClass.TIMESTAMP:
         return datetime.fromisoformat(state.state).timestamp() == raw // 1000
@@ -331,9 +504,10 @@ async def soak(
     hass: HomeAssistant,
     account: Account,
     freezer: FrozenDateTimeFactory,
+    set_clock: Callable[[timedelta], None],
 ) -> Soak:
     """Return days that start now."""
-    soak = Soak(hass, account, simulator, freezer)
+    soak = Soak(hass, account, simulator, freezer, set_clock)
     await soak.start()
     return soak
 
@@ -350,9 +524,9 @@ async def test_soak(traced: None, soak: Soak) -> None:
     """No call is refused, no resource is left, and all values are right at the end."""
     # Frozen time contains no information about the computer.
     started = os.times().elapsed
-    with recorded() as records:
-        await soak.until(soak.begin + min(DAY, DAYS * DAY / 2))
-        first = await soak.footprint()
+    incidents = Counter(kind for _, kind in soak.incidents)
+    with recorded(lambda: soak.now) as records:
+        first = await soak.largest_footprint(soak.begin + DAYS * DAY / 2)
         reported = await soak.last_reported()
         judged = soak.judged(reported)
         last = await soak.footprint()
@@ -361,12 +535,14 @@ async def test_soak(traced: None, soak: Soak) -> None:
     spells = soak.weather.spells
     hours = sum((spell.end - spell.start for spell in spells), timedelta()) / HOUR
     print(f"\n{DAYS:g} days with {len(spells)} spells of trouble, {hours:.0f} h in all")
+    print(", ".join(f"{number} x {kind}" for kind, number in incidents.items()))
     for interface, number in sorted(soak.calls.items()):
         refused = sum(call.interface == interface for call in soak.refusals)
         print(f"{interface:<20}{number:>7} calls{refused:>7} refused")
     causes = Counter(soak.trouble(call.at) for call in soak.refusals)
     for trouble, number in causes.most_common():
         print(f"{number:>6} refused during {trouble}")
+    print(f"Clock at the end: {soak.ahead} ahead")
     print(f"Logins within 10 minutes: {soak.most_logins}")
     print(f"Wrong passwords sent: {soak.wrong_passwords}")
     if soak.reauth:
@@ -386,6 +562,11 @@ async def test_soak(traced: None, soak: Soak) -> None:
     problems = [entity for entity, right in judged.items() if right is False]
     problems += [f"{name} grew" for name in first.outgrown(last)]
     problems += records.bugs
+    for spell in spells:
+        # Each start may log the problem again, and late answers come and go.
+        restarts = [each for each in soak.met if spell.start < each.at < spell.end]
+        if not restarts and spell.kind != "late answer":
+            problems += records.repeated(spell)
     if not verdicts[True]:
         problems.append("no entity is right")
     if soak.refusals:

@@ -24,6 +24,7 @@ from .quotas import (
     OLD,
     PER_TYPE,
     PUBLISHED,
+    QUICK,
     WITHOUT_HISTORY,
     FlowControl,
     Quota,
@@ -40,7 +41,7 @@ _GREETING = (
     "https://info.support.huawei.com/DpinfoAppBiz/#/u?i=1C30D7It&l=en_US"
 )
 _LOOPBACK = "127.0.0.1"
-type Quotas = bool | Literal["pooled", "per type", "old", "all but history"]
+type Quotas = bool | Literal["pooled", "per type", "old", "all but history", "quick"]
 
 _QUOTAS: dict[Quotas, dict[str, Quota]] = {
     True: PUBLISHED,
@@ -48,6 +49,7 @@ _QUOTAS: dict[Quotas, dict[str, Quota]] = {
     "per type": PER_TYPE,
     "old": OLD,
     "all but history": WITHOUT_HISTORY,
+    "quick": QUICK,
     False: NONE,
 }
 

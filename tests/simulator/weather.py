@@ -9,9 +9,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import count
 from operator import attrgetter
 from random import Random
-from typing import override
+from typing import Any, override
 
 from aiohttp import web
 
@@ -31,9 +32,12 @@ from .faults import (
     MissingRows,
     NullData,
     NullItemMap,
+    Rewrite,
     StringFailCode,
     StringsForNumbers,
+    failure,
 )
+from .plants import Plant
 from .server import Simulator
 
 _DAY = timedelta(days=1)
@@ -53,10 +57,16 @@ _OTHER_LOGINS = (60.0, 600.0)
 _LATE = (5.0, 45.0)
 # Longer than the timeout of any client.
 _NEVER = 180.0
+# More levels than any honest answer has.
+_LEVELS = 100
+_UNKNOWN_KEYS = 1000
+# The server refuses a whole call because of one plant.
+_REFUSED_PLANT = (20007, 20045, 20056, 20621)
 
 _LOGIN = ("login",)
 _KPIS = ("getStationRealKpi", "getDevRealKpi")
-_DATA = ("stations", "getDevList", *_KPIS)
+_OF_PLANTS = ("getDevList", *_KPIS)
+_DATA = ("stations", *_OF_PLANTS)
 _EVERYTHING = (*_LOGIN, *_DATA)
 
 
@@ -98,6 +108,54 @@ class DeadToken(Fault):
         answer = await honest()
         self._simulator.expire_token()
         return answer
+
+
+class NestedAnswer(Rewrite):
+    """Returns lists in each other instead of the data."""
+
+    def __init__(self) -> None:
+        """Create the lists."""
+        data: list[Any] = []
+        for _ in range(_LEVELS):
+            data = [data]
+        super().__init__(lambda payload: payload | {"data": data})
+
+
+class UnknownKeys(Rewrite):
+    """Adds many keys to all parts of the response, new ones each time."""
+
+    def __init__(self) -> None:
+        """Start with the first key."""
+        numbers = count()
+
+        def more(part: Any) -> Any:
+            if isinstance(part, list):
+                return [more(each) for each in part]
+            if not isinstance(part, dict):
+                return part
+            return {key: more(value) for key, value in part.items()} | {
+                f"unknown_{next(numbers)}": 1.5 for _ in range(_UNKNOWN_KEYS)
+            }
+
+        super().__init__(more)
+
+
+class RefusedPlant(Fault):
+    """Refuses each call that names a plant, or one of its devices."""
+
+    def __init__(self, plant: Plant, code: int) -> None:
+        """Store the names, and the failCode."""
+        self._names = {plant.code, *(str(device.id) for device in plant.devices)}
+        self._code = code
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Return the error if the plant is named."""
+        body = exchange.body
+        named = str(body.get("stationCodes") or body.get("devIds")).split(",")
+        if self._names.isdisjoint(named):
+            return await honest()
+        return failure(self._code, exchange.echo)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +234,15 @@ class Weather:
             "no items": (NullItemMap(), _KPIS),
             "rows missing": (MissingRows(some), _KPIS),
             "numbers as strings": (StringsForNumbers(), _KPIS),
+            "nested answer": (NestedAnswer(), _DATA),
+            "unknown keys": (UnknownKeys(), _DATA),
+            **{
+                f"plant refused, {code}": (
+                    RefusedPlant(home.plants[-1], code),
+                    _OF_PLANTS,
+                )
+                for code in _REFUSED_PLANT
+            },
             # A server without a valid token does not count the call, so no call
             # itself may have a fault here.
             "always 305": (DeadToken(self._simulator), _LOGIN),
