@@ -715,6 +715,19 @@ class TestNotAllowed:
         assert len(await self.hours_before(past, BATTERY, key)) == 24
         assert issues(past.hass) == []
 
+    @pytest.mark.parametrize("jump", [40 * DAY, -40 * DAY], ids=str)
+    async def test_wrong_clock(self, past: Past, jump: timedelta) -> None:
+        """An import goes on after a start with a wrong clock."""
+        simulator, account = past.run.simulator, past.run.account
+        fault = simulator.faults.add(faults.DropConnection(), INTERFACE)
+        await past.until(past.run.now + HOUR, POLL)
+        await account.kill(jump)
+        await past.poll(POLL)
+        fault.remove()
+        await account.kill(-jump)
+        await until_idle(past)
+        assert len(await self.hours_before(past, INVERTER, "total_cap")) == 24
+
     async def test_every_type(self, past: Past, hass: HomeAssistant) -> None:
         """Some servers reject every type if the permission is missing."""
         simulator = past.run.simulator

@@ -11,7 +11,12 @@ from yarl import URL
 
 from custom_components.smartpvms import polling as polling_module
 from custom_components.smartpvms.models import Inventory, SourceId
-from custom_components.smartpvms.northbound import Device, NorthboundClient, Session
+from custom_components.smartpvms.northbound import (
+    Device,
+    NorthboundClient,
+    Plant,
+    Session,
+)
 from custom_components.smartpvms.polling import Batch, Polling
 
 pytestmark = pytest.mark.fast
@@ -28,7 +33,7 @@ def _inventory(types: dict[int, int], plants: int = 0) -> Inventory:
     ]
     codes = [f"NE={number}" for number in range(plants)]
     return Inventory(
-        dict.fromkeys(codes),  # type: ignore[arg-type]
+        {code: Plant(code, "", None, None) for code in codes},
         {device.id: device for device in devices},
         NOON,
         {},
@@ -198,6 +203,17 @@ class TestRefused:
         clock.now += 3600
         [_, batch] = polling.batches
         assert {*batch.source_ids} == refused
+
+    def test_one_device_of_a_plant_is_allowed(self, clock: SimpleNamespace) -> None:
+        """A device that is allowed again is read, while another stays refused."""
+        polling = _batches({1: 20})
+        for _ in range(9):
+            _read(polling, {1003, 1004, 1017})
+        read: set[SourceId] = set()
+        for _ in range(48):
+            clock.now += 300
+            read = _read(polling, {1003, 1017})
+        assert 1004 in read
 
     def test_same_inventory(self, clock: SimpleNamespace) -> None:
         """A new list with the same members keeps the refused ones."""

@@ -10,7 +10,11 @@ from custom_components.smartpvms.const import DOMAIN
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers import device_registry as dr, issue_registry as ir
+from homeassistant.helpers import (
+    device_registry as dr,
+    entity_registry as er,
+    issue_registry as ir,
+)
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home, Plant
 
@@ -29,13 +33,17 @@ def home() -> Home:
 
 def _names(plant: Plant) -> Callable[[dict[str, Any]], bool]:
     """Return whether a call names a plant, or one of its devices."""
-    names = {plant.code, *(str(device.id) for device in plant.devices)}
+    names = {plant.code, *map(str, _ids(plant))}
 
     def is_named(body: dict[str, Any]) -> bool:
         listed = body.get("stationCodes") or body["devIds"]
         return not names.isdisjoint(listed.split(","))
 
     return is_named
+
+
+def _ids(plant: Plant) -> list[int]:
+    return [device.id for device in plant.devices]
 
 
 def _inverter(plant: Plant) -> int:
@@ -154,16 +162,24 @@ async def test_plant_without_devices(
     assert account.value(plant.code, "day_power") is not None
     assert ir.async_get(hass).issues == {}
     handle.remove()
-    await account.pass_time(timedelta(days=1, minutes=10))
+    await account.pass_time(timedelta(hours=1, minutes=10))
     assert _is_fresh(account, plant)
 
 
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.FailCode(20008),
+        faults.NullData(),
+        faults.Rewrite(lambda answer: answer | {"data": []}),
+    ],
+)
 async def test_missing_list_of_known_devices(
-    account: Account, simulator: Simulator
+    account: Account, simulator: Simulator, fault: faults.Fault
 ) -> None:
-    """A list that is `null` once does not end the reading of known devices."""
+    """A list without known devices does not end their reading."""
     await account.add_plants(simulator.home.plants)
-    simulator.faults.add(faults.NullData(), "getDevList", times=1)
+    simulator.faults.add(fault, "getDevList")
     await account.entry.runtime_data.inventory.async_refresh()
     await account.pass_time(timedelta(minutes=20))
     assert all(_is_fresh(account, plant) for plant in simulator.home.plants)
@@ -199,3 +215,53 @@ async def test_plant_with_several_devices_of_a_type(
         if record.levelname == "WARNING" and "devices of type 1:" in record.getMessage()
     ]
     assert len(lines) == len(set(lines)) > 0
+
+
+async def test_other_plants_are_disabled(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """The repair stays, although no other plant is read."""
+    refused, *others = simulator.home.plants
+    await account.add_plants(simulator.home.plants)
+    registry = er.async_get(hass)
+    names = [str(name) for plant in others for name in (plant.code, *_ids(plant))]
+    for entity in er.async_entries_for_config_entry(registry, account.entry.entry_id):
+        if entity.unique_id.startswith(tuple(f"{name}_" for name in names)):
+            registry.async_update_entity(
+                entity.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+            )
+    await hass.config_entries.async_reload(account.entry.entry_id)
+    simulator.faults.add(
+        faults.FailCode(20045), "getStationRealKpi", when=_names(refused)
+    )
+    await account.pass_time(timedelta(minutes=30))
+    for _ in range(12):
+        await account.pass_time(timedelta(minutes=10))
+        assert _issues(hass) == [("plant_refused", refused.name)]
+
+
+class TestManyPlants:
+    """An account with as many plants as one call may name."""
+
+    @pytest.fixture
+    def home(self) -> Home:
+        """Return a hundred plants."""
+        return homes.fleet(plants=100, devices=100)
+
+    async def test_quota(
+        self, hass: HomeAssistant, account: Account, simulator: Simulator
+    ) -> None:
+        """A search that takes more calls than a day allows ends with a set-up."""
+        plants = simulator.home.plants
+        refused = [plants[3], plants[41], plants[77]]
+        for plant in refused:
+            simulator.faults.add(
+                faults.FailCode(20056), "getDevList", when=_names(plant)
+            )
+        await account.add_plants(plants)
+        assert account.entry.state is ConfigEntryState.LOADED
+        await account.pass_time(timedelta(days=2))
+        devices = account.entry.runtime_data.inventory.data.devices
+        assert len(devices) == 97
+        assert len(_issues(hass)) == 3
+        assert simulator.refusals == []

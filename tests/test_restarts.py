@@ -1,8 +1,7 @@
 """Tests of restarts, crashes, reloads, and clock changes."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 import time
 from types import SimpleNamespace
@@ -17,8 +16,6 @@ from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from custom_components.smartpvms.models import Gap
 from custom_components.smartpvms.northbound import flow_control, session
 from custom_components.smartpvms.row_reader import MIN_GAP, KpiRow
-from custom_components.smartpvms.statistics import Job
-from custom_components.smartpvms.statistics.jobs import Priority
 from homeassistant.config_entries import ConfigEntryState
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -316,30 +313,15 @@ async def test_wrong_clock(
 async def test_gap_with_a_wrong_clock(
     added: Account, simulator: Simulator, jump: timedelta, outage: timedelta
 ) -> None:
-    """A gap is as long as it was, although the clock was set in between."""
+    """A gap has the server's times if the clock was set in between."""
     data = added.entry.runtime_data
     reader, last = data.real_time.rows, data.real_time.data[INVERTER]
     now = last.received + outage + jump
-    row = KpiRow(simulator.device_items(INVERTER), now, last.server_time + outage)
+    end = last.server_time + outage
+    row = KpiRow(simulator.device_items(INVERTER), now, end)
     reader.read(INVERTER, row, data.inventory.data, last, {})
-    gaps = [Gap(INVERTER, now - outage, now)] if outage > MIN_GAP else []
+    gaps = [Gap(INVERTER, last.server_time, end)] if outage > MIN_GAP else []
     assert reader.take_gaps() == gaps
-
-
-@pytest.mark.parametrize("jump", JUMPS, ids=str)
-def test_job_with_a_wrong_clock(jump: timedelta) -> None:
-    """A job of the future ends now, and waits no longer than others."""
-    now = datetime(2026, 6, 21, 10, 30, tzinfo=UTC)
-    job = Job.of(Priority.GAP, (1, 2), now - timedelta(hours=3), now + jump)
-    job.due = now + jump
-    before = replace(job)
-    job.end_by(now)
-    if jump < timedelta():
-        assert asdict(job) == asdict(before)
-    else:
-        hour = now.replace(minute=0)
-        assert (job.end, job.remaining_end, job.exact_end) == (hour, hour, now)
-        assert job.due <= now + timedelta(hours=4)
 
 
 def _resources(hass: HomeAssistant) -> dict[str, int]:

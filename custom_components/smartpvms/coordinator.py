@@ -164,7 +164,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         rows: dict[str, KpiRow] = {}
         failed = False
         wanted = self._wanted()
-        groups = {batch.group for batch in wanted}
+        groups = {batch.group for batch in (*wanted, *self.polling.refused)}
         self._problems.keep({INVENTORY, HISTORY, *groups}, inventory.plants)
         self._unanswered &= groups
         for batch in self.polling.due(wanted):
@@ -386,20 +386,18 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _refuse(self, batch: Batch, err: MembersRefused) -> None:
         """Find the members of a batch that the server refuses."""
-        is_known = batch.source_ids[0] in self.polling.refused_members(batch.type_id)
+        is_known = batch in self.polling.refused
         is_found = self.polling.refuse(batch)
+        is_new = is_found and err.code in UNKNOWN_DEVICE
+        if is_found and not is_new:
+            for plant in self._plants_of(batch.source_ids):
+                is_new |= self._problems.refuse(batch.group, plant, err.code)
         if is_known:
             return
         # The server may have withdrawn a member.
         if time.monotonic() - self._refreshed > MIN_REFRESH_INTERVAL.total_seconds():
             self._refreshed = time.monotonic()
             self._refresh_inventory()
-        if not is_found:
-            return
-        is_new = err.code in UNKNOWN_DEVICE
-        if not is_new:
-            for plant in self._plants_of(batch.source_ids):
-                is_new |= self._problems.refuse(batch.group, plant, err.code)
         if is_new and not self.polling.is_refused(batch.type_id):
             LOGGER.warning("Skipping a part of %s: %s", batch.group, err)
 
@@ -441,7 +439,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         )
         if allowed:
             self.polling.retry(allowed)
-        if not allowed.isdisjoint(self._problems.refused.get(INVENTORY, ())):
+        if self._problems.allow(INVENTORY, allowed):
             self._refresh_inventory()
         for source_id, code in refused.items():
             if code not in UNKNOWN_DEVICE:

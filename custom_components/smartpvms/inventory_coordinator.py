@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import timedelta
@@ -28,11 +28,11 @@ from .northbound import (
     BATCH,
     UNKNOWN_DEVICE,
     Device,
-    MalformedResponse,
     MembersRefused,
     NorthboundClient,
     NorthboundError,
     Plant,
+    RateLimited,
 )
 from .options import options_of
 from .problems import INVENTORY, Problems
@@ -67,6 +67,10 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._problems = problems
+        self._is_complete = not problems.refused.get(INVENTORY)
+        """Whether the last list has devices of every plant."""
+        self._retry = INCOMPLETE_RETRY / 2
+        """Wait for the next list after an incomplete one, before it is doubled."""
         self._refresh: asyncio.Task[None] | None = None
         """The last refresh that was requested."""
         self.lock = asyncio.Lock()
@@ -151,55 +155,67 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return error
 
     async def _devices(self, plants: Mapping[str, Plant]) -> dict[int, Device]:
-        """Return the devices of the plants, by id; a refused plant keeps its devices."""
-        known: Inventory | None = self.data
-        were_refused = self._problems.refused.get(INVENTORY, {}).keys() & plants
-        others = [code for code in plants if code not in were_refused]
-        devices, refused = await self._list_devices(
-            [
-                *batched(others, BATCH, strict=False),
-                *batched(were_refused, BATCH, strict=False),
-            ]
-        )
-        for code, refusal in refused.items():
-            if code not in were_refused:
-                LOGGER.warning("Skipping the devices of a plant: %s", refusal)
-            self._problems.refuse(INVENTORY, plants[code], refusal.code)
-            if known is not None:
-                devices += known.devices_of(code)
-        if refused.keys() == plants.keys():
-            raise next(iter(refused.values()))
-        self._problems.clear(INVENTORY)
-        self._problems.allow(INVENTORY, plants.keys() - refused)
-        return {each.id: each for each in devices if each.plant_code in plants}
+        """Return the devices of the plants, by id.
 
-    async def _list_devices(
-        self, batches: Iterable[tuple[str, ...]]
-    ) -> tuple[list[Device], dict[str, MembersRefused]]:
-        """Return the devices of batches of plants, and the errors of refused plants.
-
-        The server refuses a whole batch because of one plant, so it is halved then.
+        A plant without a list keeps its devices.
         """
         known: Inventory | None = self.data
-        devices: list[Device] = []
-        refused: dict[str, MembersRefused] = {}
+        listed = await self._list_devices(plants)
+        self._is_complete = listed.keys() == plants.keys() and all(listed.values())
+        devices = [each for of_plant in listed.values() for each in of_plant]
+        if known is not None:
+            for code in plants:
+                if not listed.get(code):
+                    devices += known.devices_of(code)
+        self._problems.clear(INVENTORY)
+        self._problems.allow(INVENTORY, listed)
+        return {each.id: each for each in devices}
+
+    async def _list_devices(
+        self, plants: Mapping[str, Plant]
+    ) -> dict[str, list[Device]]:
+        """Return the listed devices by plant, without refused plants.
+
+        The server refuses a whole call because of one plant, so it is halved then.
+        Plants that were refused before, in any group, are tried with one call.
+        """
+        were_refused = self._problems.refused_plants.keys() & plants
+        others = [code for code in plants if code not in were_refused]
+        batches = deque(batched(others, BATCH, strict=False))
+        batches.extend(batched(sorted(were_refused), BATCH, strict=False))
+        listed: dict[str, list[Device]] = {}
+        error: NorthboundError | None = None
         is_first = True
-        waiting = deque(batches)
-        while waiting:
-            batch = waiting.popleft()
+        while batches:
+            batch = batches.popleft()
             try:
-                listed = await self._client.devices(batch, is_first=is_first)
+                devices = await self._client.devices(batch, is_first=is_first)
             except MembersRefused as err:
+                error = err
+                if batch[0] in were_refused:
+                    continue
                 if (size := len(batch)) > 1:
-                    waiting.extend(batched(batch, (size + 1) // 2, strict=False))
-                elif err.code not in UNKNOWN_DEVICE:
-                    refused[batch[0]] = err
+                    # Depth first: a plant is found before the calls are used up.
+                    halves = batched(batch, (size + 1) // 2, strict=False)
+                    batches.extendleft(halves)
+                elif err.code in UNKNOWN_DEVICE:
+                    listed[batch[0]] = []
+                else:
+                    LOGGER.warning("Skipping the devices of a plant: %s", err)
+                    self._problems.refuse(INVENTORY, plants[batch[0]], err.code)
+            except RateLimited as err:
+                # The rest of the plants follows with the next list.
+                error = err
+                break
             else:
-                if listed is None and known and any(map(known.devices_of, batch)):
-                    raise MalformedResponse("device list missing")
-                devices += listed or ()
+                listed |= {code: [] for code in batch}
+                for device in devices:
+                    if device.plant_code in batch:
+                        listed[device.plant_code].append(device)
             is_first = False
-        return devices, refused
+        if error is not None and not listed:
+            raise error
+        return listed
 
     def _select(
         self, listed: Collection[Plant], renamed: Mapping[str, str]
@@ -247,10 +263,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         )
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
-        if refused := self._problems.refused.get(INVENTORY):
-            since = min(plant.since for plant in refused.values())
-            wait = max(inventory.listed - since, INCOMPLETE_RETRY)
-            dues.add(inventory.listed + min(wait, MAX_INCOMPLETE_RETRY))
+        self._retry = min(2 * self._retry, MAX_INCOMPLETE_RETRY)
+        if self._is_complete:
+            self._retry = INCOMPLETE_RETRY / 2
+        else:
+            dues.add(inventory.listed + self._retry)
         due = min(due for due in dues if due > inventory.listed)
         # A list of the future was made with a wrong clock.
         self._plan(min(due - dt_util.utcnow(), INVENTORY_INTERVAL))

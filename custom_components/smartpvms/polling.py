@@ -153,7 +153,10 @@ class Polling:
         """
         type_id = batch.type_id
         if batch in self.refused:
-            self._retry_later(batch)
+            del self.refused[batch]
+            # Another member of the batch may be allowed again.
+            for half in _halves(batch):
+                self._retry_later(half)
             return True
         batches = self._batches[type_id]
         # Another batch of this pass may have joined it with others.
@@ -161,22 +164,19 @@ class Polling:
             return False
         batches.remove(batch)
         self._halves.discard(batch)
-        if (size := len(batch.source_ids)) > 1:
-            halves = [
-                Batch(type_id, part)
-                for part in batched(batch.source_ids, (size + 1) // 2, strict=False)
-            ]
+        if len(batch.source_ids) > 1:
+            halves = _halves(batch)
             batches.extend(halves)
             self._halves.update(halves)
             # The halves are not read before the batches of other members.
             self._reads |= dict.fromkeys(halves, self._pass)
         elif batches:
-            self._retry_later(batch)
+            self._retry_later(batch, joined=True)
         else:
             self._refused_groups.add(type_id)
             self._batch_again(type_id)
         self._join(type_id)
-        return size == 1
+        return len(batch.source_ids) == 1
 
     def retry(self, plant_codes: Collection[str]) -> None:
         """Read refused members of these plants again now."""
@@ -184,8 +184,11 @@ class Polling:
             if self._plant_code(batch) in plant_codes:
                 self.refused[batch] = -math.inf
 
-    def _retry_later(self, batch: Batch) -> None:
-        """Read refused members once an hour, devices of one plant together."""
+    def _retry_later(self, batch: Batch, *, joined: bool = False) -> None:
+        """Read refused members once an hour, or less often if there are many.
+
+        `joined` means together with other devices of the plant.
+        """
         now = time.monotonic()
         members = [*batch.source_ids]
         retry_at = now + REFUSED_RETRY.total_seconds()
@@ -193,9 +196,8 @@ class Polling:
             if other.type_id != batch.type_id:
                 continue
             is_same_plant = self._plant_code(other) == self._plant_code(batch)
-            if other == batch:
-                del self.refused[other]
-            elif is_same_plant and len(members) + len(other.source_ids) <= BATCH:
+            size = len(members) + len(other.source_ids)
+            if joined and is_same_plant and size <= BATCH:
                 members += other.source_ids
                 del self.refused[other]
             else:
@@ -276,6 +278,14 @@ class Polling:
                     for source_id in batch.source_ids
                 ],
             )
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    size = (len(batch.source_ids) + 1) // 2
+    return [
+        Batch(batch.type_id, part)
+        for part in batched(batch.source_ids, size, strict=False)
+    ]
 
 
 def _batches(type_id: int | None, source_ids: Collection[SourceId]) -> list[Batch]:

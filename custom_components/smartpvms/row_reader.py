@@ -116,10 +116,11 @@ class RowReader:
         if last is None or last.last_connected is None:
             return
         start, end = last.last_connected, reading.received
-        # Home Assistant's clock, but not the server's, may have been set in between.
-        jump = end - last.received - (reading.server_time - last.server_time)
-        if jump > MIN_GAP or last.received > end:
-            start += jump
+        elapsed = reading.server_time - last.server_time
+        if abs(end - last.received - elapsed) > MIN_GAP:
+            # One of the clocks was set. The history has the times of the server.
+            start += last.server_time - last.received
+            end = reading.server_time
         # A sleeping inverter reports no connection at night.
         if end - start > MIN_GAP and (
             not last.disconnected or self._has_counted(device_id, reading.items, start)

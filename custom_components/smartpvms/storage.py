@@ -23,20 +23,31 @@ from typing import (
 
 import orjson
 
+from homeassistant.exceptions import UnsupportedStorageVersionError
 from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
 from .northbound import Moment, PastMoment, to_epoch, to_monotonic, to_past
 
-# Larger integers are inexact in JSON, or cannot be written.
+# Larger floats are no exact integers, and larger integers cannot be written.
 _MAX_INTEGER: Final = 2**53
+_INTEGERS: Final = range(-(2**63), 2**64)
 # Moments are stored in milliseconds.
 _DIGITS: Final = 3
 # Key of the names of the fields of all records, in a state that can hold some.
 _RECORDS: Final = "records"
 _UNEQUAL: Final = object()
 _INVALID: Final = (ArithmeticError, AttributeError, OSError, TypeError, ValueError)
+# Errors of Home Assistant's store for a file of another version or shape.
+_OTHER_FILE: Final = (
+    AttributeError,
+    LookupError,
+    NotImplementedError,
+    TypeError,
+    UnsupportedStorageVersionError,
+    ValueError,
+)
 
 
 @dataclass(slots=True)
@@ -99,23 +110,23 @@ async def async_load_state(store: Store[dict[str, Any]]) -> dict[str, Any]:
     """Return the stored state of a file, or nothing.
 
     A file of another version or shape is renamed, as Home Assistant does with a file
-    that is no JSON.
+    that is no JSON. Raises `HomeAssistantError` if the file cannot be read.
     """
     try:
         state = await store.async_load()
         return {} if state is None else _checked(state, dict)
-    except Exception as err:  # noqa: BLE001
+    except _OTHER_FILE as err:
         name = f"{store.key}.corrupt.{dt_util.utcnow().isoformat()}"
+        LOGGER.error(
+            "Renaming the stored state in %s to %s, since it cannot be used: %s",
+            store.key,
+            name,
+            type(err).__name__,
+        )
         with suppress(OSError):
             await store.hass.async_add_executor_job(
                 os.rename, store.path, store.hass.config.path(STORAGE_DIR, name)
             )
-        LOGGER.error(
-            "The stored state in %s cannot be used (%s); the file is renamed to %s",
-            store.key,
-            type(err).__name__,
-            name,
-        )
         return {}
 
 
@@ -153,8 +164,10 @@ def _scalar(*kinds: type) -> _Codec:
 
 
 def _integer(state: object, stored: _Stored) -> int:
-    if not isinstance(state, int) or not abs(_number(state, stored)) < _MAX_INTEGER:
+    if isinstance(state, bool) or not isinstance(state, int):
         raise TypeError(state)
+    if state not in _INTEGERS:
+        raise ValueError(state)
     return state
 
 

@@ -171,7 +171,6 @@ async def test_devices(client: NorthboundClient, simulator: Simulator) -> None:
     farm = homes.farm()
     simulator.home.plants = farm.plants
     devices = await client.devices([farm.plants[0].code])
-    assert devices is not None
     assert {
         (device.id, int(device.type_id), device.name, device.serial_number)
         for device in devices
@@ -192,16 +191,15 @@ async def test_devices_without_an_id(
         faults.Rewrite(lambda answer: answer | {"data": rows}), "getDevList"
     )
     devices = await client.devices([plant.code])
-    assert devices is not None
     assert [device.id for device in devices] == [7]
 
 
 async def test_no_list_of_devices(
     client: NorthboundClient, simulator: Simulator
 ) -> None:
-    """`null` instead of a list differs from an empty list."""
+    """`null` instead of a list is a list without devices."""
     simulator.faults.add(faults.NullData(), "getDevList")
-    assert await client.devices([simulator.home.plants[0].code]) is None
+    assert await client.devices([simulator.home.plants[0].code]) == []
 
 
 async def test_plant_real_time(client: NorthboundClient, simulator: Simulator) -> None:

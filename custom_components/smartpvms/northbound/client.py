@@ -66,19 +66,17 @@ class NorthboundClient:
 
     async def devices(
         self, plant_codes: Iterable[str], *, is_first: bool = True
-    ) -> list[Device] | None:
+    ) -> list[Device]:
         """Return the devices of at most 100 plants, with loggers (`getDevList`).
 
-        `None` means that the server sent no list. All calls of a refresh but the first
-        wait for flow control.
+        A plant without devices, or without a list (`null`), has none. All calls of a
+        refresh but the first wait for flow control.
         """
         answer = await self._session.call(
             "getDevList",
             {"stationCodes": ",".join(plant_codes)},
             max_wait=0 if is_first else _MAX_WAIT,
         )
-        if answer.data is None:
-            return None
         return [
             device
             for row in _rows(answer.data)

@@ -43,6 +43,7 @@ from .device_history import (
     import_targets,
 )
 from .jobs import (
+    NOT_ALLOWED_RETRY,
     Activity,
     Job,
     JobQueue,
@@ -174,7 +175,7 @@ class HistoryImporter:
                 self._planned[device.id] = PlannedHistory(seen=now, start=now)
                 self._save_soon()
             planned = self._planned[device.id]
-            start = max(min(planned.seen, now) - days, now - HISTORY_REACH)
+            start = max(planned.seen - days, now - HISTORY_REACH)
             if start < planned.start:
                 span = Priority.PAST, start, planned.start
                 spans.setdefault(span, []).append(device.id)
@@ -263,8 +264,11 @@ class HistoryImporter:
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
         self._adjustments = ()
-        for stored in self.queue.jobs:
-            stored.end_by(dt_util.utcnow())
+        # A wrong clock may have set a time that is far ahead.
+        latest = dt_util.utcnow() + NOT_ALLOWED_RETRY
+        for postponed in self.queue.jobs:
+            if postponed.due is not None:
+                postponed.due = min(postponed.due, latest)
         while self.queue.jobs:
             while job := self.queue.next(dt_util.utcnow()):
                 if pause := await self._fill(job):
@@ -287,7 +291,11 @@ class HistoryImporter:
         now = dt_util.utcnow()
         if job.remaining_end <= job.start:
             return await self._fill_derived(job)
-        if (early := job.exact_end + SETTLED - now) > timedelta():
+        if (early := job.exact_end + SETTLED - now) > MAX_RETRY:
+            # The clock is wrong, or was; other jobs go on.
+            job.due = now + RETRY
+            return None
+        if early > timedelta():
             return Pause(early, Activity.RUNNING)
         start, end = job.window
         # During a long wait, the start may have left the reach of the history.

@@ -84,14 +84,6 @@ class Job:
             exact_end=end,
         )
 
-    def end_by(self, now: datetime) -> None:
-        """Replace times of the future, which were set with a wrong clock."""
-        self.exact_end = min(self.exact_end, now)
-        self.end = min(self.end, full_hour(now))
-        self.remaining_end = min(self.remaining_end, self.end)
-        if self.due is not None:
-            self.due = min(self.due, now + NOT_ALLOWED_RETRY)
-
     @property
     def done(self) -> bool:
         """Return whether all hours and derived statistics are filled."""

@@ -201,8 +201,9 @@ class HistoryRequests:
             self._halve(job, batch)
             return
         self._queue.postpone(job, batch)
-        plant = self._inventory.data.plants[codes.pop()]
-        self._problems.refuse(HISTORY, plant, err.code)
+        # The plant may have been withdrawn during the call.
+        if plant := self._inventory.data.plants.get(codes.pop()):
+            self._problems.refuse(HISTORY, plant, err.code)
 
     def _set_type_aside(
         self, job: Job, batch: Sequence[Device], err: NorthboundError
