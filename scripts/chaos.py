@@ -50,7 +50,7 @@ KILLS: tuple[dict[Moment, int], ...] = ({"import": 5, "any": 5}, {"pass": 5, "an
 LATENCY = 1.0
 # Seconds from the start of Home Assistant to a kill at any moment, and from the first
 # open call to a kill during an import or a pass.
-ANY = (0.5, 40.0)
+ANY = (0.5, 30.0)
 OPEN = (0.0, 3.0)
 KILL_TIMEOUT = 240
 # The registries are saved after ten seconds, which are not the subject.
