@@ -50,12 +50,13 @@ KILLS: tuple[dict[Moment, int], ...] = ({"import": 5, "any": 5}, {"pass": 5, "an
 LATENCY = 1.0
 # Seconds from the start of Home Assistant to a kill at any moment, and from the first
 # open call to a kill during an import or a pass.
-ANY = (0.5, 40.0)
+ANY = (0.5, 30.0)
 OPEN = (0.0, 3.0)
 KILL_TIMEOUT = 240
 # The registries are saved after ten seconds, which are not the subject.
 SAVED = 15
-END_TIMEOUT = 600
+# After a full hour, the import of energies may wait for the next one.
+END_TIMEOUT = 75 * 60
 
 LOGINS = 5
 LOGIN_WINDOW = timedelta(minutes=10)
@@ -121,7 +122,7 @@ class Chaos:
             calls = self._simulator.calls_to("getStationRealKpi")
             return len(calls) > passes + 1 or None
 
-        await until("pass", is_read, END_TIMEOUT)
+        await until("pass", is_read, KILL_TIMEOUT)
         await self._check_registry(before)
         await self._check_energies()
         self._check_calls()
@@ -182,17 +183,16 @@ class Chaos:
         )
 
     async def _is_complete(self) -> bool | None:
-        """Return whether Home Assistant has started and has imported everything."""
+        """Return whether all energies of the first day are imported."""
+        ids = statistic_ids(self._sources)
+        begin = datetime.now(UTC) - timedelta(days=HISTORY_DAYS)
         try:
-            devices = await self._home_assistant.devices()
-            [left] = [
-                device.entities["history_left"]
-                for device in devices
-                if "history_left" in device.entities
-            ]
-            return await self._home_assistant.state(left) == "0.0" or None
+            recorded = await self._home_assistant.changes(
+                ids, begin, begin + timedelta(days=1)
+            )
         except aiohttp.ClientError, HomeAssistantError:
             return None
+        return ids == recorded.keys() or None
 
     async def _check_registry(self, before: Registry) -> None:
         after = await self._registry()

@@ -14,6 +14,7 @@ import math
 import os
 from pathlib import Path
 from random import Random
+from statistics import mode
 import tracemalloc
 from typing import Any, Literal, NamedTuple, override
 
@@ -366,8 +367,8 @@ class Soak:
         tasks, timers, sockets = (min(counts) for counts in zip(*looks, strict=True))
         return Footprint(traced_memory(), tasks, timers, sockets)
 
-    async def largest_footprint(self, end: datetime) -> Footprint:
-        """Run until a time, and return the resources, with the largest memory.
+    async def usual_footprint(self, end: datetime) -> Footprint:
+        """Run until a time, and return the usual resources and the largest memory.
 
         After the loss of a file, less is in memory for a while.
         """
@@ -376,7 +377,7 @@ class Soak:
             await self.until(min(self.now + DAY / 4, end))
             footprints.append(await self.footprint())
         memory, *others = zip(*map(astuple, footprints), strict=True)
-        return Footprint(max(memory), *map(min, others))
+        return Footprint(max(memory), *map(mode, others))
 
     def _look(self) -> None:
         """Store the events since the last call, and clear those of the simulator."""
@@ -528,7 +529,7 @@ async def test_soak(traced: None, soak: Soak) -> None:
     started = os.times().elapsed
     incidents = Counter(kind for _, kind in soak.incidents)
     with recorded(lambda: soak.now) as records:
-        first = await soak.largest_footprint(soak.begin + DAYS * DAY / 2)
+        first = await soak.usual_footprint(soak.begin + DAYS * DAY / 2)
         reported = await soak.last_reported()
         judged = soak.judged(reported)
         last = await soak.footprint()
