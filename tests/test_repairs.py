@@ -435,7 +435,8 @@ class TestSeveralPlants:
         assert len(ir.async_get(hass).issues) == 2
         simulator.authorize(plant.code)
         simulator.authorize(other.code)
-        await added.pass_time(timedelta(minutes=11))
+        # The list, which was refused as well, is read again after a quarter of an hour.
+        await added.pass_time(timedelta(minutes=21))
         assert _issues(hass) == {}
 
     async def test_none_of_the_chosen_plants(

@@ -386,7 +386,9 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     def _refuse(self, batch: Batch, err: MembersRefused) -> None:
         """Find the members of a batch that the server refuses."""
-        is_known = batch in self.polling.refused
+        is_known = batch in self.polling.refused or self.polling.is_refused(
+            batch.type_id
+        )
         is_found = self.polling.refuse(batch)
         is_new = is_found and err.code in UNKNOWN_DEVICE
         if is_found and not is_new:
@@ -439,7 +441,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         )
         if allowed:
             self.polling.retry(allowed)
-        if self._problems.allow(INVENTORY, allowed):
+        self._problems.allow(INVENTORY, allowed)
+        if not allowed.isdisjoint(self._inventory.unlisted):
             self._refresh_inventory()
         for source_id, code in refused.items():
             if code not in UNKNOWN_DEVICE:

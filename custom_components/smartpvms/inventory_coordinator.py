@@ -67,8 +67,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._client = client
         self._listed = listed
         self._problems = problems
-        self._is_complete = not problems.refused.get(INVENTORY)
-        """Whether the last list has devices of every plant."""
+        self.unlisted = {*problems.refused.get(INVENTORY, ())}
+        """Plants without devices in the last list."""
         self._retry = INCOMPLETE_RETRY / 2
         """Wait for the next list after an incomplete one, before it is doubled."""
         self._refresh: asyncio.Task[None] | None = None
@@ -161,12 +161,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         """
         known: Inventory | None = self.data
         listed = await self._list_devices(plants)
-        self._is_complete = listed.keys() == plants.keys() and all(listed.values())
+        self.unlisted = {code for code in plants if not listed.get(code)}
         devices = [each for of_plant in listed.values() for each in of_plant]
         if known is not None:
-            for code in plants:
-                if not listed.get(code):
-                    devices += known.devices_of(code)
+            for code in self.unlisted:
+                devices += known.devices_of(code)
         self._problems.clear(INVENTORY)
         self._problems.allow(INVENTORY, listed)
         return {each.id: each for each in devices}
@@ -264,10 +263,11 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
         self._retry = min(2 * self._retry, MAX_INCOMPLETE_RETRY)
-        if self._is_complete:
-            self._retry = INCOMPLETE_RETRY / 2
-        else:
+        # A plant that is refused in real time is listed as soon as it is allowed.
+        if self.unlisted - self._problems.refused_without(INVENTORY):
             dues.add(inventory.listed + self._retry)
+        else:
+            self._retry = INCOMPLETE_RETRY / 2
         due = min(due for due in dues if due > inventory.listed)
         # A list of the future was made with a wrong clock.
         self._plan(min(due - dt_util.utcnow(), INVENTORY_INTERVAL))

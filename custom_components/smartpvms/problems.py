@@ -121,6 +121,15 @@ class Problems:
             for code, plant in of_group.items()
         }
 
+    def refused_without(self, group: str) -> set[str]:
+        """Return the codes of plants that the server refuses in another group."""
+        return {
+            code
+            for each, plants in self.refused.items()
+            for code in plants
+            if each != group
+        }
+
     def has(self, group: str) -> bool:
         """Return whether the last read of a group failed."""
         return group in self.groups and not self.groups[group].is_over

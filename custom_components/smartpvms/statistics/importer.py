@@ -211,12 +211,7 @@ class HistoryImporter:
 
         The history alone can be refused for some of a plant's devices.
         """
-        return {
-            code
-            for group, plants in self._problems.refused.items()
-            for code in plants
-            if group != HISTORY
-        }
+        return self._problems.refused_without(HISTORY)
 
     @callback
     def async_request(
