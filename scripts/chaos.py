@@ -45,7 +45,7 @@ INTERFACES: dict[Moment, tuple[str, ...]] = {
     "any": (),
 }
 # The import ends before the other kills.
-KILLS: tuple[dict[Moment, int], ...] = ({"import": 5, "any": 5}, {"pass": 5, "any": 10})
+KILLS: tuple[dict[Moment, int], ...] = ({"import": 5}, {"pass": 5, "any": 15})
 # Seconds of each call, so that a pass takes some seconds.
 LATENCY = 1.0
 # Seconds from the start of Home Assistant to a kill at any moment, and from the first
@@ -115,7 +115,7 @@ class Chaos:
             for moment in moments:
                 await self._wait_for(moment)
                 await self._kill(moment)
-        await until("end of the import", self._is_complete, END_TIMEOUT)
+            await until("end of the import", self._is_complete, END_TIMEOUT)
         passes = len(self._simulator.calls_to("getStationRealKpi"))
 
         async def is_read() -> bool | None:
