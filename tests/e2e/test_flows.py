@@ -228,14 +228,12 @@ async def test_language(page: Page, inverter: Device, language: str) -> None:
 
 
 async def test_action(page: Page) -> None:
-    """The action has a description, asks for the account and has a response."""
+    """The action has a description, needs no account and has a response."""
     await page.goto("/config/tools/action")
     await page.get_by_role("button", name="Action", exact=True).click()
     await page.get_by_placeholder("Search", exact=True).fill("Refresh plants")
     await page.get_by_role("option", name="Refresh plants and devices").click()
     await page.get_by_text("The account to refresh.").wait_for()
-    await page.get_by_role("button", name="Integration").click()
-    await page.get_by_role("option", name="2 plants").click()
     await page.get_by_role("button", name="Perform action").click()
     await page.get_by_text("Response").wait_for()
     shown = " ".join(await look(page, "action", (f"{DOMAIN}.refresh_inventory",)))
