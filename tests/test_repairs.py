@@ -329,7 +329,10 @@ class TestOpenDialog:
         assert flows is not None
         [issue] = _entries(hass)
         result = await flows.async_init(
-            DOMAIN, context={"issue_id": issue.issue_id}, data=None
+            DOMAIN,
+            context={"issue_id": issue.issue_id},
+            # Home Assistant 2026.9 takes the issue from the data.
+            data={"issue_id": issue.issue_id},
         )
         assert result["type"] is FlowResultType.FORM
         assert result["description_placeholders"] == issue.translation_placeholders
