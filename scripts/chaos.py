@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, time, timedelta
 from random import Random
 import re
-import signal
 import sys
 from time import monotonic
 from typing import Any, Literal, NamedTuple
@@ -31,6 +30,7 @@ from scripts.home_assistant import (
     HomeAssistantError,
     free_port,
     until,
+    until_stopped,
 )
 from tests.simulator import Home, Simulator, faults, homes
 
@@ -339,11 +339,8 @@ async def _run() -> None:
 
 
 async def _main() -> None:
-    task = asyncio.ensure_future(_run())
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        await task
+        await until_stopped(_run())
     except asyncio.CancelledError:
         sys.exit("Stopped")
     except HomeAssistantError as err:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, time, timedelta
 import math
-import signal
 import sys
 from time import monotonic
 from zoneinfo import ZoneInfo
@@ -24,6 +23,7 @@ from scripts.home_assistant import (
     free_port,
     stop,
     until,
+    until_stopped,
 )
 from tests.simulator import Home, homes
 
@@ -174,11 +174,8 @@ async def _run() -> None:
 
 
 async def _main() -> None:
-    task = asyncio.ensure_future(_run())
-    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     try:
-        await task
+        await until_stopped(_run())
     except asyncio.CancelledError:
         print("Stopped", file=sys.stderr)
     except HomeAssistantError as err:

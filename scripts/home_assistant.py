@@ -2,12 +2,13 @@
 
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from datetime import datetime
 import json
 import math
 from pathlib import Path
 import shutil
+import signal
 import socket
 import sys
 import time
@@ -95,6 +96,14 @@ async def stop(process: Process) -> None:
     except TimeoutError:
         process.kill()
         await process.wait()
+
+
+async def until_stopped(run: Coroutine[Any, Any, None]) -> None:
+    """Run until the end, or raise `CancelledError` after a signal to stop."""
+    task = asyncio.ensure_future(run)
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await task
 
 
 class HomeAssistant:

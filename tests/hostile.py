@@ -10,18 +10,9 @@ from aiohttp import web
 from hypothesis import Phase, given, settings, strategies as st
 import orjson
 
-from tests.simulator import faults
+from tests.simulator import faults, quotas
 
-INTERFACES: Final = (
-    "login",
-    "stations",
-    "getStationList",
-    "getDevList",
-    "getStationRealKpi",
-    "getDevRealKpi",
-    "getDevHistoryKpi",
-    "logout",
-)
+INTERFACES: Final = tuple(quotas.PUBLISHED)
 
 _JSON: Final = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),

@@ -23,7 +23,7 @@ from .device_registry import (
     async_rename_plants,
 )
 from .errors import as_update_error
-from .models import Inventory, migrations
+from .models import Inventory, halves, migrations
 from .northbound import (
     BATCH,
     UNKNOWN_DEVICE,
@@ -69,8 +69,8 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._problems = problems
         self.unlisted = {*problems.refused.get(INVENTORY, ())}
         """Plants without devices in the last list."""
-        self._retry = INCOMPLETE_RETRY / 2
-        """Wait for the next list after an incomplete one, before it is doubled."""
+        self._retry = INCOMPLETE_RETRY
+        """Wait for the next list after an incomplete one; it doubles each time."""
         self._refresh: asyncio.Task[None] | None = None
         """The last refresh that was requested."""
         self.lock = asyncio.Lock()
@@ -193,10 +193,9 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 error = err
                 if batch[0] in were_refused:
                     continue
-                if (size := len(batch)) > 1:
+                if len(batch) > 1:
                     # Depth first: a plant is found before the calls are used up.
-                    halves = batched(batch, (size + 1) // 2, strict=False)
-                    batches.extendleft(halves)
+                    batches.extendleft(halves(batch))
                 elif err.code in UNKNOWN_DEVICE:
                     listed[batch[0]] = []
                 else:
@@ -262,12 +261,12 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         )
         confirmations = {since + CONFIRMATION for since in inventory.missing.values()}
         dues = {inventory.listed + INVENTORY_INTERVAL, *confirmations}
-        self._retry = min(2 * self._retry, MAX_INCOMPLETE_RETRY)
         # A plant that is refused in real time is listed as soon as it is allowed.
         if self.unlisted - self._problems.refused_without(INVENTORY):
             dues.add(inventory.listed + self._retry)
+            self._retry = min(2 * self._retry, MAX_INCOMPLETE_RETRY)
         else:
-            self._retry = INCOMPLETE_RETRY / 2
+            self._retry = INCOMPLETE_RETRY
         due = min(due for due in dues if due > inventory.listed)
         # A list of the future was made with a wrong clock.
         self._plan(min(due - dt_util.utcnow(), INVENTORY_INTERVAL))

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
-from itertools import compress
+from itertools import batched, compress
 from operator import ne
 import re
 from sys import intern
@@ -150,6 +150,11 @@ class Inventory:
         """Return the codes of chosen plants that the inventory does not have."""
         wanted = self.offered.keys() & (self.offered if chosen is None else chosen)
         return wanted - self.plants.keys()
+
+
+def halves[T](refused: Collection[T]) -> list[tuple[T, ...]]:
+    """Return the halves of a refused call's members, one of which is to be found."""
+    return [*batched(refused, (len(refused) + 1) // 2, strict=False)]
 
 
 def migrations(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import CALLBACK_TYPE, HassJob, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 
-from .models import Inventory, SourceId
+from .models import Inventory, SourceId, halves
 from .northbound import BATCH, DeviceType, NorthboundClient
 
 # Wait after a failure of the connection or the account.
@@ -155,8 +155,8 @@ class Polling:
         if batch in self.refused:
             del self.refused[batch]
             # Another member of the batch may be allowed again.
-            for half in _halves(batch):
-                self._retry_later(half)
+            for half in halves(batch.source_ids):
+                self._retry_later(Batch(type_id, half))
             return True
         batches = self._batches[type_id]
         # Another batch of this pass may have joined it with others.
@@ -165,11 +165,11 @@ class Polling:
         batches.remove(batch)
         self._halves.discard(batch)
         if len(batch.source_ids) > 1:
-            halves = _halves(batch)
-            batches.extend(halves)
-            self._halves.update(halves)
+            parts = [Batch(type_id, half) for half in halves(batch.source_ids)]
+            batches.extend(parts)
+            self._halves.update(parts)
             # The halves are not read before the batches of other members.
-            self._reads |= dict.fromkeys(halves, self._pass)
+            self._reads |= dict.fromkeys(parts, self._pass)
         elif batches:
             self._retry_later(batch, joined=True)
         else:
@@ -278,14 +278,6 @@ class Polling:
                     for source_id in batch.source_ids
                 ],
             )
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    size = (len(batch.source_ids) + 1) // 2
-    return [
-        Batch(batch.type_id, part)
-        for part in batched(batch.source_ids, size, strict=False)
-    ]
 
 
 def _batches(type_id: int | None, source_ids: Collection[SourceId]) -> list[Batch]:

@@ -50,7 +50,6 @@ class RefusedPlant:
     name: str
     code: int
     """The failCode."""
-    since: datetime
 
     @property
     def is_unauthorized(self) -> bool:
@@ -164,10 +163,9 @@ class Problems:
         Return whether the plant was allowed before.
         """
         of_group = self.refused.setdefault(group, {})
-        known = of_group.get(plant.code)
-        since = known.since if known else dt_util.utcnow()
-        of_group[plant.code] = RefusedPlant(plant.name, code, since)
-        return known is None
+        is_new = plant.code not in of_group
+        of_group[plant.code] = RefusedPlant(plant.name, code)
+        return is_new
 
     def allow(self, group: str, plant_codes: Iterable[str]) -> set[str]:
         """Record that the server allows these plants; return those it had refused."""

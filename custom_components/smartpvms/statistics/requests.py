@@ -8,6 +8,7 @@ from typing import Final
 
 from custom_components.smartpvms.const import LOGGER
 from custom_components.smartpvms.inventory_coordinator import InventoryCoordinator
+from custom_components.smartpvms.models import halves
 from custom_components.smartpvms.northbound import (
     HISTORY_BATCH,
     HISTORY_SPAN,
@@ -219,7 +220,7 @@ class HistoryRequests:
 
     def _halve(self, job: Job, batch: Sequence[Device]) -> None:
         """Split a batch into two jobs, which are set aside at the next refusal."""
-        for half in batched(batch, (len(batch) + 1) // 2, strict=False):
+        for half in halves(batch):
             self._queue.split(job, half).refusals = MAX_REFUSALS - 1
 
     def _warn(self, type_id: int, err: NorthboundError) -> None:
