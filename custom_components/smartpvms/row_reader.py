@@ -172,11 +172,15 @@ class RowReader:
 
 def _kept(items: DataItems) -> DataItems:
     """Return the scalar items, without undocumented ones beyond their maximum number."""
-    kept = {
-        key: value for key, value in items.items() if not isinstance(value, dict | list)
-    }
-    undocumented = kept.keys() - DOCUMENTED
-    # Sorted, since the server may send the same items in another order.
-    for key in sorted(undocumented)[MAX_UNDOCUMENTED:]:
-        del kept[key]
-    return kept
+    if not {dict, list}.isdisjoint(map(type, items.values())):
+        items = {
+            key: value
+            for key, value in items.items()
+            if not isinstance(value, dict | list)
+        }
+    undocumented = set(items).difference(DOCUMENTED)
+    if len(undocumented) > MAX_UNDOCUMENTED:
+        # Sorted, since the server may send the same items in another order.
+        beyond = set(sorted(undocumented)[MAX_UNDOCUMENTED:])
+        items = {key: value for key, value in items.items() if key not in beyond}
+    return items

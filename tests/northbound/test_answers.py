@@ -272,6 +272,34 @@ def test_half_a_character(parse: Callable[[bytes], object]) -> None:
     assert (device.name, device.serial_number) == ("String inverter", "HV1")
 
 
+@pytest.mark.parametrize("parse", [_parse, _parse_in_thread])
+@pytest.mark.parametrize(
+    ("raw", "stored"),
+    [
+        (b"1.5", 1.5),
+        (b"-0.25e1", -2.5),
+        (b"7", 7),
+        (b"-9223372036854775808", -(2**63)),
+        (b"18446744073709551615", 2**64 - 1),
+    ],
+)
+def test_numbers(raw: bytes, stored: float, parse: Callable[[bytes], object]) -> None:
+    """Both parsers return the same numbers."""
+    body = b'{"success":true,"data":[%b]}' % raw
+    assert read_answer("stations", 200, body, parse).data == [stored]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"1e999", b"-1e999", b"9" * 20, b"9" * 5000],
+    ids=["float", "negative", "integer", "digits"],
+)
+def test_numbers_beyond_64_bits(raw: bytes) -> None:
+    """A number that cannot be stored is unknown, and other values are not affected."""
+    body = b'{"success":true,"data":[%b,"\\ud800",2]}' % raw
+    assert read_answer("stations", 200, body).data == [None, "\ud800", 2]
+
+
 def test_success() -> None:
     """A success has data and the server's clock; its message is no error."""
     answer = _read(

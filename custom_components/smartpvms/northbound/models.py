@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum
-from functools import lru_cache
 import math
 import re
 from typing import Final
@@ -14,12 +13,11 @@ type DataItems = Mapping[str, object]
 _NUMBER = re.compile(
     r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d{1,3})?\s*", re.ASCII | re.IGNORECASE
 )
-_INTEGER = re.compile(r"\s*[+-]?\d{1,19}\s*", re.ASCII)
+_INTEGER = re.compile(r"\s*[+-]?\d{1,20}\s*", re.ASCII)
 # JSON that Home Assistant stores has no larger integers.
 _INTEGERS: Final = range(-(2**63), 2**64)
 # Documented keys are words of ASCII characters; texts of data items are short, too.
 _MAX_LENGTH: Final = 64
-_KEY: Final = re.compile(r"\w+", re.ASCII)
 # Fallback names. Codes and ids are not used, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
@@ -206,32 +204,33 @@ def _is_valid(raw: str) -> bool:
 def data_items(raw: object) -> DataItems | None:
     """Return the data items of a dataItemMap that can be stored, `None` without a map.
 
-    A value that cannot be stored is unknown. Lists and objects are kept.
+    A text that cannot be stored is unknown. Lists and objects are kept.
     """
     if not isinstance(raw, dict):
         return None
-    return {
-        key: value if _is_storable(value) else None
-        for key, value in raw.items()
-        # The cache holds no long keys.
-        if len(key) <= _MAX_LENGTH and _is_key(key)
-    }
+    # Checked together first, since almost all maps have only valid keys.
+    longest = max(map(len, raw), default=0)
+    if longest > _MAX_LENGTH or not all(raw) or not _is_word("".join(raw)):
+        raw = {
+            key: value
+            for key, value in raw.items()
+            if key and len(key) <= _MAX_LENGTH and _is_word(key)
+        }
+    if str in map(type, raw.values()):
+        raw = {
+            key: None if isinstance(value, str) and not _is_storable(value) else value
+            for key, value in raw.items()
+        }
+    return raw
 
 
-@lru_cache(maxsize=1000)
-def _is_key(key: str) -> bool:
-    return _KEY.fullmatch(key) is not None
+def _is_word(raw: str) -> bool:
+    """Return whether a text has only the letters, digits and `_` of ASCII."""
+    return raw.isascii() and f"_{raw}".isidentifier()
 
 
-def _is_storable(value: object) -> bool:
-    # First, since almost all values are floats.
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, int):
-        return value in _INTEGERS
-    return not isinstance(value, str) or (
-        len(value) <= _MAX_LENGTH and _is_valid(value)
-    )
+def _is_storable(raw: str) -> bool:
+    return len(raw) <= _MAX_LENGTH and _is_valid(raw)
 
 
 def moment(raw: object) -> datetime | None:

@@ -29,7 +29,7 @@ from .errors import (
     error_for_status,
 )
 from .flow_control import DAY, HOUR, MAX_DOUBLINGS, MINUTE, TEN_MINUTES, FlowControl
-from .models import integer, moment
+from .models import integer, moment, number
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
@@ -370,7 +370,12 @@ def _parse_in_thread(content: bytes) -> object:
     if sum(map(content.count, (b",", b"[", b"{"))) > _MAX_VALUES:
         raise ValueError("too many values")
     return json.loads(
-        content, object_hook=lambda members: members, parse_constant=_refuse
+        content,
+        object_hook=lambda members: members,
+        # Numbers beyond the range of floats and 64-bit integers are unknown.
+        parse_float=number,
+        parse_int=integer,
+        parse_constant=_refuse,
     )
 
 
