@@ -216,12 +216,12 @@ def data_items(raw: object) -> DataItems | None:
             for key, value in raw.items()
             if key and len(key) <= _MAX_LENGTH and _is_word(key)
         }
-    if str in map(type, raw.values()):
-        raw = {
-            key: None if isinstance(value, str) and not _is_storable(value) else value
-            for key, value in raw.items()
-        }
-    return raw
+    unknown = [
+        key
+        for key, value in raw.items()
+        if type(value) is str and not _is_storable(value)
+    ]
+    return raw | dict.fromkeys(unknown) if unknown else raw
 
 
 def _is_word(raw: str) -> bool:

@@ -8,7 +8,7 @@ from datetime import datetime
 import json
 import re
 import time
-from typing import Final, Never
+from typing import Any, Final, Never
 
 import aiohttp
 import orjson
@@ -42,6 +42,7 @@ _LARGE: Final = 500_000
 _MAX_SIZE: Final = 64 * 1024 * 1024
 _MAX_VALUES: Final = 5_000_000
 _MAX_LEVELS: Final = 32
+_CONTAINERS: Final = frozenset({dict, list})
 # Tokens are valid for 30 minutes; the margin covers a call in progress.
 _TOKEN_LIFE: Final = 29 * MINUTE
 # The server locks an account for 30 minutes.
@@ -385,13 +386,13 @@ def _refuse(constant: str) -> Never:
 
 
 def _is_too_deep(body: object) -> bool:
-    level = [body] if isinstance(body, dict | list) else []
+    level: list[Any] = [body] if type(body) in _CONTAINERS else []
     for _ in range(_MAX_LEVELS):
         level = [
             part
             for each in level
-            for part in (each.values() if isinstance(each, dict) else each)
-            if isinstance(part, dict | list)
+            for part in (each.values() if type(each) is dict else each)
+            if type(part) in _CONTAINERS
         ]
     return bool(level)
 
