@@ -162,8 +162,8 @@ class ExpectedEnergy:
     """Whether history may contain the energy that was not reported."""
     is_honest: bool = True
     """Whether the last reading was true."""
-    added: tuple[ExpectedEnergy, ...] = ()
-    """The counters that add to an energy."""
+    late: dict[datetime, float] = field(default_factory=dict)
+    """Energy that was not reported by the beginning of an hour."""
     _base: float = 0.0
     _again: datetime = _NEVER
     _last: float | None = None
@@ -191,6 +191,7 @@ class ExpectedEnergy:
     ) -> None:
         """Add a true value, whether it was reported, and the energy of integrals."""
         hour = at.replace(minute=0, second=0, microsecond=0)
+        self.late.setdefault(hour, math.fsum(self._unreported.values()))
         self.is_honest = honest
         if self._starts_over(at):
             self._last = self._before = 0.0
@@ -231,11 +232,6 @@ class ExpectedEnergy:
         """Return the energy that was reported."""
         return math.fsum(self.hours.values())
 
-    def backlog(self, hour: datetime) -> float:
-        """Return the energy of earlier hours that was reported in an hour."""
-        late = self.hours.get(hour, 0.0) - self.counted.get(hour, 0.0)
-        return max(late, 0.0)
-
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
@@ -263,14 +259,15 @@ class Comparison:
 
         While readings are wrong, energy may be in the hour in which it was counted or
         in the hour in which it was reported. The counters of an energy are reported
-        separately.
+        separately, so that a part of what was not reported can arrive in any hour.
         """
         expected = self.expected
         reported, counted = (
             expected.hours.get(hour, 0.0),
             expected.counted.get(hour, 0.0),
         )
-        late = math.fsum(each.backlog(hour) for each in expected.added)
+        is_sum = isinstance(expected.counter, Energy)
+        late = expected.late.get(hour, 0.0) if is_sum else 0.0
         return _outside(
             self.hours.get(hour, 0.0),
             min(reported, counted),
@@ -350,9 +347,7 @@ class Run:
             for counter in counters_of(simulator.home, self.begin)
         }
         self.energies = {
-            energy: ExpectedEnergy(
-                energy, added=tuple(self.expected[part] for part in energy.added)
-            )
+            energy: ExpectedEnergy(energy)
             for plant in simulator.home.plants
             for energy in energies_of(plant, self.expected)
         }
