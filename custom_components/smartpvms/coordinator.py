@@ -37,12 +37,14 @@ from .northbound import (
     SessionTaken,
 )
 from .options import options_of
-from .plant_flow import PlantFlows
+from .plant_flow import ENERGIES_TODAY, PlantFlows
 from .polling import Batch, Polling
 from .problems import HISTORY, INVENTORY, Problems
 from .reported_items import ReportedItems
 from .row_reader import KpiRow, RowReader
 
+# Items of plants that need readings of the plant's devices.
+_CALCULATED: Final = FLOW_SENSORS.keys() | ENERGIES_TODAY.keys()
 # Minimum interval between inventory refreshes triggered by refused members.
 MIN_REFRESH_INTERVAL: Final = timedelta(hours=2)
 # Errors that every other group would have as well.
@@ -256,7 +258,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         with self._problems.isolation:
             if powers is not None:
                 keys = self.flows.update_energies(
-                    code, devices, readings, changed, self.rows.counters
+                    inventory.plants[code],
+                    devices,
+                    readings,
+                    changed,
+                    self.rows.counters,
                 )
                 changed[code] = changed.get(code, set()) | keys
 
@@ -346,7 +352,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         enabled: set[SourceId] = set()
         for source_id, keys in self._item_listeners:
             enabled.add(source_id)
-            if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
+            if isinstance(source_id, str) and not _CALCULATED.isdisjoint(keys):
                 devices = self._polled.devices_of(source_id)
                 enabled.update(device.id for device in devices)
         return [
@@ -458,11 +464,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         }
         self.flows.rename(old, new)
 
+    def plant_of(self, source_id: SourceId) -> Plant:
+        """Return a plant, or the plant of a device."""
+        return self._inventory.data.plant_of(source_id)
+
     def counter(
         self, source_id: SourceId, description: ItemSensorDescription
     ) -> CounterFilter:
         """Return the filter of an entity."""
-        plant = self._inventory.data.plant_of(source_id)
+        plant = self.plant_of(source_id)
         reading = self.data.get(source_id)
         if isinstance(source_id, str):
             powers = self._powers_of_plant(source_id)

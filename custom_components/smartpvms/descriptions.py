@@ -60,6 +60,25 @@ ANY_CAPACITY: Final = 1000.0
 # Ratio of the maximum power of PV modules to their rating.
 EXCESS: Final = 1.1
 
+# Capacity in kWp from which powers are shown in kW.
+LARGE_PLANT: Final = 100.0
+_POWER_UNITS: Final[Mapping[SensorDeviceClass | None, tuple[str, str]]] = {
+    SensorDeviceClass.POWER: (UnitOfPower.WATT, UnitOfPower.KILO_WATT),
+    SensorDeviceClass.REACTIVE_POWER: (
+        UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
+        UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
+    ),
+    SensorDeviceClass.APPARENT_POWER: (
+        UnitOfApparentPower.VOLT_AMPERE,
+        UnitOfApparentPower.KILO_VOLT_AMPERE,
+    ),
+}
+
+
+def _is_large(plant: Plant) -> bool:
+    return (plant.capacity or 0.0) >= LARGE_PLANT
+
+
 type Value = float | str | datetime | None
 
 
@@ -98,6 +117,21 @@ class ItemSensorDescription(SensorEntityDescription):
         if reading.disconnected and self.device_class != SensorDeviceClass.POWER:
             return None
         return self.read(reading.items.get(self.key))
+
+    def unit_of(self, plant: Plant) -> str | None:
+        """Return the unit in which a power of a plant is shown."""
+        units = _POWER_UNITS.get(self.device_class)
+        return None if units is None else units[_is_large(plant)]
+
+    def precision_of(self, plant: Plant) -> int | None:
+        """Return the number of decimal places in the native unit."""
+        units = _POWER_UNITS.get(self.device_class)
+        if not _is_large(plant) or (
+            units is None and self.device_class != SensorDeviceClass.ENERGY
+        ):
+            return self.suggested_display_precision
+        # One decimal place of kW or kWh; Home Assistant adds three to those of W.
+        return -2 if units and self.native_unit_of_measurement == units[0] else 1
 
     def context(self, plant: Plant, zone: tzinfo, powers: DataItems) -> CounterContext:
         """Return the plant's data for the filter of a counter."""
@@ -225,7 +259,22 @@ _apparent_power = _measured(
     SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE, 3
 )
 _battery_level = _measured(SensorDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE, 0)
-_capacity = _measured(SensorDeviceClass.ENERGY_STORAGE, UnitOfEnergy.KILO_WATT_HOUR, 2)
+# Capacities and limits have no statistics.
+_capacity = partial(
+    _item,
+    device_class=SensorDeviceClass.ENERGY_STORAGE,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    suggested_display_precision=2,
+    diagnostic=True,
+)
+_limit = partial(
+    _item,
+    device_class=SensorDeviceClass.POWER,
+    native_unit_of_measurement=UnitOfPower.WATT,
+    suggested_display_precision=0,
+    diagnostic=True,
+    enabled=False,
+)
 _current = _measured(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2)
 _duration = _measured(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
 _kilowatt_hours = partial(
@@ -379,7 +428,7 @@ def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
         yield _energy(
             f"mppt_{n}_cap",
-            "mppt_yield",
+            "mppt_input_total",
             power=_DC_POWER,
             enabled=enabled,
             appears_with_zero=False,
@@ -392,17 +441,14 @@ _LINE_VOLTAGES: Final = (
     _voltage("bc_u", enabled=False),
     _voltage("ca_u", enabled=False),
 )
-_PHASES_B_AND_C: Final = (
-    _voltage("b_u", enabled=False),
-    _voltage("c_u", enabled=False),
-    _current("b_i", enabled=False),
-    _current("c_i", enabled=False),
-)
 _PHASES: Final = (
     *_LINE_VOLTAGES,
     _voltage("a_u", enabled=False),
+    _voltage("b_u", enabled=False),
+    _voltage("c_u", enabled=False),
     _current("a_i", enabled=False),
-    *_PHASES_B_AND_C,
+    _current("b_i", enabled=False),
+    _current("c_i", enabled=False),
 )
 
 _INVERTER: Final = (
@@ -411,12 +457,12 @@ _INVERTER: Final = (
     _ratio("efficiency", diagnostic=True),
     _temperature("temperature", "internal_temperature", diagnostic=True),
     _power_factor("power_factor", enabled=False),
-    _frequency("elec_freq", "grid_frequency"),
+    _frequency("elec_freq", "grid_frequency", enabled=False),
     _kilowatts("active_power"),
     _reactive_kilovars("reactive_power", enabled=False),
-    _energy_today("day_cap", "day_yield", power=_AC_POWER),
+    _energy_today("day_cap", "ac_output_today", power=_AC_POWER),
     _kilowatts("mppt_power"),
-    _energy("total_cap", "total_yield", power=_AC_POWER),
+    _energy("total_cap", "ac_output_total", power=_AC_POWER),
     _moment("open_time", diagnostic=True),
     _moment("close_time", diagnostic=True),
 )
@@ -426,10 +472,13 @@ _export = partial(_energy, power=_power("active_power", kilowatts=0.001))
 _import = partial(_energy, power=_power("active_power", kilowatts=-0.001))
 _GRID_METERING: Final = (
     _power_factor("power_factor", enabled=False),
-    _export("active_cap", "exported_energy"),
-    _import("reverse_active_cap", "imported_energy"),
+    _export("active_cap", "export_total"),
+    _import("reverse_active_cap", "import_total"),
     *_LINE_VOLTAGES,
-    *_PHASES_B_AND_C,
+    _voltage("b_u"),
+    _voltage("c_u"),
+    _current("b_i", enabled=False),
+    _current("c_i", enabled=False),
     _watts("active_power", "export_power"),
     _watts("active_power_a", "export_power_a", enabled=False),
     _watts("active_power_b", "export_power_b", enabled=False),
@@ -440,15 +489,15 @@ _GRID_METERING: Final = (
     _reactive_kilovars("reactive_power_b", enabled=False),
     _reactive_kilovars("reactive_power_c", enabled=False),
     _apparent_power("total_apparent_power", "apparent_power", enabled=False),
-    _frequency("grid_frequency"),
-    _import("reverse_active_peak", "imported_energy_peak", enabled=False),
-    _import("reverse_active_power", "imported_energy_shoulder", enabled=False),
-    _import("reverse_active_valley", "imported_energy_off_peak", enabled=False),
-    _import("reverse_active_top", "imported_energy_sharp", enabled=False),
-    _export("positive_active_peak", "exported_energy_peak", enabled=False),
-    _export("positive_active_power", "exported_energy_shoulder", enabled=False),
-    _export("positive_active_valley", "exported_energy_off_peak", enabled=False),
-    _export("positive_active_top", "exported_energy_sharp", enabled=False),
+    _frequency("grid_frequency", enabled=False),
+    _import("reverse_active_peak", "import_total_peak", enabled=False),
+    _import("reverse_active_power", "import_total_shoulder", enabled=False),
+    _import("reverse_active_valley", "import_total_off_peak", enabled=False),
+    _import("reverse_active_top", "import_total_sharp", enabled=False),
+    _export("positive_active_peak", "export_total_peak", enabled=False),
+    _export("positive_active_power", "export_total_shoulder", enabled=False),
+    _export("positive_active_valley", "export_total_off_peak", enabled=False),
+    _export("positive_active_top", "export_total_sharp", enabled=False),
     _reactive_energy("reverse_reactive_peak", enabled=False),
     _reactive_energy(
         "reverse_reactive_power", "reverse_reactive_shoulder", enabled=False
@@ -473,14 +522,22 @@ def _table(
 _PV_POWER: Final = _power("pv_power", kilowatts=0.001)
 
 PLANT_SENSORS: Final = _table(
-    _energy_today("day_power", "day_yield", power=_PV_POWER),
-    _energy_this_month("month_power", "month_yield", power=_PV_POWER),
-    _energy("total_power", "total_yield", power=_PV_POWER),
-    _revenue_today("day_income"),
-    _revenue("total_income"),
+    _energy_today("day_power", "pv_production_today", power=_PV_POWER),
+    _energy_this_month("month_power", "pv_production_this_month", power=_PV_POWER),
+    _energy("total_power", "fusionsolar_yield_total", power=_PV_POWER),
+    _revenue_today("day_income", "revenue_today"),
+    _revenue("total_income", "revenue_total"),
     _state("real_health_state", HEALTH_STATES),
-    _energy_today("day_on_grid_energy", power=_power("grid_power", kilowatts=-0.001)),
-    _energy_today("day_use_energy", power=_power("home_power", kilowatts=0.001)),
+    _energy_today(
+        "day_on_grid_energy",
+        "grid_export_today",
+        power=_power("grid_power", kilowatts=-0.001),
+    ),
+    _energy_today(
+        "day_use_energy",
+        "home_consumption_today",
+        power=_power("home_power", kilowatts=0.001),
+    ),
 )
 
 # Calculated from the devices of a plant. Signs are those of Home Assistant: positive
@@ -492,10 +549,18 @@ FLOW_SENSORS: Final = _table(
     _watts("home_power"),
     _ratio("self_consumption"),
     _ratio("self_sufficiency"),
-    _accumulated("pv_energy"),
-    _accumulated("charged_energy"),
-    _accumulated("discharged_energy"),
-    _accumulated("home_energy"),
+    _accumulated("pv_energy", "pv_production_total"),
+    _accumulated("charged_energy", "battery_charge_total"),
+    _accumulated("discharged_energy", "battery_discharge_total"),
+    _accumulated("home_energy", "home_consumption_total"),
+    _energy_today("day_import_energy", "grid_import_today"),
+    _energy_today("day_charged_energy", "battery_charge_today"),
+    _energy_today("day_discharged_energy", "battery_discharge_today"),
+    _item(
+        "installed_capacity",
+        native_unit_of_measurement="kWp",
+        suggested_display_precision=2,
+    ),
 )
 
 _CHARGING: Final = _power("ch_discharge_power", kilowatts=0.001)
@@ -507,7 +572,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.STRING_INVERTER: _table(
         *_INVERTER,
         *_strings(36),
-        _energy("mppt_total_cap", power=_DC_POWER),
+        _energy("mppt_total_cap", "pv_input_total", power=_DC_POWER),
         *_mppts(10, enabled=False),
     ),
     # The MPPT counters are the only counters of PV energy: with a battery, the output
@@ -535,13 +600,13 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     ),
     DeviceType.GRID_METER: _table(
         *_GRID_METERING,
-        _voltage("a_u", enabled=False),
+        _voltage("a_u"),
         _current("a_i", enabled=False),
         _reactive_kilovars("reactive_power", enabled=False),
     ),
     DeviceType.POWER_SENSOR: _table(
         *_GRID_METERING,
-        _voltage("meter_u", "a_u", enabled=False),
+        _voltage("meter_u", "a_u"),
         _current("meter_i", "a_i", enabled=False),
         _reactive_vars("reactive_power", enabled=False),
     ),
@@ -552,41 +617,47 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power_a", "import_power_a", enabled=False),
         _kilowatts("active_power_b", "import_power_b", enabled=False),
         _kilowatts("active_power_c", "import_power_c", enabled=False),
-        _energy("active_cap", "imported_energy", power=_AC_POWER),
+        _energy("active_cap", "import_total", power=_AC_POWER),
         _energy(
             "reverse_active_cap",
-            "exported_energy",
+            "export_total",
             power=_power("active_power", kilowatts=-1.0),
         ),
         _reactive_kilovars("reactive_power", enabled=False),
         _power_factor("power_factor", enabled=False),
-        _kilowatts("ex_active_power"),
-        _energy("ex_active_cap", power=_power("ex_active_power")),
+        # Without an external meter, its items are 0.
+        _kilowatts("ex_active_power", appears_with_zero=False),
         _energy(
-            "ex_reverse_active_cap", power=_power("ex_active_power", kilowatts=-1.0)
+            "ex_active_cap", power=_power("ex_active_power"), appears_with_zero=False
+        ),
+        _energy(
+            "ex_reverse_active_cap",
+            power=_power("ex_active_power", kilowatts=-1.0),
+            appears_with_zero=False,
         ),
     ),
     DeviceType.BATTERY: _table(
         _state("battery_status", BATTERY_STATUSES),
-        _watts("max_charge_power", diagnostic=True),
-        _watts("max_discharge_power", diagnostic=True),
+        _limit("max_charge_power"),
+        _limit("max_discharge_power"),
         _watts("ch_discharge_power", "charging_power"),
-        _voltage("busbar_u"),
+        _voltage("busbar_u", enabled=False),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
-        _energy_today("charge_cap", "day_charged_energy", power=_CHARGING),
-        _energy_today("discharge_cap", "day_discharged_energy", power=_DISCHARGING),
-        _energy("total_charged_energy", "charged_energy", power=_CHARGING),
-        _energy("total_discharged_energy", "discharged_energy", power=_DISCHARGING),
-        _capacity("rated_capacity", diagnostic=True),
+        _energy_today("charge_cap", "charge_today", power=_CHARGING),
+        _energy_today("discharge_cap", "discharge_today", power=_DISCHARGING),
+        _energy("total_charged_energy", "charge_total", power=_CHARGING),
+        _energy("total_discharged_energy", "discharge_total", power=_DISCHARGING),
+        _capacity("rated_capacity"),
+        _item("battery_modules", diagnostic=True, appears_with_zero=False),
     ),
     DeviceType.ESS: _table(
         _watts("ch_discharge_power"),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
-        _energy_today("charge_cap", "day_charged_energy", power=_EXCHANGED),
-        _energy_today("discharge_cap", "day_discharged_energy", power=_EXCHANGED),
+        _energy_today("charge_cap", "charge_today", power=_EXCHANGED),
+        _energy_today("discharge_cap", "discharge_today", power=_EXCHANGED),
     ),
     DeviceType.MAINS: _table(
         _voltage("ac_voltage"),
@@ -594,7 +665,11 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power"),
         _frequency("ac_frequency"),
         _state("grid_quality_grade", GRID_QUALITY_GRADES),
-        _energy("total_energy_consumption", power=_either("active_power")),
+        _energy(
+            "total_energy_consumption",
+            "consumption_total",
+            power=_either("active_power"),
+        ),
         _run_time("supply_duration_per_total"),
     ),
     DeviceType.GENSET: _table(
@@ -629,14 +704,14 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("charge_discharge_power", "ch_discharge_power"),
         _energy(
             "total_discharge",
-            "discharged_energy",
+            "discharge_total",
             power=_either("charge_discharge_power"),
         ),
         _voltage("voltage"),
         _current("current"),
         _duration("remaining_backup_time"),
         _times("total_discharge_times", diagnostic=True),
-        _capacity("total_capacity", diagnostic=True),
+        _capacity("total_capacity"),
     ),
     DeviceType.AC_OUTPUT: _table(
         _voltage("ac_voltage"),
@@ -660,6 +735,8 @@ BINARY_SENSORS: Final = {
             translation_key="meter_status",
             device_class=BinarySensorDeviceClass.CONNECTIVITY,
             entity_category=EntityCategory.DIAGNOSTIC,
+            # It says the same as the connection.
+            entity_registry_enabled_default=False,
         ),
         ItemBinarySensorDescription(
             key="mains_state",

@@ -267,6 +267,12 @@ def pv_terms(
     return terms_of(counts, added), terms_of(counts, subtracted)
 
 
+def grid_terms(point: int, devices: PlantDevices, counts: CounterValues) -> list[Terms]:
+    """Return the terms of the imported and of the exported energy."""
+    counters = GRID_COUNTERS.get(devices[point].type_id, ())
+    return [terms_of(counts, [(point, key)]) for key in counters]
+
+
 def storage_terms(
     devices: PlantDevices, counts: CounterValues, *, charged: bool
 ) -> tuple[Terms, Terms] | None:
