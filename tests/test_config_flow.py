@@ -327,7 +327,7 @@ async def test_errors_of_reauthentication(
     assert added.entry.data == before | {"password": "Changed-2"}
     await added.pass_time(timedelta(minutes=6))
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_reauthentication(

@@ -65,6 +65,7 @@ WINTER: Final = datetime(2026, 12, 20, tzinfo=BERLIN)
 # Daylight saving time starts on the second day.
 SPRING: Final = datetime(2026, 3, 28, tzinfo=BERLIN)
 
+PLANT: Final = Plant("NE=1", "Lindenweg 12", 8.0, None, time_zone=BERLIN)
 # Required accuracy of a day's home consumption.
 EXACT: Final = 0.005
 
@@ -1256,7 +1257,7 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
         }
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
     assert reading is not None
     assert reading.items["charged_energy"] == pytest.approx(6, abs=0.001)
     assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
@@ -1292,7 +1293,7 @@ def test_lifetime_counter_of_a_battery(
         )
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
         values.append(reading.items["charged_energy"])
         flow = restored(flow)
     assert values[0] == 0
@@ -1310,7 +1311,7 @@ def test_lifetime_counter_that_appears() -> None:
         units, counts = _battery(minute, **counters)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
     assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
 
 
@@ -1329,7 +1330,7 @@ def test_meter_counters_that_appear() -> None:
             counts[2, "active_cap"] = CounterValue(900 + 2.6 * minute / 60)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(_metered(2600.0 + minute), chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
         assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
 
 

@@ -87,7 +87,7 @@ async def test_new_password(
     await hass.async_block_till_done()
     assert added.entry.data == added.credentials
     assert set(er.async_get(hass).entities) == before
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert len(simulator.calls_to("login")) == 2
 
 
@@ -100,7 +100,7 @@ async def test_new_user_name(
     assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
     assert added.entry.unique_id == f"{simulator.url}_second_api"
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ async def test_instead_of_reauthentication(
     assert result["reason"] == "reconfigure_successful"
     await added.pass_time(timedelta(minutes=6))
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_account_of_another_entry(

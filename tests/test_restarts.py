@@ -52,7 +52,7 @@ async def test_restart_after_a_while(added: Account, simulator: Simulator) -> No
     await added.restart(off=timedelta(hours=2))
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     await added.pass_time(timedelta(seconds=3))
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert [call.interface for call in simulator.calls] == [
         "login",
         "getStationRealKpi",
@@ -84,7 +84,7 @@ async def test_restart_every_two_minutes(
     for _ in range(30):
         await added.pass_time(timedelta(minutes=2))
         await ways[way]()
-        assert added.value(INVERTER, "active_power") == "8.0"
+        assert added.value(INVERTER, "active_power") == "8000.0"
     assert simulator.refusals == []
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("getDevList")) == 1
@@ -252,7 +252,7 @@ async def test_clock_jumps(
     assert simulator.refusals == []
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("getStationRealKpi")) == 13
-    assert account.value(INVERTER, "active_power") == "8.0"
+    assert account.value(INVERTER, "active_power") == "8000.0"
 
 
 JUMPS = [

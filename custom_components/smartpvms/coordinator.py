@@ -1,7 +1,7 @@
 """Coordinator of the real-time KPIs of an account's plants and devices."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 import math
 import time
@@ -43,8 +43,6 @@ from .problems import HISTORY, INVENTORY, Problems
 from .reported_items import ReportedItems
 from .row_reader import KpiRow, RowReader
 
-# Items of plants that need readings of the plant's devices.
-_CALCULATED: Final = FLOW_SENSORS.keys() | ENERGIES_TODAY.keys()
 # Minimum interval between inventory refreshes triggered by refused members.
 MIN_REFRESH_INTERVAL: Final = timedelta(hours=2)
 # Errors that every other group would have as well.
@@ -352,7 +350,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         enabled: set[SourceId] = set()
         for source_id, keys in self._item_listeners:
             enabled.add(source_id)
-            if isinstance(source_id, str) and not _CALCULATED.isdisjoint(keys):
+            if isinstance(source_id, str) and self._are_calculated(source_id, keys):
                 devices = self._polled.devices_of(source_id)
                 enabled.update(device.id for device in devices)
         return [
@@ -367,6 +365,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 )
             )
         ]
+
+    def _are_calculated(self, code: str, keys: Collection[str]) -> bool:
+        """Return whether an item of a plant is calculated from its devices."""
+        if not FLOW_SENSORS.keys().isdisjoint(keys):
+            return True
+        counters = self.rows.counters.of(code)
+        return any(
+            key not in counters or counters[key].value is None
+            for key in ENERGIES_TODAY.keys() & keys
+        )
 
     def _clear_account_error(self, batch: Batch) -> None:
         """Clear the error of the connection or the account after an answer.

@@ -641,7 +641,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _limit("max_charge_power"),
         _limit("max_discharge_power"),
         _watts("ch_discharge_power", "charging_power"),
-        _voltage("busbar_u", enabled=False),
+        _voltage("busbar_u", "voltage", enabled=False),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
