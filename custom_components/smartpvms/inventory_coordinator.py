@@ -255,7 +255,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         """
         types = Counter(device.type_id for device in inventory.devices.values())
         self._client.set_account_size(len(inventory.plants), types)
-        async_register(self.hass, self.config_entry, inventory)
+        async_register(self.hass, self.config_entry, self.data, inventory)
         inventory = async_remove_stale(
             self.hass, self.config_entry, self.data, inventory
         )
