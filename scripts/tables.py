@@ -14,6 +14,7 @@ from custom_components.smartpvms.descriptions import (
     ItemSensorDescription,
 )
 from custom_components.smartpvms.northbound import DEVICE_TYPE_NAMES
+from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from homeassistant.components import binary_sensor, sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory, Platform
@@ -35,6 +36,13 @@ depending on its unit system and your settings.
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
 with its raw name. The integration adds at most 100 of them for a plant or device, and
 1,000 for an account.
+"""
+
+ACCOUNT: Final = """\
+## Account
+
+The account has a device of its own. The button lists plants and devices immediately,
+instead of once a day.
 """
 
 STATES: Final = """\
@@ -112,6 +120,25 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
+def _account() -> str:
+    """Return the table of the account's entities."""
+    button = _OWN[Platform.BUTTON]["refresh_inventory"]["name"]
+    return _table(
+        ("Entity", "Type", "Default"),
+        (
+            (button, "button", "enabled, configuration"),
+            *(
+                (
+                    _OWN[Platform.SENSOR][each.translation_key]["name"],
+                    "sensor",
+                    "enabled, diagnostic",
+                )
+                for each in HISTORY_SENSORS
+            ),
+        ),
+    )
+
+
 def _span(first: str, last: str) -> str:
     return first if first == last else f"{first} … {last}"
 
@@ -186,6 +213,7 @@ def entities() -> str:
             _entities(descriptions),
         ]
     parts += ["## Any device\n", _entities(BINARY_SENSORS.values())]
+    parts += [ACCOUNT, _account()]
     parts += [STATES, *_states()]
     without = sorted(DEVICE_TYPE_NAMES.keys() - DEVICE_SENSORS.keys())
     parts += [

@@ -72,7 +72,7 @@ def test_every_binary_sensor_has_an_icon() -> None:
     assert {item.device_class for item in BINARY_SENSORS.values()} <= set(
         OF_BINARY_SENSORS
     )
-    assert set(ICONS["entity"]) == {"sensor"}
+    assert set(ICONS["entity"]) == {"button", "sensor"}
 
 
 def test_no_icon_is_left_over() -> None:

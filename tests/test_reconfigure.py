@@ -421,9 +421,9 @@ class TestGridMeters:
         }
         offered = fields["grid_meters"].config["options"]
         assert [each["label"] for each in offered] == [
-            "Lindenweg 12: Meter-1",
-            "Lindenweg 12: Meter-2",
-            "Ahornallee 3: EMMA-1",
+            "Lindenweg 12 Meter-1",
+            "Lindenweg 12 Meter-2",
+            "Ahornallee 3 EMMA-1",
         ]
         chosen = [offered[1]["value"]]
         await options.async_configure(

@@ -46,7 +46,7 @@ from .const import (
     DOMAIN,
     LOGGER,
 )
-from .device_registry import async_owners
+from .device_registry import async_owners, source_name
 from .errors import explain
 from .markdown import escape
 from .models import Inventory
@@ -414,7 +414,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             schema[vol.Required(CONF_PLANTS, default=chosen)] = plants
         currency = present.currency or self.hass.config.currency
         schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
-        if meters := _grid_points(inventory):
+        if meters := self._grid_points(inventory):
             known = [meter for meter in present.grid_meters if meter in meters]
             schema[vol.Optional(CONF_GRID_METERS, default=known)] = _multi_select(
                 meters
@@ -426,6 +426,21 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         history = self.config_entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
         schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
         return vol.Schema(schema)
+
+    def _grid_points(self, inventory: Inventory) -> dict[str, str]:
+        """Return the names of meters that may be at the grid, by id."""
+        names = {
+            source_name(device): device.name_by_user or device.name or ""
+            for device in dr.async_entries_for_config_entry(
+                dr.async_get(self.hass), self.config_entry.entry_id
+            )
+        }
+        return {
+            str(device.id): names[str(device.id)]
+            for code in inventory.plants
+            for device in inventory.devices_of(code)
+            if device.type_id in GRID_POINTS
+        }
 
     async def _zones(self, inventory: Inventory) -> dict[str, str]:
         """Return the labels of the possible zones of plants, by value."""
@@ -467,20 +482,6 @@ def _chosen_plants(
     chosen = [*inventory.offered] if options.plants is None else options.plants
     listed = [code for code in chosen if code in inventory.offered]
     return listed, [code for code in chosen if code not in inventory.offered]
-
-
-def _grid_points(inventory: Inventory) -> dict[str, str]:
-    """Return the names of meters that may be at the grid, by id."""
-    several = len(inventory.plants) > 1
-    offered: dict[str, str] = {}
-    for code, plant in inventory.plants.items():
-        devices = inventory.devices_of(code)
-        meters = [device for device in devices if device.type_id in GRID_POINTS]
-        offered |= {
-            str(meter.id): f"{plant.name}: {meter.name}" if several else meter.name
-            for meter in meters
-        }
-    return offered
 
 
 def _multi_select(offered: Mapping[str, str]) -> SelectSelector:
