@@ -254,12 +254,12 @@ async def test_examples_act(
     """The examples have the documented effects."""
     notifications = async_mock_service(hass, "persistent_notification", "create")
     switched = async_mock_service(hass, "switch", "turn_on")
-    hass.states.async_set("sensor.inverter_1_inverter_state", "shutdown_on_fault")
-    hass.states.async_set("sensor.meter_1_net_export_power", "0")
+    hass.states.async_set("sensor.inverter_1_state", "shutdown_on_fault")
+    hass.states.async_set("sensor.meter_1_export_power", "0")
     await hass.async_block_till_done()
     [broken] = notifications
     assert broken.data["message"] == "Inverter state: Shutdown: on fault."
-    hass.states.async_set("sensor.meter_1_net_export_power", "2500")
+    hass.states.async_set("sensor.meter_1_export_power", "2500")
     await added.poll(timedelta(minutes=10))
     assert [call.data["entity_id"] for call in switched] == [["switch.boiler"]]
     await hass.services.async_call(

@@ -505,7 +505,7 @@ class TestEndsOfDays:
     ) -> None:
         """The estimate is kept although written windows are not requested again."""
         get_instance(past.hass).entity_filter = lambda entity_id: True
-        last = "sensor.ess_1_discharged_energy_today"
+        last = "sensor.ess_1_discharge_today"
         imported: list[str] = []
 
         def importing(hass: HomeAssistant, metadata: Any, rows: Any) -> None:

@@ -180,7 +180,7 @@ async def test_automation(page: Page, home_assistant: HomeAssistant) -> None:
     blueprint = {
         "path": f"{DOMAIN}/surplus_load.yaml",
         "input": {
-            "power": "sensor.meter_1_net_export_power",
+            "power": "sensor.meter_1_export_power",
             "load": "switch.boiler",
             # The meter reports more, whatever the weather of the day.
             "on_above": -100_000,

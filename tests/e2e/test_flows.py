@@ -179,7 +179,7 @@ async def test_add_account(
         ),
         (
             "Inverter-1",
-            {"Total yield", "Connection", "Connected", "Grid-connected"},
+            {"AC output total", "Connection", "Connected", "Grid-connected"},
         ),
     ],
 )
