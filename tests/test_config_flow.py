@@ -6,8 +6,8 @@ from typing import Any, Final
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.northbound import NorthboundClient
-from homeassistant.config_entries import SOURCE_USER
+from custom_components.smartpvms.northbound import REGIONAL_HOSTS, NorthboundClient
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from tests.simulator import Simulator, faults, homes
@@ -137,14 +137,14 @@ async def test_all_plants(
     result = await _with_three_plants(hass, account, simulator, neighborhood)
     result = await _finish(hass, result, result["data_schema"]({}))
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["title"] == "3 plants"
+    assert result["title"] == "Lindenweg 12 + 2"
     assert result["options"] == {"history": 0}
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("stations")) == 1
 
 
 @pytest.mark.parametrize(
-    ("chosen", "title"), [([1], "Calle Mayor 7"), ([0, 2], "2 plants")]
+    ("chosen", "title"), [([1], "Calle Mayor 7"), ([0, 2], "Lindenweg 12 + 1")]
 )
 async def test_some_plants(
     hass: HomeAssistant,
@@ -227,6 +227,29 @@ async def test_errors(
     await account.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+async def test_region(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A region stays chosen in the form, and its host is stored."""
+    monkeypatch.setitem(REGIONAL_HOSTS, "la5", simulator.url)
+    typed = account.credentials | {"host": "la5"}
+    result = await _start(hass, typed | {"password": "wrong"})
+    assert _suggested(result)["host"] == "la5"
+    result = await _finish(hass, result, typed)
+    assert result["data"] == account.credentials
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_RECONFIGURE, "entry_id": account.entry.entry_id},
+    )
+    assert _suggested(result)["host"] == "la5"
+    result = await _finish(hass, result, typed)
+    assert result["reason"] == "reconfigure_successful"
+    assert account.entry.data == account.credentials
 
 
 @pytest.mark.parametrize("host", ["", "ftp://example.com", "http://"])
