@@ -118,7 +118,9 @@ class Account:
         options = self._hass.config_entries.options
         result = await options.async_init(self.entry.entry_id)
         options.async_abort(result["flow_id"])
-        return [*result["menu_options"]]
+        menu = result["menu_options"]
+        assert isinstance(menu, list)
+        return menu
 
     async def open_option(self, option: str) -> ConfigFlowResult:
         """Open an option in the menu, and return its form."""

@@ -397,6 +397,39 @@ class TestSeveralPlants:
             await suggest()
         assert raised.value.translation_key == "no_plant"
 
+    async def test_options(
+        self,
+        hass: HomeAssistant,
+        added: Account,
+        suggest: Suggestions,
+        simulator: Simulator,
+    ) -> None:
+        """A plant is chosen first; plants without missing sources are left out."""
+        first, second = simulator.home.plants
+        result = await added.open_option("energy_plant")
+        assert result["step_id"] == "energy_plant"
+        assert result["data_schema"] is not None
+        [selector] = result["data_schema"].schema.values()
+        assert [each["label"] for each in selector.config["options"]] == [
+            first.name,
+            second.name,
+        ]
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"plant": second.code}
+        )
+        assert result["step_id"] == "energy_dashboard"
+        await _submit(hass, result)
+        preferences = await suggest.preferences()
+        assert preferences
+        assert suggest.entity(second.code, "pv_energy") in str(preferences)
+        assert suggest.entity(first.code, "pv_energy") not in str(preferences)
+        result = await added.open_option("energy_plant")
+        assert result["step_id"] == "energy_dashboard"
+        await _submit(hass, result)
+        preferences = await suggest.preferences()
+        assert suggest.entity(first.code, "pv_energy") in str(preferences)
+        assert "energy_plant" not in await added.options_menu()
+
 
 class TestOptions:
     """The options that set up the dashboard."""
@@ -464,43 +497,6 @@ class TestOptions:
         result = await _submit(hass, result)
         assert result["reason"] == "not_loaded"
         assert await suggest.preferences() is None
-
-
-class TestOptionsOfSeveralPlants(TestSeveralPlants):
-    """The options of an account with several plants."""
-
-    async def test_plants(
-        self,
-        hass: HomeAssistant,
-        added: Account,
-        suggest: Suggestions,
-        simulator: Simulator,
-    ) -> None:
-        """A plant is chosen first; plants without missing sources are left out."""
-        first, second = simulator.home.plants
-        result = await added.open_option("energy_plant")
-        assert result["step_id"] == "energy_plant"
-        assert result["data_schema"] is not None
-        [selector] = result["data_schema"].schema.values()
-        assert [each["label"] for each in selector.config["options"]] == [
-            first.name,
-            second.name,
-        ]
-        result = await hass.config_entries.options.async_configure(
-            result["flow_id"], {"plant": second.code}
-        )
-        assert result["step_id"] == "energy_dashboard"
-        await _submit(hass, result)
-        preferences = await suggest.preferences()
-        assert preferences
-        assert suggest.entity(second.code, "pv_energy") in str(preferences)
-        assert suggest.entity(first.code, "pv_energy") not in str(preferences)
-        result = await added.open_option("energy_plant")
-        assert result["step_id"] == "energy_dashboard"
-        await _submit(hass, result)
-        preferences = await suggest.preferences()
-        assert suggest.entity(first.code, "pv_energy") in str(preferences)
-        assert "energy_plant" not in await added.options_menu()
 
 
 class TestErrors:
