@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.northbound import REGIONAL_HOSTS, NorthboundClient
+from custom_components.smartpvms.northbound import NorthboundClient
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -229,27 +229,32 @@ async def test_errors(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_region(
+@pytest.mark.parametrize(
+    ("language", "europe", "japan"),
+    [("en", "Europe", "unverified"), ("de", "Europa", "nicht geprüft")],
+)
+@pytest.mark.parametrize("source", [SOURCE_USER, SOURCE_RECONFIGURE])
+async def test_regions(
     hass: HomeAssistant,
-    account: Account,
-    simulator: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+    added: Account,
+    language: str,
+    europe: str,
+    japan: str,
+    source: str,
 ) -> None:
-    """A region stays chosen in the form, and its host is stored."""
-    monkeypatch.setitem(REGIONAL_HOSTS, "la5", simulator.url)
-    typed = account.credentials | {"host": "la5"}
-    result = await _start(hass, typed | {"password": "wrong"})
-    assert _suggested(result)["host"] == "la5"
-    result = await _finish(hass, result, typed)
-    assert result["data"] == account.credentials
+    """The list of hosts names their regions; its values are the hosts."""
+    hass.config.language = language
     result = await hass.config_entries.flow.async_init(
-        DOMAIN,
-        context={"source": SOURCE_RECONFIGURE, "entry_id": account.entry.entry_id},
+        DOMAIN, context={"source": source, "entry_id": added.entry.entry_id}
     )
-    assert _suggested(result)["host"] == "la5"
-    result = await _finish(hass, result, typed)
-    assert result["reason"] == "reconfigure_successful"
-    assert account.entry.data == account.credentials
+    assert result["data_schema"] is not None
+    selector = result["data_schema"].schema["host"]
+    assert selector.config["custom_value"]
+    labels = {each["value"]: each["label"] for each in selector.config["options"]}
+    assert labels["eu5.fusionsolar.huawei.com"] == (
+        f"{europe} - eu5.fusionsolar.huawei.com"
+    )
+    assert labels["jp5.fusionsolar.huawei.com"].endswith(f" ({japan})")
 
 
 @pytest.mark.parametrize("host", ["", "ftp://example.com", "http://"])

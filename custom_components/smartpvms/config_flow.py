@@ -35,6 +35,7 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
+from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 
 from .account import account_id, async_get_account, temporary_client
@@ -70,24 +71,6 @@ _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
 )
 
-_ACCOUNT_SCHEMA: Final = vol.Schema(
-    {
-        vol.Required(CONF_HOST, default=next(iter(REGIONAL_HOSTS))): SelectSelector(
-            SelectSelectorConfig(
-                # The keys of translations cannot contain the dots of a host.
-                options=[*REGIONAL_HOSTS],
-                custom_value=True,
-                mode=SelectSelectorMode.DROPDOWN,
-                translation_key="host",
-            )
-        ),
-        vol.Required(CONF_USERNAME): TextSelector(
-            TextSelectorConfig(autocomplete="username")
-        ),
-        vol.Required(CONF_PASSWORD): _PASSWORD,
-    }
-)
-
 # The server stores the last 365 days.
 _HISTORY: Final = NumberSelector(
     NumberSelectorConfig(
@@ -95,10 +78,6 @@ _HISTORY: Final = NumberSelector(
     )
 )
 _HISTORY_DEFAULT: Final = 7
-
-_USER_SCHEMA: Final = _ACCOUNT_SCHEMA.extend(
-    {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
-)
 
 _CURRENCY: Final = SelectSelector(
     SelectSelectorConfig(
@@ -148,9 +127,12 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 if self._left_out or len(self._plants) > 1:
                     return await self.async_step_plants()
                 return self._create_entry([self._plants[0].name])
+        schema = (await self._account_schema()).extend(
+            {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
+        )
         return self.async_show_form(
             step_id="user",
-            data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
             errors=errors,
             description_placeholders=placeholders,
         )
@@ -171,14 +153,11 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                     data=self._account,
                     reason=_RECONFIGURED,
                 )
-        present = {
-            CONF_HOST: _region(entry.data[CONF_HOST]),
-            CONF_USERNAME: entry.data[CONF_USERNAME],
-        }
+        present = {key: entry.data[key] for key in (CONF_HOST, CONF_USERNAME)}
         return self.async_show_form(
             step_id="reconfigure",
             data_schema=self.add_suggested_values_to_schema(
-                _ACCOUNT_SCHEMA, user_input or present
+                await self._account_schema(), user_input or present
             ),
             errors=errors,
             description_placeholders=placeholders,
@@ -223,15 +202,40 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             },
         )
 
+    async def _account_schema(self) -> vol.Schema:
+        """Return the fields of the account, with the regions of its host."""
+        # A host cannot be the key of a translation, since it has dots.
+        labels = await async_get_translations(
+            self.hass, self.hass.config.language, "selector", [DOMAIN]
+        )
+        prefix = f"component.{DOMAIN}.selector.host.options"
+        hosts = [
+            SelectOptionDict(value=host, label=labels.get(f"{prefix}.{region}", host))
+            for region, host in REGIONAL_HOSTS.items()
+        ]
+        host_selector = SelectSelector(
+            SelectSelectorConfig(
+                options=hosts, custom_value=True, mode=SelectSelectorMode.DROPDOWN
+            )
+        )
+        return vol.Schema(
+            {
+                vol.Required(CONF_HOST, default=hosts[0]["value"]): host_selector,
+                vol.Required(CONF_USERNAME): TextSelector(
+                    TextSelectorConfig(autocomplete="username")
+                ),
+                vol.Required(CONF_PASSWORD): _PASSWORD,
+            }
+        )
+
     async def _validate(
         self, user_input: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Log in and list the plants; return the errors and their placeholders."""
         errors: dict[str, str] = {}
         placeholders: dict[str, str] = {}
-        host = user_input[CONF_HOST]
         try:
-            url = base_url(REGIONAL_HOSTS.get(host, host))
+            url = base_url(user_input[CONF_HOST])
         except ValueError:
             errors[CONF_HOST] = "invalid_host"
             return errors, placeholders
@@ -600,11 +604,6 @@ def _select(offered: Mapping[str, str], *, multiple: bool = False) -> SelectSele
             multiple=multiple,
         )
     )
-
-
-def _region(host: str) -> str:
-    """Return the region of a host, or the host if it has none."""
-    return next((name for name, each in REGIONAL_HOSTS.items() if each == host), host)
 
 
 def _as_host(url: URL) -> str:

@@ -138,6 +138,8 @@ async def test_add_account(
     await page.mouse.move(0, 0)
     await look(page, "add-form", part="dialog[open]")
     await page.get_by_role("button", name="Host").click()
+    await page.get_by_text("Europe - eu5.fusionsolar.huawei.com").wait_for()
+    await look(page, "add-hosts")
     await page.get_by_placeholder("Add custom item").fill(simulator.url)
     await page.get_by_role("option", name="Add custom item").click()
     # Input before the form has its host is lost.
@@ -276,7 +278,7 @@ async def _open_option(page: Page, name: str) -> None:
     """Open an option in the menu of the options."""
     await page.goto(INTEGRATION)
     await page.get_by_role("button", name="Configure").click()
-    await page.locator("dialog[open]").get_by_text(name, exact=True).click()
+    await page.get_by_text(name, exact=True).click()
 
 
 async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
@@ -308,8 +310,8 @@ async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
 async def test_energy_dashboard(page: Page, home_assistant: HomeAssistant) -> None:
     """The options list what the Energy dashboard lacks, and add it."""
     await _open_option(page, "Set up the Energy dashboard")
-    await page.get_by_role("button", name="Plant").click()
-    await page.get_by_role("menuitem", name="Lindenweg 12").click()
+    await page.get_by_role("radio", name="Lindenweg 12").check()
+    await look(page, "options-energy-plant")
     await page.get_by_role("button", name="Next").click()
     await page.get_by_text("These entities are added").wait_for()
     await look(page, "options-energy")
