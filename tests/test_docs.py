@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.errors import PERMISSIONS
+from custom_components.smartpvms.errors import INTERFACES
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
 from homeassistant.components.recorder import Recorder
 from homeassistant.const import STATE_ON
@@ -183,7 +183,7 @@ def test_fields() -> None:
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
         assert explained[label]
     options = _rows(HEADINGS["README.md"]["Changes later"])
-    for label in ENGLISH["options"]["step"]["init"]["data"].values():
+    for label in ENGLISH["options"]["step"]["init"]["menu_options"].values():
         assert options[label]
 
 
@@ -220,8 +220,8 @@ def test_permissions() -> None:
     """README asks for the permissions that repairs name."""
     section = HEADINGS["README.md"]["A Northbound account"]
     needed = " ".join(section.replace("\n>", " ").split()).lower()
-    for permission in PERMISSIONS.values():
-        title = ENGLISH["issues"][f"no_permission_{permission}"]["title"]
+    for name in INTERFACES.values():
+        title = ENGLISH["issues"][f"no_permission_{name}"]["title"]
         assert title.rpartition(": ")[2] in needed
 
 

@@ -24,8 +24,9 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     ItemSensorDescription,
 )
-from custom_components.smartpvms.errors import PERMISSIONS, as_update_error, explain
+from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
 from custom_components.smartpvms.northbound import (
+    REGIONAL_HOSTS,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
@@ -69,7 +70,7 @@ ERRORS: Final[list[NorthboundError]] = [
     MalformedResponse(),
     MembersRefused(20006),
     MembersRefused(20056),
-    *map(PermissionDenied, PERMISSIONS),
+    *map(PermissionDenied, INTERFACES),
     PermissionDenied("login"),
     RateLimited(61),
     RequestRejected(20009),
@@ -90,6 +91,8 @@ ABORTS: Final = {
 }
 
 TRANSLATION_KEY: Final = re.compile(r"(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])")
+# An account in the quotation marks of any language.
+QUOTED: Final = re.compile(r"[“”„«「‘]\s?\{account\}\s?[“”»」’]")
 # Text that hassfest rejects.
 NOT_IN_TEXTS: Final = re.compile(r"<|'\{\w+\}'|\[%|\w+://|www\.", re.IGNORECASE)
 
@@ -243,7 +246,7 @@ def test_flow(section: str, flow: type, explained: set[str]) -> None:
     steps = {
         arguments["step_id"]
         for name, arguments in _calls(tree)
-        if name in ("async_show_form", "_show_form") and "step_id" in arguments
+        if name in ("async_show_form", "async_show_menu")
     }
     assert steps == set(texts["step"])
     assert all(hasattr(flow, f"async_step_{step}") for step in steps)
@@ -286,9 +289,9 @@ def test_flow_fields() -> None:
         for section in ("config", "options")
         for step in ENGLISH[section]["step"].values()
     ]
-    assert marked == {label for step in steps for label in step["data"]}
+    assert marked == {label for step in steps for label in step.get("data", ())}
     for step in steps:
-        assert set(step["data"]) == set(step["data_description"])
+        assert set(step.get("data", ())) == set(step.get("data_description", ()))
 
 
 # Errors and exceptions.
@@ -393,7 +396,11 @@ def test_issues() -> None:
                     "account",
                     *(name for each in keys if each for name in _strings(each)),
                 }
-    raised |= {f"no_permission_{name}": {"account"} for name in PERMISSIONS.values()}
+    raised |= {
+        f"{key}_{name}": {"account"}
+        for key in ("no_permission", "used_up")
+        for name in INTERFACES.values()
+    }
     assert raised == {
         key: {name for _, text in leaves(texts) for name in fields(text)}
         for key, texts in ENGLISH["issues"].items()
@@ -459,6 +466,31 @@ def test_language(language: str) -> None:
         path: fields(text)
         for path, text in leaves(read_json(f"translations/{language}"))
     } == {path: fields(text) for path, text in leaves(ENGLISH)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_hosts(language: str) -> None:
+    """Every region has a label with its host."""
+    labels = read_json(f"translations/{language}")["selector"]["host"]["options"]
+    assert set(labels) == set(REGIONAL_HOSTS)
+    for region, host in REGIONAL_HOSTS.items():
+        assert re.fullmatch(rf"[^.]+ - {re.escape(host)}\b.*", labels[region])
+    unverified = {region for region in labels if labels[region][-1] in ")）"}
+    assert unverified == {"jp5", "kr5"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_accounts_are_quoted(language: str) -> None:
+    """Repairs quote the name of an account, which is no person's name."""
+    for path, text in leaves(read_json(f"translations/{language}")["issues"]):
+        assert "{account}" not in QUOTED.sub("", text), path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_interfaces_have_names(language: str) -> None:
+    """No text contains the name of an interface of the API."""
+    for path, text in leaves(read_json(f"translations/{language}")):
+        assert not re.search(r"\bget[A-Z]|\{interface\}|\bstations\b", text), path
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

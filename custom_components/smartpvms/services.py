@@ -209,7 +209,7 @@ async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     sources = async_suggest(hass, entry, plant)
     added: list[Source] = []
     if call.data[ATTR_APPLY]:
-        added = await async_apply(hass, entry, plant, sources)
+        added = await async_apply(hass, entry, plant)
     return {
         "energy_sources": [*sources],
         "added": [source["type"] for source in added],
