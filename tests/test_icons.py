@@ -53,7 +53,7 @@ def test_every_sensor_has_an_icon(item: ItemSensorDescription) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [PLANT_SENSORS | FLOW_SENSORS, *DEVICE_SENSORS.values()]
+    "table", [{**PLANT_SENSORS, **FLOW_SENSORS}, *DEVICE_SENSORS.values()]
 )
 def test_energies_differ(table: Mapping[str, ItemSensorDescription]) -> None:
     """Energies of a plant or device that flow in different directions differ."""
