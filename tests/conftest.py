@@ -176,12 +176,15 @@ class Account:
         await entries.async_setup(self.entry.entry_id)
         await self._hass.async_block_till_done()
 
-    def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
-        """Return the registry entry of a data item's entity."""
-        entries = er.async_entries_for_config_entry(
+    def entities(self) -> list[er.RegistryEntry]:
+        """Return the registry entries of the account's entities."""
+        return er.async_entries_for_config_entry(
             er.async_get(self._hass), self.entry.entry_id
         )
-        by_unique_id = {entry.unique_id: entry for entry in entries}
+
+    def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
+        """Return the registry entry of a data item's entity."""
+        by_unique_id = {entry.unique_id: entry for entry in self.entities()}
         return by_unique_id.get(f"{source_id}_{key}")
 
     def state(self, source_id: str | int, key: str) -> State | None:

@@ -124,8 +124,10 @@ async def test_lost_file(
     assert float(account.value(plant.code, "day_use_energy") or "") > 0.1
     assert await hass.config_entries.async_unload(account.entry.entry_id)
     del hass_storage[f"smartpvms.{account.entry.entry_id}"]
+    # The server is called before the sensors are restored.
+    await account.poll(timedelta(minutes=30))
     assert await hass.config_entries.async_setup(account.entry.entry_id)
-    await account.poll()
+    await hass.async_block_till_done(wait_background_tasks=True)
     begin = _collected(simulator)
     state = account.state(plant.code, "day_use_energy")
     assert state is not None

@@ -10,6 +10,8 @@ import re
 from types import ModuleType
 from typing import Any, Final
 
+import hass_frontend
+from PIL import ImageFont
 import pytest
 import voluptuous as vol
 
@@ -44,7 +46,7 @@ from custom_components.smartpvms.northbound import (
 from custom_components.smartpvms.repairs import OpenDialogFlow
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
-from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
@@ -53,6 +55,12 @@ from homeassistant.util.yaml import load_yaml_dict
 from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
 
 pytestmark = pytest.mark.fast
+
+FONT_SIZE: Final = 14
+# Pixels beside the value, as measured in Home Assistant's frontend: most values, and
+# values such as 34,474.12 kWh.
+WIDTH: Final = 183
+WIDTH_BESIDE_TOTAL: Final = 168
 
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
@@ -139,6 +147,34 @@ def test_no_name_repeats_the_device_class(item: ItemSensorDescription) -> None:
     assert (own is None) == (item.translation_key is None)
     assert own or of_class
     assert own != of_class
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_fit_on_a_phone(language: str) -> None:
+    """Names are not cut on a device's page that is 360 pixels wide."""
+    font = ImageFont.truetype(
+        hass_frontend.where() / "static" / "fonts" / "roboto" / "Roboto-Regular.woff2",
+        FONT_SIZE,
+    )
+    totals = {
+        item.translation_key
+        for item in sensors()
+        if item.device_class == SensorDeviceClass.ENERGY
+        and item.state_class == SensorStateClass.TOTAL_INCREASING
+    }
+    cut = {}
+    for path, name in leaves(read_json(f"translations/{language}")["entity"]):
+        _, key, field, *_ = path.removeprefix(".").split(".")
+        if field == "name":
+            text = name.replace("{number}", "10")
+            width = sum(
+                # The font has no Chinese, Japanese and Korean characters.
+                FONT_SIZE if character >= "\u2e80" else font.getlength(character)
+                for character in text
+            )
+            if width > (WIDTH_BESIDE_TOTAL if key in totals else WIDTH):
+                cut[key] = name, round(width)
+    assert not cut, "Shorten these names."
 
 
 def test_every_state_has_a_name() -> None:

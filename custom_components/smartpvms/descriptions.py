@@ -124,14 +124,13 @@ class ItemSensorDescription(SensorEntityDescription):
         return None if units is None else units[_is_large(plant)]
 
     def precision_of(self, plant: Plant) -> int | None:
-        """Return the number of decimal places in the native unit."""
-        units = _POWER_UNITS.get(self.device_class)
-        if not _is_large(plant) or (
-            units is None and self.device_class != SensorDeviceClass.ENERGY
+        """Return the number of decimal places in that unit."""
+        is_power = self.device_class in _POWER_UNITS
+        if _is_large(plant) and (
+            is_power or self.device_class == SensorDeviceClass.ENERGY
         ):
-            return self.suggested_display_precision
-        # One decimal place of kW or kWh; Home Assistant adds three to those of W.
-        return -2 if units and self.native_unit_of_measurement == units[0] else 1
+            return 1
+        return 0 if is_power else self.suggested_display_precision
 
     def context(self, plant: Plant, zone: tzinfo, powers: DataItems) -> CounterContext:
         """Return the plant's data for the filter of a counter."""
@@ -174,7 +173,9 @@ def _item(
 
 
 def _measured(
-    device_class: SensorDeviceClass | None, unit: str | None, precision: int
+    device_class: SensorDeviceClass | None,
+    unit: str | None,
+    precision: int | None = None,
 ) -> Callable[..., ItemSensorDescription]:
     return partial(
         _item,
@@ -256,7 +257,7 @@ def _state(
 
 
 _apparent_power = _measured(
-    SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE, 3
+    SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE
 )
 _battery_level = _measured(SensorDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE, 0)
 # Capacities and limits have no statistics.
@@ -271,7 +272,6 @@ _limit = partial(
     _item,
     device_class=SensorDeviceClass.POWER,
     native_unit_of_measurement=UnitOfPower.WATT,
-    suggested_display_precision=0,
     diagnostic=True,
     enabled=False,
 )
@@ -296,7 +296,7 @@ _irradiance = _measured(
 )
 # Home Assistant has no device class for irradiation.
 _irradiation_today = _counted(None, "MJ/m²", 2, Period.DAY, max_per_hour=6.0)
-_kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
+_kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT)
 _revenue = _counted(SensorDeviceClass.MONETARY, None, 2)
 _revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, Period.DAY)
 _moment = partial(_item, device_class=SensorDeviceClass.TIMESTAMP, read=moment)
@@ -311,16 +311,15 @@ _reactive_energy = _counted(
 _reactive_kilovars = _measured(
     SensorDeviceClass.REACTIVE_POWER,
     UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
-    3,
 )
 _reactive_vars = _measured(
-    SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
+    SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE
 )
 _run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, max_per_hour=1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
 _times = _counted(None, None, 0, max_per_hour=60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
-_watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
+_watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT)
 
 
 INVERTER_STATES: Final[Mapping[float, str]] = {

@@ -138,19 +138,20 @@ class PlantFlow:
                 values[key] = self.today[key].update(total, midnight, at)
         return values
 
-    def _energy(self, key: str) -> HomeEnergy | EnergySum:
+    def _energy(self, key: str) -> EnergySum:
         if key == "home_energy":
-            return self.home
+            return self.home.energy_sum
         return self.energy_sums.setdefault(key, EnergySum())
 
     def resume(self, key: str, recorded: float) -> None:
         """Continue an energy from the recorded value, if that is higher."""
         energy = self._energy(key)
         energy.resume(recorded)
-        for item, accumulated in ENERGIES_TODAY.items():
-            if accumulated == key and item in self.today and energy.value is not None:
-                # The energy may have been counted on an earlier day.
-                self.today[item].total = energy.value
+        if energy.value is not None and not energy.is_ahead:
+            # The difference was counted before this state began.
+            for item, today in self.today.items():
+                if ENERGIES_TODAY[item] == key:
+                    today.total = energy.value
         if self.reading is not None and key in self.reading.items:
             items = {**self.reading.items, key: energy.value}
             self.reading = replace(self.reading, items=items)

@@ -156,18 +156,9 @@ class HomeEnergy:
     """Added and subtracted terms; `None` if the devices allow no sum of counters."""
 
     @property
-    def value(self) -> float | None:
-        """Return the energy used so far."""
-        return self.energy_sum.value
-
-    @property
     def drawn(self) -> Terms:
         """Return the energy drawn by the inverters as a term."""
         return {"drawn": CounterValue(self.inverter_use.value)}
-
-    def resume(self, recorded: float) -> None:
-        """Continue from a value that was recorded later than this state."""
-        self.energy_sum.resume(recorded)
 
     def update(
         self,
