@@ -10,6 +10,7 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
+    POWER_UNITS,
     ItemBinarySensorDescription,
     ItemSensorDescription,
 )
@@ -30,8 +31,9 @@ INTRODUCTION: Final = """\
 # Entities
 
 Every documented data item becomes an entity when a device first reports it. The unique
-ID of the entity ends with the data item. Home Assistant may show a value in another unit,
-depending on its unit system and your settings.
+ID of the entity ends with the data item. Powers of a plant with 100 kWp or more are in
+kW, kvar and kVA. Home Assistant may show a value in another unit, depending on its unit
+system and your settings.
 
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
 with its raw name. The integration adds at most 100 of them for a plant or device, and
@@ -102,6 +104,8 @@ def _unit(description: Description) -> str:
             return "currency"
         case SensorDeviceClass.TIMESTAMP:
             return "time"
+    if units := POWER_UNITS.get(description.device_class):
+        return units[0]
     texts = _OWN[Platform.SENSOR].get(description.translation_key, {})
     return (
         description.native_unit_of_measurement or texts.get("unit_of_measurement") or ""
@@ -196,7 +200,9 @@ def _states() -> Iterator[str]:
             if key is None or key in listed or not description.options:
                 continue
             listed.add(key)
-            texts = _OWN[Platform.SENSOR][key]["state"]
+            if units := POWER_UNITS.get(description.device_class):
+        return units[0]
+    texts = _OWN[Platform.SENSOR][key]["state"]
             yield f"### {name_of(description)} (`{description.key}`)\n"
             yield _table(
                 ("State", "Name"),

@@ -62,7 +62,7 @@ EXCESS: Final = 1.1
 
 # Capacity in kWp from which powers are shown in kW.
 LARGE_PLANT: Final = 100.0
-_POWER_UNITS: Final[Mapping[SensorDeviceClass | None, tuple[str, str]]] = {
+POWER_UNITS: Final[Mapping[SensorDeviceClass | None, tuple[str, str]]] = {
     SensorDeviceClass.POWER: (UnitOfPower.WATT, UnitOfPower.KILO_WATT),
     SensorDeviceClass.REACTIVE_POWER: (
         UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
@@ -120,12 +120,12 @@ class ItemSensorDescription(SensorEntityDescription):
 
     def unit_of(self, plant: Plant) -> str | None:
         """Return the unit in which a power of a plant is shown."""
-        units = _POWER_UNITS.get(self.device_class)
+        units = POWER_UNITS.get(self.device_class)
         return None if units is None else units[_is_large(plant)]
 
     def precision_of(self, plant: Plant) -> int | None:
         """Return the number of decimal places in that unit."""
-        is_power = self.device_class in _POWER_UNITS
+        is_power = self.device_class in POWER_UNITS
         if _is_large(plant) and (
             is_power or self.device_class == SensorDeviceClass.ENERGY
         ):
