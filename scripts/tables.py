@@ -200,9 +200,7 @@ def _states() -> Iterator[str]:
             if key is None or key in listed or not description.options:
                 continue
             listed.add(key)
-            if units := POWER_UNITS.get(description.device_class):
-        return units[0]
-    texts = _OWN[Platform.SENSOR][key]["state"]
+            texts = _OWN[Platform.SENSOR][key]["state"]
             yield f"### {name_of(description)} (`{description.key}`)\n"
             yield _table(
                 ("State", "Name"),
