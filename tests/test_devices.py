@@ -215,13 +215,7 @@ class TestSeveralPlants:
         """The names stay when the user leaves only one plant."""
         simulator.home.plants += homes.apartment().plants
         await account.add_plants(simulator.home.plants)
-        options = hass.config_entries.options
-        result = await options.async_init(account.entry.entry_id)
-        await options.async_configure(
-            result["flow_id"],
-            {"plants": [OLD_CODE], "currency": "EUR", "history": 0},
-        )
-        await hass.async_block_till_done()
+        await account.set_option("plants", [OLD_CODE])
         names = self._names(hass, account)
         assert len(names) == 4
         assert names[str(INVERTER)] == "Lindenweg 12 Inverter-1"
@@ -270,8 +264,7 @@ class TestSeveralPlants:
         state = added.state(METER, "active_power")
         assert state
         assert state.name.startswith("Meter in the cellar ")
-        options = hass.config_entries.options
-        result = await options.async_init(added.entry.entry_id)
+        result = await added.open_option("grid_meters")
         assert result["data_schema"] is not None
         [meters] = [
             selector.config["options"]

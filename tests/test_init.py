@@ -206,7 +206,7 @@ async def test_large_account(
     """T#106, 20015, 20017: calls name at most 100 plants or devices."""
     simulator.home.plants = homes.fleet(plants=110, devices=440).plants
     await account.add_plants(simulator.home.plants)
-    assert account.entry.title == "110 plants"
+    assert account.entry.title == "Plant 0001 + 109"
     assert all(call.fail_code == 0 for call in simulator.calls)
     assert account.value(simulator.home.plants[-1].code, "day_power") is not None
     assert simulator.refusals == []

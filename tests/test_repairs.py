@@ -192,7 +192,7 @@ async def test_permission_for_disabled_devices(
             entity.entity_id,
             disabled_by=er.RegistryEntryDisabler.USER
             if entity.unique_id.startswith(str(BATTERY))
-            or entity.translation_key in FLOW_SENSORS
+            or entity.unique_id.partition("_")[2] in FLOW_SENSORS
             else entity.disabled_by,
         )
     await added.pass_time(timedelta(minutes=6))

@@ -157,7 +157,7 @@ async def test_disabled_groups_are_not_read_after_a_restart(
     registry = er.async_get(hass)
     for registered in er.async_entries_for_config_entry(registry, added.entry.entry_id):
         if registered.unique_id.startswith(str(BATTERY)) or (
-            registered.translation_key in FLOW_SENSORS
+            registered.unique_id.partition("_")[2] in FLOW_SENSORS
         ):
             registry.async_update_entity(
                 registered.entity_id, disabled_by=er.RegistryEntryDisabler.USER

@@ -75,7 +75,8 @@ POWER_UNITS: Final[Mapping[SensorDeviceClass | None, tuple[str, str]]] = {
 }
 
 
-def _is_large(plant: Plant) -> bool:
+def is_large(plant: Plant) -> bool:
+    """Return whether the powers of a plant are shown in kW."""
     return (plant.capacity or 0.0) >= LARGE_PLANT
 
 
@@ -118,17 +119,15 @@ class ItemSensorDescription(SensorEntityDescription):
             return None
         return self.read(reading.items.get(self.key))
 
-    def unit_of(self, plant: Plant) -> str | None:
-        """Return the unit in which a power of a plant is shown."""
+    def unit(self, *, large: bool) -> str | None:
+        """Return the unit of a power of a small or large plant."""
         units = POWER_UNITS.get(self.device_class)
-        return None if units is None else units[_is_large(plant)]
+        return None if units is None else units[large]
 
-    def precision_of(self, plant: Plant) -> int | None:
+    def precision(self, *, large: bool) -> int | None:
         """Return the number of decimal places in that unit."""
         is_power = self.device_class in POWER_UNITS
-        if _is_large(plant) and (
-            is_power or self.device_class == SensorDeviceClass.ENERGY
-        ):
+        if large and (is_power or self.device_class == SensorDeviceClass.ENERGY):
             return 1
         return 0 if is_power else self.suggested_display_precision
 

@@ -23,13 +23,14 @@ from .descriptions import (
     FLOW_SENSORS,
     ItemSensorDescription,
     Value,
+    is_large,
     sensors,
     undocumented,
 )
 from .device_registry import account_device
 from .entity import ItemEntity, async_add_reported_items
 from .models import Reading, SourceId
-from .northbound import Plant, number
+from .northbound import number
 from .options import options_of
 from .plant import EnergyToday
 from .plant_flow import ENERGIES_TODAY
@@ -165,6 +166,7 @@ class ItemSensor(ItemEntity, SensorEntity):
             description,
             always_written=description.always_written,
         )
+        self._of_large_plant = is_large(coordinator.plant_of(source_id))
 
     @override
     def _update_state(self, reading: Reading) -> bool:
@@ -185,16 +187,12 @@ class ItemSensor(ItemEntity, SensorEntity):
     @property
     @override
     def suggested_unit_of_measurement(self) -> str | None:
-        return self.entity_description.unit_of(self._plant)
+        return self.entity_description.unit(large=self._of_large_plant)
 
     @property
     @override
     def suggested_display_precision(self) -> int | None:
-        return self.entity_description.precision_of(self._plant)
-
-    @property
-    def _plant(self) -> Plant:
-        return self.coordinator.plant_of(self._source_id)
+        return self.entity_description.precision(large=self._of_large_plant)
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
