@@ -20,7 +20,11 @@ def dashboard(devices: Collection[Device]) -> dict[str, Any]:
     """Return the dashboard of a home or of many plants."""
     first, *others = plants(devices)
     text = (DASHBOARDS / f"{'fleet' if others else 'home'}.yaml").read_text()
-    plant = first.entities["total_power"].split(".")[1].removesuffix("_total_yield")
+    plant = (
+        first.entities["total_power"]
+        .split(".")[1]
+        .removesuffix("_fusionsolar_yield_total")
+    )
     entity_ids = {each for device in devices for each in device.entities.values()}
     config: Any = parse_yaml(text.replace(DOCUMENTED_PLANT, plant))
     for view in config["views"]:

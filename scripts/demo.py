@@ -3,10 +3,13 @@
 import argparse
 import asyncio
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, time, timedelta
+import fcntl
+from itertools import count
 import math
+from pathlib import Path
 import sys
 from time import monotonic
 from zoneinfo import ZoneInfo
@@ -27,7 +30,7 @@ from scripts.home_assistant import (
 )
 from tests.simulator import Home, homes
 
-CONFIG = ROOT / ".cache" / "demo" / "config"
+DEMOS = ROOT / ".cache" / "demo"
 SIMULATED_USERNAME = "demo_api"
 SIMULATED_PASSWORD = "Simulated-1"
 HISTORY_DAYS = 30
@@ -41,14 +44,43 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
         description=__doc__,
         epilog="Other arguments go to the simulator: python -m tests.simulator --help",
     )
-    parser.add_argument("--home", default="family", help="the simulated home")
-    parser.add_argument("--port", type=int, default=8123, help="port of Home Assistant")
+    parser.add_argument(
+        "--home",
+        choices=sorted(homes.HOMES),
+        default="family",
+        help="the simulated home",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=8123,
+        help="port of Home Assistant, or the next free one",
+    )
     parser.add_argument(
         "--check",
         action="store_true",
         help="check the energies of yesterday, and stop",
     )
     return parser.parse_known_args()
+
+
+@contextmanager
+def reserve(port: int) -> Iterator[tuple[int, Path]]:
+    """Reserve a free port, from a number on, and the folder of its configuration.
+
+    Another demo may run, or start at the same time.
+    """
+    for each in count(port):
+        folder = DEMOS / str(each)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            if free_port(each) == each:
+                yield each, folder / "config"
+                return
 
 
 @asynccontextmanager
@@ -137,40 +169,46 @@ async def check_energy(home_assistant: HomeAssistant, home: Home) -> None:
 
 async def _run() -> None:
     options, arguments = _arguments()
-    print(f"Starting the simulator ({options.home})", flush=True)
-    async with simulator(options.home, "--no-history-quota", *arguments) as host:
-        print("Starting Home Assistant", flush=True)
-        async with HomeAssistant(
-            CONFIG, free_port(options.port), "scripts.eager"
-        ) as home_assistant:
-            print("Adding the integration", flush=True)
-            title = f"{options.home.capitalize()} home"
-            path = await add_account(home_assistant, host, title, HISTORY_DAYS)
-            facts = {
-                "Home Assistant": home_assistant.url + path,
-                "Energy dashboard": home_assistant.url + "/energy",
-                "User": USERNAME,
-                "Password": PASSWORD,
-                "Log": str(home_assistant.log.relative_to(ROOT)),
-                "Simulator": host,
-                "Simulator's user": SIMULATED_USERNAME,
-                "Simulator's password": SIMULATED_PASSWORD,
-            }
-            for name, value in facts.items():
-                print(f"  {name + ':':<22}{value}", flush=True)
-            print(
-                f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
-                "no quota; a real server needs up to two days",
-                flush=True,
-            )
-            begin = monotonic()
-            await wait_for_history(home_assistant, HISTORY_DAYS)
-            print(f"Imported after {monotonic() - begin:.0f} s", flush=True)
-            if options.check:
-                await check_energy(home_assistant, homes.HOMES[options.home]())
-            else:
-                print("Press Ctrl-C to stop", flush=True)
-                await asyncio.Event().wait()
+    with reserve(options.port) as (port, config):
+        print(f"Starting the simulator ({options.home})", flush=True)
+        async with simulator(options.home, "--no-history-quota", *arguments) as host:
+            print("Starting Home Assistant", flush=True)
+            async with HomeAssistant(config, port, "scripts.eager") as home_assistant:
+                await _demonstrate(home_assistant, host, options)
+
+
+async def _demonstrate(
+    home_assistant: HomeAssistant, host: str, options: argparse.Namespace
+) -> None:
+    """Add the account, print how to log in, and run until the end."""
+    print("Adding the integration", flush=True)
+    title = f"{options.home.capitalize()} home"
+    path = await add_account(home_assistant, host, title, HISTORY_DAYS)
+    facts = {
+        "Home Assistant": home_assistant.url + path,
+        "Energy dashboard": home_assistant.url + "/energy",
+        "User": USERNAME,
+        "Password": PASSWORD,
+        "Log": str(home_assistant.log.relative_to(ROOT)),
+        "Simulator": host,
+        "Simulator's user": SIMULATED_USERNAME,
+        "Simulator's password": SIMULATED_PASSWORD,
+    }
+    for name, value in facts.items():
+        print(f"  {name + ':':<22}{value}", flush=True)
+    print(
+        f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
+        "no quota; a real server needs up to two days",
+        flush=True,
+    )
+    begin = monotonic()
+    await wait_for_history(home_assistant, HISTORY_DAYS)
+    print(f"Imported after {monotonic() - begin:.0f} s", flush=True)
+    if options.check:
+        await check_energy(home_assistant, homes.HOMES[options.home]())
+    else:
+        print("Press Ctrl-C to stop", flush=True)
+        await asyncio.Event().wait()
 
 
 async def _main() -> None:

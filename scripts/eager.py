@@ -7,7 +7,7 @@ requests and results are unchanged.
 """
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 import sys
 
 from custom_components.smartpvms.northbound import flow_control
@@ -18,8 +18,6 @@ from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
-
-_PERIOD = timedelta(minutes=5)
 
 
 def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
@@ -35,8 +33,11 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
         return published(self, interface, type_id)
 
     def async_start(self: HistoryImporter) -> None:
-        _compile_statistics(self._hass)
+        period = _compile_statistics(self._hass)
         start(self)
+        # The period contains no states from before the set-up.
+        for job in self.queue.jobs:
+            job.exact_end = min(job.exact_end, period)
 
     replace(FlowControl, "quota", quota)
     replace(flow_control, "ONE_A_MINUTE", frozenset())
@@ -44,15 +45,16 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(HistoryImporter, "async_start", async_start)
 
 
-def _compile_statistics(hass: HomeAssistant) -> None:
-    """Compile the current five minutes, and the next ones, from the current states.
+def _compile_statistics(hass: HomeAssistant) -> datetime:
+    """Compile the current five minutes from the current states, and return their start.
 
-    The recorder continues after them, and adds the energy counted in between.
+    Later periods are compiled at their ends. The last one of an hour completes the
+    hour, which would lack the energy counted after a compilation in advance.
     """
     now = dt_util.utcnow()
     period = now.replace(minute=now.minute // 5 * 5, second=0, microsecond=0)
-    for start in (period, period + _PERIOD):
-        get_instance(hass).queue_task(StatisticsTask(start, fire_events=False))
+    get_instance(hass).queue_task(StatisticsTask(period, fire_events=False))
+    return period
 
 
 if __name__ == "__main__":

@@ -25,17 +25,31 @@ STOP_TIMEOUT = 30
 
 # Without default_config, which requests weather, radio and more from the internet.
 CONFIGURATION = f"""\
+automation: !include automations.yaml
 config:
 energy:
 frontend:
 history:
 homeassistant:
+input_boolean:
+  boiler:
 logbook:
 recorder:
 logger:
   default: warning
   logs:
     custom_components.{DOMAIN}: debug
+template:
+  switch:
+    name: Boiler
+    state: "{{{{ is_state('input_boolean.boiler', 'on') }}}}"
+    turn_on:
+      action: input_boolean.turn_on
+      target: &boiler
+        entity_id: input_boolean.boiler
+    turn_off:
+      action: input_boolean.turn_off
+      target: *boiler
 """
 
 SETTINGS = {
@@ -144,7 +158,10 @@ class HomeAssistant:
         storage = self.config / ".storage"
         storage.mkdir(parents=True)
         (self.config / "configuration.yaml").write_text(CONFIGURATION)
+        (self.config / "automations.yaml").write_text("[]\n")
         (self.config / "custom_components").symlink_to(ROOT / "custom_components")
+        # Home Assistant may change or delete them.
+        shutil.copytree(ROOT / "blueprints", self.config / "blueprints")
         # In YAML, it would be tested for five minutes and then be reverted.
         http = {
             "server_host": ["127.0.0.1"],

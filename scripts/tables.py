@@ -10,10 +10,12 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
+    POWER_UNITS,
     ItemBinarySensorDescription,
     ItemSensorDescription,
 )
 from custom_components.smartpvms.northbound import DEVICE_TYPE_NAMES
+from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from homeassistant.components import binary_sensor, sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory, Platform
@@ -29,12 +31,20 @@ INTRODUCTION: Final = """\
 # Entities
 
 Every documented data item becomes an entity when a device first reports it. The unique
-ID of the entity ends with the data item. Home Assistant may show a value in another unit,
-depending on its unit system and your settings.
+ID of the entity ends with the data item. Powers of a plant with 100 kWp or more are in
+kW, kvar and kVA. Home Assistant may show a value in another unit, depending on its unit
+system and your settings.
 
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
 with its raw name. The integration adds at most 100 of them for a plant or device, and
 1,000 for an account.
+"""
+
+ACCOUNT: Final = """\
+## Account
+
+The account has a device of its own. The button lists plants and devices immediately,
+instead of once a day.
 """
 
 STATES: Final = """\
@@ -94,6 +104,8 @@ def _unit(description: Description) -> str:
             return "currency"
         case SensorDeviceClass.TIMESTAMP:
             return "time"
+    if units := POWER_UNITS.get(description.device_class):
+        return units[0]
     texts = _OWN[Platform.SENSOR].get(description.translation_key, {})
     return (
         description.native_unit_of_measurement or texts.get("unit_of_measurement") or ""
@@ -110,6 +122,25 @@ def _default(description: Description) -> str:
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _account() -> str:
+    """Return the table of the account's entities."""
+    button = _OWN[Platform.BUTTON]["refresh_inventory"]["name"]
+    return _table(
+        ("Entity", "Type", "Default"),
+        (
+            (button, "button", "enabled, configuration"),
+            *(
+                (
+                    _OWN[Platform.SENSOR][each.translation_key]["name"],
+                    "sensor",
+                    "enabled, diagnostic",
+                )
+                for each in HISTORY_SENSORS
+            ),
+        ),
+    )
 
 
 def _span(first: str, last: str) -> str:
@@ -186,6 +217,7 @@ def entities() -> str:
             _entities(descriptions),
         ]
     parts += ["## Any device\n", _entities(BINARY_SENSORS.values())]
+    parts += [ACCOUNT, _account()]
     parts += [STATES, *_states()]
     without = sorted(DEVICE_TYPE_NAMES.keys() - DEVICE_SENSORS.keys())
     parts += [

@@ -113,6 +113,33 @@ class Account:
         )
         await self._hass.async_block_till_done()
 
+    async def options_menu(self) -> list[str]:
+        """Return the options that the menu offers."""
+        options = self._hass.config_entries.options
+        result = await options.async_init(self.entry.entry_id)
+        options.async_abort(result["flow_id"])
+        menu = result["menu_options"]
+        assert isinstance(menu, list)
+        return menu
+
+    async def open_option(self, option: str) -> ConfigFlowResult:
+        """Open an option in the menu, and return its form."""
+        options = self._hass.config_entries.options
+        result = await options.async_init(self.entry.entry_id)
+        assert option in result["menu_options"]
+        return await options.async_configure(
+            result["flow_id"], {"next_step_id": option}
+        )
+
+    async def set_option(self, option: str, value: Any) -> ConfigFlowResult:
+        """Change an option in its form."""
+        result = await self.open_option(option)
+        result = await self._hass.config_entries.options.async_configure(
+            result["flow_id"], {option: value}
+        )
+        await self._hass.async_block_till_done()
+        return result
+
     async def poll(self, passed: timedelta = POLL) -> None:
         """Advance the time, and run the timers that are due."""
         # Not available in the environment of the browser tests.
@@ -149,12 +176,15 @@ class Account:
         await entries.async_setup(self.entry.entry_id)
         await self._hass.async_block_till_done()
 
-    def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
-        """Return the registry entry of a data item's entity."""
-        entries = er.async_entries_for_config_entry(
+    def entities(self) -> list[er.RegistryEntry]:
+        """Return the registry entries of the account's entities."""
+        return er.async_entries_for_config_entry(
             er.async_get(self._hass), self.entry.entry_id
         )
-        by_unique_id = {entry.unique_id: entry for entry in entries}
+
+    def registered(self, source_id: str | int, key: str) -> er.RegistryEntry | None:
+        """Return the registry entry of a data item's entity."""
+        by_unique_id = {entry.unique_id: entry for entry in self.entities()}
         return by_unique_id.get(f"{source_id}_{key}")
 
     def state(self, source_id: str | int, key: str) -> State | None:

@@ -133,9 +133,7 @@ async def test_form_names_plants_that_are_left_out(
     assert "plants" not in result["options"]
     assert second.value(new.code, "day_power") is not None
     assert second.registered(plant.code, "day_power") is None
-    options = await hass.config_entries.options.async_init(second.entry.entry_id)
-    assert options["data_schema"] is not None
-    assert "plants" not in options["data_schema"].schema
+    assert "plants" not in await second.options_menu()
 
 
 async def test_plant_that_another_account_has_is_not_taken(
@@ -285,13 +283,8 @@ async def test_options_without_plants_of_others(
     await account.add_plants([plant])
     server.home.plants = [new]
     await second.add()
-    result = await hass.config_entries.options.async_init(account.entry.entry_id)
-    assert result["data_schema"] is not None
-    assert "plants" not in result["data_schema"].schema
-    result = await hass.config_entries.options.async_configure(
-        result["flow_id"], {"currency": "EUR", "history": 0}
-    )
-    await hass.async_block_till_done()
+    assert "plants" not in await account.options_menu()
+    await account.set_option("currency", "PLN")
     assert account.entry.options["plants"] == [plant.code]
     assert dr.async_get(hass).async_get_device_by_identifier(
         (DOMAIN, new.code), second.entry.entry_id

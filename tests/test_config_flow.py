@@ -7,7 +7,7 @@ import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.northbound import NorthboundClient
-from homeassistant.config_entries import SOURCE_USER
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from tests.simulator import Simulator, faults, homes
@@ -137,14 +137,14 @@ async def test_all_plants(
     result = await _with_three_plants(hass, account, simulator, neighborhood)
     result = await _finish(hass, result, result["data_schema"]({}))
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    assert result["title"] == "3 plants"
+    assert result["title"] == "Lindenweg 12 + 2"
     assert result["options"] == {"history": 0}
     assert len(simulator.calls_to("login")) == 1
     assert len(simulator.calls_to("stations")) == 1
 
 
 @pytest.mark.parametrize(
-    ("chosen", "title"), [([1], "Calle Mayor 7"), ([0, 2], "2 plants")]
+    ("chosen", "title"), [([1], "Calle Mayor 7"), ([0, 2], "Lindenweg 12 + 1")]
 )
 async def test_some_plants(
     hass: HomeAssistant,
@@ -227,6 +227,34 @@ async def test_errors(
     await account.poll(timedelta(minutes=int(placeholders.get("minutes", 0))))
     result = await _finish(hass, result, account.credentials)
     assert result["type"] is FlowResultType.CREATE_ENTRY
+
+
+@pytest.mark.parametrize(
+    ("language", "europe", "japan"),
+    [("en", "Europe", "unverified"), ("de", "Europa", "nicht geprüft")],
+)
+@pytest.mark.parametrize("source", [SOURCE_USER, SOURCE_RECONFIGURE])
+async def test_regions(
+    hass: HomeAssistant,
+    added: Account,
+    language: str,
+    europe: str,
+    japan: str,
+    source: str,
+) -> None:
+    """The list of hosts names their regions; its values are the hosts."""
+    hass.config.language = language
+    result = await hass.config_entries.flow.async_init(
+        DOMAIN, context={"source": source, "entry_id": added.entry.entry_id}
+    )
+    assert result["data_schema"] is not None
+    selector = result["data_schema"].schema["host"]
+    assert selector.config["custom_value"]
+    labels = {each["value"]: each["label"] for each in selector.config["options"]}
+    assert labels["eu5.fusionsolar.huawei.com"] == (
+        f"{europe} - eu5.fusionsolar.huawei.com"
+    )
+    assert labels["jp5.fusionsolar.huawei.com"].endswith(f" ({japan})")
 
 
 @pytest.mark.parametrize("host", ["", "ftp://example.com", "http://"])
@@ -327,7 +355,7 @@ async def test_errors_of_reauthentication(
     assert added.entry.data == before | {"password": "Changed-2"}
     await added.pass_time(timedelta(minutes=6))
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_reauthentication(

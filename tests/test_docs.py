@@ -11,7 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.errors import PERMISSIONS
+from custom_components.smartpvms.errors import INTERFACES
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
 from homeassistant.components.recorder import Recorder
 from homeassistant.const import STATE_ON
@@ -183,7 +183,7 @@ def test_fields() -> None:
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
         assert explained[label]
     options = _rows(HEADINGS["README.md"]["Changes later"])
-    for label in ENGLISH["options"]["step"]["init"]["data"].values():
+    for label in ENGLISH["options"]["step"]["init"]["menu_options"].values():
         assert options[label]
 
 
@@ -220,8 +220,8 @@ def test_permissions() -> None:
     """README asks for the permissions that repairs name."""
     section = HEADINGS["README.md"]["A Northbound account"]
     needed = " ".join(section.replace("\n>", " ").split()).lower()
-    for permission in PERMISSIONS.values():
-        title = ENGLISH["issues"][f"no_permission_{permission}"]["title"]
+    for name in INTERFACES.values():
+        title = ENGLISH["issues"][f"no_permission_{name}"]["title"]
         assert title.rpartition(": ")[2] in needed
 
 
@@ -254,12 +254,12 @@ async def test_examples_act(
     """The examples have the documented effects."""
     notifications = async_mock_service(hass, "persistent_notification", "create")
     switched = async_mock_service(hass, "switch", "turn_on")
-    hass.states.async_set("sensor.inverter_1_inverter_state", "shutdown_on_fault")
-    hass.states.async_set("sensor.meter_1_net_export_power", "0")
+    hass.states.async_set("sensor.inverter_1_state", "shutdown_on_fault")
+    hass.states.async_set("sensor.meter_1_export_power", "0")
     await hass.async_block_till_done()
     [broken] = notifications
     assert broken.data["message"] == "Inverter state: Shutdown: on fault."
-    hass.states.async_set("sensor.meter_1_net_export_power", "2500")
+    hass.states.async_set("sensor.meter_1_export_power", "2500")
     await added.poll(timedelta(minutes=10))
     assert [call.data["entity_id"] for call in switched] == [["switch.boiler"]]
     await hass.services.async_call(

@@ -1,6 +1,6 @@
 """Tests of the suggested Energy dashboard."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from homeassistant.components.energy import data as energy
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
 from homeassistant.core import HomeAssistant
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 from homeassistant.setup import async_setup_component
@@ -119,6 +120,21 @@ def _home(suggest: Suggestions, code: str) -> dict[str, Any]:
         "stat_rate": suggest.entity(code, "home_power"),
     }
     return {"home": source} if KNOWS_HOME else {}
+
+
+def _entity_ids(sources: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return the entities in sources."""
+    return [
+        value
+        for source in sources
+        for key, value in source.items()
+        if key.startswith("stat_") and value
+    ]
+
+
+async def _submit(hass: HomeAssistant, result: Any) -> Any:
+    """Submit a form of the options without fields."""
+    return await hass.config_entries.options.async_configure(result["flow_id"], {})
 
 
 class TestSuggestion:
@@ -380,6 +396,107 @@ class TestSeveralPlants:
         with pytest.raises(ServiceValidationError) as raised:
             await suggest()
         assert raised.value.translation_key == "no_plant"
+
+    async def test_options(
+        self,
+        hass: HomeAssistant,
+        added: Account,
+        suggest: Suggestions,
+        simulator: Simulator,
+    ) -> None:
+        """A plant is chosen first; plants without missing sources are left out."""
+        first, second = simulator.home.plants
+        result = await added.open_option("energy_plant")
+        assert result["step_id"] == "energy_plant"
+        assert result["data_schema"] is not None
+        [selector] = result["data_schema"].schema.values()
+        assert [each["label"] for each in selector.config["options"]] == [
+            first.name,
+            second.name,
+        ]
+        result = await hass.config_entries.options.async_configure(
+            result["flow_id"], {"plant": second.code}
+        )
+        assert result["step_id"] == "energy_dashboard"
+        await _submit(hass, result)
+        preferences = await suggest.preferences()
+        assert preferences
+        assert suggest.entity(second.code, "pv_energy") in str(preferences)
+        assert suggest.entity(first.code, "pv_energy") not in str(preferences)
+        result = await added.open_option("energy_plant")
+        assert result["step_id"] == "energy_dashboard"
+        await _submit(hass, result)
+        preferences = await suggest.preferences()
+        assert suggest.entity(first.code, "pv_energy") in str(preferences)
+        assert "energy_plant" not in await added.options_menu()
+
+
+class TestOptions:
+    """The options that set up the dashboard."""
+
+    async def test_add(
+        self, hass: HomeAssistant, added: Account, suggest: Suggestions
+    ) -> None:
+        """The form names the entities, and adds them when it is submitted."""
+        sources = await suggest.sources()
+        result = await added.open_option("energy_plant")
+        assert result["step_id"] == "energy_dashboard"
+        assert await suggest.preferences() is None
+        placeholders = result["description_placeholders"]
+        assert placeholders
+        named = [hass.states.get(each) for each in _entity_ids(sources.values())]
+        assert placeholders["entities"].splitlines() == [
+            f"\u2022 {state.name}" for state in named if state
+        ]
+        before = added.entry.options
+        result = await _submit(hass, result)
+        assert result["type"] is FlowResultType.ABORT
+        assert result["reason"] == "energy_dashboard"
+        preferences = await suggest.preferences()
+        assert preferences
+        assert preferences["energy_sources"] == [*sources.values()]
+        assert added.entry.options == before
+        assert "energy_plant" not in await added.options_menu()
+
+    async def test_only_what_is_missing(
+        self,
+        hass: HomeAssistant,
+        added: Account,
+        suggest: Suggestions,
+        simulator: Simulator,
+    ) -> None:
+        """Types that the user has configured are neither listed nor added."""
+        [plant] = simulator.home.plants
+        users = await suggest.configure(
+            {
+                "type": "grid",
+                "stat_energy_from": "sensor.smart_meter_import",
+                "cost_adjustment_day": 0,
+            }
+        )
+        result = await added.open_option("energy_plant")
+        assert result["description_placeholders"]
+        listed = result["description_placeholders"]["entities"]
+        for key, is_listed in (("pv_power", True), ("grid_power", False)):
+            state = hass.states.get(suggest.entity(plant.code, key))
+            assert state
+            assert (state.name in listed) is is_listed
+        await _submit(hass, result)
+        preferences = await suggest.preferences()
+        assert preferences
+        kinds = [each["type"] for each in preferences["energy_sources"]]
+        assert preferences["energy_sources"][:1] == users
+        assert kinds == ["grid", "solar", "battery"]
+
+    async def test_unloaded_meanwhile(
+        self, hass: HomeAssistant, added: Account, suggest: Suggestions
+    ) -> None:
+        """An account that is unloaded while the form is open adds nothing."""
+        result = await added.open_option("energy_plant")
+        await hass.config_entries.async_unload(added.entry.entry_id)
+        result = await _submit(hass, result)
+        assert result["reason"] == "not_loaded"
+        assert await suggest.preferences() is None
 
 
 class TestErrors:

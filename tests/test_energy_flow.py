@@ -65,6 +65,7 @@ WINTER: Final = datetime(2026, 12, 20, tzinfo=BERLIN)
 # Daylight saving time starts on the second day.
 SPRING: Final = datetime(2026, 3, 28, tzinfo=BERLIN)
 
+PLANT: Final = Plant("NE=1", "Lindenweg 12", 8.0, None, time_zone=BERLIN)
 # Required accuracy of a day's home consumption.
 EXACT: Final = 0.005
 
@@ -369,13 +370,13 @@ def test_home_energy(name: str, start: datetime) -> None:
     """Daily home consumption is the true one, also when the clocks change."""
     watch = _with_evidence(name, start).read()
     for day in range(2):
-        midnight, before = start + day * DAY, watch.energy.value
+        midnight, before = start + day * DAY, watch.energy.energy_sum.value
         assert before is not None
         watch.run(midnight + DAY)
         watch.restart()
-        assert watch.energy.value is not None
+        assert watch.energy.energy_sum.value is not None
         true = watch.true_energy(midnight).load
-        assert watch.energy.value - before == pytest.approx(true, rel=EXACT)
+        assert watch.energy.energy_sum.value - before == pytest.approx(true, rel=EXACT)
 
 
 @pytest.mark.slow
@@ -539,9 +540,9 @@ DAILY_FAULTS: Final[dict[str, Callable[[Reported], Any]]] = {
 
 def _stays_true(watch: Watch, tolerance: float) -> None:
     """Compare the home's energy with the true one at every reading."""
-    last = watch.energy.value or 0.0
+    last = watch.energy.energy_sum.value or 0.0
     for _ in watch.until(MIDNIGHT + 10 * HOURS):
-        value = watch.energy.value
+        value = watch.energy.energy_sum.value
         assert value is not None
         assert value >= last
         true = watch.true_energy(SUMMER).load
@@ -612,7 +613,7 @@ def test_without_meter(at: datetime) -> None:
     assert replace(watch.flow, pv=None) == PowerFlow()
     assert watch.flow.self_consumption is watch.flow.self_sufficiency is None
     watch.run(at + HOURS)
-    assert watch.energy.value is None
+    assert watch.energy.energy_sum.value is None
 
 
 @pytest.mark.parametrize("at", [NOON, MIDNIGHT])
@@ -626,7 +627,7 @@ def test_telecom_site(at: datetime) -> None:
         assert flow.grid == pytest.approx(mains * 1000)
         assert flow.battery == pytest.approx(true.discharge - true.charge, abs=1)
         assert flow.home is None
-    assert watch.energy.value is None
+    assert watch.energy.energy_sum.value is None
 
 
 @pytest.mark.parametrize(
@@ -711,7 +712,7 @@ def test_lone_generation_meter() -> None:
     watch = Watch(home, NOON).read()
     for _ in watch.until(NOON + 2 * DAY):
         assert watch.flow.grid is watch.flow.home is None
-    assert watch.energy.value is None
+    assert watch.energy.energy_sum.value is None
 
 
 def test_other_generators() -> None:
@@ -1136,7 +1137,7 @@ def test_battery_charged_from_the_grid() -> None:
         flow = power_flow(units, signs, 3)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         energy.update(units, counts, counts, flow, point=3, at=at)
-    assert energy.value == pytest.approx(1.8)
+    assert energy.energy_sum.value == pytest.approx(1.8)
 
 
 @pytest.mark.slow
@@ -1147,13 +1148,15 @@ def test_consumption_counter_of_the_plant(key: str) -> None:
     watch.items(47, **{key: None})
     watch.read()
     for day in range(2):
-        midnight, before = SUMMER + day * DAY, watch.energy.value
+        midnight, before = SUMMER + day * DAY, watch.energy.energy_sum.value
         assert before is not None
         watch.run(midnight + DAY)
         watch.restart()
         true = watch.true_energy(midnight).load
         # Consumption between the last reading of a day and midnight is 0.25 %.
-        assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=0.001)
+        assert (watch.energy.energy_sum.value or 0.0) - before == pytest.approx(
+            true, rel=0.001
+        )
 
 
 def test_plant_where_nothing_counts() -> None:
@@ -1165,7 +1168,7 @@ def test_plant_where_nothing_counts() -> None:
     watch.items(47, active_cap=None)
     watch.run(SUMMER + DAY)
     true = watch.true_energy(SUMMER).load
-    assert watch.energy.value == pytest.approx(true, rel=0.02)
+    assert watch.energy.energy_sum.value == pytest.approx(true, rel=0.02)
 
 
 def test_counters_that_appear_later() -> None:
@@ -1180,7 +1183,7 @@ def test_counters_that_appear_later() -> None:
     watch.restart()
     watch.run(SUMMER + 2 * DAY)
     true = watch.true_energy(SUMMER).load
-    assert watch.energy.value == pytest.approx(true, rel=EXACT)
+    assert watch.energy.energy_sum.value == pytest.approx(true, rel=EXACT)
 
 
 DC: Final = tuple(f"mppt_{n}_cap" for n in range(1, 5))
@@ -1256,7 +1259,7 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
         }
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
     assert reading is not None
     assert reading.items["charged_energy"] == pytest.approx(6, abs=0.001)
     assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
@@ -1292,7 +1295,7 @@ def test_lifetime_counter_of_a_battery(
         )
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
         values.append(reading.items["charged_energy"])
         flow = restored(flow)
     assert values[0] == 0
@@ -1310,7 +1313,7 @@ def test_lifetime_counter_that_appears() -> None:
         units, counts = _battery(minute, **counters)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
     assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
 
 
@@ -1329,7 +1332,7 @@ def test_meter_counters_that_appear() -> None:
             counts[2, "active_cap"] = CounterValue(900 + 2.6 * minute / 60)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(_metered(2600.0 + minute), chosen=None)
-        reading = flow.update_energies(counts, at=at)
+        reading = flow.update_energies(counts, at=at, plant=PLANT)
         assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
 
 
@@ -1363,7 +1366,7 @@ def test_meter_that_does_not_count(keys: list[str], newer: bool, how: str) -> No
     watch = Watch(home)
     _stand_still(watch, 47, keys, how)
     watch.read()
-    before = watch.energy.value
+    before = watch.energy.energy_sum.value
     assert before == 0
     watch.run(SUMMER + DAY)
     watch.restart()
@@ -1371,7 +1374,7 @@ def test_meter_that_does_not_count(keys: list[str], newer: bool, how: str) -> No
     true = watch.true_energy(SUMMER).load
     # Until then, its energy is left out or counted as consumption.
     tolerance = 0.4 if newer else 0.4 + 0.01 * true
-    assert watch.energy.value == pytest.approx(true, abs=tolerance)
+    assert watch.energy.energy_sum.value == pytest.approx(true, abs=tolerance)
 
 
 def test_meter_that_starts_to_count() -> None:
@@ -1379,12 +1382,14 @@ def test_meter_that_starts_to_count() -> None:
     watch = Watch(homes.family())
     changes = _stand_still(watch, 47, ["active_cap", "reverse_active_cap"], "zero")
     watch.read().run(NOON)
-    before = watch.energy.value or 0.0
+    before = watch.energy.energy_sum.value or 0.0
     for change in changes:
         change.remove()
     watch.run(NOON + DAY)
     true = watch.simulator.energy(watch.plant.code, NOON, NOON + DAY).load
-    assert (watch.energy.value or 0.0) - before == pytest.approx(true, rel=EXACT)
+    assert (watch.energy.energy_sum.value or 0.0) - before == pytest.approx(
+        true, rel=EXACT
+    )
 
 
 @pytest.mark.slow
@@ -1396,7 +1401,7 @@ def test_yield_that_is_not_counted() -> None:
     gained = _gained(watch, SUMMER + 2 * DAY)["pv"]
     true = watch.true_energy(SUMMER)
     assert gained == pytest.approx(true.pv - true.losses, rel=0.01)
-    assert watch.energy.value == pytest.approx(true.load, rel=0.01)
+    assert watch.energy.energy_sum.value == pytest.approx(true.load, rel=0.01)
 
 
 def test_one_hybrid_without_dc_counters() -> None:
@@ -1529,5 +1534,5 @@ def test_restarts_change_nothing() -> None:
         restarted.restart()
         other.run(NOON + hour * HOURS)
         assert restarted.flow == other.flow
-        assert restarted.energy.value == other.energy.value
+        assert restarted.energy.energy_sum == other.energy.energy_sum
     assert [*map(encode, restarted.evidence)] == [*map(encode, other.evidence)]

@@ -37,7 +37,7 @@ async def test_only_rates_are_reported_unchanged(
     assert capacity
     before = power.last_reported, state.last_reported, capacity.last_reported
     await added.poll()
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert power.last_reported > before[0]
     assert (state.last_reported, capacity.last_reported) == before[1:]
 

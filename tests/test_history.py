@@ -505,7 +505,7 @@ class TestEndsOfDays:
     ) -> None:
         """The estimate is kept although written windows are not requested again."""
         get_instance(past.hass).entity_filter = lambda entity_id: True
-        last = "sensor.ess_1_discharged_energy_today"
+        last = "sensor.ess_1_discharge_today"
         imported: list[str] = []
 
         def importing(hass: HomeAssistant, metadata: Any, rows: Any) -> None:
@@ -625,7 +625,7 @@ class TestOverlappingOutages:
     @pytest.mark.parametrize("days", [0])
     async def test_part_that_is_not_recorded(self, past: Past) -> None:
         """The import waits for no statistic that the recorder excludes."""
-        excluded = "sensor.inverter_2_total_yield"
+        excluded = "sensor.inverter_2_ac_output_total"
         get_instance(past.hass).entity_filter = lambda entity_id: entity_id != excluded
         [plant] = past.run.simulator.home.plants
         inverter = next(

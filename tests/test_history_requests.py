@@ -901,12 +901,7 @@ class TestLife:
     @staticmethod
     async def choose(past: Past, days: int) -> None:
         """Choose the number of days to import."""
-        options = past.hass.config_entries.options
-        result = await options.async_init(past.run.account.entry.entry_id)
-        await options.async_configure(
-            result["flow_id"], {"currency": "EUR", "history": days}
-        )
-        await past.hass.async_block_till_done()
+        await past.run.account.set_option("history", days)
 
     @pytest.mark.parametrize("days", [1])
     async def test_a_device_that_is_new(self, past: Past, hass: HomeAssistant) -> None:

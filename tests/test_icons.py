@@ -1,7 +1,10 @@
 """Tests of icons.json: an icon for each entity without a default icon."""
 
+from collections import defaultdict
+from collections.abc import Mapping
 import json
 from pathlib import Path
+import re
 from typing import Any, Final
 
 import hass_frontend
@@ -10,6 +13,9 @@ import pytest
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import (
     BINARY_SENSORS,
+    DEVICE_SENSORS,
+    FLOW_SENSORS,
+    PLANT_SENSORS,
     ItemSensorDescription,
 )
 from homeassistant.components import binary_sensor, sensor
@@ -24,6 +30,10 @@ pytestmark = pytest.mark.fast
 ICONS: Final = read_json("icons.json")
 SENSOR_ICONS: Final[dict[str, Any]] = ICONS["entity"]["sensor"]
 
+DIRECTION: Final = re.compile(
+    "import|export|discharge|charge|production|output|input|consumption"
+)
+
 
 def _of_device_classes(module: Any) -> dict[str, Any]:
     icons = json.loads((Path(module.__file__).parent / "icons.json").read_text())
@@ -36,10 +46,25 @@ OF_BINARY_SENSORS: Final = _of_device_classes(binary_sensor)
 
 
 @pytest.mark.parametrize("item", sensors(), ids=lambda item: item.key)
-def test_every_sensor_has_one_icon(item: ItemSensorDescription) -> None:
+def test_every_sensor_has_an_icon(item: ItemSensorDescription) -> None:
     """A sensor has the icon of its device class or its own icon."""
     meaningful = OF_SENSORS.keys() - {SensorDeviceClass.ENUM}
-    assert (item.translation_key in SENSOR_ICONS) != (item.device_class in meaningful)
+    assert item.translation_key in SENSOR_ICONS or item.device_class in meaningful
+
+
+@pytest.mark.parametrize(
+    "table", [{**PLANT_SENSORS, **FLOW_SENSORS}, *DEVICE_SENSORS.values()]
+)
+def test_energies_differ(table: Mapping[str, ItemSensorDescription]) -> None:
+    """Energies of a plant or device that flow in different directions differ."""
+    flows = defaultdict(set)
+    for item in table.values():
+        if item.device_class == SensorDeviceClass.ENERGY and (
+            direction := DIRECTION.search(str(item.translation_key))
+        ):
+            icon = SENSOR_ICONS[str(item.translation_key)]["default"]
+            flows[icon].add(direction[0])
+    assert all(len(directions) == 1 for directions in flows.values())
 
 
 def test_every_binary_sensor_has_an_icon() -> None:
@@ -47,7 +72,7 @@ def test_every_binary_sensor_has_an_icon() -> None:
     assert {item.device_class for item in BINARY_SENSORS.values()} <= set(
         OF_BINARY_SENSORS
     )
-    assert set(ICONS["entity"]) == {"sensor"}
+    assert set(ICONS["entity"]) == {"button", "sensor"}
 
 
 def test_no_icon_is_left_over() -> None:

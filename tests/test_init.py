@@ -63,7 +63,7 @@ async def test_unload_and_set_up_again(
     await added.poll()
     assert await hass.config_entries.async_setup(added.entry.entry_id)
     await hass.async_block_till_done()
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert added.value(INVERTER, "run_state") == STATE_ON
     assert len(simulator.calls_to("login")) == 1
 
@@ -91,7 +91,7 @@ async def test_first_set_up_is_retried(
     simulator.faults.clear()
     await account.poll(timedelta(minutes=11))
     assert _state(account) is ConfigEntryState.LOADED
-    assert account.value(INVERTER, "active_power") == "8.0"
+    assert account.value(INVERTER, "active_power") == "8000.0"
     assert simulator.refusals == []
 
 
@@ -124,7 +124,7 @@ async def test_start_without_the_server(
     simulator.faults.clear()
     await added.poll(timedelta(minutes=11))
     assert _state(added) is ConfigEntryState.LOADED
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_half_working_server(account: Account, simulator: Simulator) -> None:
@@ -135,7 +135,7 @@ async def test_half_working_server(account: Account, simulator: Simulator) -> No
     assert account.registered(INVERTER, "active_power") is None
     simulator.faults.clear()
     await account.poll()
-    assert account.value(INVERTER, "active_power") == "8.0"
+    assert account.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_no_plants_any_more(
@@ -151,7 +151,7 @@ async def test_no_plants_any_more(
     await added.poll(timedelta(minutes=16))
     assert inventory.last_update_success
     await added.poll()
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_wrong_password_asks_for_the_new_one(
@@ -178,7 +178,7 @@ async def test_locked_account_starts_no_reauthentication(
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     for _ in range(3):
         await added.poll()
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_large_old_account(
@@ -206,7 +206,7 @@ async def test_large_account(
     """T#106, 20015, 20017: calls name at most 100 plants or devices."""
     simulator.home.plants = homes.fleet(plants=110, devices=440).plants
     await account.add_plants(simulator.home.plants)
-    assert account.entry.title == "110 plants"
+    assert account.entry.title == "Plant 0001 + 109"
     assert all(call.fail_code == 0 for call in simulator.calls)
     assert account.value(simulator.home.plants[-1].code, "day_power") is not None
     assert simulator.refusals == []

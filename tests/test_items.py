@@ -72,7 +72,8 @@ KIND_OF_KEY: Final[dict[str, Kind]] = {
     "soc": ("battery", "%", "measurement"),
     "battery_soh": (None, "%", "measurement"),
     "power_factor": ("power_factor", None, "measurement"),
-    "total_capacity": ("energy_storage", "kWh", "measurement"),
+    "total_capacity": ("energy_storage", "kWh", None),
+    **dict.fromkeys(("max_charge_power", "max_discharge_power"), ("power", "W", None)),
     "total_runtime": ("duration", "h", "total_increasing"),
     "supply_duration_per_total": ("duration", "h", "total_increasing"),
     **dict.fromkeys(
@@ -97,6 +98,13 @@ KIND_OF_KEY: Final[dict[str, Kind]] = {
     **{f"active_power_{phase}": WATTS for phase in "abc"},
 }
 KIND_OF_ITEM: Final = {("17", "active_power"): WATTS}
+
+OF_FARM: Final = {str(int(device.type_id)) for device in homes.farm().plants[0].devices}
+# Units of powers below and from 100 kWp, by unit in the document.
+SHOWN: Final[tuple[dict[str | None, tuple[str, float]], ...]] = (
+    {"kW": ("W", 1000.0), "kvar": ("var", 1000.0), "kVA": ("VA", 1000.0)},
+    {"W": ("kW", 0.001), "var": ("kvar", 0.001), "VA": ("kVA", 0.001)},
+)
 
 # A raw value and its state.
 STATES: Final[dict[str, tuple[float, str]]] = {
@@ -129,6 +137,20 @@ def _kind(source: str, item: dict[str, Any]) -> Kind:
 def _raw_and_state(position: int, key: str) -> tuple[float, str]:
     value = round(1.25 + position * 0.5, 2)
     return STATES.get(key, (value, str(value)))
+
+
+def _shown(source: str, unit: str | None, state: str) -> tuple[str | None, float | str]:
+    """Return the unit and value of a power, which depend on the plant's capacity."""
+    shown, factor = SHOWN[source in OF_FARM].get(unit, (unit, 1.0))
+    value = _number(state)
+    return shown, round(value * factor, 6) if isinstance(value, float) else value
+
+
+def _number(state: str) -> float | str:
+    try:
+        return float(state)
+    except ValueError:
+        return state
 
 
 @pytest.fixture
@@ -191,19 +213,21 @@ def _rows(reported: dict[str, dict[str, State]]) -> Iterator[tuple[Any, ...]]:
                 source,
                 key,
                 state.attributes.get("device_class"),
-                state.attributes.get("unit_of_measurement"),
                 state.attributes.get("state_class"),
-                state.state,
+                state.attributes.get("unit_of_measurement"),
+                _number(state.state),
             )
 
 
 async def test_every_documented_item(reported: dict[str, dict[str, State]]) -> None:
     """Every documented item has its device class, unit, state class and value."""
-    expected = {
-        (source, item["key"], *_kind(source, item), _raw_and_state(n, item["key"])[1])
-        for source, items in ITEMS.items()
-        for n, item in enumerate(items)
-    }
+    expected = set()
+    for source, items in ITEMS.items():
+        for position, item in enumerate(items):
+            key = item["key"]
+            device_class, unit, state_class = _kind(source, item)
+            shown = _shown(source, unit, _raw_and_state(position, key)[1])
+            expected.add((source, key, device_class, state_class, *shown))
     assert len(expected) == 285
     assert set(_rows(reported)) == expected
 
@@ -246,15 +270,14 @@ async def test_newer_items(
         (battery.id, "total_discharged_energy"),
         (emma.id, "active_cap"),
         (emma.id, "reverse_active_cap"),
-        (emma.id, "ex_active_cap"),
-        (emma.id, "ex_reverse_active_cap"),
     }
     for source_id, key in energy:
         state = account.state(source_id, key)
         assert state
         assert state.attributes["device_class"] == "energy"
     truth = simulator.device_items(emma.id)
-    assert float(account.value(emma.id, "active_power") or "") == truth["active_power"]
+    power = float(account.value(emma.id, "active_power") or "")
+    assert power == pytest.approx(1000 * truth["active_power"])
     assert (
         account.value(battery.id, "rated_capacity")
         == f"{simulator.device_items(battery.id)['rated_capacity']}"
@@ -262,4 +285,4 @@ async def test_newer_items(
     assert account.registered(battery.id, "battery_unit_info") is None
     imported = account.registered(emma.id, "active_cap")
     assert imported
-    assert imported.original_name == "Imported energy"
+    assert imported.original_name == "Import total"

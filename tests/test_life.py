@@ -214,7 +214,7 @@ class Life:
             (_source(key), state.state == STATE_UNAVAILABLE)
             for key, entity in entities.items()
             # Derived values of a plant appear and disappear with its devices.
-            if entity.translation_key not in FLOW_SENSORS
+            if key.partition("_")[2] not in FLOW_SENSORS
             and (state := self._hass.states.get(entity.entity_id)) is not None
         }
         silent = {*map(str, unavailable)}

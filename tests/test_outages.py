@@ -57,7 +57,7 @@ async def test_server_that_always_returns_305(
     )
     simulator.expire_token()
     await added.pass_time(timedelta(minutes=14))
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     await added.pass_time(timedelta(hours=23, minutes=46))
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     assert len(simulator.calls_to("login")) <= 30
@@ -119,7 +119,7 @@ async def test_account_locked_for_half_an_hour(
     await added.pass_time(timedelta(minutes=25))
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     await added.pass_time(timedelta(minutes=20))
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert [call.fail_code for call in simulator.calls_to("login")] == [20400, 0]
     assert _flows(hass) == []
 
@@ -146,7 +146,7 @@ async def test_repeated_407(
     simulator.calls.clear()
     simulator.faults.add(faults.FailCode(407), "getDevRealKpi")
     await added.pass_time(timedelta(minutes=14))
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     await added.pass_time(timedelta(hours=2))
     plant = simulator.home.plants[0].code
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
@@ -225,7 +225,7 @@ async def test_outage_of_an_hour(
     caplog.clear()
     handle = simulator.faults.add(fault)
     await added.pass_time(timedelta(minutes=14))
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     await added.pass_time(timedelta(minutes=46))
     assert added.value(INVERTER, "active_power") == STATE_UNAVAILABLE
     handle.remove()
@@ -314,7 +314,7 @@ async def test_failures_of_one_type_stay_with_it(
     )
     await added.pass_time(timedelta(hours=1))
     assert added.value(BATTERY, "battery_soc") == STATE_UNAVAILABLE
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert added.value(METER, "active_power") != STATE_UNAVAILABLE
 
 

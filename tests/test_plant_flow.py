@@ -27,12 +27,13 @@ def _older() -> Home:
 
 
 def _powers(account: Account, code: str) -> dict[str, float]:
-    """Return the known powers."""
-    values = {key: account.value(code, key) for key in POWERS}
+    """Return the known powers in W, and rates in percent."""
+    states = {key: account.state(code, key) for key in POWERS}
     return {
-        key: float(value)
-        for key, value in values.items()
-        if value not in (None, STATE_UNKNOWN, STATE_UNAVAILABLE)
+        key: float(state.state)
+        * (1000 if state.attributes["unit_of_measurement"] == "kW" else 1)
+        for key, state in states.items()
+        if state and state.state not in (STATE_UNKNOWN, STATE_UNAVAILABLE)
     }
 
 

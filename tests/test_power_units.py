@@ -121,7 +121,7 @@ def home() -> Home:
 async def test_state_of_a_grid_meter(
     account: Account, simulator: Simulator, firmware: Any
 ) -> None:
-    """The state is in W for any unit of the server."""
+    """The state of a large plant is in kW for any unit of the server."""
     plant = simulator.home.plants[0]
     meter = next(device for device in plant.devices if device.type_id == 17)
     plant.firmware = "w"
@@ -130,5 +130,5 @@ async def test_state_of_a_grid_meter(
     await account.add()
     state = account.state(meter.id, "active_power")
     assert state
-    assert state.attributes["unit_of_measurement"] == "W"
-    assert float(state.state) == pytest.approx(watts)
+    assert state.attributes["unit_of_measurement"] == "kW"
+    assert float(state.state) == pytest.approx(watts / 1000)

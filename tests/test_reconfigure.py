@@ -87,7 +87,7 @@ async def test_new_password(
     await hass.async_block_till_done()
     assert added.entry.data == added.credentials
     assert set(er.async_get(hass).entities) == before
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
     assert len(simulator.calls_to("login")) == 2
 
 
@@ -100,7 +100,7 @@ async def test_new_user_name(
     assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done()
     assert added.entry.unique_id == f"{simulator.url}_second_api"
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 @pytest.mark.slow
@@ -193,7 +193,7 @@ async def test_instead_of_reauthentication(
     assert result["reason"] == "reconfigure_successful"
     await added.pass_time(timedelta(minutes=6))
     assert hass.config_entries.flow.async_progress_by_handler(DOMAIN) == []
-    assert added.value(INVERTER, "active_power") == "8.0"
+    assert added.value(INVERTER, "active_power") == "8000.0"
 
 
 async def test_account_of_another_entry(
@@ -229,18 +229,6 @@ class TestOptions:
         await account.add_plants(simulator.home.plants)
         return account
 
-    @staticmethod
-    async def _choose(
-        hass: HomeAssistant, account: Account, **user_input: Any
-    ) -> ConfigFlowResult:
-        options = hass.config_entries.options
-        result = await options.async_init(account.entry.entry_id)
-        result = await options.async_configure(
-            result["flow_id"], {"currency": "EUR", "history": 0, **user_input}
-        )
-        await hass.async_block_till_done()
-        return result
-
     async def test_plants(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
@@ -249,13 +237,13 @@ class TestOptions:
         codes = [plant.code for plant in simulator.home.plants]
         devices = len(registry.devices)
         simulator.calls.clear()
-        await self._choose(hass, added, plants=codes[:2])
+        await added.set_option("plants", codes[:2])
         assert simulator.calls == []
         assert added.entry.options["plants"] == codes[:2]
         assert added.state(codes[2], "day_power") is None
         assert len(registry.devices) < devices
         assert added.value(codes[0], "day_power") is not None
-        await self._choose(hass, added, plants=codes)
+        await added.set_option("plants", codes)
         await added.pass_time(timedelta(minutes=6))
         assert "plants" not in added.entry.options
         assert len(registry.devices) == devices
@@ -266,11 +254,11 @@ class TestOptions:
         self, hass: HomeAssistant, added: Account, simulator: Simulator
     ) -> None:
         """At least one plant must be chosen."""
-        result = await self._choose(hass, added, plants=[])
+        result = await added.set_option("plants", [])
         assert result["errors"] == {"plants": "no_plants_chosen"}
         code = simulator.home.plants[1].code
         result = await hass.config_entries.options.async_configure(
-            result["flow_id"], {"currency": "EUR", "history": 0, "plants": [code]}
+            result["flow_id"], {"plants": [code]}
         )
         assert result["type"] is FlowResultType.CREATE_ENTRY
 
@@ -280,8 +268,7 @@ class TestOptions:
         """The unit of revenues changes, without a call."""
         code = simulator.home.plants[0].code
         simulator.calls.clear()
-        codes = [plant.code for plant in simulator.home.plants]
-        await self._choose(hass, added, plants=codes, currency="PLN")
+        await added.set_option("currency", "PLN")
         assert simulator.calls == []
         income = added.state(code, "total_income")
         assert income is not None
@@ -292,9 +279,9 @@ class TestOptions:
     ) -> None:
         """A plant that is added during an outage does not affect others."""
         codes = [plant.code for plant in simulator.home.plants]
-        await self._choose(hass, added, plants=codes[:1])
+        await added.set_option("plants", codes[:1])
         fault = simulator.faults.add(faults.DropConnection())
-        await self._choose(hass, added, plants=codes[:2])
+        await added.set_option("plants", codes[:2])
         assert _state(added) is ConfigEntryState.LOADED
         assert added.value(codes[0], "day_power") not in (None, STATE_UNAVAILABLE)
         await added.pass_time(timedelta(minutes=5))
@@ -310,21 +297,20 @@ class TestOptions:
         """Changing the currency keeps the choice of plants that are not shown."""
         plants = simulator.home.plants
         codes = [plant.code for plant in plants]
-        await self._choose(hass, added, plants=codes[:2])
+        await added.set_option("plants", codes[:2])
         simulator.home.plants = plants[1:2]
         await added.pass_time(timedelta(days=1, minutes=1))
-        assert await self._offered(hass, added) is None
-        await self._choose(hass, added, currency="PLN")
+        assert "plants" not in await added.options_menu()
+        await added.set_option("currency", "PLN")
         assert added.entry.options == {
             "plants": codes[:2],
             "currency": "PLN",
             "history": 0,
-            "grid_meters": [],
         }
         simulator.home.plants = plants[1:]
         await added.pass_time(timedelta(days=1, minutes=1))
-        assert await self._offered(hass, added) == codes[1:]
-        await self._choose(hass, added, plants=codes[1:2])
+        assert await self._offered(added) == codes[1:]
+        await added.set_option("plants", codes[1:2])
         assert sorted(added.entry.options["plants"]) == codes[:2]
 
     @pytest.mark.slow
@@ -333,30 +319,24 @@ class TestOptions:
     ) -> None:
         """If none of the chosen plants is left, other plants can be chosen."""
         plants = simulator.home.plants
-        await self._choose(hass, added, plants=[plants[0].code])
+        await added.set_option("plants", [plants[0].code])
         simulator.home.plants = homes.emma().plants
         await added.pass_time(timedelta(days=1, minutes=1))
         [new] = simulator.home.plants
-        assert await self._offered(hass, added) == [new.code]
-        await self._choose(hass, added, plants=[new.code])
+        assert await self._offered(added) == [new.code]
+        await added.set_option("plants", [new.code])
         assert "plants" not in added.entry.options
         await added.pass_time(timedelta(minutes=6))
         assert added.value(new.code, "day_power") not in (None, STATE_UNAVAILABLE)
         assert ir.async_get(hass).issues == {}
 
     @staticmethod
-    async def _offered(hass: HomeAssistant, account: Account) -> list[str] | None:
-        """Return the plants in the form, if it has the field."""
-        options = hass.config_entries.options
-        result = await options.async_init(account.entry.entry_id)
-        options.async_abort(result["flow_id"])
+    async def _offered(account: Account) -> list[str]:
+        """Return the plants in the form."""
+        result = await account.open_option("plants")
         assert result["data_schema"] is not None
-        fields = {
-            marker.schema: selector
-            for marker, selector in result["data_schema"].schema.items()
-        }
-        plants = fields.get("plants")
-        return plants and [each["value"] for each in plants.config["options"]]
+        [plants] = result["data_schema"].schema.values()
+        return [each["value"] for each in plants.config["options"]]
 
     async def test_not_loaded(self, hass: HomeAssistant, added: Account) -> None:
         """Without a loaded account, the options are aborted."""
@@ -364,19 +344,13 @@ class TestOptions:
         result = await hass.config_entries.options.async_init(added.entry.entry_id)
         assert result["reason"] == "not_loaded"
         await hass.config_entries.async_setup(added.entry.entry_id)
-        result = await self._choose(hass, added, currency="PLN")
+        result = await added.set_option("currency", "PLN")
         assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-async def test_single_plant_is_not_shown(hass: HomeAssistant, added: Account) -> None:
-    """A single plant is not shown."""
-    result = await hass.config_entries.options.async_init(added.entry.entry_id)
-    assert result["data_schema"] is not None
-    assert [marker.schema for marker in result["data_schema"].schema] == [
-        "currency",
-        "grid_meters",
-        "history",
-    ]
+async def test_single_plant_is_not_shown(added: Account) -> None:
+    """A menu without plants, uncertain time zones and the Energy dashboard."""
+    assert await added.options_menu() == ["grid_meters", "history", "currency"]
 
 
 class TestWithoutMeter:
@@ -387,12 +361,9 @@ class TestWithoutMeter:
         """Return a flat without a meter."""
         return homes.apartment()
 
-    async def test_no_choice(self, hass: HomeAssistant, added: Account) -> None:
+    async def test_no_choice(self, added: Account) -> None:
         """The options contain no grid meter."""
-        result = await hass.config_entries.options.async_init(added.entry.entry_id)
-        assert result["data_schema"] is not None
-        fields = [marker.schema for marker in result["data_schema"].schema]
-        assert fields == ["currency", "history"]
+        assert await added.options_menu() == ["history", "currency"]
 
 
 class TestGridMeters:
@@ -410,24 +381,18 @@ class TestGridMeters:
         self, hass: HomeAssistant, account: Account, simulator: Simulator
     ) -> None:
         """All meters are shown, also a single one, and the choice is stored."""
-        codes = [plant.code for plant in simulator.home.plants]
         await account.add_plants(simulator.home.plants)
-        options = hass.config_entries.options
-        result = await options.async_init(account.entry.entry_id)
+        result = await account.open_option("grid_meters")
         assert result["data_schema"] is not None
-        fields = {
-            marker.schema: selector
-            for marker, selector in result["data_schema"].schema.items()
-        }
-        offered = fields["grid_meters"].config["options"]
+        [selector] = result["data_schema"].schema.values()
+        offered = selector.config["options"]
         assert [each["label"] for each in offered] == [
-            "Lindenweg 12: Meter-1",
-            "Lindenweg 12: Meter-2",
-            "Ahornallee 3: EMMA-1",
+            "Lindenweg 12 Meter-1",
+            "Lindenweg 12 Meter-2",
+            "Ahornallee 3 EMMA-1",
         ]
         chosen = [offered[1]["value"]]
-        await options.async_configure(
-            result["flow_id"],
-            {"plants": codes, "currency": "EUR", "history": 0, "grid_meters": chosen},
+        await hass.config_entries.options.async_configure(
+            result["flow_id"], {"grid_meters": chosen}
         )
-        assert account.entry.options["grid_meters"] == chosen
+        assert account.entry.options == {"history": 0, "grid_meters": chosen}

@@ -77,7 +77,7 @@ async def test_two_inverters_all_zero_and_disconnected(
     assert total not in (None, STATE_UNKNOWN, "0.0")
     _answer(simulator, "getDevRealKpi", "answer")
     await account.poll()
-    keys = ("run_state", "active_power", "total_cap", "inverter_state", "elec_freq")
+    keys = ("run_state", "active_power", "total_cap", "inverter_state", "temperature")
     assert _shown(account, INVERTERS[0], keys) == [
         *(STATE_OFF, "0.0", total, STATE_UNKNOWN, STATE_UNKNOWN)
     ]

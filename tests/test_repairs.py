@@ -192,7 +192,7 @@ async def test_permission_for_disabled_devices(
             entity.entity_id,
             disabled_by=er.RegistryEntryDisabler.USER
             if entity.unique_id.startswith(str(BATTERY))
-            or entity.translation_key in FLOW_SENSORS
+            or entity.unique_id.partition("_")[2] in FLOW_SENSORS
             else entity.disabled_by,
         )
     await added.pass_time(timedelta(minutes=6))
@@ -279,10 +279,7 @@ async def test_daily_calls_used_up(
     simulator.limit_day("getDevRealKpi", 0)
     await added.pass_time(timedelta(minutes=6))
     assert _issues(hass) == {
-        "used_up": {
-            "account": simulator.account.user_name,
-            "interface": "getDevRealKpi",
-        }
+        "used_up_device_data": {"account": simulator.account.user_name}
     }
     simulator.limit_day("getDevRealKpi", None)
     await added.pass_time(timedelta(hours=14, minutes=10))

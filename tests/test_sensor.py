@@ -130,13 +130,13 @@ async def test_missing_row_keeps_the_last_values(
     """A device without a row becomes unavailable after 15 minutes."""
     inverter.connected = False
     inverter.disconnected_style = "missing"
-    for expected in ("8.0", "8.0", STATE_UNAVAILABLE):
+    for expected in ("8000.0", "8000.0", STATE_UNAVAILABLE):
         await added.poll()
         assert added.value(inverter.id, "active_power") == expected
     assert added.value(battery.id, "battery_soc") == "100.0"
     inverter.connected = True
     await added.poll()
-    assert added.value(inverter.id, "active_power") == "8.0"
+    assert added.value(inverter.id, "active_power") == "8000.0"
 
 
 async def test_failing_group(
@@ -155,7 +155,7 @@ async def test_failing_group(
     for _ in range(3):
         await added.poll()
     assert added.value(battery.id, "battery_soc") == STATE_UNAVAILABLE
-    assert added.value(inverter.id, "active_power") == "8.0"
+    assert added.value(inverter.id, "active_power") == "8000.0"
     assert caplog.text.count("Failed to read devices of type 39") == 1
     fault.remove()
     await added.poll()
@@ -171,13 +171,13 @@ async def test_outage(
 ) -> None:
     """Last values stay for 15 minutes; the outage is logged when they end."""
     simulator.faults.add(faults.DropConnection())
-    for expected in ("8.0", "8.0", STATE_UNAVAILABLE, STATE_UNAVAILABLE):
+    for expected in ("8000.0", "8000.0", STATE_UNAVAILABLE, STATE_UNAVAILABLE):
         await added.poll()
         assert added.value(inverter.id, "active_power") == expected
     assert caplog.text.count("Error fetching real-time data") == 1
     simulator.faults.clear()
     await added.poll()
-    assert added.value(inverter.id, "active_power") == "8.0"
+    assert added.value(inverter.id, "active_power") == "8000.0"
 
 
 async def test_undocumented_number(
@@ -211,7 +211,7 @@ async def test_undocumented_items_are_limited(
     await added.restart()
     await added.poll()
     assert _number_of_entities(hass) == before + 100
-    assert added.value(inverter.id, "active_power") == "8.0"
+    assert added.value(inverter.id, "active_power") == "8000.0"
 
 
 async def test_undocumented_items_of_an_account_are_limited(
@@ -336,7 +336,7 @@ async def test_disabled_group_is_not_polled(
     registry = er.async_get(hass)
     for entry in er.async_entries_for_config_entry(registry, added.entry.entry_id):
         disabled = entry.unique_id.startswith(f"{battery.id}_") or (
-            entry.translation_key in FLOW_SENSORS
+            entry.unique_id.partition("_")[2] in FLOW_SENSORS
         )
         registry.async_update_entity(
             entry.entity_id,

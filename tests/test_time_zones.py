@@ -189,30 +189,22 @@ class TestOption:
     ) -> None:
         """The zones are offered, at most one is chosen, and it survives a restart."""
         assert self._zones(account) == ["Europe/Berlin", "Australia/Brisbane"]
-        codes = [each.code for each in simulator.home.plants]
-        options = hass.config_entries.options
-        result = await options.async_init(account.entry.entry_id)
+        result = await account.open_option("time_zones")
         assert result["data_schema"] is not None
-        [selector] = [
-            selector
-            for marker, selector in result["data_schema"].schema.items()
-            if marker.schema == "time_zones"
-        ]
+        [selector] = result["data_schema"].schema.values()
         offered = {each["label"]: each["value"] for each in selector.config["options"]}
         name = simulator.home.plants[1].name
         assert {*offered} == {
             f"{name}: Australia/Brisbane",
             f"{name}: Australia/Sydney",
         }
-        given = {"plants": codes, "currency": "EUR", "history": 0}
+        options = hass.config_entries.options
         result = await options.async_configure(
-            result["flow_id"], given | {"time_zones": [*offered.values()]}
+            result["flow_id"], {"time_zones": [*offered.values()]}
         )
         assert result["errors"] == {"time_zones": "several_time_zones"}
         chosen = offered[f"{name}: Australia/Sydney"]
-        await options.async_configure(
-            result["flow_id"], given | {"time_zones": [chosen]}
-        )
+        await options.async_configure(result["flow_id"], {"time_zones": [chosen]})
         await hass.async_block_till_done()
         assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
         await account.restart()
@@ -225,9 +217,7 @@ class TestOption:
         )
         assert self._zones(account) == ["Europe/Berlin", "Australia/Sydney"]
         # Without the choice, the nearest zone is used again.
-        result = await options.async_init(account.entry.entry_id)
-        await options.async_configure(result["flow_id"], given | {"time_zones": []})
-        await hass.async_block_till_done()
+        await account.set_option("time_zones", [])
         assert self._zones(account) == ["Europe/Berlin", "Australia/Brisbane"]
 
     async def test_home_assistant_moves(

@@ -10,6 +10,8 @@ import re
 from types import ModuleType
 from typing import Any, Final
 
+import hass_frontend
+from PIL import ImageFont
 import pytest
 import voluptuous as vol
 
@@ -24,8 +26,9 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     ItemSensorDescription,
 )
-from custom_components.smartpvms.errors import PERMISSIONS, as_update_error, explain
+from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
 from custom_components.smartpvms.northbound import (
+    REGIONAL_HOSTS,
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
@@ -43,7 +46,7 @@ from custom_components.smartpvms.northbound import (
 from custom_components.smartpvms.repairs import OpenDialogFlow
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
-from homeassistant.components.sensor import SensorDeviceClass
+from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
@@ -52,6 +55,12 @@ from homeassistant.util.yaml import load_yaml_dict
 from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
 
 pytestmark = pytest.mark.fast
+
+FONT_SIZE: Final = 14
+# Pixels beside the value, as measured in Home Assistant's frontend: most values, and
+# values such as 34,474.12 kWh.
+WIDTH: Final = 183
+WIDTH_BESIDE_TOTAL: Final = 168
 
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
@@ -69,7 +78,7 @@ ERRORS: Final[list[NorthboundError]] = [
     MalformedResponse(),
     MembersRefused(20006),
     MembersRefused(20056),
-    *map(PermissionDenied, PERMISSIONS),
+    *map(PermissionDenied, INTERFACES),
     PermissionDenied("login"),
     RateLimited(61),
     RequestRejected(20009),
@@ -90,6 +99,8 @@ ABORTS: Final = {
 }
 
 TRANSLATION_KEY: Final = re.compile(r"(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])")
+# An account in the quotation marks of any language.
+QUOTED: Final = re.compile(r"[“”„«「‘]\s?\{account\}\s?[“”»」’]")
 # Text that hassfest rejects.
 NOT_IN_TEXTS: Final = re.compile(r"<|'\{\w+\}'|\[%|\w+://|www\.", re.IGNORECASE)
 
@@ -136,6 +147,34 @@ def test_no_name_repeats_the_device_class(item: ItemSensorDescription) -> None:
     assert (own is None) == (item.translation_key is None)
     assert own or of_class
     assert own != of_class
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_fit_on_a_phone(language: str) -> None:
+    """Names are not cut on a device's page that is 360 pixels wide."""
+    font = ImageFont.truetype(
+        hass_frontend.where() / "static" / "fonts" / "roboto" / "Roboto-Regular.woff2",
+        FONT_SIZE,
+    )
+    totals = {
+        item.translation_key
+        for item in sensors()
+        if item.device_class == SensorDeviceClass.ENERGY
+        and item.state_class == SensorStateClass.TOTAL_INCREASING
+    }
+    cut = {}
+    for path, name in leaves(read_json(f"translations/{language}")["entity"]):
+        _, key, field, *_ = path.removeprefix(".").split(".")
+        if field == "name":
+            text = name.replace("{number}", "10")
+            width = sum(
+                # The font has no Chinese, Japanese and Korean characters.
+                FONT_SIZE if character >= "\u2e80" else font.getlength(character)
+                for character in text
+            )
+            if width > (WIDTH_BESIDE_TOTAL if key in totals else WIDTH):
+                cut[key] = name, round(width)
+    assert not cut, "Shorten these names."
 
 
 def test_every_state_has_a_name() -> None:
@@ -243,7 +282,7 @@ def test_flow(section: str, flow: type, explained: set[str]) -> None:
     steps = {
         arguments["step_id"]
         for name, arguments in _calls(tree)
-        if name in ("async_show_form", "_show_form") and "step_id" in arguments
+        if name in ("async_show_form", "async_show_menu")
     }
     assert steps == set(texts["step"])
     assert all(hasattr(flow, f"async_step_{step}") for step in steps)
@@ -286,9 +325,9 @@ def test_flow_fields() -> None:
         for section in ("config", "options")
         for step in ENGLISH[section]["step"].values()
     ]
-    assert marked == {label for step in steps for label in step["data"]}
+    assert marked == {label for step in steps for label in step.get("data", ())}
     for step in steps:
-        assert set(step["data"]) == set(step["data_description"])
+        assert set(step.get("data", ())) == set(step.get("data_description", ()))
 
 
 # Errors and exceptions.
@@ -393,7 +432,11 @@ def test_issues() -> None:
                     "account",
                     *(name for each in keys if each for name in _strings(each)),
                 }
-    raised |= {f"no_permission_{name}": {"account"} for name in PERMISSIONS.values()}
+    raised |= {
+        f"{key}_{name}": {"account"}
+        for key in ("no_permission", "used_up")
+        for name in INTERFACES.values()
+    }
     assert raised == {
         key: {name for _, text in leaves(texts) for name in fields(text)}
         for key, texts in ENGLISH["issues"].items()
@@ -459,6 +502,31 @@ def test_language(language: str) -> None:
         path: fields(text)
         for path, text in leaves(read_json(f"translations/{language}"))
     } == {path: fields(text) for path, text in leaves(ENGLISH)}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_hosts(language: str) -> None:
+    """Every region has a label with its host."""
+    labels = read_json(f"translations/{language}")["selector"]["host"]["options"]
+    assert set(labels) == set(REGIONAL_HOSTS)
+    for region, host in REGIONAL_HOSTS.items():
+        assert re.fullmatch(rf"[^.]+ - {re.escape(host)}\b.*", labels[region])
+    unverified = {region for region in labels if labels[region][-1] in ")）"}
+    assert unverified == {"jp5", "kr5"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_accounts_are_quoted(language: str) -> None:
+    """Repairs quote the name of an account, which is no person's name."""
+    for path, text in leaves(read_json(f"translations/{language}")["issues"]):
+        assert "{account}" not in QUOTED.sub("", text), path
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_interfaces_have_names(language: str) -> None:
+    """No text contains the name of an interface of the API."""
+    for path, text in leaves(read_json(f"translations/{language}")):
+        assert not re.search(r"\bget[A-Z]|\{interface\}|\bstations\b", text), path
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

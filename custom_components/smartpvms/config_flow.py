@@ -1,12 +1,13 @@
 """Config flow: accounts, their plants and their options."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final, override
 
 import voluptuous as vol
 from yarl import URL
 
+from homeassistant.components.energy.const import DOMAIN as ENERGY_DOMAIN
 from homeassistant.config_entries import (
     SOURCE_REAUTH,
     SOURCE_RECONFIGURE,
@@ -27,7 +28,6 @@ from homeassistant.helpers.selector import (
     NumberSelectorConfig,
     NumberSelectorMode,
     SelectOptionDict,
-    Selector,
     SelectSelector,
     SelectSelectorConfig,
     SelectSelectorMode,
@@ -35,18 +35,21 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
+from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 
 from .account import account_id, async_get_account, temporary_client
 from .const import (
     CONF_GRID_METERS,
     CONF_HISTORY,
+    CONF_PLANT,
     CONF_PLANTS,
     CONF_TIME_ZONES,
     DOMAIN,
     LOGGER,
 )
-from .device_registry import async_owners
+from .device_registry import async_owners, source_name
+from .energy_dashboard import Source, async_apply, async_entity_names, async_missing
 from .errors import explain
 from .markdown import escape
 from .models import Inventory
@@ -58,7 +61,7 @@ from .northbound import (
     base_url,
     northbound_host,
 )
-from .options import AccountOptions, options_of
+from .options import options_of
 from .plant import GRID_POINTS
 from .repairs import async_ask_for_password
 from .runtime import SmartPvmsConfigEntry
@@ -68,22 +71,6 @@ _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
 )
 
-_ACCOUNT_SCHEMA: Final = vol.Schema(
-    {
-        vol.Required(CONF_HOST, default=REGIONAL_HOSTS[0]): SelectSelector(
-            SelectSelectorConfig(
-                options=list(REGIONAL_HOSTS),
-                custom_value=True,
-                mode=SelectSelectorMode.DROPDOWN,
-            )
-        ),
-        vol.Required(CONF_USERNAME): TextSelector(
-            TextSelectorConfig(autocomplete="username")
-        ),
-        vol.Required(CONF_PASSWORD): _PASSWORD,
-    }
-)
-
 # The server stores the last 365 days.
 _HISTORY: Final = NumberSelector(
     NumberSelectorConfig(
@@ -91,10 +78,6 @@ _HISTORY: Final = NumberSelector(
     )
 )
 _HISTORY_DEFAULT: Final = 7
-
-_USER_SCHEMA: Final = _ACCOUNT_SCHEMA.extend(
-    {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
-)
 
 _CURRENCY: Final = SelectSelector(
     SelectSelectorConfig(
@@ -143,10 +126,13 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                     )
                 if self._left_out or len(self._plants) > 1:
                     return await self.async_step_plants()
-                return self._create_entry(self._plants[0].name)
+                return self._create_entry([self._plants[0].name])
+        schema = (await self._account_schema()).extend(
+            {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
+        )
         return self.async_show_form(
             step_id="user",
-            data_schema=self.add_suggested_values_to_schema(_USER_SCHEMA, user_input),
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
             errors=errors,
             description_placeholders=placeholders,
         )
@@ -171,7 +157,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="reconfigure",
             data_schema=self.add_suggested_values_to_schema(
-                _ACCOUNT_SCHEMA, user_input or present
+                await self._account_schema(), user_input or present
             ),
             errors=errors,
             description_placeholders=placeholders,
@@ -214,6 +200,32 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 **placeholders,
                 "username": escape(entry.data[CONF_USERNAME]),
             },
+        )
+
+    async def _account_schema(self) -> vol.Schema:
+        """Return the fields of the account, with the regions of its host."""
+        # A host cannot be the key of a translation, since it has dots.
+        labels = await async_get_translations(
+            self.hass, self.hass.config.language, "selector", [DOMAIN]
+        )
+        prefix = f"component.{DOMAIN}.selector.host.options"
+        hosts = [
+            SelectOptionDict(value=host, label=labels.get(f"{prefix}.{region}", host))
+            for region, host in REGIONAL_HOSTS.items()
+        ]
+        host_selector = SelectSelector(
+            SelectSelectorConfig(
+                options=hosts, custom_value=True, mode=SelectSelectorMode.DROPDOWN
+            )
+        )
+        return vol.Schema(
+            {
+                vol.Required(CONF_HOST, default=hosts[0]["value"]): host_selector,
+                vol.Required(CONF_USERNAME): TextSelector(
+                    TextSelectorConfig(autocomplete="username")
+                ),
+                vol.Required(CONF_PASSWORD): _PASSWORD,
+            }
         )
 
     async def _validate(
@@ -308,14 +320,17 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         offered = {plant.code: plant.name for plant in self._plants}
         if user_input is not None:
             names = [offered[code] for code in user_input[CONF_PLANTS]]
-            title = names[0] if len(names) == 1 else f"{len(names)} plants"
             if len(names) == len(offered):
-                return self._create_entry(title)
+                return self._create_entry(names)
             if names:
-                return self._create_entry(title, user_input)
+                return self._create_entry(names, user_input)
             errors[CONF_PLANTS] = "no_plants_chosen"
         schema = vol.Schema(
-            {vol.Required(CONF_PLANTS, default=[*offered]): _multi_select(offered)}
+            {
+                vol.Required(CONF_PLANTS, default=[*offered]): _select(
+                    offered, multiple=True
+                )
+            }
         )
         if self._left_out:
             left_out = ", ".join(plant.name for plant in self._left_out)
@@ -330,22 +345,32 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
     async_step_free_plants = async_step_plants
 
     def _create_entry(
-        self, title: str, options: Mapping[str, Any] | None = None
+        self, plants: list[str], options: Mapping[str, Any] | None = None
     ) -> ConfigFlowResult:
+        """Create the entry, with the names of its plants as title."""
+        first, *others = plants
         return self.async_create_entry(
-            title=title,
+            title=f"{first} + {len(others)}" if others else first,
             data=self._account,
             options={CONF_HISTORY: self._history, **(options or {})},
         )
 
 
 class SmartPvmsOptionsFlow(OptionsFlowWithReload):
-    """Changes the options of an account; the reload makes no API calls."""
+    """Changes one option of an account; the reload makes no API calls."""
+
+    _inventory: Inventory
+    _zones: dict[str, str]
+    """Labels of the possible time zones of plants, by value."""
+    _missing: dict[str, list[Source]]
+    """Sources that the Energy dashboard does not have, by plant code."""
+    _plant: Plant
+    """The plant to add to the Energy dashboard."""
 
     async def async_step_init(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show the form of plants, currency, grid meters, time zones and history."""
+        """Show the menu of the options that offer a choice."""
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")
@@ -355,93 +380,209 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
         offered = {
             code: name for code, name in listed.offered.items() if code not in others
         }
-        inventory = replace(listed, offered=offered)
-        zones = await self._zones(inventory)
+        self._inventory = replace(listed, offered=offered)
+        self._zones = await self._possible_zones()
+        self._missing = await self._missing_sources()
+        chosen, _ = self._chosen_plants()
+        is_shown = {
+            CONF_PLANTS: len(offered) > 1 or offered.keys() != set(chosen),
+            CONF_GRID_METERS: bool(self._grid_points()),
+            CONF_HISTORY: True,
+            CONF_CURRENCY: True,
+            CONF_TIME_ZONES: bool(self._zones),
+            "energy_plant": bool(self._missing),
+        }
+        return self.async_show_menu(
+            step_id="init", menu_options=[step for step in is_shown if is_shown[step]]
+        )
+
+    async def async_step_plants(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for the plants to include."""
         errors: dict[str, str] = {}
+        offered = self._inventory.offered
+        chosen, withdrawn = self._chosen_plants()
         if user_input is not None:
-            options, errors = self._parse(user_input, inventory, zones)
-            if not errors:
-                return self.async_create_entry(data=options)
+            if picked := user_input[CONF_PLANTS]:
+                # Without a choice, plants that are added later are included.
+                is_all = len(picked) == len(offered)
+                return self._save(
+                    CONF_PLANTS, None if is_all else [*picked, *withdrawn]
+                )
+            errors[CONF_PLANTS] = "no_plants_chosen"
+        schema = vol.Schema(
+            {vol.Required(CONF_PLANTS, default=chosen): _select(offered, multiple=True)}
+        )
         return self.async_show_form(
-            step_id="init",
-            data_schema=self.add_suggested_values_to_schema(
-                self._schema(inventory, zones), user_input
-            ),
+            step_id="plants",
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
             errors=errors,
         )
 
-    def _parse(
-        self,
-        user_input: Mapping[str, Any],
-        inventory: Inventory,
-        zones: Collection[str],
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """Return the new options, and the errors of the form."""
-        present = options_of(self.config_entry)
-        options = {**self.config_entry.options, **user_input}
-        options[CONF_HISTORY] = int(user_input[CONF_HISTORY])
-        errors: dict[str, str] = {}
-        chosen, withdrawn = _chosen_plants(present, inventory)
-        picked = user_input.get(CONF_PLANTS, chosen)
-        if not picked:
-            errors[CONF_PLANTS] = "no_plants_chosen"
-        elif CONF_PLANTS in user_input:
-            options[CONF_PLANTS] = [*picked, *withdrawn]
-            # Without a choice, plants that are added later are included.
-            if len(picked) == len(inventory.offered):
-                del options[CONF_PLANTS]
-        if CONF_TIME_ZONES in user_input:
-            pairs = [_split_zone_value(each) for each in user_input[CONF_TIME_ZONES]]
-            picked_zones = dict(pairs)
-            if len(pairs) > len(picked_zones):
-                errors[CONF_TIME_ZONES] = "several_time_zones"
-            # Zones that the form does not offer now stay chosen.
-            hidden = {
-                code: zone
-                for code, zone in present.time_zones.items()
-                if _zone_value(code, zone) not in zones
+    async def async_step_grid_meters(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for the meters at the grid."""
+        if user_input is not None:
+            return self._save(CONF_GRID_METERS, user_input[CONF_GRID_METERS])
+        meters = self._grid_points()
+        present = options_of(self.config_entry).grid_meters
+        known = [meter for meter in present if meter in meters]
+        schema = vol.Schema(
+            {
+                vol.Optional(CONF_GRID_METERS, default=known): _select(
+                    meters, multiple=True
+                )
             }
-            options[CONF_TIME_ZONES] = {**hidden, **picked_zones}
-        return options, errors
+        )
+        return self.async_show_form(step_id="grid_meters", data_schema=schema)
 
-    def _schema(self, inventory: Inventory, zones: Mapping[str, str]) -> vol.Schema:
-        """Return the form with the present options as defaults."""
-        present = options_of(self.config_entry)
-        schema: dict[vol.Marker, Selector[Any]] = {}
-        chosen, _ = _chosen_plants(present, inventory)
-        if len(inventory.offered) > 1 or not chosen:
-            plants = _multi_select(inventory.offered)
-            schema[vol.Required(CONF_PLANTS, default=chosen)] = plants
-        currency = present.currency or self.hass.config.currency
-        schema[vol.Required(CONF_CURRENCY, default=currency)] = _CURRENCY
-        if meters := _grid_points(inventory):
-            known = [meter for meter in present.grid_meters if meter in meters]
-            schema[vol.Optional(CONF_GRID_METERS, default=known)] = _multi_select(
-                meters
+    async def async_step_history(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for the days of history."""
+        if user_input is not None:
+            return self._save(CONF_HISTORY, int(user_input[CONF_HISTORY]))
+        days = self.config_entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
+        schema = vol.Schema({vol.Required(CONF_HISTORY, default=days): _HISTORY})
+        return self.async_show_form(step_id="history", data_schema=schema)
+
+    async def async_step_currency(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for the currency of the revenues."""
+        if user_input is not None:
+            return self._save(CONF_CURRENCY, user_input[CONF_CURRENCY])
+        present = options_of(self.config_entry).currency
+        currency = present or self.hass.config.currency
+        schema = vol.Schema({vol.Required(CONF_CURRENCY, default=currency): _CURRENCY})
+        return self.async_show_form(step_id="currency", data_schema=schema)
+
+    async def async_step_time_zones(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for time zones that are in doubt."""
+        errors: dict[str, str] = {}
+        present = {
+            _zone_value(*each): each
+            for each in options_of(self.config_entry).time_zones.items()
+        }
+        if user_input is not None:
+            pairs = [_split_zone_value(each) for each in user_input[CONF_TIME_ZONES]]
+            picked = dict(pairs)
+            if len(pairs) == len(picked):
+                # Zones that the form does not offer now stay chosen.
+                hidden = (
+                    pair for value, pair in present.items() if value not in self._zones
+                )
+                return self._save(CONF_TIME_ZONES, {**dict(hidden), **picked})
+            errors[CONF_TIME_ZONES] = "several_time_zones"
+        known = [value for value in present if value in self._zones]
+        schema = vol.Schema(
+            {
+                vol.Optional(CONF_TIME_ZONES, default=known): _select(
+                    self._zones, multiple=True
+                )
+            }
+        )
+        return self.async_show_form(
+            step_id="time_zones",
+            data_schema=self.add_suggested_values_to_schema(schema, user_input),
+            errors=errors,
+        )
+
+    async def async_step_energy_plant(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show the form for one of several plants."""
+        if user_input is None and len(self._missing) > 1:
+            plants = {code: self._inventory.plants[code].name for code in self._missing}
+            schema = vol.Schema({vol.Required(CONF_PLANT): _select(plants)})
+            return self.async_show_form(
+                step_id="energy_plant", data_schema=schema, last_step=False
             )
-        if zones:
-            values = [_zone_value(*each) for each in present.time_zones.items()]
-            known = [value for value in values if value in zones]
-            schema[vol.Optional(CONF_TIME_ZONES, default=known)] = _multi_select(zones)
-        history = self.config_entry.options.get(CONF_HISTORY, _HISTORY_DEFAULT)
-        schema[vol.Required(CONF_HISTORY, default=history)] = _HISTORY
-        return vol.Schema(schema)
+        code = user_input[CONF_PLANT] if user_input else next(iter(self._missing))
+        self._plant = self._inventory.plants[code]
+        return await self.async_step_energy_dashboard()
 
-    async def _zones(self, inventory: Inventory) -> dict[str, str]:
+    async def async_step_energy_dashboard(
+        self, user_input: dict[str, Any] | None = None
+    ) -> ConfigFlowResult:
+        """Show what a plant adds to the Energy dashboard, and add it."""
+        entry: SmartPvmsConfigEntry = self.config_entry
+        if entry.state is not ConfigEntryState.LOADED:
+            return self.async_abort(reason="not_loaded")
+        if user_input is not None:
+            await async_apply(self.hass, entry, self._plant)
+            return self.async_abort(reason="energy_dashboard")
+        names = async_entity_names(self.hass, self._missing[self._plant.code])
+        return self.async_show_form(
+            step_id="energy_dashboard",
+            description_placeholders={
+                # A name at the start of a line could be a heading or a list.
+                "entities": "\n".join(f"\u2022 {escape(name)}" for name in names)
+            },
+        )
+
+    def _save(self, option: str, value: Any) -> ConfigFlowResult:
+        """Save one option; `None` removes it."""
+        options = {**self.config_entry.options, option: value}
+        if value is None:
+            del options[option]
+        return self.async_create_entry(data=options)
+
+    def _chosen_plants(self) -> tuple[list[str], list[str]]:
+        """Return the chosen plants that are offered, and those that are not.
+
+        The latter stay chosen.
+        """
+        offered, present = self._inventory.offered, options_of(self.config_entry).plants
+        chosen = [*offered] if present is None else present
+        listed = [code for code in chosen if code in offered]
+        return listed, [code for code in chosen if code not in offered]
+
+    def _grid_points(self) -> dict[str, str]:
+        """Return the names of meters that may be at the grid, by id."""
+        names = {
+            source_name(device): device.name_by_user or device.name or ""
+            for device in dr.async_entries_for_config_entry(
+                dr.async_get(self.hass), self.config_entry.entry_id
+            )
+        }
+        return {
+            str(device.id): names[str(device.id)]
+            for code in self._inventory.plants
+            for device in self._inventory.devices_of(code)
+            if device.type_id in GRID_POINTS
+        }
+
+    async def _possible_zones(self) -> dict[str, str]:
         """Return the labels of the possible zones of plants, by value."""
+        plants = self._inventory.plants
         zones = await self.hass.async_add_executor_job(
             doubtful,
-            [*inventory.plants.values()],
+            [*plants.values()],
             self.hass.config.time_zone,
             dt_util.utcnow(),
         )
-        several = len(inventory.plants) > 1
         return {
-            _zone_value(code, zone): f"{inventory.plants[code].name}: {zone}"
-            if several
+            _zone_value(code, zone): f"{plants[code].name}: {zone}"
+            if len(plants) > 1
             else zone
             for code, offered in zones.items()
             for zone in offered
+        }
+
+    async def _missing_sources(self) -> dict[str, list[Source]]:
+        """Return the sources that the Energy dashboard lacks, by plant code."""
+        entry: SmartPvmsConfigEntry = self.config_entry
+        if ENERGY_DOMAIN not in self.hass.config.components:
+            return {}
+        return {
+            code: missing
+            for code, plant in self._inventory.plants.items()
+            if (missing := await async_missing(self.hass, entry, plant))
         }
 
 
@@ -457,41 +598,15 @@ def _split_zone_value(value: str) -> tuple[str, str]:
     return plant_code, zone
 
 
-def _chosen_plants(
-    options: AccountOptions, inventory: Inventory
-) -> tuple[list[str], list[str]]:
-    """Return the chosen plants that the server lists, and those that it does not list.
-
-    The latter stay chosen.
-    """
-    chosen = [*inventory.offered] if options.plants is None else options.plants
-    listed = [code for code in chosen if code in inventory.offered]
-    return listed, [code for code in chosen if code not in inventory.offered]
-
-
-def _grid_points(inventory: Inventory) -> dict[str, str]:
-    """Return the names of meters that may be at the grid, by id."""
-    several = len(inventory.plants) > 1
-    offered: dict[str, str] = {}
-    for code, plant in inventory.plants.items():
-        devices = inventory.devices_of(code)
-        meters = [device for device in devices if device.type_id in GRID_POINTS]
-        offered |= {
-            str(meter.id): f"{plant.name}: {meter.name}" if several else meter.name
-            for meter in meters
-        }
-    return offered
-
-
-def _multi_select(offered: Mapping[str, str]) -> SelectSelector:
-    """Return a multiple-choice selector of names by key."""
+def _select(offered: Mapping[str, str], *, multiple: bool = False) -> SelectSelector:
+    """Return a selector of names by key."""
     return SelectSelector(
         SelectSelectorConfig(
             options=[
                 SelectOptionDict(value=code, label=name)
                 for code, name in offered.items()
             ],
-            multiple=True,
+            multiple=multiple,
         )
     )
 

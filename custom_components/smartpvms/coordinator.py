@@ -1,7 +1,7 @@
 """Coordinator of the real-time KPIs of an account's plants and devices."""
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 import math
 import time
@@ -37,7 +37,7 @@ from .northbound import (
     SessionTaken,
 )
 from .options import options_of
-from .plant_flow import PlantFlows
+from .plant_flow import ENERGIES_TODAY, PlantFlows
 from .polling import Batch, Polling
 from .problems import HISTORY, INVENTORY, Problems
 from .reported_items import ReportedItems
@@ -256,7 +256,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         with self._problems.isolation:
             if powers is not None:
                 keys = self.flows.update_energies(
-                    code, devices, readings, changed, self.rows.counters
+                    inventory.plants[code],
+                    devices,
+                    readings,
+                    changed,
+                    self.rows.counters,
                 )
                 changed[code] = changed.get(code, set()) | keys
 
@@ -346,7 +350,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         enabled: set[SourceId] = set()
         for source_id, keys in self._item_listeners:
             enabled.add(source_id)
-            if isinstance(source_id, str) and not FLOW_SENSORS.keys().isdisjoint(keys):
+            if isinstance(source_id, str) and self._are_calculated(source_id, keys):
                 devices = self._polled.devices_of(source_id)
                 enabled.update(device.id for device in devices)
         return [
@@ -361,6 +365,16 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 )
             )
         ]
+
+    def _are_calculated(self, code: str, keys: Collection[str]) -> bool:
+        """Return whether an item of a plant is calculated from its devices."""
+        if not FLOW_SENSORS.keys().isdisjoint(keys):
+            return True
+        counters = self.rows.counters.of(code)
+        return any(
+            key not in counters or counters[key].value is None
+            for key in ENERGIES_TODAY.keys() & keys
+        )
 
     def _clear_account_error(self, batch: Batch) -> None:
         """Clear the error of the connection or the account after an answer.
@@ -458,11 +472,15 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         }
         self.flows.rename(old, new)
 
+    def plant_of(self, source_id: SourceId) -> Plant:
+        """Return a plant, or the plant of a device."""
+        return self._inventory.data.plant_of(source_id)
+
     def counter(
         self, source_id: SourceId, description: ItemSensorDescription
     ) -> CounterFilter:
         """Return the filter of an entity."""
-        plant = self._inventory.data.plant_of(source_id)
+        plant = self.plant_of(source_id)
         reading = self.data.get(source_id)
         if isinstance(source_id, str):
             powers = self._powers_of_plant(source_id)

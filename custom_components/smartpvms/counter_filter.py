@@ -69,7 +69,7 @@ class Period(Enum):
         """Return when the period of a moment began in the plant's time zone."""
         if self is Period.LIFETIME:
             return None
-        midnight = _midnight(at, zone)
+        midnight = midnight_before(at, zone)
         return midnight if self is Period.DAY else midnight.replace(day=1)
 
 
@@ -511,6 +511,6 @@ class CounterFilter:
 
 
 @lru_cache(maxsize=128)
-def _midnight(at: datetime, zone: tzinfo) -> datetime:
+def midnight_before(at: datetime, zone: tzinfo) -> datetime:
     """Return the midnight before a moment, which many counters share."""
     return at.astimezone(zone).replace(hour=0, minute=0, second=0, microsecond=0)

@@ -60,6 +60,26 @@ ANY_CAPACITY: Final = 1000.0
 # Ratio of the maximum power of PV modules to their rating.
 EXCESS: Final = 1.1
 
+# Capacity in kWp from which powers are shown in kW.
+LARGE_PLANT: Final = 100.0
+POWER_UNITS: Final[Mapping[SensorDeviceClass | None, tuple[str, str]]] = {
+    SensorDeviceClass.POWER: (UnitOfPower.WATT, UnitOfPower.KILO_WATT),
+    SensorDeviceClass.REACTIVE_POWER: (
+        UnitOfReactivePower.VOLT_AMPERE_REACTIVE,
+        UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
+    ),
+    SensorDeviceClass.APPARENT_POWER: (
+        UnitOfApparentPower.VOLT_AMPERE,
+        UnitOfApparentPower.KILO_VOLT_AMPERE,
+    ),
+}
+
+
+def is_large(plant: Plant) -> bool:
+    """Return whether the powers of a plant are shown in kW."""
+    return (plant.capacity or 0.0) >= LARGE_PLANT
+
+
 type Value = float | str | datetime | None
 
 
@@ -98,6 +118,18 @@ class ItemSensorDescription(SensorEntityDescription):
         if reading.disconnected and self.device_class != SensorDeviceClass.POWER:
             return None
         return self.read(reading.items.get(self.key))
+
+    def unit(self, *, large: bool) -> str | None:
+        """Return the unit of a power of a small or large plant."""
+        units = POWER_UNITS.get(self.device_class)
+        return None if units is None else units[large]
+
+    def precision(self, *, large: bool) -> int | None:
+        """Return the number of decimal places in that unit."""
+        is_power = self.device_class in POWER_UNITS
+        if large and (is_power or self.device_class == SensorDeviceClass.ENERGY):
+            return 1
+        return 0 if is_power else self.suggested_display_precision
 
     def context(self, plant: Plant, zone: tzinfo, powers: DataItems) -> CounterContext:
         """Return the plant's data for the filter of a counter."""
@@ -140,7 +172,9 @@ def _item(
 
 
 def _measured(
-    device_class: SensorDeviceClass | None, unit: str | None, precision: int
+    device_class: SensorDeviceClass | None,
+    unit: str | None,
+    precision: int | None = None,
 ) -> Callable[..., ItemSensorDescription]:
     return partial(
         _item,
@@ -222,10 +256,24 @@ def _state(
 
 
 _apparent_power = _measured(
-    SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE, 3
+    SensorDeviceClass.APPARENT_POWER, UnitOfApparentPower.KILO_VOLT_AMPERE
 )
 _battery_level = _measured(SensorDeviceClass.BATTERY, UnitOfRatio.PERCENTAGE, 0)
-_capacity = _measured(SensorDeviceClass.ENERGY_STORAGE, UnitOfEnergy.KILO_WATT_HOUR, 2)
+# Capacities and limits have no statistics.
+_capacity = partial(
+    _item,
+    device_class=SensorDeviceClass.ENERGY_STORAGE,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    suggested_display_precision=2,
+    diagnostic=True,
+)
+_limit = partial(
+    _item,
+    device_class=SensorDeviceClass.POWER,
+    native_unit_of_measurement=UnitOfPower.WATT,
+    diagnostic=True,
+    enabled=False,
+)
 _current = _measured(SensorDeviceClass.CURRENT, UnitOfElectricCurrent.AMPERE, 2)
 _duration = _measured(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1)
 _kilowatt_hours = partial(
@@ -247,7 +295,7 @@ _irradiance = _measured(
 )
 # Home Assistant has no device class for irradiation.
 _irradiation_today = _counted(None, "MJ/m²", 2, Period.DAY, max_per_hour=6.0)
-_kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT, 3)
+_kilowatts = _measured(SensorDeviceClass.POWER, UnitOfPower.KILO_WATT)
 _revenue = _counted(SensorDeviceClass.MONETARY, None, 2)
 _revenue_today = _counted(SensorDeviceClass.MONETARY, None, 2, Period.DAY)
 _moment = partial(_item, device_class=SensorDeviceClass.TIMESTAMP, read=moment)
@@ -262,16 +310,15 @@ _reactive_energy = _counted(
 _reactive_kilovars = _measured(
     SensorDeviceClass.REACTIVE_POWER,
     UnitOfReactivePower.KILO_VOLT_AMPERE_REACTIVE,
-    3,
 )
 _reactive_vars = _measured(
-    SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE, 0
+    SensorDeviceClass.REACTIVE_POWER, UnitOfReactivePower.VOLT_AMPERE_REACTIVE
 )
 _run_time = _counted(SensorDeviceClass.DURATION, UnitOfTime.HOURS, 1, max_per_hour=1.1)
 _temperature = _measured(SensorDeviceClass.TEMPERATURE, UnitOfTemperature.CELSIUS, 1)
 _times = _counted(None, None, 0, max_per_hour=60.0)
 _voltage = _measured(SensorDeviceClass.VOLTAGE, UnitOfElectricPotential.VOLT, 1)
-_watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT, 0)
+_watts = _measured(SensorDeviceClass.POWER, UnitOfPower.WATT)
 
 
 INVERTER_STATES: Final[Mapping[float, str]] = {
@@ -379,7 +426,7 @@ def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
         yield _energy(
             f"mppt_{n}_cap",
-            "mppt_yield",
+            "mppt_input_total",
             power=_DC_POWER,
             enabled=enabled,
             appears_with_zero=False,
@@ -392,17 +439,14 @@ _LINE_VOLTAGES: Final = (
     _voltage("bc_u", enabled=False),
     _voltage("ca_u", enabled=False),
 )
-_PHASES_B_AND_C: Final = (
-    _voltage("b_u", enabled=False),
-    _voltage("c_u", enabled=False),
-    _current("b_i", enabled=False),
-    _current("c_i", enabled=False),
-)
 _PHASES: Final = (
     *_LINE_VOLTAGES,
     _voltage("a_u", enabled=False),
+    _voltage("b_u", enabled=False),
+    _voltage("c_u", enabled=False),
     _current("a_i", enabled=False),
-    *_PHASES_B_AND_C,
+    _current("b_i", enabled=False),
+    _current("c_i", enabled=False),
 )
 
 _INVERTER: Final = (
@@ -411,12 +455,12 @@ _INVERTER: Final = (
     _ratio("efficiency", diagnostic=True),
     _temperature("temperature", "internal_temperature", diagnostic=True),
     _power_factor("power_factor", enabled=False),
-    _frequency("elec_freq", "grid_frequency"),
+    _frequency("elec_freq", "grid_frequency", enabled=False),
     _kilowatts("active_power"),
     _reactive_kilovars("reactive_power", enabled=False),
-    _energy_today("day_cap", "day_yield", power=_AC_POWER),
+    _energy_today("day_cap", "ac_output_today", power=_AC_POWER),
     _kilowatts("mppt_power"),
-    _energy("total_cap", "total_yield", power=_AC_POWER),
+    _energy("total_cap", "ac_output_total", power=_AC_POWER),
     _moment("open_time", diagnostic=True),
     _moment("close_time", diagnostic=True),
 )
@@ -426,10 +470,13 @@ _export = partial(_energy, power=_power("active_power", kilowatts=0.001))
 _import = partial(_energy, power=_power("active_power", kilowatts=-0.001))
 _GRID_METERING: Final = (
     _power_factor("power_factor", enabled=False),
-    _export("active_cap", "exported_energy"),
-    _import("reverse_active_cap", "imported_energy"),
+    _export("active_cap", "export_total"),
+    _import("reverse_active_cap", "import_total"),
     *_LINE_VOLTAGES,
-    *_PHASES_B_AND_C,
+    _voltage("b_u"),
+    _voltage("c_u"),
+    _current("b_i", enabled=False),
+    _current("c_i", enabled=False),
     _watts("active_power", "export_power"),
     _watts("active_power_a", "export_power_a", enabled=False),
     _watts("active_power_b", "export_power_b", enabled=False),
@@ -440,15 +487,15 @@ _GRID_METERING: Final = (
     _reactive_kilovars("reactive_power_b", enabled=False),
     _reactive_kilovars("reactive_power_c", enabled=False),
     _apparent_power("total_apparent_power", "apparent_power", enabled=False),
-    _frequency("grid_frequency"),
-    _import("reverse_active_peak", "imported_energy_peak", enabled=False),
-    _import("reverse_active_power", "imported_energy_shoulder", enabled=False),
-    _import("reverse_active_valley", "imported_energy_off_peak", enabled=False),
-    _import("reverse_active_top", "imported_energy_sharp", enabled=False),
-    _export("positive_active_peak", "exported_energy_peak", enabled=False),
-    _export("positive_active_power", "exported_energy_shoulder", enabled=False),
-    _export("positive_active_valley", "exported_energy_off_peak", enabled=False),
-    _export("positive_active_top", "exported_energy_sharp", enabled=False),
+    _frequency("grid_frequency", enabled=False),
+    _import("reverse_active_peak", "import_total_peak", enabled=False),
+    _import("reverse_active_power", "import_total_shoulder", enabled=False),
+    _import("reverse_active_valley", "import_total_off_peak", enabled=False),
+    _import("reverse_active_top", "import_total_sharp", enabled=False),
+    _export("positive_active_peak", "export_total_peak", enabled=False),
+    _export("positive_active_power", "export_total_shoulder", enabled=False),
+    _export("positive_active_valley", "export_total_off_peak", enabled=False),
+    _export("positive_active_top", "export_total_sharp", enabled=False),
     _reactive_energy("reverse_reactive_peak", enabled=False),
     _reactive_energy(
         "reverse_reactive_power", "reverse_reactive_shoulder", enabled=False
@@ -473,14 +520,22 @@ def _table(
 _PV_POWER: Final = _power("pv_power", kilowatts=0.001)
 
 PLANT_SENSORS: Final = _table(
-    _energy_today("day_power", "day_yield", power=_PV_POWER),
-    _energy_this_month("month_power", "month_yield", power=_PV_POWER),
-    _energy("total_power", "total_yield", power=_PV_POWER),
-    _revenue_today("day_income"),
-    _revenue("total_income"),
+    _energy_today("day_power", "pv_production_today", power=_PV_POWER),
+    _energy_this_month("month_power", "pv_production_this_month", power=_PV_POWER),
+    _energy("total_power", "fusionsolar_yield_total", power=_PV_POWER),
+    _revenue_today("day_income", "revenue_today"),
+    _revenue("total_income", "revenue_total"),
     _state("real_health_state", HEALTH_STATES),
-    _energy_today("day_on_grid_energy", power=_power("grid_power", kilowatts=-0.001)),
-    _energy_today("day_use_energy", power=_power("home_power", kilowatts=0.001)),
+    _energy_today(
+        "day_on_grid_energy",
+        "grid_export_today",
+        power=_power("grid_power", kilowatts=-0.001),
+    ),
+    _energy_today(
+        "day_use_energy",
+        "home_consumption_today",
+        power=_power("home_power", kilowatts=0.001),
+    ),
 )
 
 # Calculated from the devices of a plant. Signs are those of Home Assistant: positive
@@ -492,10 +547,18 @@ FLOW_SENSORS: Final = _table(
     _watts("home_power"),
     _ratio("self_consumption"),
     _ratio("self_sufficiency"),
-    _accumulated("pv_energy"),
-    _accumulated("charged_energy"),
-    _accumulated("discharged_energy"),
-    _accumulated("home_energy"),
+    _accumulated("pv_energy", "pv_production_total"),
+    _accumulated("charged_energy", "battery_charge_total"),
+    _accumulated("discharged_energy", "battery_discharge_total"),
+    _accumulated("home_energy", "home_consumption_total"),
+    _energy_today("day_import_energy", "grid_import_today"),
+    _energy_today("day_charged_energy", "battery_charge_today"),
+    _energy_today("day_discharged_energy", "battery_discharge_today"),
+    _item(
+        "installed_capacity",
+        native_unit_of_measurement="kWp",
+        suggested_display_precision=2,
+    ),
 )
 
 _CHARGING: Final = _power("ch_discharge_power", kilowatts=0.001)
@@ -507,7 +570,7 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     DeviceType.STRING_INVERTER: _table(
         *_INVERTER,
         *_strings(36),
-        _energy("mppt_total_cap", power=_DC_POWER),
+        _energy("mppt_total_cap", "pv_input_total", power=_DC_POWER),
         *_mppts(10, enabled=False),
     ),
     # The MPPT counters are the only counters of PV energy: with a battery, the output
@@ -535,13 +598,13 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
     ),
     DeviceType.GRID_METER: _table(
         *_GRID_METERING,
-        _voltage("a_u", enabled=False),
+        _voltage("a_u"),
         _current("a_i", enabled=False),
         _reactive_kilovars("reactive_power", enabled=False),
     ),
     DeviceType.POWER_SENSOR: _table(
         *_GRID_METERING,
-        _voltage("meter_u", "a_u", enabled=False),
+        _voltage("meter_u", "a_u"),
         _current("meter_i", "a_i", enabled=False),
         _reactive_vars("reactive_power", enabled=False),
     ),
@@ -552,41 +615,47 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power_a", "import_power_a", enabled=False),
         _kilowatts("active_power_b", "import_power_b", enabled=False),
         _kilowatts("active_power_c", "import_power_c", enabled=False),
-        _energy("active_cap", "imported_energy", power=_AC_POWER),
+        _energy("active_cap", "import_total", power=_AC_POWER),
         _energy(
             "reverse_active_cap",
-            "exported_energy",
+            "export_total",
             power=_power("active_power", kilowatts=-1.0),
         ),
         _reactive_kilovars("reactive_power", enabled=False),
         _power_factor("power_factor", enabled=False),
-        _kilowatts("ex_active_power"),
-        _energy("ex_active_cap", power=_power("ex_active_power")),
+        # Without an external meter, its items are 0.
+        _kilowatts("ex_active_power", appears_with_zero=False),
         _energy(
-            "ex_reverse_active_cap", power=_power("ex_active_power", kilowatts=-1.0)
+            "ex_active_cap", power=_power("ex_active_power"), appears_with_zero=False
+        ),
+        _energy(
+            "ex_reverse_active_cap",
+            power=_power("ex_active_power", kilowatts=-1.0),
+            appears_with_zero=False,
         ),
     ),
     DeviceType.BATTERY: _table(
         _state("battery_status", BATTERY_STATUSES),
-        _watts("max_charge_power", diagnostic=True),
-        _watts("max_discharge_power", diagnostic=True),
+        _limit("max_charge_power"),
+        _limit("max_discharge_power"),
         _watts("ch_discharge_power", "charging_power"),
-        _voltage("busbar_u"),
+        _voltage("busbar_u", "voltage", enabled=False),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
         _state("ch_discharge_model", BATTERY_MODES),
-        _energy_today("charge_cap", "day_charged_energy", power=_CHARGING),
-        _energy_today("discharge_cap", "day_discharged_energy", power=_DISCHARGING),
-        _energy("total_charged_energy", "charged_energy", power=_CHARGING),
-        _energy("total_discharged_energy", "discharged_energy", power=_DISCHARGING),
-        _capacity("rated_capacity", diagnostic=True),
+        _energy_today("charge_cap", "charge_today", power=_CHARGING),
+        _energy_today("discharge_cap", "discharge_today", power=_DISCHARGING),
+        _energy("total_charged_energy", "charge_total", power=_CHARGING),
+        _energy("total_discharged_energy", "discharge_total", power=_DISCHARGING),
+        _capacity("rated_capacity"),
+        _item("battery_modules", diagnostic=True, appears_with_zero=False),
     ),
     DeviceType.ESS: _table(
         _watts("ch_discharge_power"),
         _battery_level("battery_soc"),
         _ratio("battery_soh", diagnostic=True, appears_with_zero=False),
-        _energy_today("charge_cap", "day_charged_energy", power=_EXCHANGED),
-        _energy_today("discharge_cap", "day_discharged_energy", power=_EXCHANGED),
+        _energy_today("charge_cap", "charge_today", power=_EXCHANGED),
+        _energy_today("discharge_cap", "discharge_today", power=_EXCHANGED),
     ),
     DeviceType.MAINS: _table(
         _voltage("ac_voltage"),
@@ -594,7 +663,11 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("active_power"),
         _frequency("ac_frequency"),
         _state("grid_quality_grade", GRID_QUALITY_GRADES),
-        _energy("total_energy_consumption", power=_either("active_power")),
+        _energy(
+            "total_energy_consumption",
+            "consumption_total",
+            power=_either("active_power"),
+        ),
         _run_time("supply_duration_per_total"),
     ),
     DeviceType.GENSET: _table(
@@ -629,14 +702,14 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _kilowatts("charge_discharge_power", "ch_discharge_power"),
         _energy(
             "total_discharge",
-            "discharged_energy",
+            "discharge_total",
             power=_either("charge_discharge_power"),
         ),
         _voltage("voltage"),
         _current("current"),
         _duration("remaining_backup_time"),
         _times("total_discharge_times", diagnostic=True),
-        _capacity("total_capacity", diagnostic=True),
+        _capacity("total_capacity"),
     ),
     DeviceType.AC_OUTPUT: _table(
         _voltage("ac_voltage"),
@@ -660,6 +733,8 @@ BINARY_SENSORS: Final = {
             translation_key="meter_status",
             device_class=BinarySensorDeviceClass.CONNECTIVITY,
             entity_category=EntityCategory.DIAGNOSTIC,
+            # It says the same as the connection.
+            entity_registry_enabled_default=False,
         ),
         ItemBinarySensorDescription(
             key="mains_state",

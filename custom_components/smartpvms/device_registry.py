@@ -12,7 +12,7 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 
 from .const import CONF_PLANTS, CONF_TIME_ZONES, DOMAIN
 from .models import Inventory
-from .northbound import DEVICE_TYPE_NAMES, base_url
+from .northbound import DEVICE_TYPE_NAMES, Device, Plant, base_url
 
 # Minimum time a device must be missing before it is removed.
 CONFIRMATION: Final = timedelta(hours=1)
@@ -51,12 +51,19 @@ def async_owners(hass: HomeAssistant, entry: ConfigEntry | None) -> dict[str, st
 
 @callback
 def async_register(
-    hass: HomeAssistant, entry: ConfigEntry, inventory: Inventory
+    hass: HomeAssistant, entry: ConfigEntry, known: Inventory | None, listed: Inventory
 ) -> None:
-    """Register all plants and devices, including devices without entities."""
+    """Register all plants and devices, including devices without entities.
+
+    With several plants, the names of devices begin with their plant's.
+    """
     registry = dr.async_get(hass)
+    # The names do not change back when only one plant is left.
+    with_plant = len(listed.plants) > 1 or _has_name_with_plant(
+        registry, entry, known or listed
+    )
     plants: dict[str, str] = {}
-    for plant in inventory.plants.values():
+    for plant in listed.plants.values():
         plants[plant.code] = registry.async_get_or_create(
             config_entry_id=entry.entry_id,
             identifiers={(DOMAIN, plant.code)},
@@ -66,17 +73,45 @@ def async_register(
             model="FusionSolar plant",
             name=plant.name,
         ).id
-    for device in inventory.devices.values():
+    for device in listed.devices.values():
+        plant = listed.plants[device.plant_code]
         registry.async_get_or_create(
             config_entry_id=entry.entry_id,
             identifiers={(DOMAIN, str(device.id))},
             manufacturer="Huawei",
             model=device.model or DEVICE_TYPE_NAMES.get(device.type_id),
-            name=device.name,
+            name=_name_with_plant(plant, device) if with_plant else device.name,
             serial_number=device.serial_number,
             sw_version=device.software_version,
-            via_device_id=plants[device.plant_code],
+            via_device_id=plants[plant.code],
         )
+
+
+def _has_name_with_plant(
+    registry: dr.DeviceRegistry, entry: ConfigEntry, known: Inventory
+) -> bool:
+    """Return whether the name of a plant was added to the name of a device."""
+    registered = {
+        device.id: device
+        for device in dr.async_entries_for_config_entry(registry, entry.entry_id)
+    }
+    names = {str(device.id): device.name for device in known.devices.values()}
+    return any(
+        device.name == f"{plant.name} {names.get(source_name(device))}"
+        for device in registered.values()
+        if (plant := registered.get(device.via_device_id or ""))
+    )
+
+
+def _name_with_plant(plant: Plant, device: Device) -> str:
+    """Return the name of a device, beginning with the name of its plant."""
+    rest = device.name.removeprefix(plant.name)
+    # "Battery-1" does not begin with the name of a plant "B"; names in other scripts
+    # have no spaces.
+    is_part_of_word = rest[:1].isascii() and rest[:1].isalnum()
+    if rest != device.name and not is_part_of_word:
+        return device.name
+    return f"{plant.name} {device.name}"
 
 
 @callback

@@ -143,31 +143,68 @@ def _validated(source: Source) -> Source | None:
     return cast("Source", valid)
 
 
-async def async_apply(
-    hass: HomeAssistant,
-    entry: SmartPvmsConfigEntry,
-    plant: Plant,
-    suggested: Iterable[Source],
+async def async_missing(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> list[Source]:
-    """Add the suggested sources that do not duplicate others, and return them.
+    """Return the suggested sources that do not duplicate those of the dashboard.
 
     Skips types that are already configured, unless all sources of the type belong to
     other plants. Skips the home if a source does not belong to this plant, since the
     home's consumption would not include it.
     """
-    manager = await async_get_manager(hass)
-    preferences = manager.data or manager.default_preferences()
-    present = cast("list[Source]", preferences["energy_sources"])
-    own = _entities_of(hass, entry, plant)
-    others = _entities(hass) - own
+    present = (await _preferences(hass))["energy_sources"]
+    devices = entry.runtime_data.inventory.data.devices_of(plant.code)
+    names = {plant.code, *(str(device.id) for device in devices)}
+    ours = {
+        statistic: device
+        for source in present
+        for statistic in _statistics(source)
+        if (device := _device(hass, statistic)) is not None
+    }
+    own = {
+        statistic
+        for statistic, device in ours.items()
+        if device.config_entry_id == entry.entry_id and source_name(device) in names
+    }
+    others = ours.keys() - own
     taken = {source["type"] for source in present if not _statistics(source) <= others}
     if not all(_statistics(source) <= own for source in present):
         taken.add("home")
-    added = [source for source in suggested if source["type"] not in taken]
-    if added:
-        update = {**preferences, "energy_sources": [*present, *added]}
+    suggested = async_suggest(hass, entry, plant)
+    return [source for source in suggested if source["type"] not in taken]
+
+
+async def async_apply(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
+) -> list[Source]:
+    """Add the missing sources of a plant to the Energy dashboard, and return them."""
+    missing = await async_missing(hass, entry, plant)
+    if missing:
+        preferences = await _preferences(hass)
+        sources = [*preferences["energy_sources"], *missing]
+        update = {**preferences, "energy_sources": sources}
+        manager = await async_get_manager(hass)
         await manager.async_update(cast("EnergyPreferencesUpdate", update))
-    return added
+    return missing
+
+
+async def _preferences(hass: HomeAssistant) -> Mapping[str, Any]:
+    """Return the configuration of the Energy dashboard."""
+    manager = await async_get_manager(hass)
+    return manager.data or manager.default_preferences()
+
+
+@callback
+def async_entity_names(hass: HomeAssistant, sources: Iterable[Source]) -> list[str]:
+    """Return the names of the entities in sources."""
+    entity_ids = dict.fromkeys(
+        value
+        for source in sources
+        for key, value in source.items()
+        if key.startswith("stat_") and value is not None
+    )
+    states = [hass.states.get(entity_id) for entity_id in entity_ids]
+    return [state.name for state in states if state is not None]
 
 
 def _statistics(source: Mapping[str, Any]) -> set[str]:
@@ -176,29 +213,10 @@ def _statistics(source: Mapping[str, Any]) -> set[str]:
     return {str(each) for each in energies or {source.get("stat_rate")}}
 
 
-def _entities_of(
-    hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
-) -> set[str]:
-    """Return the entity ids of a plant and its devices."""
-    devices = entry.runtime_data.inventory.data.devices_of(plant.code)
-    names = {plant.code, *(str(device.id) for device in devices)}
-    return {
-        registered.entity_id
-        for device in dr.async_entries_for_config_entry(
-            dr.async_get(hass), entry.entry_id
-        )
-        if source_name(device) in names
-        for registered in er.async_entries_for_device(
-            er.async_get(hass), device.id, include_disabled_entities=True
-        )
-        if registered.platform == DOMAIN
-    }
-
-
-def _entities(hass: HomeAssistant) -> set[str]:
-    """Return the entity ids of all plants."""
-    return {
-        registered.entity_id
-        for registered in er.async_get(hass).entities.values()
-        if registered.platform == DOMAIN
-    }
+def _device(hass: HomeAssistant, entity_id: str) -> dr.DeviceEntry | None:
+    """Return the device of an entity of the integration."""
+    registered = er.async_get(hass).async_get(entity_id)
+    if registered is None or registered.platform != DOMAIN or not registered.device_id:
+        return None
+    device = dr.async_get(hass).async_get(registered.device_id)
+    return device if isinstance(device, dr.DeviceEntry) else None

@@ -23,8 +23,8 @@ from .northbound import (
     SessionTaken,
 )
 
-# Names of the permissions in translation keys, by interface.
-PERMISSIONS: Final = {
+# Names of the interfaces in translation keys. Each has a permission.
+INTERFACES: Final = {
     "stations": "plant_list",
     "getStationList": "plant_list",
     "getDevList": "device_list",
@@ -38,6 +38,7 @@ _KEYS: Final[dict[type[NorthboundError], str]] = {
     AccountLocked: "account_locked",
     ConnectionFailed: "cannot_connect",
     MalformedResponse: "not_northbound",
+    PermissionDenied: "no_permission",
     ServerBusy: "server_busy",
     SessionTaken: "session_taken",
 }
@@ -54,10 +55,8 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
             return "rate_limited", {"minutes": str(ceil(error.retry_after / 60))}
         case MembersRefused() if error.code in OWNER_REFUSALS:
             return "not_authorized", {}
-        case PermissionDenied() if permission := PERMISSIONS.get(error.what):
-            return f"no_permission_{permission}", {}
-        case PermissionDenied():
-            return "no_permission", {"interface": error.what}
+        case PermissionDenied() if name := INTERFACES.get(error.what):
+            return f"no_permission_{name}", {}
         case RequestRejected() | MembersRefused():
             return "request_rejected", {"code": str(error.code)}
         case _:

@@ -11,6 +11,7 @@ from typing import Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 from homeassistant.util import dt as dt_util
 
@@ -91,6 +92,18 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
                 self.hass, super().async_refresh(), "list plants and devices"
             )
         await asyncio.wait([self._refresh])
+
+    async def async_list(self) -> Inventory:
+        """Refresh, and return the inventory or raise the error."""
+        await self.async_refresh()
+        if not self.last_update_success:
+            error = self.last_exception
+            if isinstance(error, HomeAssistantError):
+                raise error
+            raise HomeAssistantError(
+                translation_domain=DOMAIN, translation_key="unknown"
+            ) from error
+        return self.data
 
     @override
     async def _async_update_data(self) -> Inventory:
@@ -255,7 +268,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         """
         types = Counter(device.type_id for device in inventory.devices.values())
         self._client.set_account_size(len(inventory.plants), types)
-        async_register(self.hass, self.config_entry, inventory)
+        async_register(self.hass, self.config_entry, self.data, inventory)
         inventory = async_remove_stale(
             self.hass, self.config_entry, self.data, inventory
         )

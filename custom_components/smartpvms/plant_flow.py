@@ -2,15 +2,15 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import ClassVar
+from datetime import datetime, tzinfo
+from typing import ClassVar, Final
 
 from homeassistant.util import dt as dt_util
 
-from .counter_filter import CounterFilter
+from .counter_filter import CounterFilter, midnight_before
 from .counter_filters import CounterFilters
-from .models import Inventory, Reading, SourceId, changes
-from .northbound import DataItems, Device, number
+from .models import Inventory, Reading, SourceId, changes, zone_of
+from .northbound import DataItems, Device, Plant, number
 from .plant import (
     CHARGED,
     COUNTERS,
@@ -22,6 +22,7 @@ from .plant import (
     CounterValue,
     CounterValues,
     EnergySum,
+    EnergyToday,
     GridPointDetector,
     HomeEnergy,
     PlantDevice,
@@ -30,11 +31,25 @@ from .plant import (
     StorageSigns,
     Terms,
     counters_of,
+    grid_terms,
     power_flow,
     pv_terms,
     storage_terms,
     terms_of,
 )
+
+# Accumulated energies of the grid, which have no sensors.
+_IMPORT: Final = "grid_import"
+_EXPORT: Final = "grid_export"
+
+ENERGIES_TODAY: Final[Mapping[str, str]] = {
+    "day_use_energy": "home_energy",
+    "day_on_grid_energy": _EXPORT,
+    "day_import_energy": _IMPORT,
+    "day_charged_energy": "charged_energy",
+    "day_discharged_energy": "discharged_energy",
+}
+"""Accumulated energies by the item of their energy today, which a server may report."""
 
 
 @dataclass(slots=True)
@@ -51,6 +66,8 @@ class PlantFlow:
     """Sums of the other energies, by key."""
     reading: Reading | None = None
     """The last powers and energies."""
+    today: dict[str, EnergyToday] = field(default_factory=dict)
+    """Energies since midnight, by item."""
     terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
     """Added and subtracted terms of the energies, by key."""
     devices: PlantDevices = field(default_factory=dict, init=False)
@@ -69,7 +86,9 @@ class PlantFlow:
         self.powers = power_flow(devices, self.signs, self.point)
         return _powers(self.powers)
 
-    def update_energies(self, counts: CounterValues, *, at: datetime) -> Reading:
+    def update_energies(
+        self, counts: CounterValues, *, at: datetime, plant: Plant
+    ) -> Reading:
         """Process the counters of the readings, and return the powers and energies."""
         devices, powers = self.devices, self.powers
         assert powers is not None
@@ -98,16 +117,41 @@ class PlantFlow:
                 of_energy = (each for each in counts if each[1] in candidates)
                 spare = {**terms_of(counts, of_energy), **drawn}
                 values[key] = energy_sum.update(added, subtracted, spare)
+        if self.point is not None:
+            of_grid = grid_terms(self.point, devices, usable)
+            for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=False):
+                self.energy_sums.setdefault(key, EnergySum()).update(added)
+        values |= self._update_today(at, zone_of(plant))
+        values["installed_capacity"] = plant.capacity
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 
+    def _update_today(self, at: datetime, zone: tzinfo) -> dict[str, float]:
+        """Return the energies since midnight, by item."""
+        midnight = midnight_before(at, zone)
+        values: dict[str, float] = {}
+        for key, accumulated in ENERGIES_TODAY.items():
+            total = self._energy(accumulated).value
+            if total is not None:
+                if key not in self.today:
+                    self.today[key] = EnergyToday(at, at, total)
+                values[key] = self.today[key].update(total, midnight, at)
+        return values
+
+    def _energy(self, key: str) -> EnergySum:
+        if key == "home_energy":
+            return self.home.energy_sum
+        return self.energy_sums.setdefault(key, EnergySum())
+
     def resume(self, key: str, recorded: float) -> None:
         """Continue an energy from the recorded value, if that is higher."""
-        if key == "home_energy":
-            energy: HomeEnergy | EnergySum = self.home
-        else:
-            energy = self.energy_sums.setdefault(key, EnergySum())
+        energy = self._energy(key)
         energy.resume(recorded)
+        if energy.value is not None and not energy.is_ahead:
+            # The difference was counted before this state began.
+            for item, today in self.today.items():
+                if ENERGIES_TODAY[item] == key:
+                    today.total = energy.value
         if self.reading is not None and key in self.reading.items:
             items = {**self.reading.items, key: energy.value}
             self.reading = replace(self.reading, items=items)
@@ -143,6 +187,11 @@ class PlantFlows:
         """Return the terms of the energies of a plant, by key."""
         flow = self.plants.get(code)
         return flow.terms if flow else {}
+
+    def today(self, code: str, key: str) -> EnergyToday | None:
+        """Return an energy of a plant since midnight."""
+        flow = self.plants.get(code)
+        return flow.today.get(key) if flow else None
 
     def resume(self, code: str, key: str, recorded: float) -> None:
         """Continue an energy of a plant from the recorded value, if that is higher."""
@@ -202,7 +251,7 @@ class PlantFlows:
 
     def update_energies(
         self,
-        code: str,
+        plant: Plant,
         devices: Sequence[Device],
         readings: Mapping[SourceId, Reading],
         read: Collection[SourceId],
@@ -214,8 +263,9 @@ class PlantFlows:
         filtered.
         """
         at = max(readings[each.id].server_time for each in devices if each.id in read)
+        code = plant.code
         counts = _counts(code, devices, readings, counters, read)
-        reading = self.plants[code].update_energies(counts, at=at)
+        reading = self.plants[code].update_energies(counts, at=at, plant=plant)
         last = self.readings.get(code)
         self.readings[code] = reading
         return changes(last.items if last else {}, reading.items)

@@ -12,7 +12,7 @@ from homeassistant.loader import async_get_loaded_integration
 
 from .account import ACCOUNTS, account_id
 from .const import DOMAIN
-from .errors import PERMISSIONS
+from .errors import INTERFACES
 from .markdown import escape
 from .northbound import ACCOUNT_DISABLED, SessionState
 from .problems import Problems
@@ -51,7 +51,7 @@ def async_update_issues(
             is_fixable=key == _DIALOG,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
-            # The title of the entry can be "2 plants".
+            # The title of the entry is the name of a plant.
             translation_placeholders={
                 "account": escape(entry.data[CONF_USERNAME]),
                 **placeholders,
@@ -96,10 +96,11 @@ def _issues(
     if problems.none_chosen:
         yield "no_chosen_plants", "no_chosen_plants", {}
     for interface in state.flow_control.used_up:
-        yield f"used_up_{interface}", "used_up", {"interface": interface}
+        if name := INTERFACES.get(interface):
+            yield f"used_up_{name}", f"used_up_{name}", {}
     for interface in problems.forbidden_interfaces:
-        if permission := PERMISSIONS.get(interface):
-            yield f"no_permission_{permission}", f"no_permission_{permission}", {}
+        if name := INTERFACES.get(interface):
+            yield f"no_permission_{name}", f"no_permission_{name}", {}
     devices = dr.async_get(hass)
     for code, plant in problems.refused_plants.items():
         device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)

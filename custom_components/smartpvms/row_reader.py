@@ -9,7 +9,7 @@ from typing import Final
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import UnitOfPower
 
-from .battery_health import with_module_health
+from .battery_health import with_modules
 from .counter_filter import Period
 from .counter_filters import CounterFilters
 from .descriptions import DOCUMENTED, MAX_UNDOCUMENTED, ItemSensorDescription, sensors
@@ -64,7 +64,7 @@ class RowReader:
         `powers` are those of a plant, whose row has none.
         """
         descriptions = sensors(inventory.type_of(source_id))
-        items = _kept(with_module_health(row.items))
+        items = _kept(with_modules(row.items))
         if isinstance(source_id, int):
             items = self._in_watts(inventory.devices[source_id], items)
             capacity = inventory.plant_of(source_id).capacity

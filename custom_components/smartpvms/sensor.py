@@ -23,6 +23,7 @@ from .descriptions import (
     FLOW_SENSORS,
     ItemSensorDescription,
     Value,
+    is_large,
     sensors,
     undocumented,
 )
@@ -31,6 +32,8 @@ from .entity import ItemEntity, async_add_reported_items
 from .models import Reading, SourceId
 from .northbound import number
 from .options import options_of
+from .plant import EnergyToday
+from .plant_flow import ENERGIES_TODAY
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Activity, HistoryImporter, async_last_value
 
@@ -98,6 +101,8 @@ async def async_setup_entry(
             value = description.value(reading)
             if value is None or (value == 0 and not description.appears_with_zero):
                 return None
+        if isinstance(source_id, str) and key in ENERGIES_TODAY:
+            return TodaySensor(coordinator, source_id, description)
         if flow is not None:
             is_energy = flow.device_class == SensorDeviceClass.ENERGY
             flow_sensor = EnergySensor if is_energy else FlowSensor
@@ -161,6 +166,7 @@ class ItemSensor(ItemEntity, SensorEntity):
             description,
             always_written=description.always_written,
         )
+        self._of_large_plant = is_large(coordinator.plant_of(source_id))
 
     @override
     def _update_state(self, reading: Reading) -> bool:
@@ -177,6 +183,16 @@ class ItemSensor(ItemEntity, SensorEntity):
     @override
     def native_value(self) -> Value:
         return self._value
+
+    @property
+    @override
+    def suggested_unit_of_measurement(self) -> str | None:
+        return self.entity_description.unit(large=self._of_large_plant)
+
+    @property
+    @override
+    def suggested_display_precision(self) -> int | None:
+        return self.entity_description.precision(large=self._of_large_plant)
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
@@ -261,7 +277,9 @@ class CounterSensor(ItemSensor):
         return self._set_value(self._counter.value if is_known else None)
 
     def _set_value(self, value: float | None) -> bool:
-        start = self._counter.start
+        return self._set(value, self._counter.start)
+
+    def _set(self, value: float | None, start: datetime | None) -> bool:
         if value == self._value and start == self._start:
             return False
         self._value = value
@@ -272,3 +290,34 @@ class CounterSensor(ItemSensor):
     @override
     def last_reset(self) -> datetime | None:
         return self._start
+
+
+class TodaySensor(CounterSensor):
+    """Sensor of a plant's energy today, which not all servers report."""
+
+    @property
+    @override
+    def _reading(self) -> Reading | None:
+        return super()._reading or self.coordinator.flows.readings.get(self._source_id)
+
+    @property
+    @override
+    def _is_available(self) -> bool:
+        if self._calculated is None:
+            return super()._is_available
+        return self._source_id in self.coordinator.available_flows
+
+    @property
+    def _calculated(self) -> EnergyToday | None:
+        """Return the calculated energy, unless the server has reported it."""
+        if self._counter.value is not None:
+            return None
+        return self.coordinator.flows.today(
+            str(self._source_id), self.entity_description.key
+        )
+
+    @override
+    def _update_state(self, reading: Reading) -> bool:
+        if (energy := self._calculated) is None:
+            return super()._update_state(reading)
+        return self._set(energy.value, energy.start)

@@ -109,19 +109,8 @@ async def _check_admin(call: ServiceCall) -> None:
 
 async def _refresh(call: ServiceCall) -> ServiceResponse:
     """Refresh the inventory, and return the numbers of plants and devices."""
-    inventory = _entry(call).runtime_data.inventory
-    await inventory.async_refresh()
-    if not inventory.last_update_success:
-        error = inventory.last_exception
-        if isinstance(error, HomeAssistantError):
-            raise error
-        raise HomeAssistantError(
-            translation_domain=DOMAIN, translation_key="unknown"
-        ) from error
-    return {
-        "plants": len(inventory.data.plants),
-        "devices": len(inventory.data.devices),
-    }
+    inventory = await _entry(call).runtime_data.inventory.async_list()
+    return {"plants": len(inventory.plants), "devices": len(inventory.devices)}
 
 
 async def _import_history(call: ServiceCall) -> ServiceResponse:
@@ -220,7 +209,7 @@ async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     sources = async_suggest(hass, entry, plant)
     added: list[Source] = []
     if call.data[ATTR_APPLY]:
-        added = await async_apply(hass, entry, plant, sources)
+        added = await async_apply(hass, entry, plant)
     return {
         "energy_sources": [*sources],
         "added": [source["type"] for source in added],

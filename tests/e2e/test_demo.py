@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
-from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port
+from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port, until
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
@@ -33,6 +33,12 @@ DEVICES = {
 BERLIN = ZoneInfo("Europe/Berlin")
 # Texts of the states of a healthy home at noon.
 STATES = {"Health": "Healthy", "Inverter": "Grid-connected", "Meter": "Connected"}
+# Save an automation, as its editor does.
+SAVE_AUTOMATION = """
+automation => document.querySelector("home-assistant").hass.callApi(
+    "POST", "config/automation/config/boiler", automation
+)
+"""
 POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
 
 
@@ -164,6 +170,30 @@ async def test_config_flow_dialog(page: Page) -> None:
     await page.wait_for_timeout(1000)
     await page.screenshot(path=SCREENSHOTS / "config-flow.png")
     assert_readable(await visible_texts(page))
+
+
+async def test_automation(page: Page, home_assistant: HomeAssistant) -> None:
+    """An automation from a blueprint turns on the boiler of the demo."""
+    await page.goto("/")
+    await page.wait_for_url("**/family-home/now")
+    assert await home_assistant.state("switch.boiler") == "off"
+    blueprint = {
+        "path": f"{DOMAIN}/surplus_load.yaml",
+        "input": {
+            "power": "sensor.meter_1_export_power",
+            "load": "switch.boiler",
+            # The meter reports more, whatever the weather of the day.
+            "on_above": -100_000,
+            "on_minutes": 0,
+        },
+    }
+    automation = {"alias": "Surplus into the boiler", "use_blueprint": blueprint}
+    await page.evaluate(SAVE_AUTOMATION, automation)
+
+    async def is_on() -> bool | None:
+        return await home_assistant.state("switch.boiler") == "on" or None
+
+    await until("boiler", is_on, 30)
 
 
 async def test_log(home_assistant: HomeAssistant, simulator: Simulator) -> None:

@@ -25,10 +25,10 @@ BERLIN = ZoneInfo("Europe/Berlin")
 NAMES = {
     "Home": "load",
     "Solar total": "pv",
-    "Meter-1 Imported energy": "grid_import",
-    "Meter-1 Exported energy": "grid_export",
-    "Lindenweg 12 Charged energy": "charge",
-    "Lindenweg 12 Discharged energy": "discharge",
+    "Meter-1 Import total": "grid_import",
+    "Meter-1 Export total": "grid_export",
+    "Lindenweg 12 Battery charge total": "charge",
+    "Lindenweg 12 Battery discharge total": "discharge",
 }
 
 # Rounding of the dashboard's numbers.

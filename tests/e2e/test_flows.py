@@ -138,16 +138,18 @@ async def test_add_account(
     await page.mouse.move(0, 0)
     await look(page, "add-form", part="dialog[open]")
     await page.get_by_role("button", name="Host").click()
+    await page.get_by_text("Europe - eu5.fusionsolar.huawei.com").wait_for()
+    await look(page, "add-hosts")
     await page.get_by_placeholder("Add custom item").fill(simulator.url)
     await page.get_by_role("option", name="Add custom item").click()
     # Input before the form has its host is lost.
     await page.get_by_role("button", name=simulator.url).wait_for()
     await _field(page, "User name").fill(USERNAME)
     await _field(page, "Password").fill("wrong")
-    await page.get_by_role("spinbutton", name="History").fill("0")
+    await page.get_by_role("spinbutton", name="Days of history").fill("0")
     await _submit(page)
 
-    await page.get_by_text("The server refuses this user name and password").wait_for()
+    await page.get_by_text("Check the user name, the password and the host").wait_for()
     texts = await look(page, "add-wrong-password")
     assert simulator.url in texts
     assert await _field(page, "User name").input_value() == USERNAME
@@ -167,7 +169,7 @@ async def test_add_account(
     await page.get_by_role("button", name="Skip and finish").click()
     await _loaded(home_assistant)
     entry = await _entry(home_assistant)
-    assert entry["title"] == "2 plants"
+    assert entry["title"] == "Lindenweg 12 + 1"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +181,7 @@ async def test_add_account(
         ),
         (
             "Inverter-1",
-            {"Total yield", "Connection", "Connected", "Grid-connected"},
+            {"AC output total", "Connection", "Connected", "Grid-connected"},
         ),
     ],
 )
@@ -251,7 +253,7 @@ async def test_repair(
     with pytest.raises(HomeAssistantError, match="has no permission for “device list”"):
         await _refresh(home_assistant)
     await page.get_by_text(
-        f"A permission of {USERNAME} is missing: device list"
+        f"A permission of the account “{USERNAME}” is missing: device list"
     ).click()
     await page.get_by_text("to tick device list for the account").wait_for()
     await look(page, "repair")
@@ -260,7 +262,7 @@ async def test_repair(
     await _speak(home_assistant, "de")
     await page.goto("/config/repairs")
     await page.get_by_text(
-        f"Eine Berechtigung von {USERNAME} fehlt: Geräteliste"
+        f"Eine Berechtigung des Kontos „{USERNAME}“ fehlt: Geräteliste"
     ).click()
     await page.get_by_text("für das Konto Geräteliste anzuhaken").wait_for()
     await look(page, "repair-de")
@@ -272,14 +274,27 @@ async def test_repair(
     await page.get_by_text("There are currently no repairs").wait_for()
 
 
+async def _open_option(page: Page, name: str) -> None:
+    """Open an option in the menu of the options."""
+    await page.goto(INTEGRATION)
+    await page.get_by_role("button", name="Configure").click()
+    await page.get_by_text(name, exact=True).click()
+
+
 async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
     """The options show the current values, and the plant's page the changed ones."""
     await page.goto(INTEGRATION)
     await page.get_by_role("button", name="Configure").click()
-    await page.get_by_role("button", name="Currency").wait_for()
+    await page.get_by_text("Set up the Energy dashboard").wait_for()
     texts = await look(page, "options")
-    assert {"Plants", "Lindenweg 12", "Calle Mayor 7", "EUR"} <= set(texts)
-    assert await page.get_by_role("spinbutton", name="History").input_value() == "0"
+    assert {"Plants", "Grid meters", "Days of history", "Currency"} <= set(texts)
+    await _open_option(page, "Plants")
+    await page.get_by_role("checkbox", name="Calle Mayor 7").wait_for()
+    await look(page, "options-plants")
+    await _open_option(page, "Days of history")
+    days = page.get_by_role("spinbutton", name="Days of history")
+    assert await days.input_value() == "0"
+    await _open_option(page, "Currency")
     await page.get_by_role("button", name="Currency").click()
     await page.get_by_role("menuitem", name="CHF").click()
     await _submit(page)
@@ -292,19 +307,36 @@ async def test_options(page: Page, home_assistant: HomeAssistant) -> None:
     await page.get_by_text("CHF").first.wait_for()
 
 
+async def test_energy_dashboard(page: Page, home_assistant: HomeAssistant) -> None:
+    """The options list what the Energy dashboard lacks, and add it."""
+    await _open_option(page, "Set up the Energy dashboard")
+    await page.get_by_role("radio", name="Lindenweg 12").check()
+    await look(page, "options-energy-plant")
+    await page.get_by_role("button", name="Next").click()
+    await page.get_by_text("These entities are added").wait_for()
+    await look(page, "options-energy")
+    await page.get_by_role("button", name="Add", exact=True).click()
+    await page.get_by_text("The entities were added to the Energy dashboard").wait_for()
+    preferences = await home_assistant.command("energy/get_prefs")
+    kinds = {source["type"] for source in preferences["energy_sources"]}
+    assert kinds == {"grid", "solar", "battery"}
+
+
 async def test_new_password(
     page: Page, home_assistant: HomeAssistant, simulator: Simulator
 ) -> None:
     """After a password change, the new password is requested."""
     simulator.change_password(NEW_PASSWORD)
     simulator.expire_token()
-    with pytest.raises(HomeAssistantError, match="refuses this user name"):
+    with pytest.raises(HomeAssistantError, match="refuses this login"):
         await _refresh(home_assistant)
     await page.goto(INTEGRATION)
     await page.get_by_text("Attention required").wait_for()
     await look(page, "password-wanted")
     await page.get_by_role("button", name="Reconfigure").click()
-    await page.get_by_text(f"refuses the password of {USERNAME}").wait_for()
+    await page.get_by_text(
+        f"refuses the password of the account “{USERNAME}”"
+    ).wait_for()
     await look(page, "password")
     await _field(page, "Password").fill(NEW_PASSWORD)
     await _submit(page)
@@ -369,9 +401,8 @@ async def test_appearance(
 ) -> None:
     """No page is wider than a phone, and all texts are readable in dark mode."""
     async with open_page(browser, home_assistant, **options) as page:
-        await page.goto(INTEGRATION)
-        await page.get_by_role("button", name="Configure").click()
-        await page.get_by_role("spinbutton", name="History").wait_for()
+        await _open_option(page, "Days of history")
+        await page.get_by_role("spinbutton", name="Days of history").wait_for()
         await look(page, f"{name}-options")
         form = await page.locator("dialog[open]").bounding_box()
         assert form

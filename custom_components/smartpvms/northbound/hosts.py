@@ -6,10 +6,15 @@ from typing import Final
 
 from yarl import URL
 
-REGIONAL_HOSTS: Final = tuple(
-    f"{region}.fusionsolar.huawei.com"
-    for region in ("eu5", "intl", "sg5", "la5", "au5", "me5", "af5", "cn", "cn5")
-)
+# Hosts by region.
+REGIONAL_HOSTS: Final = {
+    region: f"{region}.fusionsolar.huawei.com"
+    for region in (
+        *("eu5", "intl", "sg5", "la5", "au5", "me5", "af5", "cn", "cn5"),
+        # No client has confirmed these.
+        *("jp5", "kr5"),
+    )
+}
 
 _PORTAL: Final = re.compile(
     r"(?:uni|region)\d+([a-z]+\d*)(\.fusionsolar\.huawei\.com)", re.ASCII

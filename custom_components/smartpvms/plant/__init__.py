@@ -16,7 +16,8 @@ from .counters import (
     terms_of,
 )
 from .devices import GRID_POINTS, INVERTERS, PlantDevice, PlantDevices
-from .energy import EnergySum, HomeEnergy, Integral, pv_terms, storage_terms
+from .energy import EnergySum, HomeEnergy, Integral, grid_terms, pv_terms, storage_terms
+from .energy_today import EnergyToday
 from .grid_point import GridPointDetector
 from .power_flow import PowerFlow, power_flow
 from .storage_sign import StorageSigns
@@ -35,6 +36,7 @@ __all__ = [
     "CounterValue",
     "CounterValues",
     "EnergySum",
+    "EnergyToday",
     "GridPointDetector",
     "HomeEnergy",
     "Integral",
@@ -44,6 +46,7 @@ __all__ = [
     "StorageSigns",
     "Terms",
     "counters_of",
+    "grid_terms",
     "power_flow",
     "pv_terms",
     "storage_terms",

@@ -156,18 +156,9 @@ class HomeEnergy:
     """Added and subtracted terms; `None` if the devices allow no sum of counters."""
 
     @property
-    def value(self) -> float | None:
-        """Return the energy used so far."""
-        return self.energy_sum.value
-
-    @property
     def drawn(self) -> Terms:
         """Return the energy drawn by the inverters as a term."""
         return {"drawn": CounterValue(self.inverter_use.value)}
-
-    def resume(self, recorded: float) -> None:
-        """Continue from a value that was recorded later than this state."""
-        self.energy_sum.resume(recorded)
 
     def update(
         self,
@@ -265,6 +256,12 @@ def pv_terms(
         added.append(_counting(device_id, counts, CHARGED))
         subtracted.append(_counting(device_id, counts, DISCHARGED))
     return terms_of(counts, added), terms_of(counts, subtracted)
+
+
+def grid_terms(point: int, devices: PlantDevices, counts: CounterValues) -> list[Terms]:
+    """Return the terms of the imported and of the exported energy."""
+    counters = GRID_COUNTERS.get(devices[point].type_id, ())
+    return [terms_of(counts, [(point, key)]) for key in counters]
 
 
 def storage_terms(

@@ -42,7 +42,7 @@ class DerivedStatistic:
     added: tuple[str, ...]
     subtracted: tuple[str, ...] = ()
     powers: tuple[str, ...] = ()
-    """Powers of inverters, in kW, whose negative part is subtracted as well."""
+    """Powers of inverters, whose negative part is subtracted as well."""
 
     @property
     def counters(self) -> tuple[str, ...]:
@@ -163,7 +163,7 @@ class _Parts:
     def _uncounted(self, hour: float) -> float:
         """Return the energy of an hour that the counters do not include."""
         powers = self._statistic.powers
-        means = (self._recorded[power].means.get(hour, 0.0) for power in powers)
+        means = (self._recorded[power].kilowatts(hour) for power in powers)
         drawn = math.fsum(max(-mean, 0.0) for mean in means)
         if self._statistic.period is Period.DAY:
             # A counter of a day misses the same energy as its parts.

@@ -27,10 +27,10 @@ from homeassistant.components.recorder.statistics import (
     get_metadata,
     statistics_during_period,
 )
-from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfPower
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
-from homeassistant.util.unit_conversion import EnergyConverter
+from homeassistant.util.unit_conversion import EnergyConverter, PowerConverter
 
 from .counters import FilledHours
 from .rows import MeanRow, RecordedSums, SumRow
@@ -63,6 +63,11 @@ class Recorded:
     def has_unfinished_hour(self) -> bool:
         """Return whether the row after the hours is of an hour that is not over yet."""
         return self.sums is not None and _is_short(self.sums.after)
+
+    def kilowatts(self, hour: float) -> float:
+        """Return the mean power of an hour in kW, or 0."""
+        mean, unit = self.means.get(hour, 0.0), self.metadata["unit_of_measurement"]
+        return PowerConverter.convert(mean, unit, UnitOfPower.KILO_WATT)
 
     def adjustment(self, filled: FilledHours) -> SumAdjustment | None:
         """Return the adjustment of later sums that follows an import."""

@@ -1,0 +1,33 @@
+"""Energy of a plant since midnight, for servers that do not report it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+
+@dataclass(slots=True)
+class EnergyToday:
+    """Energy since the plant's midnight or the first reading, in kWh."""
+
+    is_record: ClassVar = True
+
+    start: datetime
+    """Midnight, or the first reading on the first day."""
+    read: datetime
+    """Time of the last reading."""
+    total: float
+    """Accumulated energy at the last reading."""
+    value: float = 0.0
+
+    def update(self, total: float, midnight: datetime, at: datetime) -> float:
+        """Add the rise of the accumulated energy, and return the energy of the day.
+
+        The energy of an interval over midnight is divided by time.
+        """
+        gained = max(total - self.total, 0.0)
+        if self.read < midnight <= at:
+            gained *= (at - midnight) / (at - self.read)
+            self.value, self.start = 0.0, midnight
+        self.value = round(self.value + gained, 6)
+        self.total, self.read = total, at
+        return self.value

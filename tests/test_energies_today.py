@@ -1,0 +1,165 @@
+"""Tests of a plant's energies today against the true ones."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import pytest
+
+from homeassistant.core import HomeAssistant
+from tests.simulator import Simulator, faults, homes
+from tests.simulator.plants import Home
+
+from .conftest import Account
+
+# True energies by item of the plant.
+ENERGIES: Final = {
+    "day_import_energy": "grid_import",
+    "day_on_grid_energy": "grid_export",
+    "day_use_energy": "load",
+    "day_charged_energy": "charge",
+    "day_discharged_energy": "discharge",
+}
+# Items that newer servers report.
+REPORTED: Final = {"day_on_grid_energy", "day_use_energy"}
+MIDNIGHT: Final = datetime.fromisoformat("2026-06-22 00:00+02:00")
+
+
+def _older() -> Home:
+    """Return a home on a server without energies of today of a plant."""
+    home = homes.family()
+    home.plants[0].newer_items = False
+    return home
+
+
+@pytest.fixture(params=[homes.family, homes.emma, homes.farm, _older])
+def home(request: pytest.FixtureRequest) -> Home:
+    """Return one of the homes."""
+    home: Home = request.param()
+    return home
+
+
+def _collected(simulator: Simulator) -> datetime:
+    """Return when the server's current values were measured."""
+    collected = simulator.clock.now().timestamp() // 300 * 300
+    return datetime.fromtimestamp(collected, UTC)
+
+
+def _assert_true(account: Account, simulator: Simulator, since: datetime) -> None:
+    """Compare the energies since a time, within one reading and 1 %."""
+    [plant] = simulator.home.plants
+    until = _collected(simulator)
+    true = simulator.energy(plant.code, since, until)
+    early = simulator.energy(plant.code, since - timedelta(minutes=5), since)
+    late = simulator.energy(plant.code, until - timedelta(minutes=5), until)
+    for key, name in ENERGIES.items():
+        state = account.state(plant.code, key)
+        if plant.site.battery is None and "charge" in name:
+            assert state is None
+            continue
+        assert state is not None
+        expected = getattr(true, name)
+        reading = max(getattr(early, name), getattr(late, name))
+        assert float(state.state) == pytest.approx(
+            expected, abs=reading + 0.01 * expected + 0.05
+        ), key
+
+
+async def test_midnight(account: Account, simulator: Simulator) -> None:
+    """Energies begin at 0 with the first reading, and at midnight; a restart adds none."""
+    [plant] = simulator.home.plants
+    await account.add()
+    begin = _collected(simulator)
+    is_reported = plant.newer_items
+    for key in ENERGIES.keys() - (REPORTED if is_reported else set()):
+        if state := account.state(plant.code, key):
+            assert state.state == "0.0"
+            assert datetime.fromisoformat(state.attributes["last_reset"]) >= begin
+    for _ in range(12 * 6):
+        await account.poll()
+    if not is_reported:
+        _assert_true(account, simulator, begin)
+    await account.restart()
+    await account.poll()
+    while simulator.clock.now() < MIDNIGHT + timedelta(hours=6):
+        await account.poll()
+    _assert_true(account, simulator, MIDNIGHT)
+    await account.kill()
+    for _ in range(12 * 6):
+        await account.poll()
+    _assert_true(account, simulator, MIDNIGHT)
+    for key in ENERGIES:
+        if state := account.state(plant.code, key):
+            start = datetime.fromisoformat(state.attributes["last_reset"])
+            assert start == MIDNIGHT
+
+
+@pytest.mark.parametrize("home", [_older()], ids=["older"])
+async def test_off_over_midnight(account: Account, simulator: Simulator) -> None:
+    """The energy of an interval over midnight is divided by time."""
+    [plant] = simulator.home.plants
+    await account.add()
+    while simulator.clock.now() < MIDNIGHT - timedelta(minutes=30):
+        await account.poll()
+    before = _collected(simulator)
+    await account.restart(off=timedelta(hours=1))
+    await account.poll()
+    await account.poll()
+    true = simulator.energy(plant.code, before, _collected(simulator)).load
+    value = float(account.value(plant.code, "day_use_energy") or "")
+    assert value == pytest.approx(true / 2, rel=0.25)
+
+
+@pytest.mark.parametrize("home", [_older()], ids=["older"])
+async def test_lost_file(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Energies begin anew without the stored state, and count nothing twice."""
+    [plant] = simulator.home.plants
+    await account.add()
+    for _ in range(12):
+        await account.poll()
+    assert float(account.value(plant.code, "day_use_energy") or "") > 0.1
+    assert await hass.config_entries.async_unload(account.entry.entry_id)
+    del hass_storage[f"smartpvms.{account.entry.entry_id}"]
+    # The server is called before the sensors are restored.
+    await account.poll(timedelta(minutes=30))
+    assert await hass.config_entries.async_setup(account.entry.entry_id)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    begin = _collected(simulator)
+    state = account.state(plant.code, "day_use_energy")
+    assert state is not None
+    assert state.state == "0.0"
+    assert datetime.fromisoformat(state.attributes["last_reset"]) >= begin
+    for _ in range(12):
+        await account.poll()
+    _assert_true(account, simulator, begin)
+
+
+@pytest.mark.parametrize("home", [_older()], ids=["older"])
+async def test_server_becomes_newer(account: Account, simulator: Simulator) -> None:
+    """The server's own energy replaces the calculated one in the same sensor."""
+    [plant] = simulator.home.plants
+    await account.add()
+    for _ in range(3):
+        await account.poll()
+    calculated = account.registered(plant.code, "day_use_energy")
+    plant.newer_items = True
+    for _ in range(3):
+        await account.poll()
+    assert account.registered(plant.code, "day_use_energy") == calculated
+    true = simulator.plant_items(plant.code)["day_use_energy"]
+    assert float(account.value(plant.code, "day_use_energy") or "") == true
+
+
+async def test_failing_plants(account: Account, simulator: Simulator) -> None:
+    """Calculated energies need no answer for plants."""
+    [plant] = simulator.home.plants
+    plant.newer_items = False
+    await account.add()
+    simulator.faults.add(faults.FailCode(407), "getStationRealKpi")
+    for _ in range(12):
+        await account.poll()
+    assert float(account.value(plant.code, "day_use_energy") or "") > 0.1
