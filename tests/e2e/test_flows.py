@@ -69,7 +69,7 @@ async def home_assistant() -> AsyncIterator[HomeAssistant]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def inverter(home_assistant: HomeAssistant) -> Device:
     """Return the inverter of the first plant."""
-    return await _device(home_assistant, "Inverter-1")
+    return await _device(home_assistant, "Lindenweg 12 Inverter-1")
 
 
 async def _device(home_assistant: HomeAssistant, name: str) -> Device:
@@ -180,7 +180,7 @@ async def test_add_account(
             {"FusionSolar plant", "Grid power", "Home power", "Health", "Healthy"},
         ),
         (
-            "Inverter-1",
+            "Lindenweg 12 Inverter-1",
             {"AC output total", "Connection", "Connected", "Grid-connected"},
         ),
     ],
