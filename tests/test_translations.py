@@ -57,6 +57,8 @@ from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
 pytestmark = pytest.mark.fast
 
 FONT_SIZE: Final = 14
+# Space between letters in the frontend.
+SPACING: Final = 0.13125
 # Pixels beside the value, as measured in Home Assistant's frontend: most values, and
 # values such as 34,474.12 kWh.
 WIDTH: Final = 183
@@ -167,7 +169,7 @@ def test_names_fit_on_a_phone(language: str) -> None:
         _, key, field, *_ = path.removeprefix(".").split(".")
         if field == "name":
             text = name.replace("{number}", "10")
-            width = sum(
+            width = SPACING * len(text) + sum(
                 # The font has no Chinese, Japanese and Korean characters.
                 FONT_SIZE if character >= "\u2e80" else font.getlength(character)
                 for character in text
