@@ -122,6 +122,9 @@ async def test_capacities_have_no_statistics(
         state = found[key]
         assert state is not None
         assert "state_class" not in state.attributes
+    modules = found["battery_modules"]
+    assert modules is not None
+    assert modules.state == "1"
 
 
 @pytest.mark.parametrize("home", [homes.emma()])

@@ -37,7 +37,7 @@ from homeassistant.const import (
 from .counter_evidence import CounterContext
 from .counter_filter import Period
 from .models import Reading
-from .northbound import DataItems, DeviceType, Plant, moment, number
+from .northbound import DataItems, DeviceType, Plant, integer, moment, number
 
 # Words with optional numbers; excludes codes, serial numbers and addresses.
 _KEY: Final = re.compile(
@@ -648,7 +648,9 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         _energy("total_charged_energy", "charge_total", power=_CHARGING),
         _energy("total_discharged_energy", "discharge_total", power=_DISCHARGING),
         _capacity("rated_capacity"),
-        _item("battery_modules", diagnostic=True, appears_with_zero=False),
+        _item(
+            "battery_modules", read=integer, diagnostic=True, appears_with_zero=False
+        ),
     ),
     DeviceType.ESS: _table(
         _watts("ch_discharge_power"),
