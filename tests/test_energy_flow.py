@@ -1534,5 +1534,5 @@ def test_restarts_change_nothing() -> None:
         restarted.restart()
         other.run(NOON + hour * HOURS)
         assert restarted.flow == other.flow
-        assert restarted.energy.energy_sum == other.energy.energy_sum
+        assert restarted.energy.energy_sum.value == other.energy.energy_sum.value
     assert [*map(encode, restarted.evidence)] == [*map(encode, other.evidence)]

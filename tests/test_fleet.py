@@ -170,7 +170,7 @@ class TestNeighborhood:
         await account.add_plants(home.plants)
         return account
 
-    @pytest.mark.parametrize("most", [75])
+    @pytest.mark.parametrize("most", [90])
     async def test_more_entities_than_allowed(
         self, hass: HomeAssistant, added: Account, home: Home, most: int
     ) -> None:
