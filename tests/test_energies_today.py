@@ -3,13 +3,22 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from freezegun.api import FrozenDateTimeFactory
 import pytest
 
+from custom_components.smartpvms.plant import EnergyToday
+from custom_components.smartpvms.plant_flow import PlantFlow
+from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
+from . import statistics
 from .conftest import Account
+from .statistics import Run
+
+recorder_config = statistics.recorder_config
 
 # True energies by item of the plant.
 ENERGIES: Final = {
@@ -22,6 +31,8 @@ ENERGIES: Final = {
 # Items that newer servers report.
 REPORTED: Final = {"day_on_grid_energy", "day_use_energy"}
 MIDNIGHT: Final = datetime.fromisoformat("2026-06-22 00:00+02:00")
+NEXT_DAY: Final = MIDNIGHT + timedelta(days=1)
+NEVER: Final = MIDNIGHT + timedelta(days=5000)
 
 
 def _older() -> Home:
@@ -140,18 +151,65 @@ async def test_lost_file(
 
 @pytest.mark.parametrize("home", [_older()], ids=["older"])
 async def test_server_becomes_newer(account: Account, simulator: Simulator) -> None:
-    """The server's own energy replaces the calculated one in the same sensor."""
+    """The server's own energy replaces the calculated one at midnight."""
     [plant] = simulator.home.plants
     await account.add()
     for _ in range(3):
         await account.poll()
-    calculated = account.registered(plant.code, "day_use_energy")
+    before = account.state(plant.code, "day_use_energy")
+    assert before is not None
     plant.newer_items = True
-    for _ in range(3):
+    await account.poll()
+    after = account.state(plant.code, "day_use_energy")
+    assert after is not None
+    assert after.entity_id == before.entity_id
+    assert after.attributes["last_reset"] == before.attributes["last_reset"]
+    assert 0 <= float(after.state) - float(before.state) < 0.3
+    while simulator.clock.now() < MIDNIGHT + timedelta(hours=1):
         await account.poll()
-    assert account.registered(plant.code, "day_use_energy") == calculated
     true = simulator.plant_items(plant.code)["day_use_energy"]
     assert float(account.value(plant.code, "day_use_energy") or "") == true
+
+
+class TestLatePlants:
+    """Plants that the server refuses to return at first."""
+
+    @pytest.fixture
+    async def run(
+        self,
+        simulator: Simulator,
+        recorder_mock: Recorder,
+        hass: HomeAssistant,
+        account: Account,
+        freezer: FrozenDateTimeFactory,
+    ) -> Run:
+        """Return a run whose first calls for plants fail."""
+        simulator.faults.add(faults.FailCode(20010), "getStationRealKpi", times=3)
+        run = Run(hass, account, simulator, freezer)
+        await run.start()
+        get_instance(hass).entity_filter = lambda entity_id: True
+        return run
+
+    @pytest.mark.parametrize("home", [homes.family()], ids=["family"])
+    async def test_statistics(
+        self, run: Run, hass: HomeAssistant, simulator: Simulator
+    ) -> None:
+        """The energy before the account was added is not counted."""
+        [plant] = simulator.home.plants
+        begin = _collected(simulator)
+        assert simulator.plant_items(plant.code)["day_use_energy"] > 3
+        await run.until(run.now + timedelta(hours=3))
+        state = run.account.state(plant.code, "day_use_energy")
+        assert state is not None
+        await get_instance(hass).async_block_till_done()
+        rows = await get_instance(hass).async_add_executor_job(
+            statistics_during_period,
+            *(hass, begin - timedelta(hours=1), None, {state.entity_id}),
+            *("5minute", None, {"change"}),
+        )
+        counted = sum(row["change"] or 0.0 for row in rows[state.entity_id])
+        true = simulator.energy(plant.code, begin, _collected(simulator)).load
+        assert counted == pytest.approx(true, abs=0.3)
 
 
 async def test_failing_plants(account: Account, simulator: Simulator) -> None:
@@ -163,3 +221,26 @@ async def test_failing_plants(account: Account, simulator: Simulator) -> None:
     for _ in range(12):
         await account.poll()
     assert float(account.value(plant.code, "day_use_energy") or "") > 0.1
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        EnergyToday(NEVER, NEXT_DAY, 5.0, 3.0),
+        EnergyToday(MIDNIGHT, NEVER, 5.0, 3.0),
+    ],
+    ids=["start", "read"],
+)
+def test_damaged_times(damaged: EnergyToday) -> None:
+    """An energy with a time in the future begins anew at midnight."""
+    assert damaged.update(5.5, NEXT_DAY, NEXT_DAY + timedelta(hours=1)) == 0.5
+    assert damaged.start == NEXT_DAY
+
+
+def test_unknown_item() -> None:
+    """An item in the stored state that is none of today's energies has no effect."""
+    begin = EnergyToday(MIDNIGHT, MIDNIGHT, 5.0)
+    flow = PlantFlow(today={"unknown": begin})
+    flow.resume("home_energy", 7.0)
+    assert flow.today == {"unknown": begin}
+    assert begin.total == 5.0

@@ -1259,7 +1259,7 @@ def test_battery_charged_from_the_grid_without_dc_counters() -> None:
         }
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at, plant=PLANT)
+        reading = flow.update_energies(counts, at=at, plant=PLANT, counters={})
     assert reading is not None
     assert reading.items["charged_energy"] == pytest.approx(6, abs=0.001)
     assert reading.items["pv_energy"] == pytest.approx(0, abs=0.2)
@@ -1295,7 +1295,7 @@ def test_lifetime_counter_of_a_battery(
         )
         at = begin + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at, plant=PLANT)
+        reading = flow.update_energies(counts, at=at, plant=PLANT, counters={})
         values.append(reading.items["charged_energy"])
         flow = restored(flow)
     assert values[0] == 0
@@ -1313,7 +1313,7 @@ def test_lifetime_counter_that_appears() -> None:
         units, counts = _battery(minute, **counters)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(units, chosen=None)
-        reading = flow.update_energies(counts, at=at, plant=PLANT)
+        reading = flow.update_energies(counts, at=at, plant=PLANT, counters={})
     assert reading.items["charged_energy"] == pytest.approx(9, abs=0.001)
 
 
@@ -1332,7 +1332,7 @@ def test_meter_counters_that_appear() -> None:
             counts[2, "active_cap"] = CounterValue(900 + 2.6 * minute / 60)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
         flow.update_powers(_metered(2600.0 + minute), chosen=None)
-        reading = flow.update_energies(counts, at=at, plant=PLANT)
+        reading = flow.update_energies(counts, at=at, plant=PLANT, counters={})
         assert reading.items["home_energy"] == pytest.approx(used, abs=0.001)
 
 

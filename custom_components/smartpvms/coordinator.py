@@ -370,11 +370,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return whether an item of a plant is calculated from its devices."""
         if not FLOW_SENSORS.keys().isdisjoint(keys):
             return True
-        counters = self.rows.counters.of(code)
-        return any(
-            key not in counters or counters[key].value is None
-            for key in ENERGIES_TODAY.keys() & keys
-        )
+        of_today = ENERGIES_TODAY.keys() & keys
+        return not all(self.is_reported(code, key) for key in of_today)
+
+    def is_reported(self, code: str, key: str) -> bool:
+        """Return whether an energy of a plant today is the one that the server reports.
+
+        If the server reports it for the first time when the calculated energy of the
+        day has begun, it would add what was counted before.
+        """
+        counter = self.rows.counters.of(code).get(key)
+        if counter is None or counter.value is None or counter.start is None:
+            return False
+        calculated = self.flows.today(code, key)
+        return calculated is None or calculated.start <= counter.start
 
     def _clear_account_error(self, batch: Batch) -> None:
         """Clear the error of the connection or the account after an answer.

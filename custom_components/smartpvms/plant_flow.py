@@ -87,9 +87,17 @@ class PlantFlow:
         return _powers(self.powers)
 
     def update_energies(
-        self, counts: CounterValues, *, at: datetime, plant: Plant
+        self,
+        counts: CounterValues,
+        *,
+        at: datetime,
+        plant: Plant,
+        counters: Mapping[str, CounterFilter],
     ) -> Reading:
-        """Process the counters of the readings, and return the powers and energies."""
+        """Process the counters of the readings, and return the powers and energies.
+
+        `counters` are those of the plant's own items.
+        """
         devices, powers = self.devices, self.powers
         assert powers is not None
         values = _powers(powers)
@@ -121,36 +129,40 @@ class PlantFlow:
             of_grid = grid_terms(self.point, devices, usable)
             for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=False):
                 self.energy_sums.setdefault(key, EnergySum()).update(added)
-        values |= self._update_today(at, zone_of(plant))
+        values |= self._update_today(at, zone_of(plant), counters)
         values["installed_capacity"] = plant.capacity
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 
-    def _update_today(self, at: datetime, zone: tzinfo) -> dict[str, float]:
+    def _update_today(
+        self, at: datetime, zone: tzinfo, counters: Mapping[str, CounterFilter]
+    ) -> dict[str, float]:
         """Return the energies since midnight, by item."""
         midnight = midnight_before(at, zone)
+        sums = {**self.energy_sums, "home_energy": self.home.energy_sum}
         values: dict[str, float] = {}
         for key, accumulated in ENERGIES_TODAY.items():
-            total = self._energy(accumulated).value
-            if total is not None:
-                if key not in self.today:
-                    self.today[key] = EnergyToday(at, at, total)
-                values[key] = self.today[key].update(total, midnight, at)
+            energy = sums.get(accumulated)
+            if energy is None or energy.value is None:
+                continue
+            if key not in self.today:
+                counter = counters.get(key)
+                start = counter.start if counter and counter.value is not None else None
+                self.today[key] = EnergyToday(start or at, at, energy.value)
+            values[key] = self.today[key].update(energy.value, midnight, at)
         return values
-
-    def _energy(self, key: str) -> EnergySum:
-        if key == "home_energy":
-            return self.home.energy_sum
-        return self.energy_sums.setdefault(key, EnergySum())
 
     def resume(self, key: str, recorded: float) -> None:
         """Continue an energy from the recorded value, if that is higher."""
-        energy = self._energy(key)
+        if key == "home_energy":
+            energy = self.home.energy_sum
+        else:
+            energy = self.energy_sums.setdefault(key, EnergySum())
         energy.resume(recorded)
         if energy.value is not None and not energy.is_ahead:
             # The difference was counted before this state began.
             for item, today in self.today.items():
-                if ENERGIES_TODAY[item] == key:
+                if ENERGIES_TODAY.get(item) == key:
                     today.total = energy.value
         if self.reading is not None and key in self.reading.items:
             items = {**self.reading.items, key: energy.value}
@@ -223,7 +235,7 @@ class PlantFlows:
             devices = inventory.devices_of(code)
             types = {device.type_id for device in devices}
             if devices:
-                counters.expect(code, (DAY_USE[1],))
+                counters.expect(code, ENERGIES_TODAY)
             for device in devices:
                 counters.expect(device.id, counters_of(device.type_id, types))
 
@@ -265,7 +277,9 @@ class PlantFlows:
         at = max(readings[each.id].server_time for each in devices if each.id in read)
         code = plant.code
         counts = _counts(code, devices, readings, counters, read)
-        reading = self.plants[code].update_energies(counts, at=at, plant=plant)
+        reading = self.plants[code].update_energies(
+            counts, at=at, plant=plant, counters=counters.of(code)
+        )
         last = self.readings.get(code)
         self.readings[code] = reading
         return changes(last.items if last else {}, reading.items)

@@ -309,12 +309,11 @@ class TodaySensor(CounterSensor):
 
     @property
     def _calculated(self) -> EnergyToday | None:
-        """Return the calculated energy, unless the server has reported it."""
-        if self._counter.value is not None:
+        """Return the calculated energy, unless the server reports it."""
+        code, key = str(self._source_id), self.entity_description.key
+        if self.coordinator.is_reported(code, key):
             return None
-        return self.coordinator.flows.today(
-            str(self._source_id), self.entity_description.key
-        )
+        return self.coordinator.flows.today(code, key)
 
     @override
     def _update_state(self, reading: Reading) -> bool:

@@ -12,7 +12,7 @@ class EnergyToday:
     is_record: ClassVar = True
 
     start: datetime
-    """Midnight, or the first reading on the first day."""
+    """Midnight; on the first day, the first reading unless the server reports the day."""
     read: datetime
     """Time of the last reading."""
     total: float
@@ -25,8 +25,10 @@ class EnergyToday:
         The energy of an interval over midnight is divided by time.
         """
         gained = max(total - self.total, 0.0)
-        if self.read < midnight <= at:
+        if self.read < midnight:
             gained *= (at - midnight) / (at - self.read)
+        # A damaged state can begin in the future.
+        if not midnight <= self.start <= at:
             self.value, self.start = 0.0, midnight
         self.value = round(self.value + gained, 6)
         self.total, self.read = total, at
