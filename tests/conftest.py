@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterable
 from copy import deepcopy
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -32,6 +33,7 @@ from tests.timeline import pass_time
 # A clear noon in Berlin, the location of the simulated family.
 NOON = "2026-06-21 12:00:00+02:00"
 
+OLD_CODE = "0123456789abcdef0123456789ABCDEF"
 POLL = timedelta(minutes=5, seconds=4)
 
 
@@ -56,6 +58,13 @@ async def simulator(
     simulator = Simulator(home, clock)
     async with simulator.serve():
         yield simulator
+
+
+def home_with_old_code() -> Home:
+    """Return a family home with a plant code that servers replace by a newer one."""
+    home = homes.family()
+    home.plants = [replace(home.plants[0], code=OLD_CODE)]
+    return home
 
 
 class Account:

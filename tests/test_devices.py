@@ -11,12 +11,11 @@ from homeassistant.helpers import device_registry as dr
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Device, Home
 
-from .conftest import Account
+from .conftest import OLD_CODE, Account, home_with_old_code
 
 INVERTER = 1000000035436842
 METER = 1000000035436844
 NEW = Device(1000000035436899, 10, "EMI-1")
-OLD_CODE = "0123456789abcdef0123456789ABCDEF"
 
 
 def _devices(hass: HomeAssistant, account: Account) -> dict[str, dr.DeviceEntry]:
@@ -139,9 +138,7 @@ class TestSeveralPlants:
     @pytest.fixture
     def home(self) -> Home:
         """Return a family home with an old plant code."""
-        home = homes.family()
-        home.plants = [replace(home.plants[0], code=OLD_CODE)]
-        return home
+        return home_with_old_code()
 
     @staticmethod
     def _names(hass: HomeAssistant, account: Account) -> dict[str, str | None]:

@@ -19,13 +19,12 @@ from homeassistant.util import dt as dt_util
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Device, Home
 
-from .conftest import Account
+from .conftest import OLD_CODE, Account, home_with_old_code
 
 INVERTER = 1000000035436842
 BATTERY = 1000000035436843
 EMI = Device(1000000035436899, 10, "EMI-1")
 REFUSED = "home_assistant_error"
-OLD_CODE = "0123456789abcdef0123456789ABCDEF"
 
 
 def _device(hass: HomeAssistant, account: Account, name: object) -> dr.DeviceEntry:
@@ -439,9 +438,7 @@ class TestMigratedCode:
     @pytest.fixture
     def home(self) -> Home:
         """Return a family home with an old plant code."""
-        home = homes.family()
-        home.plants = [replace(home.plants[0], code=OLD_CODE)]
-        return home
+        return home_with_old_code()
 
     async def test_keeps_everything(
         self, hass: HomeAssistant, added: Account, simulator: Simulator
