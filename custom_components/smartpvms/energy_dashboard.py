@@ -1,7 +1,7 @@
 """Sources of a plant for the Energy dashboard."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import voluptuous as vol
 
@@ -24,12 +24,6 @@ from .runtime import SmartPvmsConfigEntry
 
 type Source = dict[str, Any]
 """An energy source in the format of `energy/save_prefs`."""
-
-# Keys of the import and export counters, by device type.
-_GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
-    **GRID_COUNTERS,
-    DeviceType.MAINS: ("total_energy_consumption", None),
-}
 
 
 class _Sensors:
@@ -86,7 +80,7 @@ def _grid(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
     point = entry.runtime_data.real_time.grid_point(plant.code)
     if point is not None:
         type_id = entry.runtime_data.inventory.data.devices[point].type_id
-        imported, exported = (shown.of(point, key) for key in _GRID_COUNTERS[type_id])
+        imported, exported = (shown.of(point, key) for key in GRID_COUNTERS[type_id])
     return {
         "type": "grid",
         "stat_energy_from": imported,

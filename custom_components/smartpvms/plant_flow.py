@@ -127,7 +127,7 @@ class PlantFlow:
                 values[key] = energy_sum.update(added, subtracted, spare)
         if self.point is not None:
             of_grid = grid_terms(self.point, devices, usable)
-            for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=False):
+            for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=True):
                 self.energy_sums.setdefault(key, EnergySum()).update(added)
         values |= self._update_today(at, zone_of(plant), counters)
         values["installed_capacity"] = plant.capacity

@@ -13,6 +13,7 @@ from .counters import (
     DISCHARGED,
     GRID_COUNTERS,
     MPPTS,
+    RACK_DISCHARGED,
     SUBSTITUTES,
     YIELDS,
     CounterId,
@@ -178,5 +179,8 @@ def _counted_powers(
         imported, exported = GRID_COUNTERS[device.type_id]
         power = device.imported
         powers[device_id, imported] = power
-        powers[device_id, exported] = None if power is None else -power
+        if exported is not None:
+            powers[device_id, exported] = None if power is None else -power
+    for device_id, device in of_type(devices, DeviceType.BATTERY_RACK).items():
+        powers[device_id, RACK_DISCHARGED] = device.rack_discharge
     return {key: power for key, power in powers.items() if power is not None}

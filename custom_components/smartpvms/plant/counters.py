@@ -7,10 +7,11 @@ from typing import Final, NamedTuple, Self
 from custom_components.smartpvms.counter_filter import CounterFilter
 from custom_components.smartpvms.northbound import DeviceType
 
-GRID_COUNTERS: Final[Mapping[int, tuple[str, str]]] = {
+GRID_COUNTERS: Final[Mapping[int, tuple[str, str | None]]] = {
     DeviceType.GRID_METER: ("reverse_active_cap", "active_cap"),
     DeviceType.POWER_SENSOR: ("reverse_active_cap", "active_cap"),
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+    DeviceType.MAINS: ("total_energy_consumption", None),
 }
 """Counters of imported and exported energy, by device type."""
 
@@ -21,6 +22,7 @@ STORED: Final = ("charge_cap", "discharge_cap")
 YIELDS: Final = ("total_cap", "day_cap")
 CHARGED: Final = ("total_charged_energy", "charge_cap")
 DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
+RACK_DISCHARGED: Final = "total_discharge"
 PV_COUNTERS: Final = (*DC_COUNTERS, *YIELDS, *CHARGED, *DISCHARGED)
 """Counters from which the energy of the panels is calculated."""
 SUBSTITUTES: Final[Mapping[str, str]] = {
@@ -36,6 +38,8 @@ COUNTERS: Final[Mapping[int, tuple[str, ...]]] = {
     DeviceType.GRID_METER: ("active_cap", "reverse_active_cap"),
     DeviceType.POWER_SENSOR: ("active_cap", "reverse_active_cap"),
     DeviceType.EMMA: ("active_cap", "reverse_active_cap"),
+    DeviceType.MAINS: ("total_energy_consumption",),
+    DeviceType.BATTERY_RACK: (RACK_DISCHARGED,),
 }
 """Counters from which the energies are calculated, by device type."""
 

@@ -17,6 +17,7 @@ from .counters import (
     DISCHARGED,
     GRID_COUNTERS,
     MPPTS,
+    RACK_DISCHARGED,
     YIELDS,
     CounterId,
     CounterValue,
@@ -184,7 +185,7 @@ class HomeEnergy:
         self.terms = terms = home_terms(devices, usable, point)
         spare = {**as_terms(counts), **drawn, "used": used}
         # Without a meter at the grid, the home's energy is unknown.
-        if point is None or devices[point].type_id not in GRID_COUNTERS:
+        if point is None or devices[point].type_id == DeviceType.MAINS:
             return self.energy_sum.update({}, spare=spare)
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
             added, subtracted = terms
@@ -201,12 +202,12 @@ def home_terms(
     inverters = of_type(devices, *INVERTERS)
     if not inverters or point is None or of_type(devices, *TELECOM, *OPAQUE):
         return None
-    imported, exported = GRID_COUNTERS[devices[point].type_id]
+    imported, exported = _grid_counters(point, devices)
     storages = of_type(devices, DeviceType.ESS)
     added = [_counting(device_id, counts, YIELDS) for device_id in inverters]
-    added += [(point, imported)]
+    added += imported
     added += [(device_id, "discharge_cap") for device_id in storages]
-    subtracted = [(point, exported)]
+    subtracted = exported
     subtracted += [(device_id, "charge_cap") for device_id in storages]
     # An idle storage repeats its row; any other repeated row is outdated.
     repeated = {
@@ -260,19 +261,29 @@ def pv_terms(
 
 def grid_terms(point: int, devices: PlantDevices, counts: CounterValues) -> list[Terms]:
     """Return the terms of the imported and of the exported energy."""
-    counters = GRID_COUNTERS.get(devices[point].type_id, ())
-    return [terms_of(counts, [(point, key)]) for key in counters]
+    return [terms_of(counts, keys) for keys in _grid_counters(point, devices)]
+
+
+def _grid_counters(point: int, devices: PlantDevices) -> list[list[CounterId]]:
+    """Return the counters of the imported and of the exported energy."""
+    keys = GRID_COUNTERS[devices[point].type_id]
+    return [[] if key is None else [(point, key)] for key in keys]
 
 
 def storage_terms(
     devices: PlantDevices, counts: CounterValues, *, charged: bool
 ) -> tuple[Terms, Terms] | None:
-    """Return the terms of the storages' charged or discharged energy."""
+    """Return the terms of the storages' charged or discharged energy.
+
+    A battery rack does not count what it charges.
+    """
     storages = of_type(devices, DeviceType.BATTERY, DeviceType.ESS)
-    if not storages:
+    racks = of_type(devices, DeviceType.BATTERY_RACK)
+    if not (storages or racks) or (racks and charged):
         return None
     candidates = CHARGED if charged else DISCHARGED
     keys = [_counting(device_id, counts, candidates) for device_id in storages]
+    keys += [(device_id, RACK_DISCHARGED) for device_id in racks]
     return terms_of(counts, keys), {}
 
 
