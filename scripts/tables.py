@@ -40,6 +40,27 @@ with its raw name. The integration adds at most 100 of them for a plant or devic
 1,000 for an account.
 """
 
+PLANT: Final = """\
+*PV production today* and *PV production this month* are the values of the server. With a
+battery behind the inverters, they are a few percent lower than the rise of *PV production
+total*: see [the production of a plant](energy.md#the-production-of-a-plant).
+"""
+
+FROM_DEVICES: Final = """\
+The integration counts the energies of this table from the counters of the devices, and
+also *Home consumption today* and *Grid export today* if the server does not report them:
+
+- A total begins at 0 when the account is added. [The import of history](history.md) adds
+  the days before to its statistics, but not to the value of the sensor.
+- An energy today begins at 0 at the plant's midnight. On the first day it begins at 0
+  with the first reading, which is its last reset. Until midnight it is therefore lower
+  than a value that the server or a battery has counted since the midnight before, such as
+  *Charge today* of a battery.
+
+An energy exists if a device of the plant counts it.
+[How they are calculated](energy.md) also covers C&I storages and telecom sites.
+"""
+
 ACCOUNT: Final = """\
 ## Account
 
@@ -167,10 +188,16 @@ def _entities(descriptions: Iterable[Description]) -> str:
     )
 
 
+_PLANT: Final = "Plant"
+_FROM_DEVICES: Final = "Plant, from its devices"
+_NOTES: Final = {_PLANT: PLANT, _FROM_DEVICES: FROM_DEVICES}
+"""Texts below the tables."""
+
+
 def _tables() -> Iterator[tuple[str, str, Iterable[ItemSensorDescription]]]:
     """Return the name, devTypeId and sensors of the plant and of all device types."""
-    yield "Plant", "", PLANT_SENSORS.values()
-    yield "Plant, from its devices", "", FLOW_SENSORS.values()
+    yield _PLANT, "", PLANT_SENSORS.values()
+    yield _FROM_DEVICES, "", FLOW_SENSORS.values()
     for type_id, table in DEVICE_SENSORS.items():
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 
@@ -215,6 +242,7 @@ def entities() -> str:
         parts += [
             f"## {name}{type_id and f' (devTypeId {type_id})'}\n",
             _entities(descriptions),
+            *([_NOTES[name]] if name in _NOTES else []),
         ]
     parts += ["## Any device\n", _entities(BINARY_SENSORS.values())]
     parts += [ACCOUNT, _account()]
