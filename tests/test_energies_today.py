@@ -133,6 +133,25 @@ async def test_midnight(account: Account, simulator: Simulator) -> None:
             assert start == MIDNIGHT
 
 
+@pytest.mark.parametrize("home", [homes.family()], ids=["family"])
+async def test_production(account: Account, simulator: Simulator) -> None:
+    """The total is the DC energy of the panels; the server's day excludes the losses."""
+    [plant] = simulator.home.plants
+    await account.add()
+    while simulator.clock.now() < MIDNIGHT:
+        await account.poll()
+    before = float(account.value(plant.code, "pv_energy") or "")
+    while simulator.clock.now() < MIDNIGHT + timedelta(hours=12):
+        await account.poll()
+    counted = float(account.value(plant.code, "pv_energy") or "") - before
+    today = float(account.value(plant.code, "day_power") or "")
+    assert today == simulator.plant_items(plant.code)["day_power"]
+    assert today == pytest.approx(counted * plant.site.efficiency, rel=0.002)
+    true = simulator.energy(plant.code, MIDNIGHT, _collected(simulator))
+    assert true.charge > 1
+    assert counted == pytest.approx(true.pv, rel=0.002)
+
+
 @pytest.mark.parametrize("home", [_older()], ids=["older"])
 async def test_off_over_midnight(account: Account, simulator: Simulator) -> None:
     """The energy of an interval over midnight is divided by time."""

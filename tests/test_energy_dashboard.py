@@ -216,9 +216,11 @@ class TestSuggestion:
 
     @pytest.mark.parametrize("home", [homes.telecom()])
     async def test_telecom(self, suggest: Suggestions, simulator: Simulator) -> None:
-        """A telecom site imports from its mains, and exports nothing."""
+        """A telecom site imports from its mains, and counts neither export nor charge."""
         [plant] = simulator.home.plants
-        grid = (await suggest.sources())["grid"]
+        sources = await suggest.sources()
+        assert "battery" not in sources
+        grid = sources["grid"]
         mains = _device(plant, DeviceType.MAINS)
         consumed = suggest.entity(mains, "total_energy_consumption")
         assert grid["stat_energy_from"] == consumed
