@@ -20,14 +20,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Names in the cards of the dashboard, of the plant and its devices.
 PLANT = {
-    "Yield": ("day_power", "kWh"),
-    "Consumption": ("day_use_energy", "kWh"),
-    "Export": ("day_on_grid_energy", "kWh"),
+    "PV production today": ("day_power", "kWh"),
+    "Home consumption today": ("day_use_energy", "kWh"),
+    "Grid export today": ("day_on_grid_energy", "kWh"),
 }
 DEVICES = {
     "Battery": (39, "battery_soc", "%"),
-    "Charged": (39, "charge_cap", "kWh"),
-    "Discharged": (39, "discharge_cap", "kWh"),
+    "Charge today": (39, "charge_cap", "kWh"),
+    "Discharge today": (39, "discharge_cap", "kWh"),
     "Inverter temperature": (38, "temperature", "°C"),
 }
 BERLIN = ZoneInfo("Europe/Berlin")
