@@ -22,6 +22,7 @@ from custom_components.smartpvms.config_flow import (
     SmartPvmsOptionsFlow,
 )
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.counter_filter import Period
 from custom_components.smartpvms.descriptions import (
     BINARY_SENSORS,
     DEVICE_SENSORS,
@@ -50,11 +51,7 @@ from custom_components.smartpvms.repairs import OpenDialogFlow
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
-from homeassistant.components.sensor import (
-    SensorDeviceClass,
-    SensorEntityDescription,
-    SensorStateClass,
-)
+from homeassistant.components.sensor import SensorDeviceClass, SensorEntityDescription
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
@@ -73,10 +70,11 @@ FONT: Final = ImageFont.truetype(
 SPACING: Final = 0.13125
 # Pixels of an option in a list on a phone.
 WIDTH_OF_OPTION: Final = 328
-# Pixels beside the value, as measured in Home Assistant's frontend: most values, and
-# values such as 34,474.12 kWh.
+# Pixels beside the value, as measured in Home Assistant's frontend without the padding:
+# most values, 474.12 kWh, and 34,474.12 kWh.
 WIDTH: Final = 183
-WIDTH_BESIDE_TOTAL: Final = 168
+WIDTH_BESIDE_ENERGY: Final = 164
+WIDTH_BESIDE_TOTAL: Final = 144
 
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
@@ -182,11 +180,20 @@ def _width(text: str) -> float:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_fit_on_a_phone(language: str) -> None:
     """Names are not cut on a device's page that is 360 pixels wide."""
-    totals = {
-        item.translation_key
+    energies = [
+        item
         for item in sensors()
-        if item.device_class == SensorDeviceClass.ENERGY
-        and item.state_class == SensorStateClass.TOTAL_INCREASING
+        if isinstance(item, ItemSensorDescription)
+        and item.device_class == SensorDeviceClass.ENERGY
+    ]
+    widths: dict[str | None, int] = {
+        item.translation_key: WIDTH_BESIDE_ENERGY for item in energies
+    }
+    # The other energies begin with 0 when the account is added.
+    widths |= {
+        item.translation_key: WIDTH_BESIDE_TOTAL
+        for item in energies
+        if item.period is Period.LIFETIME and item.entity_registry_enabled_default
     }
     cut = {}
     for path, name in leaves(read_json(f"translations/{language}")["entity"]):
@@ -194,7 +201,7 @@ def test_names_fit_on_a_phone(language: str) -> None:
         if field == "name":
             text = name.replace("{number}", "10")
             width = SPACING * len(text) + _width(text)
-            if width > (WIDTH_BESIDE_TOTAL if key in totals else WIDTH):
+            if width > widths.get(key, WIDTH):
                 cut[key] = name, round(width)
     assert not cut, "Shorten these names."
 
@@ -203,9 +210,12 @@ def test_names_fit_on_a_phone(language: str) -> None:
 def test_names_differ(language: str) -> None:
     """No two entities of a plant or a device have the same name."""
     names = read_json(f"translations/{language}")["entity"]["sensor"]
-    of_classes = DEVICE_CLASSES | json.loads(
-        (Path(sensor.__path__[0]) / "translations" / language).read_text()
-    )["entity_component"]
+    of_classes = (
+        DEVICE_CLASSES
+        | json.loads(
+            (Path(sensor.__path__[0]) / "translations" / language).read_text()
+        )["entity_component"]
+    )
 
     def name(item: SensorEntityDescription) -> str:
         text: str = (
