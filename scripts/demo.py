@@ -5,7 +5,7 @@ import asyncio
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 import fcntl
 from itertools import count
 import math
@@ -131,22 +131,17 @@ async def add_account(
     return await home_assistant.create_dashboard(title, dashboard(devices))
 
 
-async def wait_for_history(home_assistant: HomeAssistant, days: int) -> None:
-    """Wait until a number of days is imported."""
+async def wait_for_history(home_assistant: HomeAssistant) -> None:
+    """Wait until the history is imported."""
     devices = await home_assistant.devices()
-    [left] = [
-        device.entities["history_left"]
+    [progress] = [
+        device.entities["history_progress"]
         for device in devices
-        if "history_left" in device.entities
+        if "history_progress" in device.entities
     ]
-    wanted = statistic_ids(await sources(home_assistant))
-    begin = datetime.now(UTC) - timedelta(days=days)
-    end = begin + timedelta(days=1)
 
     async def is_imported() -> bool | None:
-        if await home_assistant.state(left) != "0.0":
-            return None
-        return wanted == set(await home_assistant.changes(wanted, begin, end)) or None
+        return await home_assistant.state(progress) == "100.0" or None
 
     await until("history", is_imported, IMPORT_TIMEOUT)
 
@@ -202,7 +197,7 @@ async def _demonstrate(
         flush=True,
     )
     begin = monotonic()
-    await wait_for_history(home_assistant, HISTORY_DAYS)
+    await wait_for_history(home_assistant)
     print(f"Imported after {monotonic() - begin:.0f} s", flush=True)
     if options.check:
         await check_energy(home_assistant, homes.HOMES[options.home]())

@@ -11,7 +11,7 @@ IMAGES: Final = Path(__file__).parent.parent / "docs" / "images"
 # Names of screenshots, and of the pictures in README and docs.
 PICTURES: Final = {
     "add-form": "set-up",
-    "flows-inverter-1": "inverter",
+    "flows-lindenweg-12-inverter-1": "inverter",
     "flows-lindenweg-12": "plant",
     "dashboard": "home-dashboard",
     "energy-yesterday-overview": "energy-dashboard",

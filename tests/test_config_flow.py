@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.northbound import NorthboundClient
+from custom_components.smartpvms.northbound import REGIONAL_HOSTS, NorthboundClient
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -229,32 +229,36 @@ async def test_errors(
     assert result["type"] is FlowResultType.CREATE_ENTRY
 
 
-@pytest.mark.parametrize(
-    ("language", "europe", "japan"),
-    [("en", "Europe", "unverified"), ("de", "Europa", "nicht geprüft")],
-)
 @pytest.mark.parametrize("source", [SOURCE_USER, SOURCE_RECONFIGURE])
 async def test_regions(
     hass: HomeAssistant,
     added: Account,
-    language: str,
-    europe: str,
-    japan: str,
     source: str,
 ) -> None:
-    """The list of hosts names their regions; its values are the hosts."""
-    hass.config.language = language
+    """The frontend translates the regions to the language of the user."""
     result = await hass.config_entries.flow.async_init(
         DOMAIN, context={"source": source, "entry_id": added.entry.entry_id}
     )
     assert result["data_schema"] is not None
     selector = result["data_schema"].schema["host"]
     assert selector.config["custom_value"]
-    labels = {each["value"]: each["label"] for each in selector.config["options"]}
-    assert labels["eu5.fusionsolar.huawei.com"] == (
-        f"{europe} - eu5.fusionsolar.huawei.com"
-    )
-    assert labels["jp5.fusionsolar.huawei.com"].endswith(f" ({japan})")
+    assert selector.config["translation_key"] == "host"
+    assert selector.config["options"] == [*REGIONAL_HOSTS]
+
+
+@pytest.mark.parametrize("region", REGIONAL_HOSTS)
+async def test_region(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    region: str,
+) -> None:
+    """A region that is picked is stored as its host."""
+    monkeypatch.setitem(REGIONAL_HOSTS, region, simulator.url)
+    result = await _start(hass, account.credentials | {"host": region})
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert result["data"]["host"] == simulator.url
 
 
 @pytest.mark.parametrize("host", ["", "ftp://example.com", "http://"])

@@ -534,6 +534,20 @@ class TestRun:
             assert before <= after < 100
             assert left == pytest.approx(24 * (100 - after) / 100)
 
+    async def test_progress_of_derived_statistics(self, past: Past) -> None:
+        """The progress is below 100 % until derived statistics are filled."""
+        # The import waits for the statistic that the recorder excludes.
+        excluded = "sensor.lindenweg_12_battery_charge_total"
+        get_instance(past.hass).entity_filter = lambda entity_id: entity_id != excluded
+        percents = []
+        while past.history_state == "running":
+            if shown(past, "history_left") == "0.0":
+                percents.append(shown(past, "history_progress"))
+            await past.poll(MINUTE)
+        assert percents
+        assert set(percents) == {"99.0"}
+        assert shown(past, "history_progress") == "100.0"
+
     @pytest.mark.parametrize("days", [0])
     async def test_nothing_to_do(
         self, past: Past, log: pytest.LogCaptureFixture

@@ -391,8 +391,23 @@ class TestGridMeters:
             "Lindenweg 12 Meter-2",
             "Ahornallee 3 EMMA-1",
         ]
+        # Two meters that have counted both ways look the same.
+        assert result["description_placeholders"] == {"meters": "Ahornallee 3 EMMA-1"}
         chosen = [offered[1]["value"]]
         await hass.config_entries.options.async_configure(
             result["flow_id"], {"grid_meters": chosen}
         )
         assert account.entry.options == {"history": 0, "grid_meters": chosen}
+
+    @pytest.mark.parametrize("home", [homes.family()], ids=["family"])
+    async def test_recognized(self, added: Account) -> None:
+        """The form shows which meter is used without a choice, also after one."""
+        result = await added.open_option("grid_meters")
+        assert result["description_placeholders"] == {"meters": "Meter-1"}
+        assert result["data_schema"] is not None
+        [selector] = result["data_schema"].schema.values()
+        [meter] = [each["value"] for each in selector.config["options"]]
+        for chosen in ([meter], []):
+            await added.set_option("grid_meters", chosen)
+            result = await added.open_option("grid_meters")
+            assert result["description_placeholders"] == {"meters": "Meter-1"}

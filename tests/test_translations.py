@@ -1,7 +1,8 @@
 """Tests of the texts: all keys in the code exist, and no others."""
 
 import ast
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 import inspect
 import json
@@ -21,9 +22,12 @@ from custom_components.smartpvms.config_flow import (
     SmartPvmsOptionsFlow,
 )
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.counter_filter import Period
 from custom_components.smartpvms.descriptions import (
     BINARY_SENSORS,
     DEVICE_SENSORS,
+    FLOW_SENSORS,
+    PLANT_SENSORS,
     ItemSensorDescription,
 )
 from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
@@ -44,9 +48,10 @@ from custom_components.smartpvms.northbound import (
     SessionTaken,
 )
 from custom_components.smartpvms.repairs import OpenDialogFlow
+from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
-from homeassistant.components.sensor import SensorDeviceClass, SensorStateClass
+from homeassistant.components.sensor import SensorDeviceClass, SensorEntityDescription
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError, Unauthorized
 from homeassistant.setup import async_setup_component
@@ -57,12 +62,19 @@ from .component import COMPONENT, ENGLISH, fields, leaves, read_json, sensors
 pytestmark = pytest.mark.fast
 
 FONT_SIZE: Final = 14
+FONT: Final = ImageFont.truetype(
+    hass_frontend.where() / "static" / "fonts" / "roboto" / "Roboto-Regular.woff2",
+    FONT_SIZE,
+)
 # Space between letters in the frontend.
 SPACING: Final = 0.13125
-# Pixels beside the value, as measured in Home Assistant's frontend: most values, and
-# values such as 34,474.12 kWh.
+# Pixels of an option in a list on a phone.
+WIDTH_OF_OPTION: Final = 328
+# Pixels beside the value, as measured in Home Assistant's frontend without the padding:
+# most values, 474.12 kWh, and 34,474.12 kWh.
 WIDTH: Final = 183
-WIDTH_BESIDE_TOTAL: Final = 168
+WIDTH_BESIDE_ENERGY: Final = 164
+WIDTH_BESIDE_TOTAL: Final = 144
 
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
@@ -105,6 +117,11 @@ TRANSLATION_KEY: Final = re.compile(r"(?!.+[_-]{2})(?![_-])[a-z0-9-_]+(?<![_-])"
 QUOTED: Final = re.compile(r"[“”„«「‘]\s?\{account\}\s?[“”»」’]")
 # Text that hassfest rejects.
 NOT_IN_TEXTS: Final = re.compile(r"<|'\{\w+\}'|\[%|\w+://|www\.", re.IGNORECASE)
+
+
+def _repeated(texts: Iterable[str]) -> list[str]:
+    """Return the texts that occur several times."""
+    return [text for text, count in Counter(texts).items() if count > 1]
 
 
 def _subclasses(of: type[NorthboundError]) -> Iterator[type[NorthboundError]]:
@@ -151,32 +168,67 @@ def test_no_name_repeats_the_device_class(item: ItemSensorDescription) -> None:
     assert own != of_class
 
 
+def _width(text: str) -> float:
+    """Return the pixels of a text, without space between its letters."""
+    return sum(
+        # The font has no Chinese, Japanese and Korean characters.
+        FONT_SIZE if character >= "\u2e80" else FONT.getlength(character)
+        for character in text
+    )
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_names_fit_on_a_phone(language: str) -> None:
     """Names are not cut on a device's page that is 360 pixels wide."""
-    font = ImageFont.truetype(
-        hass_frontend.where() / "static" / "fonts" / "roboto" / "Roboto-Regular.woff2",
-        FONT_SIZE,
-    )
-    totals = {
-        item.translation_key
+    energies = [
+        item
         for item in sensors()
-        if item.device_class == SensorDeviceClass.ENERGY
-        and item.state_class == SensorStateClass.TOTAL_INCREASING
+        if isinstance(item, ItemSensorDescription)
+        and item.device_class == SensorDeviceClass.ENERGY
+    ]
+    widths: dict[str | None, int] = {
+        item.translation_key: WIDTH_BESIDE_ENERGY for item in energies
+    }
+    # The other energies begin with 0 when the account is added.
+    widths |= {
+        item.translation_key: WIDTH_BESIDE_TOTAL
+        for item in energies
+        if item.period is Period.LIFETIME and item.entity_registry_enabled_default
     }
     cut = {}
     for path, name in leaves(read_json(f"translations/{language}")["entity"]):
         _, key, field, *_ = path.removeprefix(".").split(".")
         if field == "name":
             text = name.replace("{number}", "10")
-            width = SPACING * len(text) + sum(
-                # The font has no Chinese, Japanese and Korean characters.
-                FONT_SIZE if character >= "\u2e80" else font.getlength(character)
-                for character in text
-            )
-            if width > (WIDTH_BESIDE_TOTAL if key in totals else WIDTH):
+            width = SPACING * len(text) + _width(text)
+            if width > widths.get(key, WIDTH):
                 cut[key] = name, round(width)
     assert not cut, "Shorten these names."
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_names_differ(language: str) -> None:
+    """No two entities of a plant or a device have the same name."""
+    names = read_json(f"translations/{language}")["entity"]["sensor"]
+    of_classes = (
+        DEVICE_CLASSES
+        | json.loads(
+            (Path(sensor.__path__[0]) / "translations" / language).read_text()
+        )["entity_component"]
+    )
+
+    def name(item: SensorEntityDescription) -> str:
+        text: str = (
+            names[item.translation_key]["name"]
+            if item.translation_key
+            else of_classes[item.device_class]["name"]
+        )
+        return text.format(**(item.translation_placeholders or {}))
+
+    plant = {**PLANT_SENSORS, **FLOW_SENSORS}
+    for items in (plant, *DEVICE_SENSORS.values()):
+        assert _repeated(map(name, items.values())) == []
+    assert _repeated(map(name, HISTORY_SENSORS)) == []
 
 
 def test_every_state_has_a_name() -> None:
@@ -508,11 +560,13 @@ def test_language(language: str) -> None:
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_hosts(language: str) -> None:
-    """Every region has a label with its host."""
+    """Every region has a label of its own, with its host, which fits on a phone."""
     labels = read_json(f"translations/{language}")["selector"]["host"]["options"]
     assert set(labels) == set(REGIONAL_HOSTS)
     for region, host in REGIONAL_HOSTS.items():
         assert re.fullmatch(rf"[^.]+ - {re.escape(host)}\b.*", labels[region])
+        assert _width(labels[region]) <= WIDTH_OF_OPTION, labels[region]
+    assert _repeated(label.split(" - ")[0] for label in labels.values()) == []
     unverified = {region for region in labels if labels[region][-1] in ")）"}
     assert unverified == {"jp5", "kr5"}
 

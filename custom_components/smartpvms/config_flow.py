@@ -35,7 +35,6 @@ from homeassistant.helpers.selector import (
     TextSelectorConfig,
     TextSelectorType,
 )
-from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 
 from .account import account_id, async_get_account, temporary_client
@@ -78,6 +77,25 @@ _HISTORY: Final = NumberSelector(
     )
 )
 _HISTORY_DEFAULT: Final = 7
+
+_ACCOUNT_SCHEMA: Final = vol.Schema(
+    {
+        # The closed field shows the value without its translation.
+        vol.Required(CONF_HOST, default=REGIONAL_HOSTS["eu5"]): SelectSelector(
+            SelectSelectorConfig(
+                # A host cannot be the key of a translation, since it has dots.
+                options=[*REGIONAL_HOSTS],
+                custom_value=True,
+                mode=SelectSelectorMode.DROPDOWN,
+                translation_key="host",
+            )
+        ),
+        vol.Required(CONF_USERNAME): TextSelector(
+            TextSelectorConfig(autocomplete="username")
+        ),
+        vol.Required(CONF_PASSWORD): _PASSWORD,
+    }
+)
 
 _CURRENCY: Final = SelectSelector(
     SelectSelectorConfig(
@@ -127,7 +145,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 if self._left_out or len(self._plants) > 1:
                     return await self.async_step_plants()
                 return self._create_entry([self._plants[0].name])
-        schema = (await self._account_schema()).extend(
+        schema = _ACCOUNT_SCHEMA.extend(
             {vol.Required(CONF_HISTORY, default=_HISTORY_DEFAULT): _HISTORY}
         )
         return self.async_show_form(
@@ -157,7 +175,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         return self.async_show_form(
             step_id="reconfigure",
             data_schema=self.add_suggested_values_to_schema(
-                await self._account_schema(), user_input or present
+                _ACCOUNT_SCHEMA, user_input or present
             ),
             errors=errors,
             description_placeholders=placeholders,
@@ -202,40 +220,15 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
             },
         )
 
-    async def _account_schema(self) -> vol.Schema:
-        """Return the fields of the account, with the regions of its host."""
-        # A host cannot be the key of a translation, since it has dots.
-        labels = await async_get_translations(
-            self.hass, self.hass.config.language, "selector", [DOMAIN]
-        )
-        prefix = f"component.{DOMAIN}.selector.host.options"
-        hosts = [
-            SelectOptionDict(value=host, label=labels.get(f"{prefix}.{region}", host))
-            for region, host in REGIONAL_HOSTS.items()
-        ]
-        host_selector = SelectSelector(
-            SelectSelectorConfig(
-                options=hosts, custom_value=True, mode=SelectSelectorMode.DROPDOWN
-            )
-        )
-        return vol.Schema(
-            {
-                vol.Required(CONF_HOST, default=hosts[0]["value"]): host_selector,
-                vol.Required(CONF_USERNAME): TextSelector(
-                    TextSelectorConfig(autocomplete="username")
-                ),
-                vol.Required(CONF_PASSWORD): _PASSWORD,
-            }
-        )
-
     async def _validate(
         self, user_input: Mapping[str, Any]
     ) -> tuple[dict[str, str], dict[str, str]]:
         """Log in and list the plants; return the errors and their placeholders."""
         errors: dict[str, str] = {}
         placeholders: dict[str, str] = {}
+        host = user_input[CONF_HOST]
         try:
-            url = base_url(user_input[CONF_HOST])
+            url = base_url(REGIONAL_HOSTS.get(host, host))
         except ValueError:
             errors[CONF_HOST] = "invalid_host"
             return errors, placeholders
@@ -436,7 +429,11 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
                 )
             }
         )
-        return self.async_show_form(step_id="grid_meters", data_schema=schema)
+        return self.async_show_form(
+            step_id="grid_meters",
+            data_schema=schema,
+            description_placeholders={"meters": self._recognized(meters)},
+        )
 
     async def async_step_history(
         self, user_input: dict[str, Any] | None = None
@@ -556,6 +553,18 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
             for device in self._inventory.devices_of(code)
             if device.type_id in GRID_POINTS
         }
+
+    def _recognized(self, names: Mapping[str, str]) -> str:
+        """Return the names of the meters that are used without a choice."""
+        entry: SmartPvmsConfigEntry = self.config_entry
+        points = (
+            entry.runtime_data.real_time.flows.grid_point(
+                code, self._inventory.devices_of(code), ()
+            )
+            for code in self._inventory.plants
+        )
+        recognized = (names[str(point)] for point in points if point is not None)
+        return escape(", ".join(recognized)) or "\u2013"
 
     async def _possible_zones(self) -> dict[str, str]:
         """Return the labels of the possible zones of plants, by value."""

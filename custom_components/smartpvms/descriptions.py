@@ -456,7 +456,7 @@ _INVERTER: Final = (
     _temperature("temperature", "internal_temperature", diagnostic=True),
     _power_factor("power_factor", enabled=False),
     _frequency("elec_freq", "grid_frequency", enabled=False),
-    _kilowatts("active_power"),
+    _kilowatts("active_power", "ac_output_power"),
     _reactive_kilovars("reactive_power", enabled=False),
     _energy_today("day_cap", "ac_output_today", power=_AC_POWER),
     _kilowatts("mppt_power"),

@@ -20,14 +20,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 # Names in the cards of the dashboard, of the plant and its devices.
 PLANT = {
-    "Yield": ("day_power", "kWh"),
-    "Consumption": ("day_use_energy", "kWh"),
-    "Export": ("day_on_grid_energy", "kWh"),
+    "PV production today": ("day_power", "kWh"),
+    "Home consumption today": ("day_use_energy", "kWh"),
+    "Grid export today": ("day_on_grid_energy", "kWh"),
 }
 DEVICES = {
     "Battery": (39, "battery_soc", "%"),
-    "Charged": (39, "charge_cap", "kWh"),
-    "Discharged": (39, "discharge_cap", "kWh"),
+    "Charge today": (39, "charge_cap", "kWh"),
+    "Discharge today": (39, "discharge_cap", "kWh"),
     "Inverter temperature": (38, "temperature", "°C"),
 }
 BERLIN = ZoneInfo("Europe/Berlin")
@@ -57,7 +57,7 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
     config = ROOT / ".cache" / "e2e" / "config"
     async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
         await add_account(home_assistant, simulator.url, "Family home", HISTORY_DAYS)
-        await wait_for_history(home_assistant, HISTORY_DAYS)
+        await wait_for_history(home_assistant)
         yield home_assistant
 
 

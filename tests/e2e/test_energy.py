@@ -49,7 +49,7 @@ async def home_assistant(simulator: Simulator) -> AsyncIterator[HomeAssistant]:
     config = ROOT / ".cache" / "e2e" / "energy"
     async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
         await add_account(home_assistant, simulator.url, "Family home", HISTORY_DAYS)
-        await wait_for_history(home_assistant, HISTORY_DAYS)
+        await wait_for_history(home_assistant)
         yield home_assistant
 
 

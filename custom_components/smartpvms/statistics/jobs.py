@@ -20,6 +20,9 @@ DAYLIGHT: Final = range(10, 17)
 # Interval between two requests for a history that is not allowed yet.
 NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
 
+# Progress in percent while only derived statistics are not filled.
+ALMOST_DONE: Final = 99.0
+
 
 class Priority(IntEnum):
     """Priorities of jobs, the highest first."""
@@ -125,9 +128,13 @@ class JobQueue:
 
     @property
     def progress(self) -> float:
-        """Return the progress in percent."""
+        """Return the progress in percent, below 100 until all jobs are done."""
+        if all(job.done for job in self.jobs):
+            return 100.0
         planned = math.fsum(job.days(job.end) for job in self.jobs)
-        return 100 * (1 - self.days_left / planned) if planned else 100.0
+        if not planned:
+            return ALMOST_DONE
+        return min(100 * (1 - self.days_left / planned), ALMOST_DONE)
 
     @property
     def days_left(self) -> float:
