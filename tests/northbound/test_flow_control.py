@@ -86,6 +86,8 @@ def test_published_quotas() -> None:
     assert calls("getDevRealKpi", 1) == (2, 300)
     assert calls("getDevRealKpi", 39) == (1, 300)
     assert calls("getDevHistoryKpi") == (12 + 1 + 10 + 24, 86400)
+    for period in ("Hour", "Day", "Month", "Year"):
+        assert calls(f"getKpiStation{period}") == (27, 86400)
     assert flow_control.quota("unheard-of") is None
 
 

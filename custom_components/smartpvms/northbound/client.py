@@ -1,8 +1,11 @@
-"""Client of the SmartPVMS Northbound API, with one method per interface."""
+"""Client of the SmartPVMS Northbound API.
+
+There is one method per interface, and one for the four interfaces of plant reports.
+"""
 
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Final
 
@@ -12,13 +15,17 @@ from .models import (
     Device,
     HistoryRow,
     Plant,
+    PlantReport,
+    PlantReports,
     RealTimeKpis,
+    ReportPeriod,
     data_items,
     integer,
     moment,
     parse_device,
     parse_plant,
     parse_station,
+    report_values,
     text,
 )
 from .session import Answer, Session
@@ -132,6 +139,34 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 
+    async def plant_reports(
+        self, period: ReportPeriod, plant_codes: Iterable[str], at: datetime
+    ) -> PlantReports:
+        """Return the reports of at most 100 plants of one time zone for a period.
+
+        Calls `getKpiStationHour` for the hours of a day, `getKpiStationDay` for the
+        days of a month, `getKpiStationMonth` for the months of a year, or
+        `getKpiStationYear` for all years. `at` is a time of this day, month or year, in
+        the time zone of the plants. `ReportItem` has the units. A plant that the server
+        omits has no rows, and a row without values, or of another time, is omitted.
+        """
+        answer = await self._session.call(
+            period.value,
+            {
+                "stationCodes": ",".join(plant_codes),
+                "collectTime": int(at.timestamp() * 1000),
+            },
+        )
+        # The server sends an empty list if there are no rows.
+        if answer.data is None:
+            raise MalformedResponse("list of rows missing")
+        # In a thread, since thousands of rows would block the event loop.
+        return await asyncio.to_thread(read_reports, answer, *_span(period, at))
+
+    def report_wait(self, period: ReportPeriod, reserve: int = 0) -> float:
+        """Return the seconds until `1 + reserve` calls of `plant_reports` are allowed."""
+        return self._session.wait(period.value, reserve=reserve)
+
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
         return self._session.wait("getDevHistoryKpi", reserve=reserve)
@@ -191,6 +226,29 @@ def _rows(data: object) -> list[Mapping[str, object]]:
     return [row for row in data if isinstance(row, dict)]
 
 
+def _refusal(row: Mapping[str, object]) -> int | None:
+    """Return the failCode of a row whose plant or device may not be read."""
+    code = integer(row.get("failCode"))
+    return code if code in MEMBER_REFUSALS else None
+
+
+def _span(period: ReportPeriod, at: datetime) -> tuple[datetime, datetime]:
+    """Return the start and the end of a report in the zone of `at`, as UTC."""
+    start = at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+    match period:
+        case ReportPeriod.HOUR:
+            end = start + timedelta(days=1)
+        case ReportPeriod.DAY:
+            start = start.replace(day=1)
+            end = (start + timedelta(days=31)).replace(day=1)
+        case _:
+            start = start.replace(month=1, day=1)
+            end = start.replace(year=start.year + 1)
+    if period is ReportPeriod.YEAR:
+        return datetime.min.replace(tzinfo=UTC), end.astimezone(UTC)
+    return start.astimezone(UTC), end.astimezone(UTC)
+
+
 def read_kpis[IdT: (str, int)](
     answer: Answer, key: str, identify: Callable[[object], IdT | None]
 ) -> RealTimeKpis[IdT]:
@@ -201,8 +259,7 @@ def read_kpis[IdT: (str, int)](
         row_id = identify(row.get(key))
         if row_id is None:
             continue
-        code = integer(row.get("failCode"))
-        if code in MEMBER_REFUSALS:
+        if (code := _refusal(row)) is not None:
             refused[row_id] = code
         elif (items := data_items(row.get("dataItemMap"))) is not None:
             rows[row_id] = items
@@ -222,3 +279,27 @@ def read_history(answer: Answer) -> dict[int, list[HistoryRow]]:
         device_id: sorted(rows.values(), key=attrgetter("at"))
         for device_id, rows in devices.items()
     }
+
+
+def read_reports(answer: Answer, start: datetime, end: datetime) -> PlantReports:
+    """Return the rows of an answer between two times that have values."""
+    plants: dict[str, dict[datetime, PlantReport]] = {}
+    refused: dict[str, int] = {}
+    for row in _rows(answer.data):
+        plant_code = text(row.get("stationCode"))
+        if plant_code is None:
+            continue
+        if (code := _refusal(row)) is not None:
+            refused[plant_code] = code
+            continue
+        at = moment(row.get("collectTime"))
+        items = row.get("dataItemMap")
+        if at is None or not start <= at < end or not isinstance(items, dict):
+            continue
+        if values := report_values(items):
+            plants.setdefault(plant_code, {})[at] = PlantReport(at, values)
+    rows = {
+        plant_code: sorted(reports.values(), key=attrgetter("start"))
+        for plant_code, reports in plants.items()
+    }
+    return PlantReports(answer.server_time, rows, refused)

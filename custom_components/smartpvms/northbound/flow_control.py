@@ -22,7 +22,7 @@ from .errors import (
     RateLimited,
     SessionTaken,
 )
-from .models import HISTORY_TYPES
+from .models import HISTORY_TYPES, ReportPeriod
 
 MINUTE: Final = 60.0
 FIVE_MINUTES: Final = 5 * MINUTE
@@ -45,7 +45,7 @@ MAX_SYSTEM_PAUSE: Final = 15 * MINUTE
 MAX_DOUBLINGS: Final = 10
 
 # Interfaces that always allow one call per minute.
-ONE_A_MINUTE: Final = frozenset({"getDevHistoryKpi"})
+ONE_A_MINUTE: Final = frozenset({"getDevHistoryKpi", *ReportPeriod})
 
 # Maximum duration of a pass over all groups.
 MAX_PASS: Final = 30.0
@@ -170,7 +170,13 @@ class FlowControl:
                 return Quota(pages * 10 + 24, DAY)
             case "getStationList":
                 return Quota(24, DAY)
-            case "getDevList":
+            case (
+                "getDevList"
+                | ReportPeriod.HOUR
+                | ReportPeriod.DAY
+                | ReportPeriod.MONTH
+                | ReportPeriod.YEAR
+            ):
                 return Quota(pages + 24, DAY)
             case "getDevHistoryKpi":
                 batches = sum(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 import math
 import re
 from typing import Final
@@ -145,6 +145,87 @@ class HistoryRow:
     """The dataItemMap, as sent; `number` parses its values."""
 
 
+class ReportPeriod(StrEnum):
+    """Periods of the rows of plant reports, as names of their interfaces."""
+
+    HOUR = "getKpiStationHour"
+    """The hours of a day."""
+    DAY = "getKpiStationDay"
+    """The days of a month."""
+    MONTH = "getKpiStationMonth"
+    """The months of a year."""
+    YEAR = "getKpiStationYear"
+    """The years since the plant was built."""
+
+
+class ReportItem(StrEnum):
+    """Values of plant reports, as named by their data items on newer servers.
+
+    Reports of hours have only some of them, and those of older servers fewer.
+    """
+
+    PRODUCTION = "PVYield"
+    """Energy of the panels, before the battery, in kWh."""
+    INVERTER_YIELD = "inverterYield"
+    """Production less the charge, plus the discharge, in kWh; may be negative."""
+    CONSUMPTION = "use_power"
+    """Energy used by the home, in kWh."""
+    EXPORT = "ongrid_power"
+    """Energy fed into the grid, in kWh."""
+    IMPORT = "buyPower"
+    """Energy taken from the grid, in kWh."""
+    CHARGE = "chargeCap"
+    """Energy charged into batteries, in kWh."""
+    DISCHARGE = "dischargeCap"
+    """Energy discharged from batteries, in kWh."""
+    SELF_USE = "selfUsePower"
+    """Production less the export, in kWh; may be negative."""
+    SELF_SUPPLY = "selfProvide"
+    """Inverter yield less the export, in kWh; may be negative."""
+    INSTALLED_CAPACITY = "installed_capacity"
+    """Installed capacity in kWp."""
+    PERFORMANCE_RATIO = "performance_ratio"
+    """Performance ratio in %, which the document gives in kWh."""
+    SPECIFIC_ENERGY = "perpower_ratio"
+    """Production by installed capacity in kWh/kWp, which the document gives in h."""
+    IRRADIATION = "radiation_intensity"
+    """Irradiation in kWh/m²."""
+    THEORETICAL_ENERGY = "theory_power"
+    """Energy of the irradiation at the installed capacity, in kWh."""
+    CO2_REDUCTION = "reduction_total_co2"
+    """Avoided CO2 in t."""
+    COAL_REDUCTION = "reduction_total_coal"
+    """Avoided coal in t."""
+    TREES = "reduction_total_tree"
+    """Number of trees with the effect of the avoided CO2."""
+    PROFIT = "power_profit"
+    """Revenue less the cost of the import, in the plant's currency."""
+    SPECIFIC_PROFIT = "perpower_profit"
+    """Profit by installed capacity, in the plant's currency per kWp."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlantReport:
+    """A row of a plant report."""
+
+    start: datetime
+    """Start of the hour, day, month or year in the plant's zone, as UTC."""
+    values: Mapping[ReportItem, float]
+    """At least one value; others are unknown, not 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlantReports:
+    """Reports of plants for one period, by plant code."""
+
+    server_time: datetime | None
+    """The server's clock (`params.currentTime`)."""
+    rows: Mapping[str, list[PlantReport]]
+    """The rows of each plant, sorted by time, without duplicate times."""
+    refused: Mapping[str, int] = field(default_factory=dict)
+    """The failCodes of plants that may not be read."""
+
+
 def number(raw: object) -> float | None:
     """Return a raw data item as a finite number; `None` means unknown.
 
@@ -243,6 +324,27 @@ def moment(raw: object) -> datetime | None:
     except OverflowError, ValueError, OSError:
         return None
     return at if at.year in _YEARS else None
+
+
+def report_values(items: Mapping[str, object]) -> dict[ReportItem, float]:
+    """Return the known values of a dataItemMap of a plant report.
+
+    Older servers report the production as `inverter_power`, which can mean another
+    energy on newer ones. Rows without `use_power` can contain its two parts.
+    """
+    values = {
+        item: value
+        for item in ReportItem
+        if (value := number(items.get(item))) is not None
+    }
+    if (yielded := number(items.get("inverter_power"))) is not None:
+        values.setdefault(ReportItem.PRODUCTION, yielded)
+    imported = values.get(ReportItem.IMPORT)
+    supplied = values.get(ReportItem.SELF_SUPPLY)
+    if imported is not None and supplied is not None:
+        # Without the errors of sums of decimal fractions, such as 0.1 + 0.2.
+        values.setdefault(ReportItem.CONSUMPTION, round(imported + supplied, 6))
+    return values
 
 
 def parse_plant(row: Mapping[str, object]) -> Plant | None:
