@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 import json
 import math
 from pathlib import Path
@@ -43,7 +43,8 @@ from tests.simulator.counter_faults import (
     without_yesterday,
 )
 from tests.simulator.counters import Counter, Kind, counters_of
-from tests.simulator.energy import _days_of
+from tests.simulator.energy import Row, _days_of
+from tests.simulator.reports import REPORTS
 
 NOON = datetime(2026, 6, 21, 10, 0, tzinfo=UTC)
 NIGHT = datetime(2026, 6, 21, 23, 30, tzinfo=UTC)
@@ -791,6 +792,357 @@ async def test_other_paths_are_web_pages(
             assert response.content_type == "text/html"
 
 
+# Reports.
+
+R23_HOUR = {
+    "radiation_intensity",
+    "theory_power",
+    "inverter_power",
+    "ongrid_power",
+    "power_profit",
+}
+R23_DAY = R23_HOUR | {
+    "installed_capacity",
+    "performance_ratio",
+    "use_power",
+    "perpower_ratio",
+    "reduction_total_co2",
+    "reduction_total_coal",
+    "reduction_total_tree",
+}
+NEWER_REPORT = {
+    "PVYield",
+    "inverterYield",
+    "selfUsePower",
+    "selfProvide",
+    "buyPower",
+    "chargeCap",
+    "dischargeCap",
+    "use_power",
+    "perpower_profit",
+}
+REPORTED_ENERGIES = (
+    "PVYield",
+    "inverterYield",
+    "use_power",
+    "ongrid_power",
+    "buyPower",
+    "chargeCap",
+    "dischargeCap",
+)
+HOUR = timedelta(hours=1)
+
+
+def report(
+    simulator: Simulator, period: str, moment: datetime = NOON
+) -> list[dict[str, Any]]:
+    """Return the items of the rows of a report, with their start in the plant's zone."""
+    plant = only_plant(simulator.home)
+    return [
+        row["dataItemMap"]
+        | {"start": datetime.fromtimestamp(row["collectTime"] / 1000, plant.time_zone)}
+        for row in simulator.reports.rows(
+            f"getKpiStation{period}", plant, moment.timestamp()
+        )
+    ]
+
+
+@pytest.mark.parametrize("name", ALL_HOMES)
+@pytest.mark.parametrize("side", ["dc", "ac"])
+@pytest.mark.parametrize("period", ["Hour", "Day", "Month", "Year"])
+def test_identities_of_reports(name: str, side: Any, period: str) -> None:
+    """T#271: the energies of each row agree to the last digit."""
+    home = ALL_HOMES[name]()
+    plant = only_plant(home)
+    plant.newer_items, plant.yield_side = True, side
+    for row in report(at(home, NIGHT), period):
+        charge, discharge = row["chargeCap"] or 0, row["dischargeCap"] or 0
+        pv, capacity = row["PVYield"], plant.reported_capacity_kwp
+        for value, same in (
+            (row["inverter_power"], pv),
+            (row["inverterYield"], pv - charge + discharge),
+            (row["selfProvide"], row["inverterYield"] - row["ongrid_power"]),
+            (row["selfUsePower"], pv - row["ongrid_power"]),
+            (row["use_power"], row["buyPower"] + row["selfProvide"]),
+        ):
+            assert value == round(same, 2)
+        if period != "Hour":
+            avoided = row["inverterYield"] / 1000
+            assert row["installed_capacity"] == capacity
+            assert row["perpower_ratio"] == pytest.approx(pv / capacity, abs=6e-4)
+            assert row["reduction_total_co2"] == pytest.approx(
+                avoided * 0.475, abs=6e-4
+            )
+            assert row["reduction_total_coal"] == pytest.approx(avoided * 0.4, abs=6e-4)
+            assert row["reduction_total_tree"] == pytest.approx(
+                avoided * 0.646, abs=6e-4
+            )
+
+
+@pytest.mark.parametrize("side", ["dc", "ac"])
+def test_reports_add_up(side: Any) -> None:
+    """The hours add up to the day, the days to the month, the months to the year."""
+    home = homes.family()
+    only_plant(home).yield_side = side
+    simulator = at(home, NIGHT)
+    for part, whole in (("Hour", "Day"), ("Day", "Month"), ("Month", "Year")):
+        rows, total = report(simulator, part, NIGHT), report(simulator, whole, NIGHT)
+        for key in REPORTED_ENERGIES:
+            added = sum(row[key] for row in rows if row[key] is not None)
+            assert round(added, 2) == total[-1][key], (part, key)
+
+
+def reported(home: Home, key: str) -> float:
+    """Return the energy that the plant has reported for all years."""
+    return sum((year[key] for year in report(at(home, NOON), "Year")), 0.0)
+
+
+def counted(home: Home, type_id: int, *keys: str) -> float:
+    """Return the energy that a device has counted since its first moment."""
+    begin = datetime.fromtimestamp(only_plant(home).site.begin, UTC)
+    device = device_of(home, type_id)
+    last, first = (at(home, each).device_items(device.id) for each in (NOON, begin))
+    return sum((last[key] - first[key] for key in keys), 0.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "type_id", "counters"),
+    [
+        ("buyPower", DeviceType.POWER_SENSOR, ["reverse_active_cap"]),
+        ("ongrid_power", DeviceType.POWER_SENSOR, ["active_cap"]),
+        ("chargeCap", DeviceType.BATTERY, ["total_charged_energy"]),
+        ("dischargeCap", DeviceType.BATTERY, ["total_discharged_energy"]),
+        ("PVYield", DeviceType.RESIDENTIAL_INVERTER, ["mppt_1_cap", "mppt_2_cap"]),
+    ],
+)
+def test_reports_are_those_of_the_counters(
+    key: str, type_id: int, counters: list[str]
+) -> None:
+    """The energies since the first day are those that the counters have counted."""
+    home = homes.family()
+    assert reported(home, key) == pytest.approx(
+        counted(home, type_id, *counters), abs=0.03
+    )
+    assert reported(home, key) > 100
+
+
+def test_side_of_the_reported_yield() -> None:
+    """The losses of a hybrid inverter are in the consumption, or not reported."""
+    home = homes.family()
+    plant = only_plant(home)
+    begin = datetime.fromtimestamp(plant.site.begin, UTC)
+    true = at(home, NOON).energy(plant.code, begin, NOON)
+    assert reported(home, "use_power") == pytest.approx(
+        true.load + true.losses, abs=0.05
+    )
+    plant.yield_side = "ac"
+    assert reported(home, "use_power") == pytest.approx(true.load, abs=0.05)
+    inverter = device_of(home, DeviceType.RESIDENTIAL_INVERTER)
+    drawn = float(plant.site.energy(NOON.timestamp())[Row.STANDBY]) / 1000
+    assert reported(home, "inverterYield") == pytest.approx(
+        counted(home, inverter.type_id, "total_cap") - drawn, abs=0.05
+    )
+    assert report(at(home, NOON), "Day")[-1]["use_power"] == pytest.approx(
+        at(home, NOON).plant_items(plant.code)["day_use_energy"], abs=0.02
+    )
+
+
+def test_reported_yield_without_a_battery() -> None:
+    """Without a battery, the production is the inverters' yield."""
+    home = homes.apartment()
+    simulator = at(home, NOON)
+    assert reported(home, "PVYield") == pytest.approx(
+        counted(home, DeviceType.RESIDENTIAL_INVERTER, "total_cap"), abs=0.03
+    )
+    assert report(simulator, "Day")[-1]["PVYield"] == pytest.approx(
+        simulator.plant_items(only_plant(home).code)["day_power"], abs=0.011
+    )
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "day", "rows"),
+    [
+        ("Europe/Berlin", datetime(2026, 3, 29), 23),
+        ("Europe/Berlin", datetime(2026, 10, 25), 25),
+        ("Asia/Kolkata", datetime(2026, 3, 29), 24),
+        ("Asia/Kathmandu", datetime(2026, 3, 29), 24),
+        ("America/St_Johns", datetime(2026, 3, 8), 23),
+        ("Asia/Beirut", datetime(2026, 3, 29), 23),
+        ("America/Havana", datetime(2026, 11, 1), 25),
+        ("Australia/Lord_Howe", datetime(2026, 4, 5), 24),
+    ],
+)
+def test_hours_of_a_day(time_zone: str, day: datetime, rows: int) -> None:
+    """Hours start at full hours of the plant's zone, on days of any length."""
+    zone = ZoneInfo(time_zone)
+    noon = day.replace(hour=12, tzinfo=zone)
+    home = homes.family(time_zone=time_zone)
+    simulator = at(home, noon + timedelta(days=30))
+    hours = report(simulator, "Hour", noon)
+    starts = [row["start"] for row in hours]
+    assert len(starts) == rows
+    assert {(start.date(), start.minute) for start in starts} == {(day.date(), 0)}
+    [daily] = [
+        row
+        for row in report(simulator, "Day", noon)
+        if row["start"].date() == day.date()
+    ]
+    for key in REPORTED_ENERGIES:
+        assert round(sum(row[key] for row in hours), 2) == daily[key]
+
+
+def test_reports_of_the_past_are_cheap() -> None:
+    """Reports of any full hours need no calculation of their days."""
+    home = homes.family(seed=77)
+    plant = only_plant(home)
+    plant.site = replace(plant.site, commissioned=date(2024, 6, 1))
+    simulator = at(home, NOON)
+    plant.site.energy(NOON.timestamp())
+    days = set(_days_of(plant.site).days)
+    for period in ("Hour", "Day", "Month"):
+        assert len(report(simulator, period, NOON - timedelta(days=730))) > 11
+    assert set(_days_of(plant.site).days) == days
+
+
+def test_report_before_the_plant() -> None:
+    """Months before the first one are null in its year, and absent before it."""
+    home = homes.family()
+    plant = only_plant(home)
+    plant.site = replace(plant.site, commissioned=date(2026, 3, 14))
+    simulator = at(home, NOON)
+    january, february, march, *_, june = report(simulator, "Month")
+    for row in (january, february):
+        assert {row[key] for key in R23_DAY | NEWER_REPORT} == {None}
+    assert march["PVYield"] > 0
+    assert june["start"] == datetime(2026, 6, 1, tzinfo=BERLIN)
+    before = datetime(2025, 6, 21, tzinfo=UTC)
+    for period in ("Hour", "Day", "Month"):
+        assert report(simulator, period, before) == []
+        # Seconds in place of milliseconds.
+        assert report(simulator, period, datetime(1970, 1, 21, tzinfo=UTC)) == []
+    assert [row["start"].year for row in report(simulator, "Year", before)] == [2026]
+    first, *_ = report(simulator, "Day", datetime(2026, 3, 20, tzinfo=UTC))
+    assert first["start"] == datetime(2026, 3, 14, tzinfo=BERLIN)
+
+
+def test_older_servers_report_fewer_items() -> None:
+    """Older servers send the documented items only."""
+    home = homes.family()
+    simulator = at(home, NOON)
+    for newer, hour, day in (
+        (True, R23_HOUR | NEWER_REPORT, R23_DAY | NEWER_REPORT),
+        (False, R23_HOUR, R23_DAY),
+    ):
+        only_plant(home).newer_items = newer
+        for period in ("Hour", "Day", "Month", "Year"):
+            expected = (hour if period == "Hour" else day) | {"start"}
+            assert {*report(simulator, period)[-1]} == expected
+
+
+def test_items_without_a_source_are_null() -> None:
+    """Without a battery, or an irradiation sensor, their items are null."""
+    day = report(at(homes.apartment(), NOON), "Day")[-1]
+    null = {key for key, value in day.items() if value is None}
+    stored = {"chargeCap", "dischargeCap"}
+    radiation = {"radiation_intensity", "theory_power", "performance_ratio"}
+    assert null == stored | radiation
+    day = report(at(homes.farm(), NOON), "Day")[-1]
+    assert None not in day.values()
+    assert 50 < day["performance_ratio"] < 100
+
+
+def test_lag_of_reports() -> None:
+    """A report has the energies up to an earlier collection."""
+    home = homes.family()
+    simulator = at(home, NOON)
+    on_time = report(simulator, "Hour")
+    simulator.reports.lag = timedelta(minutes=80)
+    late = report(simulator, "Hour")
+    assert late[:-1] == on_time[: len(late) - 1]
+    assert len(late) == len(on_time) - 1
+    assert 0 < late[-1]["PVYield"] < on_time[len(late) - 1]["PVYield"]
+    earlier = at(home, NOON - timedelta(minutes=80))
+    assert report(earlier, "Hour") == late
+    assert report(earlier, "Day") == report(simulator, "Day")
+
+
+def test_gaps_of_reports() -> None:
+    """Rows can be missing, or have null items."""
+    simulator = at(homes.family(), NOON)
+    whole = report(simulator, "Hour")
+    gap = whole[5]["start"]
+    simulator.reports.missing = lambda interface, start: (
+        interface == "getKpiStationHour" and start == gap
+    )
+    assert report(simulator, "Hour") == whole[:5] + whole[6:]
+    assert report(simulator, "Day")[-1]["start"].day == 21
+    simulator.reports.nulls = True
+    rows = report(simulator, "Hour")
+    assert len(rows) == 24
+    assert {**rows[5], "start": None} == dict.fromkeys(rows[5])
+    assert rows[12:] == [
+        dict.fromkeys(whole[0]) | {"start": whole[0]["start"] + hour * HOUR}
+        for hour in range(12, 24)
+    ]
+
+
+def test_rounding_of_reports() -> None:
+    """Energies can be rounded to other digits, and still agree."""
+    simulator = at(homes.family(), NIGHT)
+    simulator.reports.digits = 0
+    hours = report(simulator, "Hour", NOON)
+    assert all(row[key] % 1 == 0 for row in hours for key in REPORTED_ENERGIES)
+    [day] = [row for row in report(simulator, "Day") if row["start"].day == 21]
+    assert sum(row["buyPower"] for row in hours) == day["buyPower"]
+
+
+def test_wrong_reports() -> None:
+    """A report can be negative or recounted, until the fault is removed."""
+    simulator = at(homes.family(), NOON)
+    code = only_plant(simulator.home).code
+    honest = report(simulator, "Day")
+    start = honest[3]["start"]
+    fault = simulator.reports.distort(
+        "getKpiStationDay", code, "PVYield", reads(-3.5, start, HOUR)
+    )
+    wrong = report(simulator, "Day")
+    assert wrong[3] == honest[3] | {"PVYield": -3.5}
+    assert wrong[:3] + wrong[4:] == honest[:3] + honest[4:]
+    fault.remove()
+    assert report(simulator, "Day") == honest
+
+
+@pytest.mark.parametrize("home", [homes.fleet(plants=2, devices=8)])
+async def test_requests_of_reports(client: Client, simulator: Simulator) -> None:
+    """Requests are answered with their parameters, by row, or refused."""
+    closed, open_ = simulator.home.plants
+    simulator.unauthorize(closed.code)
+    both = f"{closed.code},{open_.code}"
+    now = int(NOON.timestamp() * 1000)
+    for interface in REPORTS:
+        answer = await client.call(interface, stationCodes=both, collectTime=now)
+        assert answer["params"] == {
+            "stationCodes": both,
+            "collectTime": now,
+            "currentTime": now,
+        }
+        refused, *rows = answer["data"]
+        assert refused == {
+            "stationCode": closed.code,
+            "dataItemMap": {},
+            "failCode": 20056,
+        }
+        assert rows == simulator.reports.rows(interface, open_, NOON.timestamp())
+        for code, body in (
+            (20012, {"stationCodes": both}),
+            (20010, {"collectTime": now}),
+            (20007, {"stationCodes": "NE=1", "collectTime": now}),
+            (20015, {"stationCodes": "NE=1," * 101, "collectTime": now}),
+            (20056, {"stationCodes": closed.code, "collectTime": now}),
+        ):
+            assert await client.code(interface, **body) == code
+
+
 # Account.
 
 
@@ -931,6 +1283,14 @@ async def test_authorization_of_plants(client: Client, simulator: Simulator) -> 
         (homes.family(), "stations", {"pageNo": 1}, 34, timedelta(days=1)),
         (homes.family(), "getStationList", {}, 24, timedelta(days=1)),
         (homes.family(), "getDevHistoryKpi", {}, 27, timedelta(days=1)),
+        *((homes.family(), report, {}, 25, timedelta(days=1)) for report in REPORTS),
+        (
+            homes.fleet(plants=101, devices=101),
+            "getKpiStationHour",
+            {},
+            26,
+            timedelta(days=1),
+        ),
         (
             homes.fleet(plants=101, devices=101 * 4),
             "getDevRealKpi",

@@ -19,6 +19,7 @@ from .load import Load, load_power
 from .sun import MINUTES, Array, Place, Roof, panel_power, sky_over
 
 _DAY = 86400
+_HOURS = 24
 _FIRST_HOUR = 3
 # Days that are summed together: large enough for speed, small enough for a cache.
 _BLOCK = 128
@@ -87,10 +88,10 @@ class Day:
 
 @dataclass(slots=True)
 class _Days:
-    """The calculated days of a site."""
+    """The calculated days of a site, and its energies at full hours, by block."""
 
     days: OrderedDict[int, Day] = field(default_factory=OrderedDict)
-    sums: dict[int, Array] = field(default_factory=dict)
+    hours: dict[int, Array] = field(default_factory=dict)
     energies: dict[int, Array] = field(default_factory=dict)
 
 
@@ -161,8 +162,13 @@ class Site:
 
     def energy(self, epoch: float) -> Array:
         """Return every row's energy since commissioning, exact, in Wh."""
+        index = self._index(epoch)
+        hour, rest = divmod(epoch - self._start(index), 3600)
+        if rest == 0 and index >= self._first:
+            # Reports of any past day need no calculation of that day.
+            return self._at_hour(index, int(hour))
         day, minute, rest = self._at(epoch)
-        before = self._before(self._index(epoch))
+        before = self._at_hour(index, 0)
         return before + day.energies[:, minute] + day.powers[:, minute] * (rest / 3600)
 
     def energy_kept(self, epoch: int) -> Array:
@@ -196,21 +202,21 @@ class Site:
             self._kept.days.popitem(last=False)
         return self._kept.days[index]
 
-    def _before(self, index: int) -> Array:
-        """Return the energy from commissioning to the start of a day, Wh."""
+    def _at_hour(self, index: int, hour: int) -> Array:
+        """Return the energy from commissioning to a full hour of a day, Wh."""
         block, offset = divmod(index - self._first, _BLOCK)
-        for number in range(len(self._kept.sums), block + 1):
-            self._kept.sums[number] = self._sum(number)
-        return self._kept.sums[block][:, offset]
+        for number in range(len(self._kept.hours), block + 1):
+            self._kept.hours[number] = self._sum(number)
+        return self._kept.hours[block][:, offset * _HOURS + hour]
 
     def _sum(self, block: int) -> Array:
         first = self._first + block * _BLOCK
         rows, _ = self._play(range(first, first + _BLOCK))
-        sums = np.zeros((len(rows), _BLOCK + 1))
+        sums = np.zeros((len(rows), _BLOCK * _HOURS + 1))
         if block:
-            sums[:, 0] = self._kept.sums[block - 1][:, -1]
+            sums[:, 0] = self._kept.hours[block - 1][:, -1]
         for row, powers in enumerate(rows):
-            sums[row, 1:] = powers.sum(axis=1) / 60
+            sums[row, 1:] = powers.reshape(-1, 60).sum(axis=1) / 60
         return np.cumsum(sums, axis=1)
 
     def _play(self, indices: range) -> tuple[list[Array], list[Array]]:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 import math
 from typing import Any
 
@@ -11,6 +12,7 @@ from .cloud import Cloud
 from .items import has_history, has_kpis
 from .moment import COLLECTION_SECONDS
 from .plants import Device, DeviceType, Plant
+from .reports import REPORTS, Reports
 
 _PAGE = 100
 _PLANTS = 100
@@ -49,9 +51,10 @@ def _integer(fields: Fields, name: str, missing: int) -> int:
 class Interfaces:
     """Data interfaces of one account."""
 
-    def __init__(self, cloud: Cloud, account: Account) -> None:
-        """Store the account and its cloud."""
+    def __init__(self, cloud: Cloud, reports: Reports, account: Account) -> None:
+        """Store the account, its cloud and its reports."""
         self._cloud = cloud
+        self._reports = reports
         self._account = account
         self._methods: dict[str, Callable[[Fields], Awaitable[Any]]] = {
             "stations": self._stations,
@@ -60,6 +63,7 @@ class Interfaces:
             "getStationRealKpi": self._plant_kpis,
             "getDevRealKpi": self._device_kpis,
             "getDevHistoryKpi": self._device_history,
+            **{name: partial(self._plant_report, name) for name in REPORTS},
         }
 
     def __contains__(self, interface: str) -> bool:
@@ -133,6 +137,20 @@ class Interfaces:
             else:
                 row["dataItemMap"] = self._cloud.live_plant(plant)
             rows.append(row)
+        return rows
+
+    async def _plant_report(self, interface: str, fields: Fields) -> Any:
+        epoch = _integer(fields, "collectTime", 20012) / 1000
+        plants, closed = self._chosen_plants(fields)
+        rows: list[Fields] = []
+        for plant in plants:
+            if plant in closed:
+                code = {"stationCode": plant.code}
+                rows.append(code | {"dataItemMap": {}, "failCode": 20056})
+            else:
+                rows += self._reports.rows(interface, plant, epoch)
+            # A month of a hundred plants must not block the event loop.
+            await asyncio.sleep(0)
         return rows
 
     def _chosen_devices(self, fields: Fields, most: int, too_many: int) -> Selection:

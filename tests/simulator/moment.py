@@ -1,6 +1,6 @@
 """A plant at one time, with all values its devices can measure."""
 
-from datetime import datetime, time
+from datetime import date, datetime, time
 from functools import cached_property
 import math
 from random import Random
@@ -33,16 +33,20 @@ def last_collection(epoch: float) -> int:
     return int(epoch // COLLECTION_SECONDS * COLLECTION_SECONDS)
 
 
+def midnight_of(day: date, time_zone: ZoneInfo) -> int:
+    """Return the local midnight at which a day starts."""
+    return int(datetime.combine(day, time(), tzinfo=time_zone).timestamp())
+
+
 def midnight(epoch: float, time_zone: ZoneInfo) -> int:
     """Return the last local midnight."""
-    day = datetime.fromtimestamp(epoch, time_zone).date()
-    return int(datetime.combine(day, time(), tzinfo=time_zone).timestamp())
+    return midnight_of(datetime.fromtimestamp(epoch, time_zone).date(), time_zone)
 
 
 def first_of_month(epoch: float, time_zone: ZoneInfo) -> int:
     """Return the local midnight of the last first of a month."""
-    day = datetime.fromtimestamp(epoch, time_zone).date().replace(day=1)
-    return int(datetime.combine(day, time(), tzinfo=time_zone).timestamp())
+    day = datetime.fromtimestamp(epoch, time_zone).date()
+    return midnight_of(day.replace(day=1), time_zone)
 
 
 class Moment:

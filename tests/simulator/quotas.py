@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .clock import Clock
 from .items import has_history, has_kpis
 from .plants import Home
+from .reports import REPORTS
 
 _FIVE_MINUTES = timedelta(minutes=5)
 _TEN_MINUTES = timedelta(minutes=10)
@@ -59,6 +60,7 @@ PUBLISHED = _SESSION_QUOTAS | {
         lambda home: max(_devices(home, 100, has_kpis), 1), _FIVE_MINUTES
     ),
     "getDevHistoryKpi": Quota(lambda home: _devices(home, 10, has_history) + 24, _DAY),
+    **dict.fromkeys(REPORTS, Quota(lambda home: _plants(home) + 24, _DAY)),
 }
 PER_TYPE = PUBLISHED | {
     "getDevRealKpi": replace(PUBLISHED["getDevRealKpi"], per_type=True)
@@ -71,13 +73,14 @@ OLD = _SESSION_QUOTAS | dict.fromkeys(
         "getStationRealKpi",
         "getDevRealKpi",
         "getDevHistoryKpi",
+        *REPORTS,
     ),
     Quota(lambda home: 1, _MINUTE),
 )
 WITHOUT_HISTORY = {
     interface: quota
     for interface, quota in PUBLISHED.items()
-    if interface != "getDevHistoryKpi"
+    if interface not in ("getDevHistoryKpi", *REPORTS)
 }
 # Passes follow each other faster, for tests in real time.
 QUICK = WITHOUT_HISTORY | {

@@ -30,6 +30,7 @@ from .quotas import (
     Quota,
     Windows,
 )
+from .reports import Reports
 
 _HEADERS = {
     "Server": "product only",
@@ -96,7 +97,8 @@ class Simulator:
             _QUOTAS[quotas], home, self.clock, windows, daily_code
         )
         self._cloud = Cloud(home, self.clock)
-        self._interfaces = Interfaces(self._cloud, self.account)
+        self.reports = Reports(self._cloud)
+        self._interfaces = Interfaces(self._cloud, self.reports, self.account)
         self._closing = asyncio.Event()
 
     def plant_items(self, plant_code: str) -> dict[str, Any]:
