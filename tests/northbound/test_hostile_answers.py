@@ -22,7 +22,10 @@ from custom_components.smartpvms.northbound import (
     NorthboundClient,
     NorthboundError,
     Plant,
+    PlantReport,
+    PlantReports,
     RealTimeKpis,
+    ReportPeriod,
     Session,
     client as northbound_client,
 )
@@ -74,6 +77,7 @@ class _Server:
                 client.plant_real_time(codes),
                 client.device_real_time(38, [inverter]),
                 client.device_history(38, [inverter], NOON - HOUR, NOON),
+                *(client.plant_reports(period, codes, NOON) for period in ReportPeriod),
                 client.logout(),
             ):
                 with suppress(NorthboundError):
@@ -107,6 +111,12 @@ def _check(value: Any) -> None:
                 _check_field("id" if isinstance(row_id, int) else "code", row_id)
                 assert all(re.fullmatch(r"\w{1,64}", key, re.ASCII) for key in items)
                 assert _levels(orjson.loads(orjson.dumps(items))) <= 32
+        case PlantReports():
+            for code, reports in value.rows.items():
+                _check_field("code", code)
+                assert all(type(row) is PlantReport for row in reports)
+                numbers = [each for row in reports for each in row.values.values()]
+                assert all(map(math.isfinite, numbers))
         case dict():
             for device_id, rows in value.items():
                 _check_field("id", device_id)
