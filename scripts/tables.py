@@ -11,8 +11,10 @@ from custom_components.smartpvms.descriptions import (
     FLOW_SENSORS,
     PLANT_SENSORS,
     POWER_UNITS,
+    REPORT_SENSORS,
     ItemBinarySensorDescription,
     ItemSensorDescription,
+    ReportSensorDescription,
 )
 from custom_components.smartpvms.northbound import DEVICE_TYPE_NAMES
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
@@ -61,6 +63,20 @@ An energy exists if a device of the plant counts it.
 [How they are calculated](energy.md) also covers C&I storages and telecom sites.
 """
 
+FROM_REPORTS: Final = """\
+The values of this table come from the server's day, month and year reports of the plant,
+which are read every six hours, at 01:10, 07:10, 13:10 and 19:10 in the plant's time zone.
+They have no statistics of energy, since other sensors count the same energy. If a report
+cannot be read, its values are shown for a day.
+
+- *PV production of all years*, *CO₂ avoided*, *Coal saved* and *Equivalent trees* are the
+  sums of all years in the reports. *PV production of all years* is added if it exceeds
+  *FusionSolar yield total* by more than 1 %.
+- The specific yield is the production divided by the installed capacity.
+- The server reports a performance ratio only for plants with an irradiance sensor.
+- Older servers do not report all of these values.
+"""
+
 ACCOUNT: Final = """\
 ## Account
 
@@ -81,7 +97,8 @@ The API documents no values for these device types. Their devices are added with
 entities, with model, serial number and firmware.
 """
 
-type Description = ItemSensorDescription | ItemBinarySensorDescription
+type SensorDescription = ItemSensorDescription | ReportSensorDescription
+type Description = SensorDescription | ItemBinarySensorDescription
 
 
 def _texts(component: Path) -> dict[str, Any]:
@@ -104,9 +121,9 @@ _CLASSES: Final = {
 def name_of(description: Description) -> str:
     """Return the name of an item's entity."""
     platform = (
-        Platform.SENSOR
-        if isinstance(description, ItemSensorDescription)
-        else Platform.BINARY_SENSOR
+        Platform.BINARY_SENSOR
+        if isinstance(description, ItemBinarySensorDescription)
+        else Platform.SENSOR
     )
     if description.translation_key is None:
         name: str = _CLASSES[platform][description.device_class]["name"]
@@ -190,14 +207,20 @@ def _entities(descriptions: Iterable[Description]) -> str:
 
 _PLANT: Final = "Plant"
 _FROM_DEVICES: Final = "Plant, from its devices"
-_NOTES: Final = {_PLANT: PLANT, _FROM_DEVICES: FROM_DEVICES}
+_FROM_REPORTS: Final = "Plant, from its reports"
+_NOTES: Final = {
+    _PLANT: PLANT,
+    _FROM_DEVICES: FROM_DEVICES,
+    _FROM_REPORTS: FROM_REPORTS,
+}
 """Texts below the tables."""
 
 
-def _tables() -> Iterator[tuple[str, str, Iterable[ItemSensorDescription]]]:
+def _tables() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
     """Return the name, devTypeId and sensors of the plant and of all device types."""
     yield _PLANT, "", PLANT_SENSORS.values()
     yield _FROM_DEVICES, "", FLOW_SENSORS.values()
+    yield _FROM_REPORTS, "", REPORT_SENSORS.values()
     for type_id, table in DEVICE_SENSORS.items():
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 

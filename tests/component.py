@@ -11,6 +11,7 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
+    REPORT_SENSORS,
 )
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from homeassistant.components.sensor import SensorEntityDescription
@@ -31,6 +32,7 @@ ENGLISH: Final = read_json("translations/en.json")
 def sensors() -> Iterator[SensorEntityDescription]:
     """Return the sensors of all tables."""
     yield from HISTORY_SENSORS
+    yield from REPORT_SENSORS.values()
     for table in (PLANT_SENSORS, FLOW_SENSORS, *DEVICE_SENSORS.values()):
         yield from table.values()
 

@@ -29,6 +29,7 @@ from .models import Inventory
 from .northbound import NorthboundError
 from .options import options_of
 from .repairs import async_delete_issues, async_update_issues
+from .report_coordinator import ReportCoordinator
 from .row_reader import RowReader
 from .runtime import (
     SmartPvmsConfigEntry,
@@ -102,10 +103,11 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         stored.flows,
         problems,
     )
+    reports = ReportCoordinator(hass, entry, client, inventory, problems)
     history = HistoryImporter(hass, entry, client, inventory, real_time, problems)
     await history.async_load()
     entry.runtime_data = SmartPvmsData(
-        account, inventory, real_time, history, problems, store
+        account, inventory, real_time, reports, history, problems, store
     )
     # The calls of a killed process are not stored, but the time of its pass is.
     await store.async_save(entry.runtime_data.stored())

@@ -14,7 +14,7 @@ from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
 from .counter_filter import CounterFilter
-from .descriptions import FLOW_SENSORS, ItemSensorDescription
+from .descriptions import FLOW_SENSORS, REPORT_SENSORS, ItemSensorDescription
 from .errors import as_update_error
 from .inventory_coordinator import InventoryCoordinator
 from .item_listeners import Item, ItemListeners
@@ -358,9 +358,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for batch in self.polling.batches
             if not (
                 enabled.isdisjoint(batch.source_ids)
-                # Powers and energies of a plant are no items of its row.
+                # Powers, energies and reports of a plant are no items of its row.
                 and all(
-                    self.reported.with_entity.get(each, set()) - FLOW_SENSORS.keys()
+                    self.reported.with_entity.get(each, set())
+                    - FLOW_SENSORS.keys()
+                    - REPORT_SENSORS.keys()
                     for each in batch.source_ids
                 )
             )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from functools import cached_property, partial
+import math
 import re
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from homeassistant.const import (
     UnitOfEnergy,
     UnitOfFrequency,
     UnitOfIrradiance,
+    UnitOfMass,
     UnitOfPower,
     UnitOfRatio,
     UnitOfReactiveEnergy,
@@ -36,8 +38,16 @@ from homeassistant.const import (
 
 from .counter_evidence import CounterContext
 from .counter_filter import Period
-from .models import Reading
-from .northbound import DataItems, DeviceType, Plant, integer, moment, number
+from .models import Reading, ReportedValues, ReportSpan
+from .northbound import (
+    DataItems,
+    DeviceType,
+    Plant,
+    ReportItem,
+    integer,
+    moment,
+    number,
+)
 
 # Words with optional numbers; excludes codes, serial numbers and addresses.
 _KEY: Final = re.compile(
@@ -143,6 +153,24 @@ class ItemSensorDescription(SensorEntityDescription):
             max_per_hour=self.max_per_hour,
             may_fall=self.device_class == SensorDeviceClass.MONETARY,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSensorDescription(SensorEntityDescription):
+    """Describes the sensor of an item of a plant report."""
+
+    span: ReportSpan
+    item: ReportItem
+    factor: float = 1.0
+    """Converts the item to the unit of the sensor."""
+
+    def value(self, reported: ReportedValues) -> float | None:
+        """Return the value of the item; `None` means unknown.
+
+        No item is negative, except due to an error of the server.
+        """
+        value = reported.values.get(self.item, math.nan) * self.factor
+        return value if 0 <= value < math.inf else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -561,6 +589,77 @@ FLOW_SENSORS: Final = _table(
     ),
 )
 
+
+def _report(
+    key: str, span: ReportSpan, item: ReportItem, **fields: Any
+) -> ReportSensorDescription:
+    return ReportSensorDescription(
+        key=key, translation_key=key, span=span, item=item, **fields
+    )
+
+
+# Without statistics, which would count the energies of other sensors again.
+_reported_energy = partial(
+    _report,
+    item=ReportItem.PRODUCTION,
+    device_class=SensorDeviceClass.ENERGY,
+    native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
+    suggested_display_precision=2,
+)
+_specific_yield = partial(
+    _report,
+    item=ReportItem.SPECIFIC_ENERGY,
+    native_unit_of_measurement="kWh/kWp",
+    state_class=SensorStateClass.MEASUREMENT,
+    suggested_display_precision=2,
+)
+_performance_ratio = partial(
+    _report,
+    item=ReportItem.PERFORMANCE_RATIO,
+    native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
+    state_class=SensorStateClass.MEASUREMENT,
+    suggested_display_precision=1,
+)
+# `total` without a last reset, because the server may correct a sum of years downwards.
+_avoided = partial(
+    _report,
+    span=ReportSpan.ALL_YEARS,
+    state_class=SensorStateClass.TOTAL,
+    suggested_display_precision=0,
+)
+# The reports are in tonnes.
+_avoided_mass = partial(
+    _avoided,
+    device_class=SensorDeviceClass.WEIGHT,
+    native_unit_of_measurement=UnitOfMass.KILOGRAMS,
+    factor=1000.0,
+)
+
+REPORT_SENSORS: Final[Mapping[str, ReportSensorDescription]] = {
+    description.key: description
+    for description in (
+        _reported_energy("pv_production_this_year", ReportSpan.THIS_YEAR),
+        _reported_energy("pv_production_of_all_years", ReportSpan.ALL_YEARS),
+        _specific_yield("specific_yield_yesterday", ReportSpan.YESTERDAY),
+        _specific_yield("specific_yield_this_month", ReportSpan.THIS_MONTH),
+        _performance_ratio("performance_ratio_yesterday", ReportSpan.YESTERDAY),
+        _performance_ratio("performance_ratio_this_month", ReportSpan.THIS_MONTH),
+        _avoided_mass("co2_avoided", item=ReportItem.CO2_REDUCTION),
+        _avoided_mass(
+            "coal_saved",
+            item=ReportItem.COAL_REDUCTION,
+            entity_registry_enabled_default=False,
+        ),
+        _avoided(
+            "equivalent_trees",
+            item=ReportItem.TREES,
+            entity_registry_enabled_default=False,
+        ),
+    )
+}
+"""The sensors of plants from their day, month and year reports."""
+
+
 _CHARGING: Final = _power("ch_discharge_power", kilowatts=0.001)
 _DISCHARGING: Final = _power("ch_discharge_power", kilowatts=-0.001)
 # Some storages report charging as positive, and some as negative.
@@ -753,7 +852,11 @@ BINARY_SENSORS: Final = {
 
 
 DOCUMENTED: Final[frozenset[str]] = frozenset().union(
-    PLANT_SENSORS, FLOW_SENSORS, BINARY_SENSORS, *DEVICE_SENSORS.values()
+    PLANT_SENSORS,
+    FLOW_SENSORS,
+    REPORT_SENSORS,
+    BINARY_SENSORS,
+    *DEVICE_SENSORS.values(),
 )
 """Keys of the items that have a description."""
 

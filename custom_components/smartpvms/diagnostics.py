@@ -31,6 +31,7 @@ from .northbound.flow_control import FlowControl, Interface
 from .options import options_of
 from .polling import Batch
 from .problems import HISTORY, Problems
+from .report_coordinator import SPANS
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Job
 
@@ -64,6 +65,7 @@ async def async_get_config_entry_diagnostics(
         **account,
         "inventory": _inventory(entry),
         "groups": _groups(entry, labels),
+        "reports": _reports(entry),
         "history": _history(entry),
         "unexpected_errors": [
             {"error": each.error, "age": _age(each.at)}
@@ -245,6 +247,32 @@ def _last_error(problems: Problems, group: str) -> dict[str, Any] | None:
     if (problem := problems.groups.get(group)) is None:
         return None
     return {"error": problem.error, "age": _age(problem.at)}
+
+
+def _reports(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    """Return the age and the error of each plant report."""
+    reports = entry.runtime_data.reports
+    ages = {
+        period: [
+            _age(of_plant[span].received)
+            for of_plant in reports.data.values()
+            if span in of_plant
+        ]
+        for period, span in SPANS.items()
+    }
+    errors = {
+        period: f"{type(error).__name__}: {error}"
+        for period, error in reports.errors.items()
+    }
+    return {
+        period.value: {
+            "plants": len(ages[period]),
+            "youngest": min(ages[period], default=None),
+            "oldest": max(ages[period], default=None),
+            "error": errors.get(period),
+        }
+        for period in SPANS
+    }
 
 
 def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:

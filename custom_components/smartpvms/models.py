@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
+from enum import StrEnum
 from itertools import batched, compress
 from operator import ne
 import re
@@ -11,9 +12,10 @@ from typing import ClassVar, Final, Self
 
 from homeassistant.util import dt as dt_util
 
-from .northbound import DataItems, Device, Plant, number
+from .northbound import DataItems, Device, Plant, ReportItem, number
 
 MAX_AGE: Final = timedelta(minutes=15)
+MAX_AGE_OF_REPORTS: Final = timedelta(days=1)
 
 _OLD_CODE: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
@@ -209,6 +211,31 @@ class Reading:
         A reading of the future was received before the clock was set back.
         """
         return abs(dt_util.utcnow() - self.received) <= MAX_AGE
+
+
+class ReportSpan(StrEnum):
+    """Spans of plant reports that sensors show."""
+
+    YESTERDAY = "yesterday"
+    THIS_MONTH = "this_month"
+    THIS_YEAR = "this_year"
+    ALL_YEARS = "all_years"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedValues:
+    """Values of a plant report in one span; others are unknown."""
+
+    values: Mapping[ReportItem, float]
+    received: datetime
+
+    @property
+    def fresh(self) -> bool:
+        """Return whether the values are young enough to be shown.
+
+        Values of the future were received before the clock was set back.
+        """
+        return abs(dt_util.utcnow() - self.received) <= MAX_AGE_OF_REPORTS
 
 
 def changes(before: DataItems, items: DataItems) -> set[str]:

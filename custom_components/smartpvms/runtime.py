@@ -18,6 +18,7 @@ from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
 from .problems import Problems
+from .report_coordinator import ReportCoordinator
 from .statistics import HistoryImporter
 from .storage import async_load_state, decode_parts, encode
 
@@ -59,6 +60,7 @@ class SmartPvmsData:
     account: Account
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
+    reports: ReportCoordinator
     history: HistoryImporter
     problems: Problems
     store: Store[dict[str, Any]]

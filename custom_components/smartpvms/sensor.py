@@ -1,6 +1,6 @@
 """Sensors of data items that are numbers, states or times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, override
@@ -12,16 +12,20 @@ from homeassistant.components.sensor import (
     SensorEntityDescription,
 )
 from homeassistant.const import EntityCategory, Platform, UnitOfRatio, UnitOfTime
-from homeassistant.core import HomeAssistant
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.update_coordinator import CoordinatorEntity
 
-from .const import LOGGER
+from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator
 from .counter_filter import CounterFilter
 from .descriptions import (
     BINARY_SENSORS,
     FLOW_SENSORS,
+    REPORT_SENSORS,
     ItemSensorDescription,
+    ReportSensorDescription,
     Value,
     is_large,
     sensors,
@@ -29,15 +33,20 @@ from .descriptions import (
 )
 from .device_registry import account_device
 from .entity import ItemEntity, async_add_reported_items
-from .models import Reading, SourceId
-from .northbound import number
+from .models import Reading, ReportedValues, SourceId, unique_id
+from .northbound import Plant, number
 from .options import options_of
 from .plant import EnergyToday
 from .plant_flow import ENERGIES_TODAY
+from .report_coordinator import ReportCoordinator
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Activity, HistoryImporter, async_last_value
 
 PARALLEL_UPDATES = 0
+
+# Minimum ratio of the production of all years to the plant's total in real time at which
+# they differ.
+MORE: Final = 1.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +93,16 @@ async def async_setup_entry(
     """Set up the sensors of an account."""
     coordinator = entry.runtime_data.real_time
     inventory = entry.runtime_data.inventory
+    reports = entry.runtime_data.reports
 
     def create(
         source_id: SourceId, key: str, reading: Reading | None
-    ) -> ItemSensor | None:
+    ) -> ItemSensor | ReportSensor | None:
+        if isinstance(source_id, str) and key in REPORT_SENSORS:
+            if reading is not None:
+                return None
+            plant = inventory.data.plants[source_id]
+            return ReportSensor(reports, plant, REPORT_SENSORS[key])
         flow = FLOW_SENSORS.get(key) if isinstance(source_id, str) else None
         documented = sensors(inventory.data.type_of(source_id))
         description = flow or documented.get(key)
@@ -116,6 +131,39 @@ async def async_setup_entry(
     )
     async_add_reported_items(entry, Platform.SENSOR, create, async_add_entities)
 
+    @callback
+    def add_reports() -> None:
+        if entities := list(_reports(entry)):
+            async_add_entities(entities)
+
+    entry.async_on_unload(reports.async_add_listener(add_reports))
+
+
+def _reports(entry: SmartPvmsConfigEntry) -> Iterator[ReportSensor]:
+    """Yield the sensors of plant reports that have a value for the first time."""
+    real_time, reports = entry.runtime_data.real_time, entry.runtime_data.reports
+    for code, spans in reports.data.items():
+        plant = entry.runtime_data.inventory.data.plants.get(code)
+        known = real_time.reported.with_entity.get(code, set())
+        for key, description in REPORT_SENSORS.items():
+            if plant is None or key in known or description.span not in spans:
+                continue
+            value = description.value(spans[description.span])
+            if value is None:
+                continue
+            if key == "pv_production_of_all_years" and not _exceeds(
+                value, real_time.data.get(code)
+            ):
+                continue
+            real_time.reported.add(code, key)
+            yield ReportSensor(reports, plant, description)
+
+
+def _exceeds(production: float, reading: Reading | None) -> bool:
+    """Return whether a production is more than the total in a plant's reading."""
+    total = None if reading is None else number(reading.items.get("total_power"))
+    return total is None or production > total * MORE
+
 
 class HistorySensor(SensorEntity):
     """Sensor of the progress of an account's history import."""
@@ -143,6 +191,45 @@ class HistorySensor(SensorEntity):
     @override
     def native_value(self) -> str | float:
         return self.entity_description.value(self._history)
+
+
+class ReportSensor(CoordinatorEntity[ReportCoordinator], SensorEntity):
+    """Sensor of an item of a plant's reports."""
+
+    entity_description: ReportSensorDescription
+    _attr_has_entity_name = True
+
+    def __init__(
+        self,
+        coordinator: ReportCoordinator,
+        plant: Plant,
+        description: ReportSensorDescription,
+    ) -> None:
+        """Initialize the sensor with the device of the plant."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._plant_code = plant.code
+        self._attr_unique_id = unique_id(plant.code, description.key)
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, plant.code)})
+        if is_large(plant) and description.device_class == SensorDeviceClass.ENERGY:
+            self._attr_suggested_display_precision = 1
+
+    @property
+    def _reported(self) -> ReportedValues | None:
+        spans = self.coordinator.data.get(self._plant_code, {})
+        return spans.get(self.entity_description.span)
+
+    @property
+    @override
+    def available(self) -> bool:
+        return self._reported is not None and self._reported.fresh
+
+    @property
+    @override
+    def native_value(self) -> float | None:
+        if (reported := self._reported) is None:
+            return None
+        return self.entity_description.value(reported)
 
 
 class ItemSensor(ItemEntity, SensorEntity):
