@@ -202,6 +202,8 @@ class TestNeighborhood:
                 await asyncio.sleep(0)
                 turn += 1
 
+        # The first poll also adds the sensors of reports.
+        await added.poll()
         hass.bus.async_listen(EVENT_STATE_CHANGED, note)
         others = asyncio.create_task(take_turns())
         await added.poll()

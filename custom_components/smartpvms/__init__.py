@@ -159,6 +159,7 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
     removals = [
         data.inventory.async_add_listener(update),
         data.real_time.async_add_listener(update),
+        data.reports.async_add_listener(update),
         data.history.async_add_listener(update_issues),
         data.inventory.async_add_listener(data.real_time.async_follow_inventory),
         hass.bus.async_listen(
