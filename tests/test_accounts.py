@@ -192,6 +192,8 @@ async def test_accounts_that_are_set_up_at_the_same_time(
     await hass.config_entries.async_remove(loaded.entry.entry_id)
     await hass.async_block_till_done()
     assert _state(failed) is ConfigEntryState.LOADED
+    # The sensors of reports are added a minute after the others.
+    await failed.poll()
     assert _names(hass, failed) == entities
 
 

@@ -324,6 +324,7 @@ async def test_deleted_device_returns(
     hass_ws_client: WebSocketGenerator,
 ) -> None:
     """A deleted device that is listed again is added like a new one."""
+    await added.poll()
     entities = set(er.async_get(hass).entities)
     battery = _take_away(simulator, BATTERY)
     await _refresh(hass, added)
