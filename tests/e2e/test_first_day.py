@@ -25,8 +25,6 @@ from .pages import look, open_page
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CLICKS_LIMIT = 12
-# Days that the form suggests.
-HISTORY_DAYS = 7
 
 SOURCES = {
     "grid": {
@@ -152,7 +150,7 @@ async def test_first_day(
             }
             for source in chosen
         } == SOURCES
-        await wait_for_history(home_assistant, HISTORY_DAYS)
+        await wait_for_history(home_assistant)
         await check_energy(home_assistant, simulator.home)
         problems = await home_assistant.command("energy/validate")
         assert problems["energy_sources"] == [[]] * len(chosen)
