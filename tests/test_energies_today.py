@@ -1,15 +1,18 @@
 """Tests of a plant's energies today against the true ones."""
 
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.plant import EnergyToday
 from custom_components.smartpvms.plant_flow import PlantFlow
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.components.recorder.statistics import statistics_during_period
+from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import DeviceType, Home, Plant
@@ -195,6 +198,75 @@ async def test_lost_file(
     for _ in range(12):
         await account.poll()
     _assert_true(account, simulator, begin)
+
+
+class TestOldFile:
+    """A stored state that is older than what is recorded."""
+
+    @pytest.fixture
+    async def run(
+        self,
+        simulator: Simulator,
+        recorder_mock: Recorder,
+        hass: HomeAssistant,
+        account: Account,
+        freezer: FrozenDateTimeFactory,
+    ) -> Run:
+        """Return a run that records all entities."""
+        run = Run(hass, account, simulator, freezer)
+        await run.start()
+        get_instance(hass).entity_filter = lambda entity_id: True
+        return run
+
+    @pytest.mark.parametrize("home", [_older()], ids=["older"])
+    @pytest.mark.parametrize("age", [timedelta(hours=3), timedelta(hours=20)])
+    async def test_energies_do_not_fall(
+        self,
+        run: Run,
+        hass: HomeAssistant,
+        hass_storage: dict[str, Any],
+        simulator: Simulator,
+        age: timedelta,
+    ) -> None:
+        """The day goes on from the recorded energy, and nothing is subtracted."""
+        [plant] = simulator.home.plants
+        begin = _collected(simulator)
+        end = MIDNIGHT + timedelta(hours=14)
+        quarter = timedelta(minutes=15)
+        await run.until(end - age, quarter)
+        key = f"smartpvms.{run.account.entry.entry_id}"
+        old = deepcopy(hass_storage[key])
+        await run.until(end, quarter)
+        before = {
+            item: float(run.account.value(plant.code, item) or "nan")
+            for item in ENERGIES
+        }
+        await get_instance(hass).async_block_till_done()
+        assert await hass.config_entries.async_unload(run.account.entry.entry_id)
+        hass.data.pop(ACCOUNTS)
+        hass_storage[key] = old
+        assert await hass.config_entries.async_setup(run.account.entry.entry_id)
+        await hass.async_block_till_done(wait_background_tasks=True)
+        for _ in range(12):
+            await run.poll()
+            for item, value in before.items():
+                shown = run.account.value(plant.code, item)
+                assert shown == STATE_UNAVAILABLE or float(shown or 0) >= value, item
+        await get_instance(hass).async_block_till_done()
+        for item in ENERGIES:
+            state = run.account.state(plant.code, item)
+            assert state is not None
+            rows = await get_instance(hass).async_add_executor_job(
+                statistics_during_period,
+                *(hass, begin - timedelta(hours=1), None, {state.entity_id}),
+                *("5minute", None, {"change"}),
+            )
+            changes = [row["change"] or 0.0 for row in rows[state.entity_id]]
+            assert min(changes) >= 0, item
+            true = simulator.energy(plant.code, begin, _collected(simulator))
+            assert sum(changes) == pytest.approx(
+                getattr(true, ENERGIES[item]), abs=2.0
+            ), item
 
 
 @pytest.mark.parametrize("home", [_older()], ids=["older"])

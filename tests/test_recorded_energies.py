@@ -272,7 +272,7 @@ async def test_recorder_that_fails(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(recording, "_last_value", fail)
+    monkeypatch.setattr(recording, "_last_values", fail)
     await _start_with(run, hass, store, store.copy())
     await run.poll(STEP)
     after = float(run.account.value(plant.code, "pv_energy") or 0)

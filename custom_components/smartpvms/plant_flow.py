@@ -212,6 +212,13 @@ class PlantFlows:
         if flow.reading is not None:
             self.readings[code] = flow.reading
 
+    def resume_today(
+        self, code: str, key: str, start: datetime, recorded: float
+    ) -> None:
+        """Continue an energy of a day from the recorded value, if that is higher."""
+        if (today := self.today(code, key)) is not None:
+            today.recorded = max(today.shown, (start, recorded))
+
     def grid_point(
         self, code: str, devices: Iterable[Device], grid_meters: Collection[int]
     ) -> int | None:

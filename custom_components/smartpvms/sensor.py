@@ -40,7 +40,7 @@ from .plant import EnergyToday
 from .plant_flow import ENERGIES_TODAY
 from .report_coordinator import ReportCoordinator
 from .runtime import SmartPvmsConfigEntry
-from .statistics import Activity, HistoryImporter, async_last_value
+from .statistics import Activity, HistoryImporter, async_last_values
 
 PARALLEL_UPDATES = 0
 
@@ -321,11 +321,12 @@ class EnergySensor(FlowSensor, RestoreSensor):
     async def _async_recorded(self) -> float | None:
         """Return the highest of the restored, recorded and statistics values."""
         unit = self.entity_description.native_unit_of_measurement
-        values = [await async_last_value(self.hass, self.entity_id, unit)]
+        recorded = await async_last_values(self.hass, self.entity_id, unit)
+        values = [each.value for each in recorded]
         last = await self.async_get_last_sensor_data()
         if last is not None and last.native_unit_of_measurement == unit:
-            values.append(number(last.native_value))
-        return max((value for value in values if value is not None), default=None)
+            values += filter(None, [number(last.native_value)])
+        return max(values, default=None)
 
 
 class CounterSensor(ItemSensor):
@@ -382,6 +383,16 @@ class CounterSensor(ItemSensor):
 class TodaySensor(CounterSensor):
     """Sensor of a plant's energy today, which not all servers report."""
 
+    @override
+    async def async_added_to_hass(self) -> None:
+        # The stored state of the account may be older than the recorder's.
+        code, key = str(self._source_id), self.entity_description.key
+        unit = self.entity_description.native_unit_of_measurement
+        for each in await async_last_values(self.hass, self.entity_id, unit):
+            if each.start is not None:
+                self.coordinator.flows.resume_today(code, key, each.start, each.value)
+        await super().async_added_to_hass()
+
     @property
     @override
     def _reading(self) -> Reading | None:
@@ -406,4 +417,5 @@ class TodaySensor(CounterSensor):
     def _update_state(self, reading: Reading) -> bool:
         if (energy := self._calculated) is None:
             return super()._update_state(reading)
-        return self._set(energy.value, energy.start)
+        start, value = energy.shown
+        return self._set(value, start)

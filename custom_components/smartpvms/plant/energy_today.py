@@ -1,6 +1,6 @@
 """Energy of a plant since midnight, for servers that do not report it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
@@ -18,6 +18,13 @@ class EnergyToday:
     total: float
     """Accumulated energy at the last reading."""
     value: float = 0.0
+    recorded: tuple[datetime, float] | None = field(default=None, init=False)
+    """Start of the last recorded day and its energy, if this state may be older."""
+
+    @property
+    def shown(self) -> tuple[datetime, float]:
+        """Return the start and the energy to show until the next reading."""
+        return max((self.start, self.value), self.recorded or (self.start, 0.0))
 
     def update(self, total: float, midnight: datetime, at: datetime) -> float:
         """Add the rise of the accumulated energy, and return the energy of the day.
@@ -31,5 +38,10 @@ class EnergyToday:
         if not midnight <= self.start <= at:
             self.value, self.start = 0.0, midnight
         self.value = round(self.value + gained, 6)
+        if self.recorded is not None and self.recorded[0] == self.start:
+            # Only a state of the same day has counted this day.
+            counted = self.value if self.read >= midnight else 0.0
+            self.value = max(counted, self.recorded[1])
+        self.recorded = None
         self.total, self.read = total, at
         return self.value

@@ -2,7 +2,7 @@
 
 from .importer import HistoryImporter
 from .jobs import Activity, Job, RequestSummary
-from .recorder import async_last_value, async_settle
+from .recorder import async_last_values, async_settle
 from .store import StoredHistory, history_store
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Job",
     "RequestSummary",
     "StoredHistory",
-    "async_last_value",
+    "async_last_values",
     "async_settle",
     "history_store",
 ]

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -27,6 +27,7 @@ from homeassistant.components.recorder.statistics import (
     get_metadata,
     statistics_during_period,
 )
+from homeassistant.components.sensor import ATTR_LAST_RESET
 from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfPower
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
@@ -131,43 +132,62 @@ async def async_settle(hass: HomeAssistant, max_wait: float | None = MAX_WAIT) -
         await recorder.async_block_till_done()
 
 
-async def async_last_value(
+@dataclass(frozen=True, slots=True)
+class LastValue:
+    """A recorded value of an energy."""
+
+    value: float
+    start: datetime | None
+    """Start of its period; `None` for a total."""
+
+
+async def async_last_values(
     hass: HomeAssistant, entity_id: str, unit: str | None
-) -> float | None:
-    """Return the highest of a counter's last state and last statistics."""
+) -> list[LastValue]:
+    """Return the values of an energy in its last state and its last statistics."""
     if DOMAIN not in hass.config.components:
-        return None
+        return []
     try:
         return await get_instance(hass).async_add_executor_job(
-            _last_value, hass, entity_id, unit
+            _last_values, hass, entity_id, unit
         )
     except (RuntimeError, SQLAlchemyError) as err:
         # The recorder has stopped, or its database fails.
         LOGGER.warning(
             "Failed to read the last recorded energies: %s", type(err).__name__
         )
-        return None
+        return []
 
 
-def _last_value(hass: HomeAssistant, entity_id: str, unit: str | None) -> float | None:
-    recorded: list[tuple[str | None, float | None]] = [
-        (state.attributes.get(ATTR_UNIT_OF_MEASUREMENT), number(state.state))
+def _last_values(
+    hass: HomeAssistant, entity_id: str, unit: str | None
+) -> list[LastValue]:
+    recorded: list[tuple[str | None, float | None, datetime | None]] = [
+        (
+            state.attributes.get(ATTR_UNIT_OF_MEASUREMENT),
+            number(state.state),
+            dt_util.parse_datetime(str(state.attributes.get(ATTR_LAST_RESET))),
+        )
         for state in get_last_state_changes(hass, 1, entity_id).get(entity_id, ())
     ]
     found = get_metadata(hass, statistic_ids={entity_id})
+    types: set[Any] = {"state", "last_reset"}
     for last in (get_last_statistics, get_last_short_term_statistics):
         recorded += [
-            (found[entity_id][1]["unit_of_measurement"], row.get("state"))
-            for row in last(hass, 1, entity_id, False, {"state"}).get(entity_id, ())
+            (
+                found[entity_id][1]["unit_of_measurement"],
+                row.get("state"),
+                dt_util.utc_from_timestamp(reset)
+                if (reset := row.get("last_reset"))
+                else None,
+            )
+            for row in last(hass, 1, entity_id, False, types).get(entity_id, ())
         ]
-    return max(
-        (
-            EnergyConverter.convert(value, recorded_unit, unit)
-            for recorded_unit, value in recorded
-            if value is not None and recorded_unit in EnergyConverter.VALID_UNITS
-        ),
-        default=None,
-    )
+    return [
+        LastValue(EnergyConverter.convert(value, recorded_unit, unit), start)
+        for recorded_unit, value, start in recorded
+        if value is not None and recorded_unit in EnergyConverter.VALID_UNITS
+    ]
 
 
 async def async_read(
