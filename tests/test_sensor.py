@@ -99,6 +99,19 @@ async def test_undocumented_state(
     assert caplog.text.count("Undocumented state 9999.0 of inverter_state") == 1
 
 
+async def test_number_that_is_no_state(
+    added: Account,
+    simulator: Simulator,
+    inverter: Device,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A number that is too large for a state may be a secret, and is not logged."""
+    _send(simulator, inverter, {"inverter_state": 49717717710.0})
+    await added.poll()
+    assert added.value(inverter.id, "inverter_state") == STATE_UNKNOWN
+    assert "Undocumented state" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("style", "power"), [("zeros", "0.0"), ("nulls", STATE_UNKNOWN)]
 )

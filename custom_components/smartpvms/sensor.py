@@ -44,6 +44,9 @@ from .statistics import Activity, HistoryImporter, async_last_values
 
 PARALLEL_UPDATES = 0
 
+# Largest state of a device; the documented ones have 16 bits.
+MAX_STATE: Final = 0xFFFF
+
 # Minimum ratio of the production of all years to the plant's total in real time at which
 # they differ.
 MORE: Final = 1.01
@@ -283,7 +286,9 @@ class ItemSensor(ItemEntity, SensorEntity):
 
     def _log_unknown_state(self, raw: object) -> None:
         state = number(raw)
-        if state is not None and not self._unknown_state_logged:
+        # Any other number is no state, and may be a secret.
+        is_state = state is not None and abs(state) <= MAX_STATE
+        if is_state and not self._unknown_state_logged:
             self._unknown_state_logged = True
             LOGGER.info(
                 "Undocumented state %s of %s",
