@@ -69,8 +69,8 @@ which are read every six hours, at 01:10, 07:10, 13:10 and 19:10 in the plant's 
 They have no statistics of energy, since other sensors count the same energy. If a report
 cannot be read, its values are shown for a day.
 
-- *PV production of all years*, *CO₂ avoided*, *Coal saved* and *Equivalent trees* are the
-  sums of all years in the reports. *PV production of all years* is added if it exceeds
+- *PV production all years*, *CO₂ avoided*, *Coal saved* and *Equivalent trees* are the
+  sums of all years in the reports. *PV production all years* is added if it exceeds
   *FusionSolar yield total* by more than 1 %.
 - The specific yield is the production divided by the installed capacity.
 - The server reports a performance ratio only for plants with an irradiance sensor.

@@ -28,6 +28,7 @@ from custom_components.smartpvms.descriptions import (
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
+    REPORT_SENSORS,
     ItemSensorDescription,
 )
 from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
@@ -75,6 +76,8 @@ WIDTH_OF_OPTION: Final = 328
 WIDTH: Final = 183
 WIDTH_BESIDE_ENERGY: Final = 164
 WIDTH_BESIDE_TOTAL: Final = 144
+# Beside the energy of many years, and the specific yield of a day.
+WIDTHS_BESIDE_REPORT: Final = {"kWh": 157, "kWh/kWp": 146}
 
 LANGUAGES: Final = sorted(
     path.name for path in (COMPONENT / "translations").glob("*.json")
@@ -194,6 +197,11 @@ def test_names_fit_on_a_phone(language: str) -> None:
         item.translation_key: WIDTH_BESIDE_TOTAL
         for item in energies
         if item.period is Period.LIFETIME and item.entity_registry_enabled_default
+    }
+    widths |= {
+        key: WIDTHS_BESIDE_REPORT[item.native_unit_of_measurement]
+        for key, item in REPORT_SENSORS.items()
+        if item.native_unit_of_measurement in WIDTHS_BESIDE_REPORT
     }
     cut = {}
     for path, name in leaves(read_json(f"translations/{language}")["entity"]):

@@ -604,7 +604,7 @@ _reported_energy = partial(
     item=ReportItem.PRODUCTION,
     device_class=SensorDeviceClass.ENERGY,
     native_unit_of_measurement=UnitOfEnergy.KILO_WATT_HOUR,
-    suggested_display_precision=2,
+    suggested_display_precision=0,
 )
 _specific_yield = partial(
     _report,
@@ -641,7 +641,11 @@ REPORT_SENSORS: Final[Mapping[str, ReportSensorDescription]] = {
         _reported_energy("pv_production_this_year", ReportSpan.THIS_YEAR),
         _reported_energy("pv_production_of_all_years", ReportSpan.ALL_YEARS),
         _specific_yield("specific_yield_yesterday", ReportSpan.YESTERDAY),
-        _specific_yield("specific_yield_this_month", ReportSpan.THIS_MONTH),
+        _specific_yield(
+            "specific_yield_this_month",
+            ReportSpan.THIS_MONTH,
+            suggested_display_precision=0,
+        ),
         _performance_ratio("performance_ratio_yesterday", ReportSpan.YESTERDAY),
         _performance_ratio("performance_ratio_this_month", ReportSpan.THIS_MONTH),
         _avoided_mass("co2_avoided", item=ReportItem.CO2_REDUCTION),

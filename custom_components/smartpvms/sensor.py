@@ -214,8 +214,6 @@ class ReportSensor(CoordinatorEntity[ReportCoordinator], SensorEntity):
         self._plant_code = plant.code
         self._attr_unique_id = unique_id(plant.code, description.key)
         self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, plant.code)})
-        if is_large(plant) and description.device_class == SensorDeviceClass.ENERGY:
-            self._attr_suggested_display_precision = 1
 
     @property
     def _reported(self) -> ReportedValues | None:
