@@ -67,8 +67,10 @@ async def test_capacity(
     """All powers of a plant have one unit."""
     await account.add()
     await account.poll()
+    # Energies of years are shown without decimal places.
     assert _shown(hass, account) == {
-        (device_class, *unit) for device_class, unit in expected.items()
+        ("energy", "kWh", 0),
+        *((device_class, *unit) for device_class, unit in expected.items()),
     }
 
 
