@@ -388,12 +388,15 @@ class TodaySensor(CounterSensor):
 
     @override
     async def async_added_to_hass(self) -> None:
-        # The stored state of the account may be older than the recorder's.
         code, key = str(self._source_id), self.entity_description.key
-        unit = self.entity_description.native_unit_of_measurement
-        for each in await async_last_values(self.hass, self.entity_id, unit):
-            if each.start is not None:
-                self.coordinator.flows.resume_today(code, key, each.start, each.value)
+        if self.coordinator.flows.today(code, key) is not None:
+            # The stored state of the account may be older than the recorder's.
+            unit = self.entity_description.native_unit_of_measurement
+            for each in await async_last_values(self.hass, self.entity_id, unit):
+                if each.start is not None:
+                    self.coordinator.flows.resume_today(
+                        code, key, each.start, each.value
+                    )
         await super().async_added_to_hass()
 
     @property
