@@ -163,9 +163,9 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_reports, answer, *_span(period, at))
 
-    def report_wait(self, period: ReportPeriod, reserve: int = 0) -> float:
-        """Return the seconds until `1 + reserve` calls of `plant_reports` are allowed."""
-        return self._session.wait(period.value, reserve=reserve)
+    def report_wait(self, period: ReportPeriod) -> float:
+        """Return the seconds until a call of `plant_reports` is allowed."""
+        return self._session.wait(period.value)
 
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
