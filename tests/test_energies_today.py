@@ -107,6 +107,32 @@ def _assert_true(account: Account, simulator: Simulator, since: datetime) -> Non
         ), key
 
 
+@pytest.fixture
+async def run(
+    simulator: Simulator,
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    account: Account,
+    freezer: FrozenDateTimeFactory,
+) -> Run:
+    """Return a run that records all entities."""
+    run = Run(hass, account, simulator, freezer)
+    await run.start()
+    get_instance(hass).entity_filter = lambda entity_id: True
+    return run
+
+
+async def _changes(hass: HomeAssistant, entity_id: str, begin: datetime) -> list[float]:
+    """Return the changes of an energy in the statistics of five minutes."""
+    await get_instance(hass).async_block_till_done()
+    rows = await get_instance(hass).async_add_executor_job(
+        statistics_during_period,
+        *(hass, begin - timedelta(hours=1), None, {entity_id}),
+        *("5minute", None, {"change"}),
+    )
+    return [row["change"] or 0.0 for row in rows[entity_id]]
+
+
 async def test_midnight(account: Account, simulator: Simulator) -> None:
     """Energies begin at 0 with the first reading, and at midnight; a restart adds none."""
     [plant] = simulator.home.plants
@@ -203,21 +229,6 @@ async def test_lost_file(
 class TestOldFile:
     """A stored state that is older than what is recorded."""
 
-    @pytest.fixture
-    async def run(
-        self,
-        simulator: Simulator,
-        recorder_mock: Recorder,
-        hass: HomeAssistant,
-        account: Account,
-        freezer: FrozenDateTimeFactory,
-    ) -> Run:
-        """Return a run that records all entities."""
-        run = Run(hass, account, simulator, freezer)
-        await run.start()
-        get_instance(hass).entity_filter = lambda entity_id: True
-        return run
-
     @pytest.mark.parametrize("home", [_older()], ids=["older"])
     @pytest.mark.parametrize("age", [timedelta(hours=3), timedelta(hours=20)])
     async def test_energies_do_not_fall(
@@ -252,16 +263,10 @@ class TestOldFile:
             for item, value in before.items():
                 shown = run.account.value(plant.code, item)
                 assert shown == STATE_UNAVAILABLE or float(shown or 0) >= value, item
-        await get_instance(hass).async_block_till_done()
         for item in ENERGIES:
             state = run.account.state(plant.code, item)
             assert state is not None
-            rows = await get_instance(hass).async_add_executor_job(
-                statistics_during_period,
-                *(hass, begin - timedelta(hours=1), None, {state.entity_id}),
-                *("5minute", None, {"change"}),
-            )
-            changes = [row["change"] or 0.0 for row in rows[state.entity_id]]
+            changes = await _changes(hass, state.entity_id, begin)
             assert min(changes) >= 0, item
             true = simulator.energy(plant.code, begin, _collected(simulator))
             assert sum(changes) == pytest.approx(
@@ -295,20 +300,10 @@ class TestLatePlants:
     """Plants that the server refuses to return at first."""
 
     @pytest.fixture
-    async def run(
-        self,
-        simulator: Simulator,
-        recorder_mock: Recorder,
-        hass: HomeAssistant,
-        account: Account,
-        freezer: FrozenDateTimeFactory,
-    ) -> Run:
-        """Return a run whose first calls for plants fail."""
+    def simulator(self, simulator: Simulator) -> Simulator:
+        """Return a simulator whose first calls for plants fail."""
         simulator.faults.add(faults.FailCode(20010), "getStationRealKpi", times=3)
-        run = Run(hass, account, simulator, freezer)
-        await run.start()
-        get_instance(hass).entity_filter = lambda entity_id: True
-        return run
+        return simulator
 
     @pytest.mark.parametrize("home", [homes.family()], ids=["family"])
     async def test_statistics(
@@ -321,13 +316,7 @@ class TestLatePlants:
         await run.until(run.now + timedelta(hours=3))
         state = run.account.state(plant.code, "day_use_energy")
         assert state is not None
-        await get_instance(hass).async_block_till_done()
-        rows = await get_instance(hass).async_add_executor_job(
-            statistics_during_period,
-            *(hass, begin - timedelta(hours=1), None, {state.entity_id}),
-            *("5minute", None, {"change"}),
-        )
-        counted = sum(row["change"] or 0.0 for row in rows[state.entity_id])
+        counted = sum(await _changes(hass, state.entity_id, begin))
         true = simulator.energy(plant.code, begin, _collected(simulator)).load
         assert counted == pytest.approx(true, abs=0.3)
 
