@@ -20,6 +20,7 @@ from custom_components.smartpvms.plant import (
     DAY_USE,
     CounterActivities,
     CounterId,
+    CounterRises,
     CounterValue,
     CounterValues,
     EnergySum,
@@ -29,10 +30,12 @@ from custom_components.smartpvms.plant import (
     PlantDevice,
     PowerFlow,
     StorageSigns,
+    Terms,
+    as_terms,
     power_flow,
     pv_terms,
 )
-from custom_components.smartpvms.plant.counters import as_terms
+from custom_components.smartpvms.plant.counters import terms_of
 from custom_components.smartpvms.plant.day_end import MAX_GAP
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
@@ -176,6 +179,7 @@ class Watch:
     grid: GridPointDetector = field(default_factory=GridPointDetector)
     signs: StorageSigns = field(default_factory=StorageSigns)
     activities: CounterActivities = field(default_factory=CounterActivities)
+    rises: CounterRises = field(default_factory=CounterRises)
     energy: HomeEnergy = field(default_factory=HomeEnergy)
     sums: dict[str, EnergySum] = field(default_factory=dict)
     integrals: dict[str, Integral] = field(default_factory=dict)
@@ -245,20 +249,18 @@ class Watch:
         counts, at = self.counts, self.clock.now()
         self.activities.update(self.units, counts, self.flow.home, at, self.signs)
         usable = self.activities.usable(counts)
-        self.energy.update(self.units, counts, usable, self.flow, point=point, at=at)
+        integrals = self.energy.integrate(self.units, self.flow, at)
+        self.rises.update({**as_terms(counts), **integrals})
+        self.energy.update(self.units, usable, self.rises.last_whole, point=point)
+        rises = self.rises.last
         if terms := pv_terms(self.units, usable):
             added, subtracted = terms
             if subtracted:
                 subtracted = {**subtracted, **self.energy.drawn}
-            spare = {**as_terms(counts), **self.energy.drawn}
-            self._sum("pv").update(added, subtracted, spare)
+            self._sum("pv").update(rises, added, subtracted)
         for key in ("charge_cap", "discharge_cap"):
-            named = {
-                str(name): count
-                for (name, item), count in self.counts.items()
-                if item == key
-            }
-            self._sum(key).update(named)
+            of_key = [each for each in counts if each[1] == key]
+            self._sum(key).update(rises, terms_of(counts, of_key))
         grid = self.flow.grid
         powers = {"import": grid, "export": grid and -grid, "home": self.flow.home}
         for name, power in powers.items():
@@ -278,6 +280,7 @@ class Watch:
         self.grid = restored(self.grid)
         self.signs = restored(self.signs)
         self.activities = restored(self.activities)
+        self.rises = restored(self.rises)
         self.energy = restored(self.energy)
         self.sums = {name: restored(each) for name, each in self.sums.items()}
         self._counters = {key: restored(each) for key, each in self._counters.items()}
@@ -1013,9 +1016,24 @@ def test_any_powers(readings: list[dict[int, PlantDevice]], chosen: int) -> None
         assert abs(difference) <= noise + 0.01
 
 
+@dataclass
+class FollowedSum:
+    """A sum, and the rises of its counters and of others."""
+
+    total: EnergySum = field(default_factory=EnergySum)
+    rises: CounterRises = field(default_factory=CounterRises)
+
+    def update(
+        self, added: Terms, subtracted: Terms | None = None, spare: Terms | None = None
+    ) -> float | None:
+        """Take the readings of all counters, and return the sum."""
+        self.rises.update({**(spare or {}), **added, **(subtracted or {})})
+        return self.total.update(self.rises.last, added, subtracted)
+
+
 def test_dip_of_a_balance() -> None:
     """The balance does not fall in a dip, and adds nothing twice."""
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     yields = [100.0, 101.0, 101.0, 103.0, 104.0]
     exports = [50.0, 50.4, 51.2, 51.2, 51.9]
     values = [
@@ -1029,7 +1047,7 @@ def test_dip_of_a_balance() -> None:
 
 def test_loss_that_is_not_sure() -> None:
     """The balance waits while a loss is uncertain, and then adds all energy."""
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     exports = [
         CounterValue(50.0),
         CounterValue(50.0, confirmed=False),
@@ -1052,7 +1070,7 @@ def test_loss_that_is_not_sure() -> None:
 def test_sum_of_days() -> None:
     """A sum starts at 0, and adds the full energy of a new day."""
     days = [(SUMMER, 2.0), (SUMMER, 5.5), (MIDNIGHT, 0.25), (MIDNIGHT, 1.25)]
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     values = []
     for start, value in days:
         values.append(energy_sum.update({"charged": CounterValue(value, start)}))
@@ -1062,7 +1080,7 @@ def test_sum_of_days() -> None:
 
 def test_counter_that_is_new() -> None:
     """The energy of a new inverter before its first reading is not added."""
-    energy_sum = EnergySum(7.0, 7.0)
+    energy_sum = FollowedSum(EnergySum(7.0, 7.0))
     energy_sum.update({"1": CounterValue(100.0)})
     assert (
         energy_sum.update({"1": CounterValue(101.0), "2": CounterValue(900.0)}) == 8.0
@@ -1087,7 +1105,7 @@ STEPS: Final = st.lists(
 @given(STEPS)
 def test_any_balance(steps: list[tuple[int, int, bool, int]]) -> None:
     """A balance never falls, and ends at the true energy plus late losses."""
-    energy_sum = EnergySum(0.0)
+    energy_sum = FollowedSum(EnergySum(0.0))
     yields, exports = [0], [0]
     energy_sum.update({"yield": CounterValue(0)}, {"export": CounterValue(0)})
     value, late = 0.0, 0.0
@@ -1126,7 +1144,7 @@ def test_integral() -> None:
 
 def test_battery_charged_from_the_grid() -> None:
     """Energy from the grid into the battery is not used by the home."""
-    energy, signs = HomeEnergy(), StorageSigns()
+    energy, rises, signs = HomeEnergy(), CounterRises(), StorageSigns()
     units = _hybrid(-2000, 0, 1940, -2600)
     for minute in range(0, 181, 5):
         counts: dict[CounterId, CounterValue | None] = {
@@ -1136,7 +1154,8 @@ def test_battery_charged_from_the_grid() -> None:
         }
         flow = power_flow(units, signs, 3)
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        energy.update(units, counts, counts, flow, point=3, at=at)
+        rises.update({**as_terms(counts), **energy.integrate(units, flow, at)})
+        energy.update(units, counts, rises.last_whole, point=3)
     assert energy.energy_sum.value == pytest.approx(1.8)
 
 
@@ -1446,7 +1465,7 @@ def test_energy_manager_that_reports_nothing(items: Any) -> None:
 
 def test_counter_that_arrives_later() -> None:
     """A sum does not wait for a new counter, but a difference waits for its losses."""
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     assert energy_sum.update({"1": CounterValue(900.0), "2": None}) == 0
     assert energy_sum.update({"1": CounterValue(901.0), "2": None}) == 1
     assert (
@@ -1455,7 +1474,7 @@ def test_counter_that_arrives_later() -> None:
     assert (
         energy_sum.update({"1": CounterValue(903.0), "2": CounterValue(34_001.0)}) == 4
     )
-    difference = EnergySum()
+    difference = FollowedSum()
     assert difference.update({"1": CounterValue(900.0)}, {"2": None}) is None
     assert (
         difference.update(
@@ -1474,7 +1493,7 @@ def test_counter_that_arrives_later() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.booleans()), min_size=1))
 def test_any_source(steps: list[tuple[int, bool]]) -> None:
     """Switching between two counters of one energy adds and loses nothing."""
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     terms = {"1": CounterValue(100.0), "2": CounterValue(7000.0)}
     energy_sum.update({"1": terms["1"]}, spare=terms)
     total = 0
@@ -1506,22 +1525,22 @@ def test_recorded_energy(
     read_before: bool,
 ) -> None:
     """An energy continues from the recorded value if that is higher."""
-    energy_sum = EnergySum()
+    energy_sum = FollowedSum()
     start = None
     if stored is not None:
-        energy_sum = EnergySum(10.0, 10.0)
+        energy_sum = FollowedSum(EnergySum(10.0, 10.0))
         energy_sum.update({"charged": stored})
         energy_sum = restored(energy_sum)
         start = stored.start and MIDNIGHT
     if not read_before:
-        energy_sum.resume(recorded)
-        assert energy_sum.value == max(recorded, 10.0)
+        energy_sum.total.resume(recorded)
+        assert energy_sum.total.value == max(recorded, 10.0)
         energy_sum = restored(energy_sum)
     value = 10.0 if start is None else 4.0
     energy_sum.update({"charged": CounterValue(value, start)})
     if read_before:
-        energy_sum.resume(recorded)
-    assert energy_sum.value == expected[0]
+        energy_sum.total.resume(recorded)
+    assert energy_sum.total.value == expected[0]
     assert energy_sum.update({"charged": CounterValue(value + 1, start)}) == expected[1]
 
 

@@ -12,13 +12,11 @@ from .counter_filters import CounterFilters
 from .models import Inventory, Reading, SourceId, changes, zone_of
 from .northbound import DataItems, Device, Plant, number
 from .plant import (
-    CHARGED,
     COUNTERS,
     DAY_USE,
-    DISCHARGED,
-    PV_COUNTERS,
     CounterActivities,
     CounterId,
+    CounterRises,
     CounterValue,
     CounterValues,
     EnergySum,
@@ -30,12 +28,12 @@ from .plant import (
     PowerFlow,
     StorageSigns,
     Terms,
+    as_terms,
     counters_of,
     grid_terms,
     power_flow,
     pv_terms,
     storage_terms,
-    terms_of,
 )
 
 # Accumulated energies of the grid, which have no sensors.
@@ -61,6 +59,7 @@ class PlantFlow:
     grid_point: GridPointDetector = field(default_factory=GridPointDetector)
     signs: StorageSigns = field(default_factory=StorageSigns)
     activities: CounterActivities = field(default_factory=CounterActivities)
+    rises: CounterRises = field(default_factory=CounterRises)
     home: HomeEnergy = field(default_factory=HomeEnergy)
     energy_sums: dict[str, EnergySum] = field(default_factory=dict)
     """Sums of the other energies, by key."""
@@ -103,32 +102,28 @@ class PlantFlow:
         values = _powers(powers)
         self.activities.update(devices, counts, powers.home, at, self.signs)
         usable = self.activities.usable(counts)
+        integrals = self.home.integrate(devices, powers, at)
+        self.rises.update({**as_terms(counts), **integrals})
+        rises = self.rises.last
         values["home_energy"] = self.home.update(
-            devices, counts, usable, powers, point=self.point, at=at
+            devices, usable, self.rises.last_whole, point=self.point
         )
         self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
-        drawn = self.home.drawn
-        for key, terms, candidates in (
-            ("pv_energy", pv_terms(devices, usable), PV_COUNTERS),
-            ("charged_energy", storage_terms(devices, usable, charged=True), CHARGED),
-            (
-                "discharged_energy",
-                storage_terms(devices, usable, charged=False),
-                DISCHARGED,
-            ),
+        for key, terms in (
+            ("pv_energy", pv_terms(devices, usable)),
+            ("charged_energy", storage_terms(devices, usable, charged=True)),
+            ("discharged_energy", storage_terms(devices, usable, charged=False)),
         ):
             if terms is not None:
                 added, subtracted = self.terms[key] = terms
                 energy_sum = self.energy_sums.setdefault(key, EnergySum())
                 if subtracted:
-                    subtracted = {**subtracted, **drawn}
-                of_energy = (each for each in counts if each[1] in candidates)
-                spare = {**terms_of(counts, of_energy), **drawn}
-                values[key] = energy_sum.update(added, subtracted, spare)
+                    subtracted = {**subtracted, **self.home.drawn}
+                values[key] = energy_sum.update(rises, added, subtracted)
         if self.point is not None:
             of_grid = grid_terms(self.point, devices, usable)
             for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=True):
-                self.energy_sums.setdefault(key, EnergySum()).update(added)
+                self.energy_sums.setdefault(key, EnergySum()).update(rises, added)
         values |= self._update_today(at, zone_of(plant), counters)
         values["installed_capacity"] = plant.capacity
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)

@@ -2,37 +2,40 @@
 
 from .counter_activity import CounterActivities
 from .counters import (
-    CHARGED,
     COUNTERS,
     DAY_USE,
-    DISCHARGED,
     GRID_COUNTERS,
-    PV_COUNTERS,
     CounterId,
     CounterValue,
     CounterValues,
     Terms,
+    as_terms,
     counters_of,
-    terms_of,
 )
 from .devices import GRID_POINTS, INVERTERS, PlantDevice, PlantDevices
-from .energy import EnergySum, HomeEnergy, Integral, grid_terms, pv_terms, storage_terms
+from .energy import (
+    CounterRises,
+    EnergySum,
+    HomeEnergy,
+    Integral,
+    grid_terms,
+    pv_terms,
+    storage_terms,
+)
 from .energy_today import EnergyToday
 from .grid_point import GridPointDetector
 from .power_flow import PowerFlow, power_flow
 from .storage_sign import StorageSigns
 
 __all__ = [
-    "CHARGED",
     "COUNTERS",
     "DAY_USE",
-    "DISCHARGED",
     "GRID_COUNTERS",
     "GRID_POINTS",
     "INVERTERS",
-    "PV_COUNTERS",
     "CounterActivities",
     "CounterId",
+    "CounterRises",
     "CounterValue",
     "CounterValues",
     "EnergySum",
@@ -45,10 +48,10 @@ __all__ = [
     "PowerFlow",
     "StorageSigns",
     "Terms",
+    "as_terms",
     "counters_of",
     "grid_terms",
     "power_flow",
     "pv_terms",
     "storage_terms",
-    "terms_of",
 ]

@@ -42,36 +42,29 @@ class CounterActivity:
 
     is_record: ClassVar = True
 
-    last: float
+    is_counting: bool = False
+    """Whether the counter had counted before the last reading; then, no other field is
+    used."""
+    is_dead: bool = False
+    """Whether energy flows that the counter does not count."""
+    last: float = 0.0
     before: float | None = None
     """Value of the reading before the last."""
     counted: float = 0.0
     flowed: float = 0.0
     power: float = 0.0
     """Power of the last reading in W."""
-    is_counting: bool = False
-    """Whether the counter had counted before the last reading."""
-    is_dead: bool = False
-    """Whether energy flows that the counter does not count."""
-
-    @property
-    def is_zero(self) -> bool:
-        """Return whether the counter was still 0 before the last reading."""
-        return not (self.before or self.is_counting)
 
     def follow(self, value: float, power: float, passed: timedelta) -> None:
         """Add the next reading of a counter that does not count yet."""
         self.before = self.last
-        self.is_counting = self.counted > STILL
         self.counted += value - self.last if value >= self.last else value
         self.last = value
         if passed <= MAX_GAP:
             # A single power may be false, so the lower of two applies.
             self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
         self.power = power
-        if self.is_counting:
-            self.is_dead = False
-        elif self.counted <= STILL:
+        if self.counted <= STILL:
             self.is_dead = self.flowed > UNCOUNTED
 
 
@@ -103,6 +96,9 @@ class CounterActivities:
             activity = self.activities.get(name)
             if count is None or (activity and activity.is_counting):
                 continue
+            if activity and activity.counted > STILL:
+                self.activities[name] = CounterActivity(is_counting=True)
+                continue
             device = devices.get(key[0] or 0)
             power = max(powers.get(key) or 0.0, 0.0)
             if key == DAY_USE:
@@ -111,7 +107,7 @@ class CounterActivities:
                 # A counter that appears later has no known rise yet.
                 before = count.value if is_first else None
                 self.activities[name] = CounterActivity(
-                    count.value, before, power=power
+                    last=count.value, before=before, power=power
                 )
                 continue
             # A repeated row or an unconfirmed value is no evidence that energy flowed.
@@ -133,12 +129,15 @@ class CounterActivities:
         usable = dict(counts)
         for device_id, key in counts:
             activity = self.activities.get(name_of(device_id, key))
+            if activity is not None and activity.is_counting:
+                continue
             substitute = device_id, SUBSTITUTES.get(key, "")
             if (
                 activity is None
                 or activity.before is None
                 or activity.is_dead
-                or (activity.is_zero and counts.get(substitute) is not None)
+                # The counter was still 0 before the last reading.
+                or (not activity.before and counts.get(substitute) is not None)
             ):
                 usable[device_id, key] = None
         for device_id in {device_id for device_id, key in counts if key in MPPTS}:

@@ -23,8 +23,6 @@ YIELDS: Final = ("total_cap", "day_cap")
 CHARGED: Final = ("total_charged_energy", "charge_cap")
 DISCHARGED: Final = ("total_discharged_energy", "discharge_cap")
 RACK_DISCHARGED: Final = "total_discharge"
-PV_COUNTERS: Final = (*DC_COUNTERS, *YIELDS, *CHARGED, *DISCHARGED)
-"""Counters from which the energy of the panels is calculated."""
 SUBSTITUTES: Final[Mapping[str, str]] = {
     **dict.fromkeys(DC_COUNTERS, YIELDS[0]),
     **dict((YIELDS, CHARGED, DISCHARGED)),

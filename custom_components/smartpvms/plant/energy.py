@@ -4,7 +4,7 @@ A sum of counters is exact, while the integral of powers that are minutes apart 
 `Integral` is for an energy without a counter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar
@@ -23,12 +23,48 @@ from .counters import (
     CounterValue,
     CounterValues,
     Terms,
-    as_terms,
     terms_of,
 )
 from .day_end import MAX_GAP, DayEndEstimate
 from .devices import INVERTERS, OPAQUE, TELECOM, PlantDevices, of_type, total
 from .power_flow import PowerFlow
+
+
+@dataclass(slots=True)
+class CounterRises:
+    """Energies that a plant's counters have counted between two readings.
+
+    The first reading of a counter is no rise; the first one of a new day is a rise in
+    full. A reading after missing ones has the whole rise since the last one.
+    """
+
+    is_record: ClassVar = True
+
+    estimates: dict[str, DayEndEstimate] = field(default_factory=dict)
+    """By the name of the counter."""
+    missing: set[str] = field(default_factory=set)
+    """Counters that the last readings did not have."""
+    last: dict[str, float] = field(default_factory=dict, init=False)
+    """The last rises."""
+    last_whole: dict[str, float] = field(default_factory=dict, init=False)
+    """The last rises without those of counters that were missing before."""
+
+    def update(self, terms: Terms) -> None:
+        """Take the readings of all counters, `None` if one is unknown."""
+        self.last = {key: 0.0 for key in terms if key in self.estimates}
+        for key, count in terms.items():
+            if count is None:
+                continue
+            estimate = self.estimates.get(key)
+            if estimate is None:
+                self.estimates[key] = DayEndEstimate(*count.reading)
+                continue
+            self.estimates[key], counted, left_out = estimate.follow(*count.reading)
+            self.last[key] = counted + left_out
+        self.last_whole = {
+            key: rise for key, rise in self.last.items() if key not in self.missing
+        }
+        self.missing = self.estimates.keys() - terms.keys()
 
 
 @dataclass(slots=True)
@@ -40,8 +76,7 @@ class EnergySum:
     term is not confirmed, since it would be too high without it. Added terms may be old
     or missing: their energy is added later.
 
-    The value begins at 0 and excludes the energy that was counted before. The first
-    value of a new counter adds nothing; the first value of a new day is added in full.
+    The value begins at 0 and excludes the energy that was counted before.
     """
 
     is_record: ClassVar = True
@@ -49,7 +84,6 @@ class EnergySum:
     value: float | None = None
     level: float = 0.0
     """Current sum, which may be below the value."""
-    estimates: dict[str, DayEndEstimate] = field(default_factory=dict)
     is_ahead: bool = False
     """Whether the value was recorded later than the level."""
     is_read: bool = field(default=False, init=False)
@@ -59,49 +93,34 @@ class EnergySum:
         """Continue from a value that was recorded later than this state."""
         if self.value is not None and recorded <= self.value:
             return
-        self.value = recorded
-        if self.estimates and not self.is_read:
+        if self.value is None or self.is_read:
+            self.level = max(self.level, recorded)
+        else:
             # The next rises of the counters may include this energy, or more.
             self.is_ahead = True
-        else:
-            self.level = max(self.level, recorded)
+        self.value = recorded
 
     def update(
-        self, added: Terms, subtracted: Terms | None = None, spare: Terms | None = None
+        self, rises: Mapping[str, float], added: Terms, subtracted: Terms | None = None
     ) -> float | None:
-        """Add the rises of the counters, and return the value.
-
-        `spare` are counters that may replace others later. Their readings are followed,
-        so that a replacement neither loses nor adds energy.
-        """
+        """Add the rises of the counters, and return the value."""
         subtracted = subtracted or {}
-        terms = {**(spare or {}), **added, **subtracted}
-        known = {key: count for key, count in terms.items() if count is not None}
-        estimates = {key: each for key, each in self.estimates.items() if key in terms}
-        is_followed = subtracted.keys() <= estimates.keys()
-        gained = 0.0
-        for key, count in known.items():
-            if key not in estimates:
-                estimates[key] = DayEndEstimate(*count.reading)
-                continue
-            estimates[key], counted, left_out = estimates[key].follow(*count.reading)
-            if key in subtracted:
-                gained -= counted + left_out
-            elif key in added:
-                gained += counted + left_out
-        self.estimates = estimates
         self.is_read = True
-        if known.keys().isdisjoint(added):
-            return self.value
+        is_known = any(count is not None for count in added.values())
         if self.value is None:
-            self.value = 0.0 if subtracted.keys() <= known.keys() else None
-        elif is_followed:
+            if is_known and None not in subtracted.values():
+                self.value = 0.0
+            return self.value
+        # The losses of a new counter before its first reading are unknown.
+        if subtracted.keys() <= rises.keys():
+            gained = sum(rises.get(key, 0.0) for key in added)
+            gained -= sum(rises[key] for key in subtracted)
             self.level = round(self.level + gained, 6)
-            if self.is_ahead:
-                self.is_ahead = False
-                self.level = max(self.level, self.value)
-            if all(key in known and known[key].confirmed for key in subtracted):
-                self.value = max(self.level, self.value)
+        if is_known and self.is_ahead:
+            self.is_ahead = False
+            self.level = max(self.level, self.value)
+        if is_known and all(count and count.confirmed for count in subtracted.values()):
+            self.value = max(self.level, self.value)
         return self.value
 
 
@@ -161,38 +180,44 @@ class HomeEnergy:
         """Return the energy drawn by the inverters as a term."""
         return {"drawn": CounterValue(self.inverter_use.value)}
 
-    def update(
-        self,
-        devices: PlantDevices,
-        counts: CounterValues,
-        usable: CounterValues,
-        flow: PowerFlow,
-        *,
-        point: int | None,
-        at: datetime,
-    ) -> float | None:
-        """Process new readings, and return the energy used so far.
+    @property
+    def used(self) -> Terms:
+        """Return the integral of the home's power as a term."""
+        return {"used": CounterValue(self.home_use.value)}
 
-        `usable` are the counts without those of counters that do not count, and
-        `point` is the device at the grid connection.
-        """
+    def integrate(self, devices: PlantDevices, flow: PowerFlow, at: datetime) -> Terms:
+        """Process new powers, and return the energies of both integrals."""
         outputs = total(
             device.output for device in of_type(devices, *INVERTERS).values()
         )
         self.inverter_use.update(None if outputs is None else -outputs, at)
-        drawn = self.drawn
-        used = CounterValue(self.home_use.update(flow.home, at))
+        self.home_use.update(flow.home, at)
+        return {**self.drawn, **self.used}
+
+    def update(
+        self,
+        devices: PlantDevices,
+        usable: CounterValues,
+        rises: Mapping[str, float],
+        *,
+        point: int | None,
+    ) -> float | None:
+        """Add the energy since the last readings, and return the energy used so far.
+
+        `usable` are the counts without those of counters that do not count, `rises`
+        are without those of counters that were missing, since others have counted their
+        energy, and `point` is the device at the grid connection.
+        """
         self.terms = terms = home_terms(devices, usable, point)
-        spare = {**as_terms(counts), **drawn, "used": used}
         # Without a meter at the grid, the home's energy is unknown.
         if point is None or devices[point].type_id == DeviceType.MAINS:
-            return self.energy_sum.update({}, spare=spare)
+            return self.energy_sum.update({}, {})
         if terms is not None and None not in {**terms[0], **terms[1]}.values():
             added, subtracted = terms
-            return self.energy_sum.update(added, {**subtracted, **drawn}, spare)
+            return self.energy_sum.update(rises, added, {**subtracted, **self.drawn})
         if usable.get(DAY_USE) is not None:
-            return self.energy_sum.update(terms_of(usable, [DAY_USE]), spare=spare)
-        return self.energy_sum.update({"used": used}, spare=spare)
+            return self.energy_sum.update(rises, terms_of(usable, [DAY_USE]))
+        return self.energy_sum.update(rises, self.used)
 
 
 def home_terms(
