@@ -1093,6 +1093,34 @@ def test_counter_that_is_new() -> None:
     assert energy_sum.update({"2": None}) == 11.0
 
 
+def test_counter_that_was_missing() -> None:
+    """The energy of a device that is listed again is added, unless others counted it."""
+    energy_sum = FollowedSum(EnergySum(7.0, 7.0))
+    energy_sum.update({"1": CounterValue(100.0), "2": CounterValue(900.0)})
+    assert energy_sum.update({"1": CounterValue(101.0)}) == 8.0
+    energy_sum = restored(energy_sum)
+    both = {"1": CounterValue(102.0), "2": CounterValue(905.0)}
+    assert energy_sum.update(both) == 14.0
+    assert energy_sum.rises.last == {"1": 1.0, "2": 5.0}
+    assert energy_sum.rises.last_whole == {"1": 1.0}
+    assert energy_sum.update(both) == 14.0
+    assert energy_sum.rises.last_whole == {"1": 0.0, "2": 0.0}
+
+
+def test_losses_while_nothing_is_added() -> None:
+    """Losses are subtracted even if they are known before the energy they belong to."""
+    balance = FollowedSum(EnergySum(0.0))
+    values = [
+        balance.update({"yield": gained}, {"export": CounterValue(lost)})
+        for gained, lost in (
+            (CounterValue(100.0), 50.0),
+            (None, 52.0),
+            (CounterValue(105.0), 53.0),
+        )
+    ]
+    assert values == [0.0, 0.0, 2.0]
+
+
 STEPS: Final = st.lists(
     st.tuples(
         st.integers(0, 50), st.integers(0, 50), st.booleans(), st.sampled_from([0, 1])

@@ -89,6 +89,8 @@ class CounterEvidence:
     """Time of the last row that differed from the one before it."""
     last_row: float = 0.0
     """Time of the last row, which may have repeated the reading before it."""
+    step: float = MAX_STEP
+    """Largest step that all raw values are multiples of."""
     reading_gap: float = field(default=0.0, compare=False, metadata={"stored": False})
     """Time between the last two readings."""
     row_gap: float = field(default=0.0, compare=False, metadata={"stored": False})
@@ -100,10 +102,6 @@ class CounterEvidence:
     """Energy of the smaller ones."""
     last: float = field(default=0.0, compare=False, metadata={"stored": False})
     """Larger energy of the last interval."""
-    last_unpowered: float = 0.0
-    """Time of the last interval without a usable power."""
-    since_rise: float = 0.0
-    """Energy of the power since the last rise."""
     power_energy: float = 0.0
     """Energy of the power during the compared rises, halved every day."""
     counter_energy: float = 0.0
@@ -114,8 +112,10 @@ class CounterEvidence:
     """Highest rate of three rises in a row, per hour."""
     rises: list[tuple[float, float]] = field(default_factory=list)
     """The last rises, with the time since the rise before."""
-    step: float = MAX_STEP
-    """Largest step that all raw values are multiples of."""
+    since_rise: float = 0.0
+    """Energy of the power since the last rise."""
+    last_unpowered: float = 0.0
+    """Time of the last interval without a usable power."""
 
     def repeat(self, now: float) -> None:
         """Let the power go on through a row that repeats the last reading."""
@@ -129,10 +129,8 @@ class CounterEvidence:
         self.reading_gap, self.row_gap = now - self.last_reading, now - self.last_row
         self.last_reading = self.last_row = now
         halved = 0.5 ** (self.reading_gap / DAY)
-        self.power_energy, self.counter_energy = (
-            self.power_energy * halved,
-            self.counter_energy * halved,
-        )
+        self.power_energy = round(self.power_energy * halved, 6)
+        self.counter_energy = round(self.counter_energy * halved, 6)
         powers = [each for each in (self.power, context.power) if each is not None]
         self.power, self.last = context.power, 0.0
         if not powers:
@@ -161,7 +159,7 @@ class CounterEvidence:
         self.rises = [*self.rises[1 - RISES :], (round(rise, 6), seconds)]
         if len(self.rises) == RISES:
             total, time = map(math.fsum, zip(*self.rises, strict=True))
-            self.highest_rate = max(self.highest_rate, HOUR * total / time)
+            self.highest_rate = max(self.highest_rate, round(HOUR * total / time, 6))
 
     def refine(self, raw: float) -> None:
         """Narrow the step to one that a raw value is a multiple of."""
@@ -298,7 +296,7 @@ class CounterEvidence:
         if rise <= 0 and not context.may_fall:
             return False
         left = MARGIN * (self.max_energy - level.max_energy) + level.carry - rise
-        level.carry = min(max(left, 0.0), MARGIN * self.last)
+        level.carry = round(min(max(left, 0.0), MARGIN * self.last), 6)
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
         is_whole = self.collected / 2 <= self.last_reading - level.rose

@@ -115,10 +115,10 @@ class CounterFilter:
     read: datetime | None = None
     """Time of the last row, also if it repeated the reading before it."""
     current: Level | None = None
-    pending: Pending | None = None
+    evidence: CounterEvidence = field(default_factory=CounterEvidence)
     former: Level | None = None
     former_until: float = 0.0
-    evidence: CounterEvidence = field(default_factory=CounterEvidence)
+    pending: Pending | None = None
     late_energy: float = 0.0
     """Energy of a jump that is counted if its level lasts."""
     late_energy_due: float = 0.0
@@ -228,7 +228,7 @@ class CounterFilter:
         )
         self.evidence.refine(raw)
         power = context.power or 0.0
-        carry = MARGIN * power * COLLECTION / HOUR
+        carry = round(MARGIN * power * COLLECTION / HOUR, 6)
         self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
         max_energy = (
             MARGIN * max(context.capacity, power) * (self._elapsed + COLLECTION) / HOUR
@@ -411,7 +411,7 @@ class CounterFilter:
             counted += max(evidence.expected(current) - raw, 0.0)
         self.former, self.former_until = current, evidence.last_reading + DOUBT
         self.pending = None
-        now, carry = evidence.last_reading, MARGIN * evidence.last
+        now, carry = evidence.last_reading, round(MARGIN * evidence.last, 6)
         self.current = Level(
             raw, counted, now, now, evidence.max_energy, evidence.min_energy, carry
         )

@@ -183,13 +183,14 @@ class CounterFilters:
         return source.decisions if source else {}
 
     def stored(self) -> dict[str, StoredCounter]:
-        """Return the filters and their last decisions, by unique id."""
+        """Return the filters that were read, and their last decisions, by unique id."""
         return self._stored | {
             unique_id(source_id, key): StoredCounter(
                 counter, source.decisions.get(key, [])
             )
             for source_id, source in self._sources.items()
             for key, counter in source.counters.items()
+            if counter.read is not None
         }
 
     def rename(self, old: str, new: str) -> None:

@@ -87,9 +87,9 @@ class Interface:
 
     calls: list[tuple[int | None, PastMoment]] = field(default_factory=list)
     """Device type and time of the answer of each call."""
-    stopped_until: Moment | None = None
     accepted: PastMoment | None = None
     """Time of the last accepted call."""
+    stopped_until: Moment | None = None
     refused: PastMoment | None = None
     """Time of the last refused call."""
     refusals: int = 0

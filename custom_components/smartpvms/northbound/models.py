@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
 import math
 import re
-from typing import Final
+from typing import ClassVar, Final
 
 type DataItems = Mapping[str, object]
 
@@ -94,6 +94,8 @@ DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
 class Plant:
     """A plant of the account (`stations`)."""
 
+    is_record: ClassVar = True
+
     code: str
     """plantCode, the stationCode of all other interfaces."""
     name: str
@@ -111,6 +113,8 @@ class Plant:
 @dataclass(frozen=True, slots=True)
 class Device:
     """A device of a plant (`getDevList`)."""
+
+    is_record: ClassVar = True
 
     id: int
     """The devIds value: a 64-bit integer, negative on old systems."""

@@ -58,11 +58,13 @@ class CounterActivity:
     def follow(self, value: float, power: float, passed: timedelta) -> None:
         """Add the next reading of a counter that does not count yet."""
         self.before = self.last
-        self.counted += value - self.last if value >= self.last else value
+        counted = value - self.last if value >= self.last else value
+        self.counted = round(self.counted + counted, 6)
         self.last = value
         if passed <= MAX_GAP:
             # A single power may be false, so the lower of two applies.
-            self.flowed += min(power, self.power) / 1000 * (passed / _HOUR)
+            flowed = min(power, self.power) / 1000 * (passed / _HOUR)
+            self.flowed = round(self.flowed + flowed, 6)
         self.power = power
         if self.counted <= STILL:
             self.is_dead = self.flowed > UNCOUNTED

@@ -49,5 +49,5 @@ class DayEndEstimate:
                 # The new day's value may include part of this energy.
                 left_out = max(speed * passed / HOUR - counted, 0.0)
         elif passed > 0:
-            speed = HOUR * counted / passed
+            speed = round(HOUR * counted / passed, 6)
         return type(self)(value, start, read, reset_seen, speed), counted, left_out
