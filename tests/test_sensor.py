@@ -193,6 +193,24 @@ async def test_outage(
     assert added.value(inverter.id, "active_power") == "8000.0"
 
 
+@pytest.mark.parametrize("number", [1e308, -1e308, 1e18, "1e300"])
+async def test_number_without_meaning(
+    added: Account, simulator: Simulator, inverter: Device, number: float | str
+) -> None:
+    """A number that nothing can have is unknown, and hides no later energy."""
+    _send(simulator, inverter, {"active_power": number, "mppt_power": number})
+    for _ in range(3):
+        await added.poll()
+        assert added.value(inverter.id, "active_power") == STATE_UNKNOWN
+    simulator.faults.clear()
+    await added.restart()
+    for _ in range(3):
+        await added.poll()
+    true = simulator.device_items(inverter.id)
+    for key in ("total_cap", "day_cap"):
+        assert float(added.value(inverter.id, key) or "") == pytest.approx(true[key])
+
+
 async def test_undocumented_number(
     hass: HomeAssistant, added: Account, simulator: Simulator, inverter: Device
 ) -> None:

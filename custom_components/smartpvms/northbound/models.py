@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
-import math
 import re
 from typing import ClassVar, Final
 
@@ -16,6 +15,9 @@ _NUMBER = re.compile(
 _INTEGER = re.compile(r"\s*[+-]?\d{1,20}\s*", re.ASCII)
 # JSON that Home Assistant stores has no larger integers.
 _INTEGERS: Final = range(-(2**63), 2**64)
+# Larger numbers are no measurements: they are infinite in a smaller unit, and a sum
+# with one loses all others.
+_MAX_NUMBER: Final = 1e15
 # Documented keys are words of ASCII characters; texts of data items are short, too.
 _MAX_LENGTH: Final = 64
 # Fallback names. Codes and ids are not used, since names are visible to all users.
@@ -231,7 +233,7 @@ class PlantReports:
 
 
 def number(raw: object) -> float | None:
-    """Return a raw data item as a finite number; `None` means unknown.
+    """Return a raw data item as a number below 1e15; `None` means unknown.
 
     Accepts JSON numbers and numeric strings. `null`, `"N/A"`, `"--"`, booleans and
     other values are unknown.
@@ -249,7 +251,7 @@ def number(raw: object) -> float | None:
         case _:
             return None
     # Replaces -0.0 by 0.0.
-    return (value or 0.0) if math.isfinite(value) else None
+    return (value or 0.0) if abs(value) < _MAX_NUMBER else None
 
 
 def integer(raw: object) -> int | None:
