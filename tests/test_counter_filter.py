@@ -529,12 +529,11 @@ def test_counter_that_does_not_count_standby() -> None:
     """A day without energy is complete after two hours, or if the device rests."""
     feed = Feed(Period.DAY, MIDNIGHT + timedelta(hours=20))
     feed(*rising(7.1, 0.7, 48), power=0.7)
-    feed(*[0.0] * 6, power=0.2)
-    assert feed.counter.is_incomplete
-    feed(0.0, power=0.0)
-    assert not feed.counter.is_incomplete
-    feed(*[0.0] * 24, power=0.2)
-    assert not feed.counter.is_incomplete
+    incomplete = []
+    for readings, power in (6, 0.2), (1, 0.0), (24, 0.2):
+        feed(*[0.0] * readings, power=power)
+        incomplete.append(feed.counter.is_incomplete)
+    assert incomplete == [True, False, False]
 
 
 @pytest.mark.parametrize("tail", [0.0, 0.5])

@@ -410,7 +410,9 @@ class TestRows:
     def test_day_that_ends_with_a_distant_row(self) -> None:
         """A row whose value is of the next day includes the energy before it."""
         world = World([0, 1, 0, 0, 0], 5, [0] * 5)
-        database = Database({BEGIN: world.row(0, 0.0), BEGIN + 4 * HOUR: world.row(4, 2.6)})
+        database = Database(
+            {BEGIN: world.row(0, 0.0), BEGIN + 4 * HOUR: world.row(4, 2.6)}
+        )
         database.fill(world, 1, 2)
         assert database.rows[BEGIN + 4 * HOUR].sum == pytest.approx(2.6)
         assert database.rows[BEGIN + HOUR].sum == pytest.approx(2.6)

@@ -158,7 +158,10 @@ class CounterFilter:
         flowed = evidence.usual_share * (evidence.min_energy - level.min_energy)
         is_early = evidence.last_reading - max(level.rose, self._began) < DOUBT
         return (
-            not has_begun and is_early and evidence.is_trusted and flowed > evidence.step
+            not has_begun
+            and is_early
+            and evidence.is_trusted
+            and flowed > evidence.step
         )
 
     @property
