@@ -511,6 +511,31 @@ def test_small_dip_of_a_device_that_rests() -> None:
     assert feed.counter.is_incomplete
 
 
+@pytest.mark.parametrize("first", [0.0, 9.9])
+def test_counter_that_begins_late(first: float) -> None:
+    """A new day is incomplete while a device delivers energy that it does not count."""
+    feed = Feed(Period.DAY, MIDNIGHT + timedelta(hours=20))
+    feed(*rising(7.1, 0.7, 48), power=0.7)
+    assert feed.counter.read == MIDNIGHT + timedelta(hours=23, minutes=55)
+    feed(9.9, power=0.7)
+    incomplete = []
+    for raw in [*[first] * 6, 0.41, 0.47]:
+        feed(raw, power=0.7)
+        incomplete.append(feed.counter.is_incomplete)
+    assert incomplete == [first > 0, True, True, True, True, True, False, False]
+
+
+def test_counter_that_does_not_count_standby() -> None:
+    """A day without energy is complete after two hours, or if the device rests."""
+    feed = Feed(Period.DAY, MIDNIGHT + timedelta(hours=20))
+    feed(*rising(7.1, 0.7, 48), power=0.7)
+    incomplete = []
+    for readings, power in (6, 0.2), (1, 0.0), (24, 0.2):
+        feed(*[0.0] * readings, power=power)
+        incomplete.append(feed.counter.is_incomplete)
+    assert incomplete == [True, False, False]
+
+
 @pytest.mark.parametrize("tail", [0.0, 0.5])
 @pytest.mark.parametrize("hours", [5.0, 8.5])
 def test_yesterday_after_a_missed_midnight(tail: float, hours: float) -> None:

@@ -407,6 +407,16 @@ class TestRows:
         assert min(changes) >= 0
         assert database.rows[BEGIN + 9 * HOUR].sum == pytest.approx(lifted)
 
+    def test_day_that_ends_with_a_distant_row(self) -> None:
+        """A row whose value is of the next day includes the energy before it."""
+        world = World([0, 1, 0, 0, 0], 5, [0] * 5)
+        database = Database(
+            {BEGIN: world.row(0, 0.0), BEGIN + 4 * HOUR: world.row(4, 2.6)}
+        )
+        database.fill(world, 1, 2)
+        assert database.rows[BEGIN + 4 * HOUR].sum == pytest.approx(2.6)
+        assert database.rows[BEGIN + HOUR].sum == pytest.approx(2.6)
+
     def test_energy_before_a_distant_row(self) -> None:
         """A row long after the hours determines their energy."""
         world = World([1, 2, 3, 1, 2, 3, 1, 2, 3, 1], None, [0] * 10)

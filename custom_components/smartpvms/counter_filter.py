@@ -142,9 +142,27 @@ class CounterFilter:
     @property
     def is_incomplete(self) -> bool:
         """Return whether energy may be missing from the value that is published."""
-        # A device that rests does not count, and one that is off reports zeros.
         pending = self.pending
-        return pending is not None and (pending.raw == 0 or self.evidence.power != 0)
+        if pending is None:
+            return self._is_late
+        # A device that rests does not count, and one that is off reports zeros.
+        return pending.raw == 0 or self.evidence.power != 0
+
+    @property
+    def _is_late(self) -> bool:
+        """Return whether the counter has not begun to count, although energy flows."""
+        level, evidence = self.current, self.evidence
+        if level is None or not (evidence.rises and evidence.power):
+            return False
+        has_begun = level.reset_seen and level.raw != 0
+        flowed = evidence.usual_share * (evidence.min_energy - level.min_energy)
+        is_early = evidence.last_reading - max(level.rose, self._began) < DOUBT
+        return (
+            not has_begun
+            and is_early
+            and evidence.is_trusted
+            and flowed > evidence.step
+        )
 
     @property
     def reset_seen(self) -> bool:

@@ -158,10 +158,11 @@ class _Blocks:
         the block. Otherwise later sums are raised by the latter.
         """
         last = self.cursor.last
-        change = row.state - last.value
+        is_same = row.reset == last.start
+        change = row.state - last.value if is_same else row.state
         excess = self._excess(row, change)
-        if row.reset == last.start and change >= 0 and excess >= -TOLERANCE:
-            if not self.is_adjacent:
+        if change >= 0 and excess >= -TOLERANCE:
+            if is_same and not self.is_adjacent:
                 self._raise_block(excess)
         else:
             self.filled.adjustment = max(
