@@ -26,7 +26,7 @@ import pytest
 from custom_components import smartpvms
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN, LOGGER
-from custom_components.smartpvms.descriptions import FLOW_SENSORS
+from custom_components.smartpvms.descriptions import FLOW_SENSORS, REPORT_SENSORS
 from homeassistant import core
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
@@ -85,6 +85,8 @@ MEASURED = [
 
 # The health of a battery is that of its modules, unless the battery reports it.
 HEALTH = "_state_of_health"
+# No real-time row has these values.
+ELSEWHERE = {*REPORT_SENSORS, "battery_modules"}
 
 # Resources that are only used for a moment are missing in at least one of these.
 LOOKS = 21
@@ -454,7 +456,7 @@ class Soak:
         for entity in self.entities():
             source, _, key = entity.unique_id.partition("_")
             # The account has entities of its own.
-            if source not in reported:
+            if source not in reported or key in ELSEWHERE:
                 continue
             state = self._hass.states.get(entity.entity_id)
             if state is None or state.state == STATE_UNAVAILABLE:
@@ -496,10 +498,14 @@ def shows(state: State, raw: object) -> bool | None:
     if device_class == SensorDeviceClass.TIMESTAMP:
         return datetime.fromisoformat(state.state).timestamp() == raw // 1000
     if device_class == SensorDeviceClass.WIND_SPEED:
-        # The only item with a unit that differs from the API's.
         unit = state.attributes[ATTR_UNIT_OF_MEASUREMENT]
         raw = SpeedConverter.convert(raw, UnitOfSpeed.METERS_PER_SECOND, unit)
-    return math.isclose(float(state.state), raw, abs_tol=0.001)
+    # Powers are shown in W, and most are reported in kW.
+    factors = (1, 1000) if device_class == SensorDeviceClass.POWER else (1,)
+    return any(
+        math.isclose(float(state.state), raw * factor, abs_tol=0.001)
+        for factor in factors
+    )
 
 
 @pytest.fixture
