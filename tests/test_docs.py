@@ -250,7 +250,10 @@ def test_names(path: str) -> None:
     """The new entities in the tables of a page exist under these names."""
     names = {
         tables.name_of(item)
-        for table in (*(items for *_, items in tables.described()), BINARY_SENSORS.values())
+        for table in (
+            *(items for *_, items in tables.described()),
+            BINARY_SENSORS.values(),
+        )
         for item in table
     }
     rows = [line for line in PAGES[path].splitlines() if line.startswith("| ")]

@@ -16,10 +16,11 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator
+from tests.simulator.counters import Counter
 
 from . import statistics
 from .conftest import Account
-from .statistics import Run
+from .statistics import Energy, Run
 
 recorder_config = statistics.recorder_config
 
@@ -92,7 +93,8 @@ async def test_statistics_continue(
 ) -> None:
     """An entity that gets the ID of a removed one continues its statistics."""
     run = Run(hass, account, simulator, freezer)
-    [counter] = [each for each in (*run.expected, *run.energies) if each.key == key]
+    counters: list[Counter | Energy] = [*run.expected, *run.energies]
+    [counter] = [each for each in counters if each.key == key]
     last = round(share * counter.true(run.now), 2)
     await _record(hass, freezer, last, state_class)
     begin = run.now
