@@ -1,4 +1,4 @@
-"""Write the tables of entities in README.md and docs/entities.md."""
+"""Write the page of all entities, docs/entities.md."""
 
 from collections.abc import Iterable, Iterator, Sequence
 import json
@@ -23,23 +23,30 @@ from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory, Platform
 
 ROOT: Final = Path(__file__).parent.parent
-README: Final = ROOT / "README.md"
 ENTITIES: Final = ROOT / "docs" / "entities.md"
-
-BEGIN: Final = "<!-- Start of the table that scripts/tables writes. -->\n"
-END: Final = "<!-- End of the table that scripts/tables writes. -->\n"
 
 INTRODUCTION: Final = """\
 # Entities
 
-Every documented data item becomes an entity when a device first reports it. The unique
-ID of the entity ends with the data item. Powers of a plant with 100 kWp or more are in
-kW, kvar and kVA. Home Assistant may show a value in another unit, depending on its unit
-system and your settings.
+Every documented data item becomes an entity when a device first reports a value; those of
+strings, MPPTs, states of health, battery modules and external meters when the value is not
+0. The unique ID of the entity ends with the data item. Powers of a plant with 100 kWp or
+more are in kW, kvar and kVA. Home Assistant may show a value in another unit, depending on
+its unit system and your settings.
+
+This page shows the English names. Home Assistant shows the names, and creates the IDs of
+entities, in its own language. [Which entity do I use?](which-entity.md) explains entities
+that look alike.
 
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
 with its raw name. The integration adds at most 100 of them for a plant or device, and
 1,000 for an account.
+
+## Supported devices
+
+The table shows the entities that are enabled by default, and the number of those that are
+disabled. A device that reports whether it is connected also has the binary sensor
+*Connection*.
 """
 
 PLANT: Final = """\
@@ -216,7 +223,7 @@ _NOTES: Final = {
 """Texts below the tables."""
 
 
-def _tables() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
+def described() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
     """Return the name, devTypeId and sensors of the plant and of all device types."""
     yield _PLANT, "", PLANT_SENSORS.values()
     yield _FROM_DEVICES, "", FLOW_SENSORS.values()
@@ -225,10 +232,10 @@ def _tables() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 
 
-def overview() -> str:
-    """Return the table of the README."""
+def _overview() -> str:
+    """Return the table of supported devices."""
     rows = []
-    for name, type_id, descriptions in _tables():
+    for name, type_id, descriptions in described():
         names = [
             name_of(description)
             for description in descriptions
@@ -244,7 +251,7 @@ def overview() -> str:
 
 def _states() -> Iterator[str]:
     listed: set[str] = set()
-    for _, _, descriptions in _tables():
+    for _, _, descriptions in described():
         for description in descriptions:
             key = description.translation_key
             if key is None or key in listed or not description.options:
@@ -260,8 +267,8 @@ def _states() -> Iterator[str]:
 
 def entities() -> str:
     """Return the page of all entities."""
-    parts = [INTRODUCTION]
-    for name, type_id, descriptions in _tables():
+    parts = [INTRODUCTION, _overview()]
+    for name, type_id, descriptions in described():
         parts += [
             f"## {name}{type_id and f' (devTypeId {type_id})'}\n",
             _entities(descriptions),
@@ -281,13 +288,5 @@ def entities() -> str:
     return "\n".join(parts)
 
 
-def with_overview(readme: str) -> str:
-    """Return a README with the current table."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{overview()}\n{END}{after}"
-
-
 if __name__ == "__main__":
-    README.write_text(with_overview(README.read_text()))
     ENTITIES.write_text(entities())

@@ -208,7 +208,7 @@ async def async_remove_config_entry_device(
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
-    """Log out, and remove what is stored of an account."""
+    """Log out, and remove the stored data of an account."""
     async_delete_issues(hass, entry)
     store = account_store(hass, entry)
     stored = await async_load(store)

@@ -506,7 +506,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
     async def async_step_energy_dashboard(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show what a plant adds to the Energy dashboard, and add it."""
+        """Show the entities of a plant that the Energy dashboard lacks, and add them."""
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")

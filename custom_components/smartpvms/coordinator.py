@@ -379,7 +379,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return whether an energy of a plant today is the one that the server reports.
 
         If the server reports it for the first time when the calculated energy of the
-        day has begun, it would add what was counted before.
+        day has begun, it would add the energy counted before.
         """
         counter = self.rows.counters.of(code).get(key)
         if counter is None or counter.value is None or counter.start is None:

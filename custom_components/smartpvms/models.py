@@ -200,7 +200,7 @@ class Reading:
     """Whether the device reports that it has no connection."""
 
     def __post_init__(self) -> None:
-        """Read once what every entity needs."""
+        """Read the connection once for all entities."""
         disconnected = number(self.items.get("run_state")) == 0
         object.__setattr__(self, "disconnected", disconnected)
 

@@ -148,7 +148,7 @@ class OpenDialogFlow(RepairsFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Show what is done."""
+        """Show the only step."""
         return await self.async_step_confirm()
 
     async def async_step_confirm(

@@ -95,7 +95,7 @@ class SessionState:
     """Held during a call: the server allows one call at a time."""
 
     def __post_init__(self) -> None:
-        """Correct what a damaged file or a wrong clock has changed."""
+        """Correct values that a damaged file or a wrong clock has changed."""
         if self.token is not None and not _VALID_TOKEN.fullmatch(self.token):
             self.token = None
         # A stored pause can end too late.

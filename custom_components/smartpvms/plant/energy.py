@@ -300,7 +300,7 @@ def storage_terms(
 ) -> tuple[Terms, Terms] | None:
     """Return the terms of the storages' charged or discharged energy.
 
-    A battery rack does not count what it charges.
+    A battery rack does not count its charge.
     """
     storages = of_type(devices, DeviceType.BATTERY, DeviceType.ESS)
     racks = of_type(devices, DeviceType.BATTERY_RACK)
