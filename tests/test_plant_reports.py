@@ -82,6 +82,12 @@ def reported(
     return energies
 
 
+async def settle(past: Past) -> None:
+    """Poll until nothing is left to import."""
+    while past.run.account.entry.runtime_data.history.days_left:
+        await past.poll(QUARTER)
+
+
 async def check(past: Past, begin: datetime, end: datetime) -> None:
     """Compare the hours of all energies with the reports; nothing is earlier."""
     [plant] = past.run.simulator.home.plants
@@ -114,13 +120,8 @@ async def test_past(past: Past) -> None:
     """Hours before the set-up, and that of the set-up, are those of the reports."""
     get_instance(past.hass).entity_filter = lambda entity_id: True
     await past.until("2026-06-21 13:00:30", QUARTER)
+    await settle(past)
     await check(past, past.begin, past.run.at("2026-06-21 11:00"))
-
-
-async def settle(past: Past) -> None:
-    """Poll until nothing is left to import."""
-    while past.run.account.entry.runtime_data.history.days_left:
-        await past.poll(QUARTER)
 
 
 @pytest.mark.parametrize(

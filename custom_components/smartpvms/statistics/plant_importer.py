@@ -378,7 +378,8 @@ class PlantImporter:
             is_late = not any(max(hours) in each for each in energies.values())
             recorded = await self._read(day)
             if recorded is None or (is_late and now < day.end + MAX_DELAY):
-                span.due = now + MAX_RETRY
+                # All reports are read again, since each of them may be late.
+                span.repeat(span.last, now + MAX_RETRY)
                 return
             targets, batch = self._targets(span.code), ImportBatch()
             undecided = False
