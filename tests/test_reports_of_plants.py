@@ -83,7 +83,7 @@ def produced(
     """Return the true production of the plant between two times."""
     begin = datetime.fromtimestamp(plant.site.begin, dt_util.UTC)
     true = simulator.energy(plant.code, max(start, begin), end)
-    return true.pv - true.losses
+    return true.pv - true.losses if plant.yield_side == "ac" else true.pv
 
 
 def check(account: Account, simulator: Simulator, plant: Plant, now: datetime) -> None:
