@@ -27,7 +27,7 @@ from custom_components.smartpvms.northbound import (
     RequestRejected,
 )
 from custom_components.smartpvms.options import options_of
-from custom_components.smartpvms.problems import Problems
+from custom_components.smartpvms.problems import HISTORY, Problems
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.const import UnitOfEnergy
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -109,14 +109,12 @@ class PlantImporter:
         """Planned history, by plant code."""
         self._batch_size = BATCH
         """Number of plants of the next request, fewer after a refusal."""
-        self._refused: dict[str, int] = {}
-        """Number of consecutive refusals of a plant, by its code."""
         self._failures = 0
         """Number of consecutive failed requests."""
         self.has_reports = True
         """Whether the account may read reports, as far as that was tried."""
-        self._failed: tuple[datetime, Pause] | None = None
-        """Time of the last failed request, and the pause after it."""
+        self._activity = Activity.RUNNING
+        """The activity to show while all spans wait."""
 
     @property
     def days(self) -> float:
@@ -228,17 +226,11 @@ class PlantImporter:
         for span in spans:
             if span.first is not None and span.continued is None:
                 await self._find_earlier_rows(span, span.first)
-        due = min(self._due(span) for span in spans)
-        if due > now + MAX_WAIT:
-            # The clock is wrong, or was.
-            return Pause(MAX_RETRY, Activity.IDLE)
-        if due > now:
-            return Pause(due - now, Activity.RUNNING)
-        if self._failed is not None:
-            at, pause = self._failed
-            # A wrong clock may have set a time that is far ahead.
-            if at <= now < at + pause.time:
-                return Pause(at + pause.time - now, pause.activity)
+        refused = self._problems.refused_without(HISTORY)
+        spans = [span for span in spans if span.code not in refused]
+        wait = min((self._due(span) - now for span in spans), default=MAX_RETRY)
+        if wait > timedelta():
+            return Pause(min(wait, MAX_RETRY), self._activity)
         return await self._fill_newest(
             [each for each in spans if self._due(each) <= now]
         )
@@ -281,24 +273,19 @@ class PlantImporter:
         try:
             reports = await self._client.plant_reports(ReportPeriod.HOUR, codes, at)
         except NorthboundError as err:
-            pause = self._pause_after(err, [each.span for each in days])
-            self._failed = None if pause is None else (dt_util.utcnow(), pause)
-            return pause
-        self._failed = None
+            return self._pause_after(err, [each.span for each in days])
         self._failures, self.has_reports = 0, True
+        self._activity = Activity.RUNNING
         self._batch_size = min(2 * self._batch_size, BATCH)
         for day in days:
-            if day.span.code in reports.refused:
-                self._refuse(day.span)
-                continue
-            self._refused.pop(day.span.code, None)
             is_filled = False
-            with self._problems.isolation:
-                rows = reports.rows.get(day.span.code, ())
-                await self._fill(day, full_hours(rows))
-                is_filled = True
+            if day.span.code not in reports.refused:
+                with self._problems.isolation:
+                    rows = reports.rows.get(day.span.code, ())
+                    await self._fill(day, full_hours(rows))
+                    is_filled = True
             if not is_filled:
-                day.span.due = dt_util.utcnow() + MAX_RETRY
+                day.span.due = dt_util.utcnow() + MAX_WAIT
         return None
 
     async def _is_needed(self, day: SpanDay) -> bool:
@@ -334,73 +321,64 @@ class PlantImporter:
         # Nothing is recorded while the entities are unavailable.
         return None if targets and not recorded and waited < MAX_OUTAGE else recorded
 
-    def _refuse(self, span: PlantSpan) -> None:
-        """Postpone a refused span, for longer after each refusal of its plant."""
-        times = self._refused[span.code] = self._refused.get(span.code, 0) + 1
-        span.due = dt_util.utcnow() + min(
-            NOT_ALLOWED_RETRY * 2 ** min(times - 1, 8), MAX_WAIT
-        )
-
     def _pause_after(
         self, err: NorthboundError, spans: Collection[PlantSpan]
     ) -> Pause | None:
-        """Set refused plants aside, or return the pause after an error."""
+        """Postpone spans after an error, and return the pause if all have to wait."""
         LOGGER.debug("Failed to read the reports of plants: %s", err)
-        now = dt_util.utcnow()
+        wait = MAX_RETRY
         match err:
             case MembersRefused():
                 count = len({span.code for span in spans})
                 self._batch_size = count // 2 or BATCH
-                for span in spans if count == 1 else ():
-                    self._refuse(span)
-                return None
+                if count > 1:
+                    return None
+                wait = MAX_WAIT
+            case RequestRejected() | MalformedResponse():
+                pass
             case PermissionDenied():
                 # The reports are optional, so this is no problem of the account.
-                self.has_reports = False
-                return Pause(NOT_ALLOWED_RETRY, Activity.IDLE)
-            case RequestRejected() | MalformedResponse():
-                for span in spans:
-                    span.due = now + MAX_RETRY
-                return None
-        self._failures += 1
-        retry = min(RETRY * 2 ** min(self._failures - 1, 8), MAX_RETRY)
-        is_failed = isinstance(err, InvalidCredentials)
-        return Pause(
-            max(retry, timedelta(seconds=err.retry_after or 0.0)),
-            Activity.FAILED if is_failed else Activity.WAITING,
-        )
+                self.has_reports, self._activity = False, Activity.IDLE
+                spans, wait = self.spans, NOT_ALLOWED_RETRY
+            case _:
+                self._failures += 1
+                is_failed = isinstance(err, InvalidCredentials)
+                self._activity = Activity.FAILED if is_failed else Activity.WAITING
+                retry = min(RETRY * 2 ** min(self._failures - 1, 8), MAX_RETRY)
+                spans = self.spans
+                wait = max(retry, timedelta(seconds=err.retry_after or 0.0))
+        for span in spans:
+            span.due = dt_util.utcnow() + wait
+        return None
 
     async def _fill(self, day: SpanDay, energies: Energies) -> None:
         """Add the energies of a day, and write complete hours."""
         span, hours, now = day.span, day.hours, dt_util.utcnow()
         energies = merged(span.energies, energies)
         if hours:
-            is_late = not any(max(hours) in each for each in energies.values())
-            recorded = await self._read(day)
-            if recorded is None or (is_late and now < day.end + MAX_DELAY):
-                # All reports are read again, since each of them may be late.
-                span.repeat(span.last, now + MAX_RETRY)
+            recorded, targets = await self._read(day), self._targets(span.code)
+            # An entity may be renamed at any time.
+            if recorded is None or recorded.keys() - targets.keys():
+                span.due = now + RETRY
                 return
-            targets, batch = self._targets(span.code), ImportBatch()
-            undecided = False
+            is_late = not any(day.proof in each for each in energies.values())
+            if is_late and now < day.end + MAX_DELAY:
+                span.repeat(span.last, self._next_attempt(span))
+                return
+            batch, is_undecided = ImportBatch(), False
             for statistic_id, of_statistic in recorded.items():
-                item = targets.get(statistic_id)
-                if item is None or statistic_id in span.decided:
+                known = energies.get(targets[statistic_id], {})
+                known = {hour: known[hour] for hour in hours & known.keys()}
+                if not span.is_gap:
+                    known = _before_first_row(of_statistic, known)
+                elif statistic_id in span.decided:
                     continue
-                known = {
-                    hour: energy
-                    for hour, energy in energies.get(item, {}).items()
-                    if hour in hours
-                }
-                if span.is_gap:
-                    of_gap = self._energies_of_gap(span, of_statistic, hours, known)
-                    if of_gap is None:
-                        undecided = True
-                        continue
+                elif (of_gap := self._of_gap(span, of_statistic, hours, known)) is None:
+                    is_undecided = True
+                    continue
+                else:
                     known = of_gap
                     span.decided.append(statistic_id)
-                else:
-                    known = _before_first_row(of_statistic, known)
                 if known and of_statistic.sums is not None:
                     convert = of_statistic.converter(UnitOfEnergy.KILO_WATT_HOUR)
                     filled = replace_hours(
@@ -410,9 +388,8 @@ class PlantImporter:
                     batch.counters.append((of_statistic, filled))
             if batch.counters:
                 await self._write(batch)
-            if undecided:
-                wait = min(max(now - span.planned, HOUR), MAX_RETRY_OF_GAP)
-                span.repeat(full_hour(now), now + wait)
+            if is_undecided:
+                span.repeat(full_hour(now), self._next_attempt(span))
                 return
             energies = {
                 item: {at: energy for at, energy in of_item.items() if at < min(hours)}
@@ -421,7 +398,12 @@ class PlantImporter:
         span.energies = {item: of_item for item, of_item in energies.items() if of_item}
         span.remaining_end, span.due = day.midnight, None
 
-    def _energies_of_gap(
+    def _next_attempt(self, span: PlantSpan) -> datetime:
+        """Return the time of the next attempt, which waits as long as all before."""
+        now = dt_util.utcnow()
+        return now + min(max(now - span.planned, HOUR), MAX_RETRY_OF_GAP)
+
+    def _of_gap(
         self,
         span: PlantSpan,
         recorded: Recorded,

@@ -128,6 +128,17 @@ class SpanDay:
         """Return the hours, in epoch seconds."""
         return frozenset(hours_between(self.start, self.end.timestamp()))
 
+    @property
+    def proof(self) -> float:
+        """Return the hour whose energy proves that the report of the hours is complete.
+
+        It is the hour after the last one, unless another report has it.
+        """
+        end = self.end
+        last_day = (end - timedelta.resolution).astimezone(self.zone).date()
+        midnight = midnight_of(last_day + DAY, self.zone)
+        return min(end, hour_from(midnight) - HOUR).timestamp()
+
     def is_recorded(self, recorded: Mapping[str, Recorded]) -> bool:
         """Return whether all hours are recorded, so that the report is not needed.
 
