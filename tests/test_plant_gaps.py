@@ -103,15 +103,12 @@ async def test_added_again(past: Past) -> None:
     """The days between a removal and the next set-up are those of the reports."""
     await past.until("2026-06-21 13:00:30", QUARTER)
     await settle(past)
-    begin = past.run.at("2026-06-21 10:00")
+    begin = past.run.at("2026-06-21 11:00")
+    await get_instance(past.hass).async_block_till_done()
     entries = past.hass.config_entries
     await entries.async_remove(past.run.account.entry.entry_id)
     await past.hass.async_block_till_done()
-    recorder = get_instance(past.hass)
-    await recorder.async_block_till_done()
-    recorder.set_enable(False)
     past.run._freezer.tick(timedelta(days=3))  # noqa: SLF001
-    recorder.set_enable(True)
     past.run.account.history = 2
     await past.run.account.add()
     await past.hass.async_block_till_done(wait_background_tasks=True)

@@ -224,8 +224,9 @@ class PlantImporter:
             self.spans = []
             return None
         for span in spans:
-            if span.first is not None and span.continued is None:
-                await self._find_earlier_rows(span, span.first)
+            is_new = span.first is not None and span.continued is None
+            if is_new and now >= span.planned + RECORDED:
+                await self._find_earlier_rows(span)
         refused = self._problems.refused_without(HISTORY)
         spans = [span for span in spans if span.code not in refused]
         wait = min((self._due(span) - now for span in spans), default=MAX_RETRY)
@@ -235,12 +236,14 @@ class PlantImporter:
             [each for each in spans if self._due(each) <= now]
         )
 
-    async def _find_earlier_rows(self, span: PlantSpan, first: datetime) -> None:
+    async def _find_earlier_rows(self, span: PlantSpan) -> None:
         """Begin the gap of a plant that is added again with its last recorded hour."""
-        ends = await async_last_hours(self._hass, self._targets(span.code), first)
+        assert span.first is not None
+        targets = self._targets(span.code)
+        ends = await async_last_hours(self._hass, targets, span.first)
         span.continued = [*ends]
-        begin = max(ends.values(), default=first)
-        span.start = min(max(begin, first - MAX_GAP), first)
+        begin = max(ends.values(), default=span.first)
+        span.start = min(max(begin, span.first - MAX_GAP), span.first)
 
     def _due(self, span: PlantSpan) -> datetime:
         """Return the time from which the newest day of a span can be filled."""

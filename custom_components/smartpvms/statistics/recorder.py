@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -256,7 +256,29 @@ def _read(
             ),
             sums=_sums(hass, each, rows, short.get(statistic_id, []), last),
         )
-    return recorded
+    return recorded | _with_sums_of_zero(hass, recorded, start)
+
+
+def _with_sums_of_zero(
+    hass: HomeAssistant, recorded: Mapping[str, Recorded], start: datetime
+) -> dict[str, Recorded]:
+    """Return the statistics whose sum was 0 in all rows before a time."""
+    unknown = {
+        statistic_id
+        for statistic_id, each in recorded.items()
+        if each.sums is not None
+        and each.sums.before is None
+        and not any(row.start < start.timestamp() for row in each.sums.rows)
+    }
+    begin = dt_util.utc_from_timestamp(0)
+    earlier = statistics_during_period(
+        hass, begin, start, unknown, "hour", None, {"sum"}
+    )
+    return {
+        statistic_id: replace(each, sums=replace(each.sums, before=0.0))
+        for statistic_id, each in recorded.items()
+        if statistic_id in earlier and each.sums is not None
+    }
 
 
 def _sums(
