@@ -302,7 +302,7 @@ async def test_renamed_entity(past: Past, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("days", [3])
-@pytest.mark.parametrize("stop", ["restart", "reload", "kill"])
+@pytest.mark.parametrize("stop", ["reload", "kill"])
 async def test_stop_while_plants_are_left(past: Past, stop: str) -> None:
     """A stop while only a plant's energies are left to import loses nothing."""
     run = past.run
@@ -311,9 +311,7 @@ async def test_stop_while_plants_are_left(past: Past, stop: str) -> None:
         await past.poll(QUARTER)
     left = importer.plants.days_left
     assert left
-    if stop == "restart":
-        await run.account.restart(off=timedelta(minutes=1))
-    elif stop == "reload":
+    if stop == "reload":
         await run.restart()
     else:
         await run.account.kill(off=timedelta(minutes=1))

@@ -433,8 +433,9 @@ class PlantImporter:
         waited = dt_util.utcnow() - span.planned
         match compare(counted, reported, lead):
             case Comparison.EQUAL if lead:
-                less = math.fsum(reported.values()) < math.fsum(counted.values())
-                return {} if less else reported
+                if math.fsum(reported.values()) < math.fsum(counted.values()):
+                    return divide(counted, reported)
+                return reported
             case Comparison.EQUAL:
                 return divide(counted, reported)
             case _ if waited < MAX_DELAY:
