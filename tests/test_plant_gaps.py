@@ -250,7 +250,8 @@ class TestUnit:
 
 async def test_wrong_clock(past: Past) -> None:
     """Stored times of a clock that was ahead do not delay a gap."""
-    await past.until("2026-06-21 16:40", QUARTER)
+    await past.until("2026-06-21 15:30", QUARTER)
+    await past.until("2026-06-21 16:40", POLL)
     await past.off("2026-06-21 19:10")
     account = past.run.account
     key = f"smartpvms.{account.entry.entry_id}.history"
@@ -261,6 +262,7 @@ async def test_wrong_clock(past: Past) -> None:
     wrong = "2027-06-21T19:20:00+00:00"
     span["planned"] = span["due"] = wrong
     await account.kill()
+    await past.until("2026-06-21 20:10", POLL)
     await past.until("2026-06-22 23:30", QUARTER)
     assert not account.entry.runtime_data.history.days_left
     begin = past.run.at("2026-06-21 16:00")

@@ -226,7 +226,9 @@ class PlantImporter:
         for span in spans:
             is_new = span.first is not None and span.continued is None
             if is_new and now >= span.planned + RECORDED:
+                # Before any past is filled; a gap may have been added meanwhile.
                 await self._find_earlier_rows(span)
+                return None
         refused = self._problems.refused_without(HISTORY)
         spans = [span for span in spans if span.code not in refused]
         wait = min((self._due(span) - now for span in spans), default=MAX_RETRY)
