@@ -29,7 +29,6 @@ from .plant import (
     PlantDevices,
     PowerFlow,
     StorageSigns,
-    Terms,
     counters_of,
     grid_terms,
     power_flow,
@@ -38,14 +37,10 @@ from .plant import (
     terms_of,
 )
 
-# Accumulated energies of the grid, which have no sensors.
-_IMPORT: Final = "grid_import"
-_EXPORT: Final = "grid_export"
-
 ENERGIES_TODAY: Final[Mapping[str, str]] = {
     "day_use_energy": "home_energy",
-    "day_on_grid_energy": _EXPORT,
-    "day_import_energy": _IMPORT,
+    "day_on_grid_energy": "grid_export",
+    "day_import_energy": "grid_import",
     "day_charged_energy": "charged_energy",
     "day_discharged_energy": "discharged_energy",
 }
@@ -68,8 +63,6 @@ class PlantFlow:
     """The last powers and energies."""
     today: dict[str, EnergyToday] = field(default_factory=dict)
     """Energies since midnight, by item."""
-    terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
-    """Added and subtracted terms of the energies, by key."""
     devices: PlantDevices = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
@@ -106,7 +99,6 @@ class PlantFlow:
         values["home_energy"] = self.home.update(
             devices, counts, usable, powers, point=self.point, at=at
         )
-        self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
         drawn = self.home.drawn
         for key, terms, candidates in (
             ("pv_energy", pv_terms(devices, usable), PV_COUNTERS),
@@ -118,7 +110,7 @@ class PlantFlow:
             ),
         ):
             if terms is not None:
-                added, subtracted = self.terms[key] = terms
+                added, subtracted = terms
                 energy_sum = self.energy_sums.setdefault(key, EnergySum())
                 if subtracted:
                     subtracted = {**subtracted, **drawn}
@@ -127,8 +119,9 @@ class PlantFlow:
                 values[key] = energy_sum.update(added, subtracted, spare)
         if self.point is not None:
             of_grid = grid_terms(self.point, devices, usable)
-            for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=True):
-                self.energy_sums.setdefault(key, EnergySum()).update(added)
+            for key, added in zip(("grid_import", "grid_export"), of_grid, strict=True):
+                energy_sum = self.energy_sums.setdefault(key, EnergySum())
+                values[key] = energy_sum.update(added)
         values |= self._update_today(at, zone_of(plant), counters)
         values["installed_capacity"] = plant.capacity
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
@@ -194,11 +187,6 @@ class PlantFlows:
         self.readings = {
             code: flow.reading for code, flow in self.plants.items() if flow.reading
         }
-
-    def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
-        """Return the terms of the energies of a plant, by key."""
-        flow = self.plants.get(code)
-        return flow.terms if flow else {}
 
     def today(self, code: str, key: str) -> EnergyToday | None:
         """Return an energy of a plant since midnight."""

@@ -153,8 +153,6 @@ class HomeEnergy:
     """Integral of the power that the inverters draw."""
     home_use: Integral = field(default_factory=Integral)
     """Integral of the home's power."""
-    terms: tuple[Terms, Terms] | None = field(default=None, init=False)
-    """Added and subtracted terms; `None` if the devices allow no sum of counters."""
 
     @property
     def drawn(self) -> Terms:
@@ -182,7 +180,7 @@ class HomeEnergy:
         self.inverter_use.update(None if outputs is None else -outputs, at)
         drawn = self.drawn
         used = CounterValue(self.home_use.update(flow.home, at))
-        self.terms = terms = home_terms(devices, usable, point)
+        terms = home_terms(devices, usable, point)
         spare = {**as_terms(counts), **drawn, "used": used}
         # Without a meter at the grid, the home's energy is unknown.
         if point is None or devices[point].type_id == DeviceType.MAINS:
