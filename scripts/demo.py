@@ -132,16 +132,19 @@ async def add_account(
 
 
 async def wait_for_history(home_assistant: HomeAssistant) -> None:
-    """Wait until the history is imported."""
+    """Wait until the history is imported, except for the plant's first day.
+
+    The report of the hour of the set-up is complete only after it.
+    """
     devices = await home_assistant.devices()
-    [progress] = [
-        device.entities["history_progress"]
+    [days_left] = [
+        device.entities["history_left"]
         for device in devices
-        if "history_progress" in device.entities
+        if "history_left" in device.entities
     ]
 
     async def is_imported() -> bool | None:
-        return await home_assistant.state(progress) == "100.0" or None
+        return float(await home_assistant.state(days_left) or "nan") < 1 or None
 
     await until("history", is_imported, IMPORT_TIMEOUT)
 

@@ -10,9 +10,13 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 import sys
 
-from custom_components.smartpvms.northbound import flow_control
+from custom_components.smartpvms.northbound import ReportPeriod, flow_control
 from custom_components.smartpvms.northbound.flow_control import FlowControl, Quota
-from custom_components.smartpvms.statistics import HistoryImporter, importer
+from custom_components.smartpvms.statistics import (
+    HistoryImporter,
+    importer,
+    plant_importer,
+)
 from homeassistant import __main__ as home_assistant
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
@@ -28,7 +32,7 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     def quota(
         self: FlowControl, interface: str, type_id: int | None = None
     ) -> Quota | None:
-        if interface == "getDevHistoryKpi":
+        if interface in ("getDevHistoryKpi", ReportPeriod.HOUR):
             return None
         return published(self, interface, type_id)
 
@@ -42,6 +46,8 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(FlowControl, "quota", quota)
     replace(flow_control, "ONE_A_MINUTE", frozenset())
     replace(importer, "SETTLED", timedelta())
+    replace(plant_importer, "SETTLED", timedelta())
+    replace(plant_importer, "RECORDED", timedelta())
     replace(HistoryImporter, "async_start", async_start)
 
 

@@ -14,7 +14,8 @@ type Source = dict[str, Any]
 
 # The statistics of each source type, with their true energies.
 TRUTHS: Mapping[tuple[str, str], tuple[str, Callable[[Energies], float]]] = {
-    ("solar", "stat_energy_from"): ("PV", lambda true: true.pv),
+    # As in FusionSolar, after the losses of the inverter.
+    ("solar", "stat_energy_from"): ("PV", lambda true: true.pv - true.losses),
     ("grid", "stat_energy_from"): ("import", lambda true: true.grid_import),
     ("grid", "stat_energy_to"): ("export", lambda true: true.grid_export),
     ("battery", "stat_energy_from"): ("discharge", lambda true: true.discharge),

@@ -184,6 +184,7 @@ async def test_history(
     assert (await download())["history"] == {
         "activity": "idle",
         "days_left": 0.0,
+        "days_left_of_plants": 0.0,
         "jobs": {},
         "last_error": None,
     }
@@ -206,6 +207,7 @@ async def test_history(
     assert (await download())["history"] == {
         "activity": "waiting",
         "days_left": 5.2,
+        "days_left_of_plants": 0.0,
         "jobs": {
             "gap": {
                 "jobs": 1,

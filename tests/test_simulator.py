@@ -920,6 +920,7 @@ def test_reports_are_those_of_the_counters(
 ) -> None:
     """The energies since the first day are those that the counters have counted."""
     home = homes.family()
+    only_plant(home).yield_side = "dc"
     assert reported(home, key) == pytest.approx(
         counted(home, type_id, *counters), abs=0.03
     )
@@ -930,6 +931,7 @@ def test_side_of_the_reported_yield() -> None:
     """The losses of a hybrid inverter are in the consumption, or not reported."""
     home = homes.family()
     plant = only_plant(home)
+    plant.yield_side = "dc"
     begin = datetime.fromtimestamp(plant.site.begin, UTC)
     true = at(home, NOON).energy(plant.code, begin, NOON)
     assert reported(home, "use_power") == pytest.approx(

@@ -70,10 +70,10 @@ _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
 )
 
-# The server stores the last 365 days.
+# The server stores a plant's energies since its first day: 10000 days are 27 years.
 _HISTORY: Final = NumberSelector(
     NumberSelectorConfig(
-        min=0, max=365, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
+        min=0, max=10000, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
     )
 )
 _HISTORY_DEFAULT: Final = 7

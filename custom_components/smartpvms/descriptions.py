@@ -579,6 +579,8 @@ FLOW_SENSORS: Final = _table(
     _accumulated("charged_energy", "battery_charge_total"),
     _accumulated("discharged_energy", "battery_discharge_total"),
     _accumulated("home_energy", "home_consumption_total"),
+    _accumulated("grid_import", "grid_import_total"),
+    _accumulated("grid_export", "grid_export_total"),
     _energy_today("day_import_energy", "grid_import_today"),
     _energy_today("day_charged_energy", "battery_charge_today"),
     _energy_today("day_discharged_energy", "battery_discharge_today"),

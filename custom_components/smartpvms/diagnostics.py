@@ -284,6 +284,7 @@ def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     return {
         "activity": history.activity.value,
         "days_left": round(history.queue.days_left, 1),
+        "days_left_of_plants": round(history.plants.days_left, 1),
         "jobs": {kind: _jobs(entry, jobs) for kind, jobs in sorted(by_kind.items())},
         "last_error": _last_error(entry.runtime_data.problems, HISTORY),
     }

@@ -74,7 +74,7 @@ HISTORY_SENSORS: Final = (
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
         suggested_display_precision=0,
-        value=lambda history: history.queue.progress,
+        value=lambda history: history.progress,
     ),
     HistorySensorDescription(
         key="history_left",
@@ -83,7 +83,7 @@ HISTORY_SENSORS: Final = (
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfTime.DAYS,
         suggested_display_precision=1,
-        value=lambda history: history.queue.days_left,
+        value=lambda history: history.days_left,
     ),
 )
 
