@@ -70,13 +70,16 @@ async def shown(past: Past, key: str) -> dict[datetime, float]:
 
 
 async def sums_are_reported(past: Past, begin: datetime, end: datetime) -> None:
-    """Check that a period has the energies of the reports, and no hour is negative."""
+    """Check that a period has the energies of the reports, and no hour is negative.
+
+    The readings at both ends are late by some minutes.
+    """
     for key, hours in reported(past, begin, end).items():
         of_key = await shown(past, key)
         total = math.fsum(
             energy for hour, energy in of_key.items() if begin <= hour < end
         )
-        assert total == pytest.approx(math.fsum(hours.values()), rel=0.05, abs=0.3), key
+        assert total == pytest.approx(math.fsum(hours.values()), rel=0.05, abs=1), key
         assert min(of_key.values()) >= 0, key
 
 
@@ -264,7 +267,7 @@ async def test_wrong_clock(past: Past) -> None:
     await past.until("2026-06-22 23:30", QUARTER)
     assert not account.entry.runtime_data.history.days_left
     await sums_are_reported(
-        past, past.run.at("2026-06-21 14:00"), past.run.at("2026-06-21 23:00")
+        past, past.run.at("2026-06-21 16:00"), past.run.at("2026-06-21 23:00")
     )
     produced = await shown(past, "pv_energy")
     assert all(produced[past.run.at(f"2026-06-21 {hour}:00")] > 1 for hour in (17, 18))
