@@ -207,10 +207,7 @@ class PlantImporter:
             self.spans.append(span)
 
     async def async_fill_next(self) -> Pause | None:
-        """Fill the newest day of the spans, or return a pause if all have to wait.
-
-        The spans are removed when all are done.
-        """
+        """Fill the newest day of the spans, or return a pause if all have to wait."""
         now = dt_util.utcnow()
         for span in self.spans:
             # The clock may have been wrong: a gap does not end in the future.
@@ -220,8 +217,10 @@ class PlantImporter:
             if span.due is not None:
                 span.due = min(span.due, now + MAX_WAIT)
         spans = [span for span in self.spans if not span.is_done]
+        if all(span.is_gap for span in spans):
+            # The progress of the past includes its finished spans.
+            self.spans = [*spans]
         if not spans:
-            self.spans = []
             return None
         for span in spans:
             is_new = span.first is not None and span.continued is None
