@@ -86,6 +86,13 @@ HISTORY_SENSORS: Final = (
         value=lambda history: history.days_left,
     ),
     HistorySensorDescription(
+        key="history_done",
+        translation_key="history_done",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda history: history.plants.done_by,
+    ),
+    HistorySensorDescription(
         key="statistics_checked",
         translation_key="statistics_checked",
         device_class=SensorDeviceClass.TIMESTAMP,

@@ -199,6 +199,8 @@ class HistoryImporter:
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
+            if gap.is_connected:
+                continue
             start = max(gap.start, now - HISTORY_REACH)
             span = Priority.GAP, start, gap.end
             spans.setdefault(span, []).append(gap.device_id)

@@ -142,6 +142,28 @@ class PlantImporter:
         return math.fsum(span.days_left for span in self.spans if span.is_import)
 
     @property
+    def done_by(self) -> datetime | None:
+        """Return when the past is filled at the calls that are allowed in a day.
+
+        It is rounded up to hours, and `None` if no past is left.
+        """
+        past = [
+            span
+            for span in self.spans
+            if span.kind is SpanKind.PAST and not span.is_done and self.has_reports
+        ]
+        days: dict[str, list[float]] = {}
+        for span in past:
+            days.setdefault(str(self._zone(span)), []).append(span.days_left)
+        calls = sum(
+            max(of_zone) * math.ceil(len(of_zone) / BATCH) for of_zone in days.values()
+        )
+        if not calls:
+            return None
+        a_day = self._client.reports_a_day(ReportPeriod.HOUR)
+        return hour_from(dt_util.utcnow() + DAY * calls / a_day)
+
+    @property
     def checked_until(self) -> datetime | None:
         """Return the time up to which the statistics of all plants are compared."""
         return min(self.audit.until.values(), default=None)
