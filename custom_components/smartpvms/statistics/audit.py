@@ -31,6 +31,11 @@ class Difference:
     reported: float
 
     @property
+    def is_possible(self) -> bool:
+        """Return whether the report can be right: it is neither empty nor twice."""
+        return self.counted < 2 * self.reported and self.reported < 2 * self.counted + 1
+
+    @property
     def is_large(self) -> bool:
         """Return whether the energies differ by more than a reading can be late."""
         return abs(self.counted - self.reported) > LARGE * self.reported
@@ -58,6 +63,8 @@ class Audit:
     """End of the last day, by plant code."""
     days: list[AuditedDay] = field(default_factory=list)
     """Days with differences."""
+    doubts: dict[str, list[datetime]] = field(default_factory=dict)
+    """Times at which a counter filter doubted a reading, by plant code."""
 
     def add(
         self,
@@ -68,11 +75,17 @@ class Audit:
     ) -> None:
         """Add the result of a day."""
         self.until[code] = end
+        if later := [at for at in self.doubts.pop(code, ()) if at >= end]:
+            self.doubts[code] = later
         self.days = [
             day for day in self.days if day.code != code or day.start > end - KEPT
         ]
         if differences:
             self.days.append(AuditedDay(code, start, differences))
+
+    def is_doubtful(self, code: str, start: datetime, end: datetime) -> bool:
+        """Return whether a counter filter doubted a reading of a plant on a day."""
+        return any(start <= at < end for at in self.doubts.get(code, ()))
 
     def undecided(self, code: str) -> list[AuditedDay]:
         """Return the days of the last week of a plant that the user can decide."""
@@ -110,6 +123,7 @@ class Audit:
 
     def rename(self, codes: Mapping[str, str]) -> None:
         """Follow new codes of plants."""
+        self.doubts = {codes.get(code, code): at for code, at in self.doubts.items()}
         self.until = {codes.get(code, code): end for code, end in self.until.items()}
         for day in self.days:
             day.code = codes.get(day.code, day.code)
@@ -117,6 +131,7 @@ class Audit:
     def keep(self, codes: Iterable[str]) -> None:
         """Drop the results of all other plants."""
         kept = {*codes}
+        self.doubts = {code: at for code, at in self.doubts.items() if code in kept}
         self.until = {code: end for code, end in self.until.items() if code in kept}
         self.days = [day for day in self.days if day.code in kept]
 

@@ -198,7 +198,12 @@ class PlantImporter:
             if audit := self._next_audit(code, zone_of(plant), planned.seen):
                 spans.append(audit)
         for gap in gaps:
-            if device := inventory.devices.get(gap.device_id):
+            if (device := inventory.devices.get(gap.device_id)) is None:
+                continue
+            if gap.is_connected:
+                doubts = self.audit.doubts.setdefault(device.plant_code, [])
+                doubts += [gap.start, gap.end]
+            else:
                 start, end = full_hour(gap.start), hour_from(gap.end)
                 spans.append(
                     PlantSpan.of(device.plant_code, start, end, kind=SpanKind.GAP)
@@ -241,19 +246,24 @@ class PlantImporter:
     @callback
     def async_use_reports(self, code: str) -> None:
         """Add spans for the days of a plant that the user lets the reports decide."""
-        zone = zone_of(self._inventory.data.plants[code])
         for audited in self.audit.undecided(code):
-            day = audited.start.astimezone(zone).date()
-            start, end = midnight_of(day, zone), midnight_of(day + DAY, zone)
-            span = PlantSpan.of(
-                code, hour_from(start), hour_from(end), kind=SpanKind.CHOSEN
-            )
-            span.decided = [
-                statistic_id
-                for statistic_id, key in self._keys(code).items()
-                if key not in audited.differences
-            ]
-            self.spans.append(span)
+            self._use_reports(code, audited.start, audited.differences)
+
+    def _use_reports(self, code: str, start: datetime, keys: Collection[str]) -> None:
+        """Add a span for the energies of a day that the report decides."""
+        if not keys:
+            return
+        zone = zone_of(self._inventory.data.plants[code])
+        end = midnight_of(start.astimezone(zone).date() + DAY, zone)
+        span = PlantSpan.of(
+            code, hour_from(start), hour_from(end), kind=SpanKind.REPAIR
+        )
+        span.decided = [
+            statistic_id
+            for statistic_id, key in self._keys(code).items()
+            if key not in keys
+        ]
+        self.spans.append(span)
 
     @callback
     def async_request(
@@ -534,10 +544,16 @@ class PlantImporter:
             and span.start < other.end
             for other in self.spans
         )
-        if differences and (has_gap or now < span.planned + MAX_DELAY):
+        if differences and (has_gap or now < day.end + MAX_DELAY):
             span.repeat(span.end, now + MAX_RETRY_OF_GAP)
             return
         next_midnight = midnight_of(day.day + DAY, day.zone)
+        if self.audit.is_doubtful(span.code, day.midnight, next_midnight):
+            known = {key for key, each in differences.items() if each.is_possible}
+            self._use_reports(span.code, day.midnight, known)
+            differences = {
+                key: each for key, each in differences.items() if key not in known
+            }
         self.audit.add(span.code, day.midnight, next_midnight, differences)
         span.remaining_end, span.due = day.midnight, None
 
@@ -555,7 +571,7 @@ class PlantImporter:
         """
         if recorded.sums is None:
             return {}
-        if span.kind is SpanKind.CHOSEN:
+        if span.kind is SpanKind.REPAIR:
             return {hour: reported.get(hour, 0.0) for hour in hours}
         unit = recorded.converter(UnitOfEnergy.KILO_WATT_HOUR)(1.0)
         lead = 0.0

@@ -24,8 +24,8 @@ class SpanKind(StrEnum):
     """Hours before the first recorded one."""
     GAP = "gap"
     """Hours in which energy may have been counted, too."""
-    CHOSEN = "chosen"
-    """A day for which the user has chosen the energies of the report."""
+    REPAIR = "repair"
+    """A day whose energies become those of the report."""
     AUDIT = "audit"
     """A day that is only compared with the report."""
 
@@ -77,7 +77,7 @@ class PlantSpan:
     @property
     def is_gap(self) -> bool:
         """Return whether recorded hours may change, all together."""
-        return self.kind in (SpanKind.GAP, SpanKind.CHOSEN)
+        return self.kind in (SpanKind.GAP, SpanKind.REPAIR)
 
     @property
     def is_done(self) -> bool:
