@@ -148,7 +148,8 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
 
     @callback
     def update_issues() -> None:
-        async_update_issues(hass, entry, data.account.session, data.problems)
+        audit = data.history.plants.audit
+        async_update_issues(hass, entry, data.account.session, data.problems, audit)
 
     @callback
     def stop(event: Event) -> None:

@@ -6,6 +6,7 @@ missing values. Plants and devices are numbered in the order of the server's lis
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 import time
 from typing import Any, Final
@@ -286,7 +287,29 @@ def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
         "days_left": round(history.queue.days_left, 1),
         "days_left_of_plants": round(history.plants.days_left, 1),
         "jobs": {kind: _jobs(entry, jobs) for kind, jobs in sorted(by_kind.items())},
+        "audit": _audit(entry),
         "last_error": _last_error(entry.runtime_data.problems, HISTORY),
+    }
+
+
+def _audit(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    """Return the results of the audit, with plants numbered as elsewhere."""
+    audit = entry.runtime_data.history.plants.audit
+    labels = _labels(entry.runtime_data.inventory.data)
+    return {
+        labels[code]: {
+            "until": end.isoformat(),
+            "differences": {
+                day.start.isoformat(): {
+                    key: asdict(difference)
+                    for key, difference in day.differences.items()
+                }
+                for day in audit.days
+                if day.code == code
+            },
+        }
+        for code, end in audit.until.items()
+        if code in labels
     }
 
 

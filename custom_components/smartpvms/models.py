@@ -251,11 +251,13 @@ def changes(before: DataItems, items: DataItems) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which a device was not connected."""
+    """A time in which a device was not connected, or its counters were in doubt."""
 
     device_id: int
     start: datetime
     end: datetime
+    is_connected: bool = False
+    """Whether the device was connected."""
 
 
 def zone_of(plant: Plant) -> tzinfo:

@@ -56,7 +56,7 @@ MORE: Final = 1.01
 class HistorySensorDescription(SensorEntityDescription):
     """Describes a sensor of the history import."""
 
-    value: Callable[[HistoryImporter], str | float]
+    value: Callable[[HistoryImporter], str | float | datetime | None]
 
 
 HISTORY_SENSORS: Final = (
@@ -84,6 +84,20 @@ HISTORY_SENSORS: Final = (
         native_unit_of_measurement=UnitOfTime.DAYS,
         suggested_display_precision=1,
         value=lambda history: history.days_left,
+    ),
+    HistorySensorDescription(
+        key="history_done",
+        translation_key="history_done",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda history: history.plants.done_by,
+    ),
+    HistorySensorDescription(
+        key="statistics_checked",
+        translation_key="statistics_checked",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda history: history.plants.checked_until,
     ),
 )
 
@@ -192,7 +206,7 @@ class HistorySensor(SensorEntity):
 
     @property
     @override
-    def native_value(self) -> str | float:
+    def native_value(self) -> str | float | datetime | None:
         return self.entity_description.value(self._history)
 
 

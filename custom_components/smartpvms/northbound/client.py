@@ -167,6 +167,10 @@ class NorthboundClient:
         """Return the seconds until a call of `plant_reports` is allowed."""
         return self._session.wait(period.value)
 
+    def reports_a_day(self, period: ReportPeriod) -> int:
+        """Return the number of calls of `plant_reports` that are allowed in a day."""
+        return self._session.calls_a_day(period.value)
+
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
         return self._session.wait("getDevHistoryKpi", reserve=reserve)

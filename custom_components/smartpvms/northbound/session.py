@@ -203,6 +203,11 @@ class Session:
             err.retry_after = pause
             raise
 
+    def calls_a_day(self, interface: str) -> int:
+        """Return the number of calls that an interface with a daily quota allows."""
+        quota = self._flow_control.quota(interface)
+        return quota.calls if quota else 0
+
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0
     ) -> float:

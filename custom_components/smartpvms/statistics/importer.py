@@ -128,6 +128,7 @@ class HistoryImporter:
         self.queue.jobs, self._planned = stored.jobs, stored.planned
         self._adjustments = stored.adjustments
         self.plants.spans, self.plants.planned = stored.spans, stored.planned_plants
+        self.plants.audit = stored.audit
         self._requests.types_with_history = stored.types_with_history
 
     @callback
@@ -198,6 +199,8 @@ class HistoryImporter:
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
+            if gap.is_connected:
+                continue
             start = max(gap.start, now - HISTORY_REACH)
             span = Priority.GAP, start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
@@ -255,6 +258,16 @@ class HistoryImporter:
             calls=job.windows * len(self._requests.batches(job.devices)),
             joined=is_joined,
         )
+
+    @callback
+    def async_decide(self, code: str, *, use_reports: bool) -> None:
+        """Use the reports of a plant on days that differ from them, or keep these."""
+        if use_reports:
+            self.plants.async_use_reports(code)
+            self._start_jobs()
+        self.plants.audit.decide(code)
+        self._save_soon()
+        self._set_activity(self.activity)
 
     def _add(self, job: Job) -> None:
         if not self.queue.days_left:
@@ -502,6 +515,7 @@ class HistoryImporter:
                 adjustments=[*self._adjustments],
                 spans=self.plants.spans,
                 planned_plants=self.plants.planned,
+                audit=self.plants.audit,
                 types_with_history=self._requests.types_with_history,
             )
         )

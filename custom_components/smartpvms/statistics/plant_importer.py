@@ -9,6 +9,7 @@ import math
 from typing import Final
 
 from custom_components.smartpvms.const import LOGGER
+from custom_components.smartpvms.counter_filter import midnight_before
 from custom_components.smartpvms.entity_registry import enabled_sensors
 from custom_components.smartpvms.inventory_coordinator import InventoryCoordinator
 from custom_components.smartpvms.models import Gap, Inventory, zone_of
@@ -33,6 +34,7 @@ from homeassistant.const import UnitOfEnergy
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
+from .audit import Audit, Difference, difference
 from .device_history import ImportBatch, has_value
 from .jobs import NOT_ALLOWED_RETRY, Activity, Pause, PlannedHistory, full_hour
 from .plant_hours import (
@@ -46,7 +48,7 @@ from .plant_hours import (
     merged,
     replace_hours,
 )
-from .plant_spans import DAY, HOUR, PlantSpan, SpanDay, hour_from, midnight_of
+from .plant_spans import DAY, HOUR, PlantSpan, SpanDay, SpanKind, hour_from, midnight_of
 from .recorder import Recorded, async_last_hours, async_read, async_settle
 from .requests import MAX_RETRY, MIN_WAITING, RETRY
 
@@ -61,6 +63,10 @@ ENERGIES: Final[Mapping[str, ReportItem]] = {
 }
 """Items of the reports, by key of the plant's energy."""
 
+# Share of an energy that a report can have or lack: the documents do not say on which
+# side of the inverters it counts the production.
+LOSSES: Final[Mapping[str, float]] = {"pv_energy": 0.05}
+
 # Time until the report of an hour is complete.
 SETTLED: Final = timedelta(minutes=70)
 # Time until the values of new entities are recorded.
@@ -70,6 +76,8 @@ MAX_DELAY: Final = timedelta(days=1)
 MAX_OUTAGE: Final = timedelta(days=7)
 # Longest gap before a plant that is added again.
 MAX_GAP: Final = timedelta(days=31)
+# Longest time before now that is compared with the reports.
+MAX_AUDIT: Final = timedelta(days=31)
 # Longest interval between two reports of a gap, and longest wait of a span.
 MAX_RETRY_OF_GAP: Final = timedelta(hours=8)
 MAX_WAIT: Final = timedelta(days=1)
@@ -107,6 +115,7 @@ class PlantImporter:
         self.spans: list[PlantSpan] = []
         self.planned: dict[str, PlannedHistory] = {}
         """Planned history, by plant code."""
+        self.audit = Audit()
         self._batch_size = BATCH
         """Number of plants of the next request, fewer after a refusal."""
         self._failures = 0
@@ -121,14 +130,41 @@ class PlantImporter:
         """Return the planned days, added up over the plants."""
         if not self.has_reports:
             return 0.0
-        return math.fsum(span.days for span in self.spans)
+        return math.fsum(span.days for span in self.spans if span.is_import)
 
     @property
     def days_left(self) -> float:
         """Return the remaining days, added up over the plants."""
         if not self.has_reports:
             return 0.0
-        return math.fsum(span.days_left for span in self.spans)
+        return math.fsum(span.days_left for span in self.spans if span.is_import)
+
+    @property
+    def done_by(self) -> datetime | None:
+        """Return when the past is filled at the calls that are allowed in a day.
+
+        It is rounded up to hours, and `None` if no past is left.
+        """
+        past = [
+            span
+            for span in self.spans
+            if span.kind is SpanKind.PAST and not span.is_done and self.has_reports
+        ]
+        days: dict[str, list[float]] = {}
+        for span in past:
+            days.setdefault(str(self._zone(span)), []).append(span.days_left)
+        calls = sum(
+            max(of_zone) * math.ceil(len(of_zone) / BATCH) for of_zone in days.values()
+        )
+        if not calls:
+            return None
+        a_day = self._client.reports_a_day(ReportPeriod.HOUR)
+        return hour_from(dt_util.utcnow() + DAY * calls / a_day)
+
+    @property
+    def checked_until(self) -> datetime | None:
+        """Return the time up to which the statistics of all plants are compared."""
+        return min(self.audit.until.values(), default=None)
 
     def _zone(self, span: PlantSpan) -> tzinfo:
         return zone_of(self._inventory.data.plants[span.code])
@@ -149,7 +185,7 @@ class PlantImporter:
                 if days:
                     hour = full_hour(now)
                     span = PlantSpan.of(
-                        code, hour, hour + HOUR, is_gap=True, first=hour
+                        code, hour, hour + HOUR, kind=SpanKind.GAP, first=hour
                     )
                     spans.append(span)
             planned = self.planned[code]
@@ -157,10 +193,19 @@ class PlantImporter:
             if days and start < planned.start:
                 spans.append(PlantSpan.of(code, start, planned.start))
                 planned.start = start
+            if audit := self._next_audit(code, zone_of(plant), planned.seen):
+                spans.append(audit)
         for gap in gaps:
-            if device := inventory.devices.get(gap.device_id):
+            if (device := inventory.devices.get(gap.device_id)) is None:
+                continue
+            if gap.is_connected:
+                doubts = self.audit.doubts.setdefault(device.plant_code, [])
+                doubts += [gap.start, gap.end]
+            else:
                 start, end = full_hour(gap.start), hour_from(gap.end)
-                spans.append(PlantSpan.of(device.plant_code, start, end, is_gap=True))
+                spans.append(
+                    PlantSpan.of(device.plant_code, start, end, kind=SpanKind.GAP)
+                )
         self._add(spans)
         return bool(spans)
 
@@ -176,6 +221,47 @@ class PlantImporter:
             for code, planned in self.planned.items()
             if code in inventory.plants
         }
+        self.audit.rename(inventory.renamed)
+        self.audit.keep(inventory.plants)
+
+    def _next_audit(self, code: str, zone: tzinfo, seen: datetime) -> PlantSpan | None:
+        """Return the first day of a plant that is over and not compared yet.
+
+        The day of the set-up is not compared.
+        """
+        latest = midnight_before(dt_util.utcnow() - SETTLED, zone)
+        first = midnight_of(seen.astimezone(zone).date() + DAY, zone)
+        start = max(self.audit.until.get(code, first), latest - MAX_AUDIT)
+        is_planned = any(
+            span.kind is SpanKind.AUDIT and span.code == code for span in self.spans
+        )
+        if is_planned or start >= latest:
+            return None
+        day = start.astimezone(zone).date()
+        begin, end = midnight_of(day, zone), midnight_of(day + DAY, zone)
+        return PlantSpan.of(code, hour_from(begin), hour_from(end), kind=SpanKind.AUDIT)
+
+    @callback
+    def async_use_reports(self, code: str) -> None:
+        """Add spans for the days of a plant that the user lets the reports decide."""
+        for audited in self.audit.undecided(code):
+            self._use_reports(code, audited.start, audited.differences)
+
+    def _use_reports(self, code: str, start: datetime, keys: Collection[str]) -> None:
+        """Add a span for the energies of a day that the report decides."""
+        if not keys:
+            return
+        zone = zone_of(self._inventory.data.plants[code])
+        end = midnight_of(start.astimezone(zone).date() + DAY, zone)
+        span = PlantSpan.of(
+            code, hour_from(start), hour_from(end), kind=SpanKind.REPAIR
+        )
+        span.decided = [
+            statistic_id
+            for statistic_id, key in self._keys(code).items()
+            if key not in keys
+        ]
+        self.spans.append(span)
 
     @callback
     def async_request(
@@ -195,8 +281,7 @@ class PlantImporter:
                 continue
             for other in [*self.spans]:
                 if (
-                    span.is_gap
-                    and other.is_gap
+                    span.kind is other.kind is SpanKind.GAP
                     and other.code == span.code
                     and not other.is_done
                     and other.start <= span.end
@@ -299,7 +384,7 @@ class PlantImporter:
         if recorded is None:
             span.due = now + RETRY
             return False
-        if not span.is_gap and day.is_recorded(recorded):
+        if span.kind is SpanKind.PAST and day.is_recorded(recorded):
             span.remaining_end = day.midnight
             return False
         return True
@@ -369,6 +454,9 @@ class PlantImporter:
             if is_late and now < day.end + MAX_DELAY:
                 span.repeat(span.last, self._next_attempt(span))
                 return
+            if span.kind is SpanKind.AUDIT:
+                self._compare(day, recorded, energies)
+                return
             batch, is_undecided = ImportBatch(), False
             for statistic_id, of_statistic in recorded.items():
                 known = energies.get(targets[statistic_id], {})
@@ -402,6 +490,54 @@ class PlantImporter:
         span.energies = {item: of_item for item, of_item in energies.items() if of_item}
         span.remaining_end, span.due = day.midnight, None
 
+    def _compare(
+        self, day: SpanDay, recorded: Mapping[str, Recorded], energies: Energies
+    ) -> None:
+        """Compare what was counted on a day with the report.
+
+        A difference is confirmed by the report of a later time, and after the gaps of
+        the plant are filled.
+        """
+        span, hours, now = day.span, day.hours, dt_util.utcnow()
+        differences: dict[str, Difference] = {}
+        for statistic_id, key in self._keys(span.code).items():
+            of_statistic, item = recorded.get(statistic_id), ENERGIES[key]
+            if (
+                item not in energies
+                or of_statistic is None
+                or of_statistic.sums is None
+                or not has_earlier_rows(of_statistic.sums, min(hours))
+            ):
+                continue
+            unit = of_statistic.converter(UnitOfEnergy.KILO_WATT_HOUR)(1.0)
+            found = difference(
+                counted_hours(of_statistic.sums, hours, unit),
+                {hour: energies[item].get(hour, 0.0) for hour in hours},
+                LOSSES.get(key, 0.0),
+            )
+            if found is not None:
+                differences[key] = found
+        has_gap = any(
+            other.is_gap
+            and other.code == span.code
+            and not other.is_done
+            and other.start < span.end
+            and span.start < other.end
+            for other in self.spans
+        )
+        if differences and (has_gap or now < day.end + MAX_DELAY):
+            span.repeat(span.end, now + MAX_RETRY_OF_GAP)
+            return
+        next_midnight = midnight_of(day.day + DAY, day.zone)
+        if self.audit.is_doubtful(span.code, day.midnight, next_midnight):
+            known = {key for key, each in differences.items() if each.is_possible}
+            self._use_reports(span.code, day.midnight, known)
+            differences = {
+                key: each for key, each in differences.items() if key not in known
+            }
+        self.audit.add(span.code, day.midnight, next_midnight, differences)
+        span.remaining_end, span.due = day.midnight, None
+
     def _next_attempt(self, span: PlantSpan) -> datetime:
         """Return the time of the next attempt, which waits as long as all before."""
         now = dt_util.utcnow()
@@ -421,6 +557,8 @@ class PlantImporter:
         """
         if recorded.sums is None:
             return {}
+        if span.kind is SpanKind.REPAIR:
+            return {hour: reported.get(hour, 0.0) for hour in hours}
         unit = recorded.converter(UnitOfEnergy.KILO_WATT_HOUR)(1.0)
         lead = 0.0
         if span.first is not None and recorded.metadata["statistic_id"] not in (
@@ -456,11 +594,15 @@ class PlantImporter:
 
     def _targets(self, code: str) -> dict[str, ReportItem]:
         """Return the items of a plant's energies, by statistic."""
+        return {each: ENERGIES[key] for each, key in self._keys(code).items()}
+
+    def _keys(self, code: str) -> dict[str, str]:
+        """Return the keys of a plant's energies, by statistic."""
         entities = enabled_sensors(
             self._hass, self._entry.entry_id, self._inventory.data
         )
         return {
-            entity.entity_id: ENERGIES[key]
+            entity.entity_id: key
             for (source_id, key), entity in entities.items()
             if source_id == code and key in ENERGIES
         }

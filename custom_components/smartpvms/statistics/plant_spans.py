@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, tzinfo
+from enum import StrEnum
 from typing import Final, Self
 
 from homeassistant.util import dt as dt_util
@@ -16,13 +17,22 @@ HOUR: Final = timedelta(hours=1)
 DAY: Final = timedelta(days=1)
 
 
+class SpanKind(StrEnum):
+    """Kinds of spans."""
+
+    PAST = "past"
+    """Hours before the first recorded one."""
+    GAP = "gap"
+    """Hours in which energy may have been counted, too."""
+    REPAIR = "repair"
+    """A day whose energies become those of the report."""
+    AUDIT = "audit"
+    """A day that is only compared with the report."""
+
+
 @dataclass(slots=True, eq=False)
 class PlantSpan:
-    """Full hours of a plant to fill, the newest day first.
-
-    The past has the hours before the first recorded one. A gap has hours in which
-    energy is counted, too.
-    """
+    """Full hours of a plant to fill, the newest day first."""
 
     code: str
     start: datetime
@@ -33,7 +43,7 @@ class PlantSpan:
     """`last`, or midnight after the newest day whose report is not read."""
     planned: datetime
     """Time at which the span was planned."""
-    is_gap: bool = False
+    kind: SpanKind = SpanKind.PAST
     first: datetime | None = None
     """The hour of the set-up, which is recorded in part, if the gap has it."""
     continued: list[str] | None = None
@@ -52,12 +62,22 @@ class PlantSpan:
         start: datetime,
         end: datetime,
         *,
-        is_gap: bool = False,
+        kind: SpanKind = SpanKind.PAST,
         first: datetime | None = None,
     ) -> Self:
         """Return a new span."""
         now = dt_util.utcnow()
-        return cls(code, start, end, end, end, now, is_gap, first)
+        return cls(code, start, end, end, end, now, kind, first)
+
+    @property
+    def is_import(self) -> bool:
+        """Return whether hours are written."""
+        return self.kind is not SpanKind.AUDIT
+
+    @property
+    def is_gap(self) -> bool:
+        """Return whether recorded hours may change, all together."""
+        return self.kind in (SpanKind.GAP, SpanKind.REPAIR)
 
     @property
     def is_done(self) -> bool:

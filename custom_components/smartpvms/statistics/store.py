@@ -7,6 +7,7 @@ from custom_components.smartpvms.const import DOMAIN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
 
+from .audit import Audit
 from .jobs import Job, PlannedHistory
 from .plant_spans import PlantSpan
 from .recorder import SumAdjustment
@@ -23,6 +24,7 @@ class StoredHistory:
     adjustments: list[SumAdjustment] = field(default_factory=list)
     spans: list[PlantSpan] = field(default_factory=list)
     planned_plants: dict[str, PlannedHistory] = field(default_factory=dict)
+    audit: Audit = field(default_factory=Audit)
     types_with_history: set[int] = field(default_factory=set)
 
 
