@@ -186,6 +186,7 @@ async def test_history(
         "days_left": 0.0,
         "days_left_of_plants": 0.0,
         "jobs": {},
+        "audit": {},
         "last_error": None,
     }
     now = simulator.clock.now()
@@ -222,6 +223,7 @@ async def test_history(
                 "next_due": (now + timedelta(hours=1)).isoformat(),
             },
         },
+        "audit": {},
         "last_error": None,
     }
 

@@ -150,7 +150,7 @@ def _statistics_issues(
         ]
         yield (
             f"{_STATISTICS}_{device.id}",
-            _STATISTICS,
+            "statistics_differ",
             {"plant": escape(plant.name), "energies": "\n".join(lines)},
         )
 
