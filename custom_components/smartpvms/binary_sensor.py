@@ -1,5 +1,6 @@
-"""Binary sensors of data items that are 0 or 1."""
+"""Binary sensors of data items that are 0 or 1, and of alarms."""
 
+from collections.abc import Iterator
 from typing import override
 
 from homeassistant.components.binary_sensor import BinarySensorEntity
@@ -7,10 +8,16 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
-from .descriptions import BINARY_SENSORS, ItemBinarySensorDescription
-from .entity import ItemEntity, async_add_reported_items
+from .active_alarms import PlantAlarms
+from .descriptions import BINARY_SENSORS, PROBLEM, ItemBinarySensorDescription
+from .entity import (
+    AlarmEntity,
+    ItemEntity,
+    async_add_alarm_entities,
+    async_add_reported_items,
+)
 from .models import Reading, SourceId
-from .northbound import number
+from .northbound import Device, number
 from .runtime import SmartPvmsConfigEntry
 
 PARALLEL_UPDATES = 0
@@ -23,6 +30,7 @@ async def async_setup_entry(
 ) -> None:
     """Set up the binary sensors of an account."""
     coordinator = entry.runtime_data.real_time
+    inventory = entry.runtime_data.inventory
 
     def create(
         source_id: SourceId, key: str, reading: Reading | None
@@ -35,6 +43,41 @@ async def async_setup_entry(
         return ItemBinarySensor(coordinator, source_id, description)
 
     async_add_reported_items(entry, Platform.BINARY_SENSOR, create, async_add_entities)
+
+    def with_values(plant_code: str) -> Iterator[int]:
+        for device in inventory.data.devices_of(plant_code):
+            if device.id in coordinator.data:
+                yield device.id
+
+    def create_problem(plant_code: str, source_id: SourceId) -> Iterator[ProblemSensor]:
+        yield ProblemSensor(entry, inventory.data.devices[int(source_id)])
+
+    async_add_alarm_entities(entry, with_values, create_problem, async_add_entities)
+
+
+class ProblemSensor(AlarmEntity, BinarySensorEntity):
+    """Binary sensor of critical and major alarms of a device."""
+
+    def __init__(self, entry: SmartPvmsConfigEntry, device: Device) -> None:
+        """Initialize the sensor of a device."""
+        self._inventory = entry.runtime_data.inventory
+        self._device = device
+        super().__init__(
+            entry.runtime_data.alarms, device.plant_code, device.id, PROBLEM
+        )
+
+    @property
+    @override
+    def _alarms(self) -> PlantAlarms:
+        # The device can have another name, or be in another plant.
+        self._device = self._inventory.data.devices.get(self._device.id, self._device)
+        self._plant_code = self._device.plant_code
+        return super()._alarms
+
+    @property
+    @override
+    def is_on(self) -> bool:
+        return self._alarms.has_severe(self._device)
 
 
 class ItemBinarySensor(ItemEntity, BinarySensorEntity):

@@ -6,15 +6,19 @@ from typing import override
 from homeassistant.const import Platform
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.util import dt as dt_util
 
+from .active_alarms import PlantAlarms
+from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .entity_registry import registered_items
 from .item_listeners import Item
-from .models import Reading, SourceId, unique_id
+from .models import MAX_AGE_OF_ALARMS, Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
 
 type CreateEntity = Callable[[SourceId, str, Reading | None], Entity | None]
@@ -80,6 +84,72 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     def _update_state(self, reading: Reading) -> bool:
         """Set the state from a reading; return whether it must be written."""
         raise NotImplementedError
+
+
+class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
+    """Entity of the active alarms of a plant or device."""
+
+    _attr_has_entity_name = True
+
+    def __init__(
+        self,
+        coordinator: AlarmCoordinator,
+        plant_code: str,
+        source_id: SourceId,
+        description: EntityDescription,
+    ) -> None:
+        """Initialize the entity with the device of the plant or device."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._plant_code = plant_code
+        self._attr_unique_id = unique_id(source_id, description.key)
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(source_id))})
+
+    @property
+    def _alarms(self) -> PlantAlarms:
+        """Return the alarms of the plant, none if it is not listed any more."""
+        return self.coordinator.data.get(self._plant_code) or PlantAlarms()
+
+    @property
+    @override
+    def available(self) -> bool:
+        received = self._alarms.received
+        # A time of the future was set by a wrong clock.
+        return (
+            received is not None
+            and abs(dt_util.utcnow() - received) <= MAX_AGE_OF_ALARMS
+        )
+
+
+@callback
+def async_add_alarm_entities(
+    entry: SmartPvmsConfigEntry,
+    sources: Callable[[str], Iterable[SourceId]],
+    create: Callable[[str, SourceId], Iterable[Entity]],
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the entities of plants whose alarms could be read, and of their devices.
+
+    `sources` returns the plant, or devices of it, that have entities.
+    """
+    coordinator = entry.runtime_data.alarms
+    known: set[SourceId] = set()
+
+    @callback
+    def add() -> None:
+        inventory = entry.runtime_data.inventory.data
+        known.intersection_update([*inventory.plants, *inventory.devices])
+        entities: list[Entity] = []
+        for code in coordinator.data.keys() & inventory.plants.keys():
+            for source_id in sources(code):
+                if source_id not in known:
+                    known.add(source_id)
+                    entities += create(code, source_id)
+        if entities:
+            async_add_entities(entities)
+
+    add()
+    entry.async_on_unload(coordinator.async_add_listener(add))
 
 
 @callback

@@ -27,6 +27,7 @@ from .models import HISTORY_TYPES, ReportPeriod
 MINUTE: Final = 60.0
 FIVE_MINUTES: Final = 5 * MINUTE
 TEN_MINUTES: Final = 10 * MINUTE
+HALF_HOUR: Final = 30 * MINUTE
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
@@ -185,6 +186,9 @@ class FlowControl:
                     if of_type in HISTORY_TYPES
                 )
                 return Quota(batches + 24, DAY)
+            case "getAlarmList":
+                batches = sum(ceil(devices / 100) for devices in self.devices.values())
+                return Quota(max(pages, batches), HALF_HOUR)
         return None
 
     @property
@@ -327,7 +331,8 @@ class FlowControl:
         else:
             # Another client may have used up the quota of the day, or of the minute.
             doublings = min(2 * (known.refusals - 1), MAX_DOUBLINGS)
-            pause = min(MINUTE * 2**doublings, MAX_PAUSE)
+            longest = MAX_PAUSE if quota is None else min(quota.window, MAX_PAUSE)
+            pause = min(MINUTE * 2**doublings, longest)
         known.stopped_until = now + pause
         refusal.retry_after = pause
 
@@ -344,4 +349,14 @@ class FlowControl:
             known.stopped_until = max(
                 known.stopped_until or planned,
                 planned + MAX_PASS + known.span(FIVE_MINUTES, now),
+            )
+
+    def assume_call(self, interface: str, planned: Moment) -> None:
+        """Count a call if its planned time is past.
+
+        If the process was killed, its last call may not be stored.
+        """
+        if planned <= time.monotonic():
+            self.interfaces.setdefault(interface, Interface()).calls.append(
+                (None, planned)
             )

@@ -1,0 +1,273 @@
+"""Coordinator of the active alarms of an account's plants."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+import time
+from typing import Final, override
+
+from homeassistant.config_entries import ConfigEntry
+from homeassistant.core import HomeAssistant, callback
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
+from homeassistant.util import dt as dt_util
+
+from .active_alarms import PlantAlarms
+from .const import LOGGER
+from .coordinator import RealTimeCoordinator
+from .errors import as_update_error
+from .inventory_coordinator import InventoryCoordinator
+from .northbound import (
+    BATCH,
+    ENGLISH,
+    AccountLocked,
+    Alarms,
+    ConnectionFailed,
+    FailCode,
+    InvalidCredentials,
+    MembersRefused,
+    Moment,
+    NorthboundClient,
+    NorthboundError,
+    PermissionDenied,
+    RateLimited,
+    RequestRejected,
+    SessionTaken,
+    alarm_language,
+)
+from .problems import HISTORY, Problems
+
+# Wait for the first alarms, so that live values come first.
+FIRST_WAIT: Final = timedelta(minutes=1)
+INTERVAL: Final = timedelta(minutes=15)
+# Wait after a refusal of the interface, such as a missing permission.
+UNSUPPORTED_RETRY: Final = timedelta(hours=1)
+# Wait for another attempt at a refused plant.
+REFUSED_RETRY: Final = timedelta(days=1)
+# Time before a real-time pass in which no alarms are read, since the account allows one
+# call at a time and an answer can take half a minute; and the wait after its begin.
+BEFORE_PASS: Final = 40.0
+AFTER_PASS: Final = 10.0
+
+# Age of the oldest alarms that are read.
+REACH: Final = timedelta(days=90)
+# Tolerated difference between the clocks of Home Assistant and the server.
+TOLERANCE: Final = timedelta(hours=1)
+
+# Errors that the other plants would have as well.
+_ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
+
+
+class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
+    """Reads the active alarms of all plants every 15 minutes.
+
+    Flow control can limit this to every 30 minutes. A plant whose alarms cannot be read
+    keeps those of the last answer.
+    """
+
+    config_entry: ConfigEntry
+
+    def __init__(
+        self,
+        hass: HomeAssistant,
+        entry: ConfigEntry,
+        client: NorthboundClient,
+        inventory: InventoryCoordinator,
+        real_time: RealTimeCoordinator,
+        alarms: Mapping[str, PlantAlarms],
+        problems: Problems,
+    ) -> None:
+        """Set the stored alarms."""
+        super().__init__(
+            hass,
+            LOGGER,
+            config_entry=entry,
+            name="alarms",
+            update_interval=FIRST_WAIT,
+        )
+        self.data = {code: alarms[code] for code in alarms if code in inventory.data}
+        self.error: NorthboundError | None = None
+        """The error of the last read, if it failed."""
+        self.next_read: Moment | None = None
+        self._client = client
+        self._inventory = inventory
+        self._real_time = real_time
+        self._problems = problems
+        self._due = {
+            code: of_plant.received + INTERVAL
+            for code, of_plant in self.data.items()
+            if of_plant.received is not None
+        }
+        """Time of the next read, by plant code."""
+        self._batch_size = BATCH
+        """Maximum number of plants per call, fewer after a refusal."""
+        self._refused: set[str] = set()
+        """Plants that are refused alone."""
+        self._server_time: tuple[datetime, Moment] | None = None
+        """The server's clock in the last answer, and the time of the answer."""
+        self._is_english = False
+        """Whether the server does not support the user's language."""
+        self._gave_way = False
+        """Whether this read was postponed for a real-time pass."""
+        self._plan(FIRST_WAIT)
+
+    @override
+    async def _async_update_data(self) -> dict[str, PlantAlarms]:
+        # An unexpected error ends the read before it plans the next one.
+        self._plan(INTERVAL)
+        if wait := self._wait_for_pass():
+            self._plan(timedelta(seconds=wait))
+            return self.data
+        plants = self._inventory.data.plants
+        self.data = {code: self.data[code] for code in self.data if code in plants}
+        waits = [INTERVAL]
+        self.error = None
+        try:
+            while codes := self._next_batch():
+                await self._read(codes)
+        except RateLimited as err:
+            waits.append(timedelta(seconds=err.retry_after))
+        except InvalidCredentials as err:
+            # Home Assistant reads no more until the user enters a new password.
+            self.async_update_listeners()
+            raise as_update_error(err) from err
+        except _ACCOUNT_ERRORS as err:
+            self.error = err
+            waits = [max(INTERVAL, timedelta(seconds=err.retry_after or 0.0))]
+        else:
+            waits.append(self._wait())
+        self._plan(min(waits))
+        if self.error is not None:
+            # Home Assistant calls no listeners after a second failure.
+            self.async_update_listeners()
+            wait = min(waits).total_seconds()
+            raise as_update_error(self.error, wait) from self.error
+        return self.data
+
+    def _plan(self, wait: timedelta) -> None:
+        """Set the wait until the next read."""
+        # Home Assistant cuts off fractions of a second.
+        self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
+        self.next_read = time.monotonic() + self.update_interval.total_seconds()
+
+    def _wait_for_pass(self) -> float:
+        """Return the seconds until a real-time pass has begun that begins soon."""
+        next_pass = self._real_time.polling.next_pass
+        left = -1.0 if next_pass is None else next_pass - time.monotonic()
+        self._gave_way = 0 <= left < BEFORE_PASS and not self._gave_way
+        return left + AFTER_PASS if self._gave_way else 0.0
+
+    def _codes(self) -> list[str]:
+        """Return the plants without those that are refused in other interfaces.
+
+        The history of devices can be refused for other reasons.
+        """
+        elsewhere = self._problems.refused_without(HISTORY)
+        # They are read again as soon as they are allowed.
+        self._refused -= elsewhere
+        for code in elsewhere:
+            self._due.pop(code, None)
+        return [code for code in self._inventory.data.plants if code not in elsewhere]
+
+    def _next_batch(self) -> list[str]:
+        """Return the plants to read next, refused ones last."""
+        now = dt_util.utcnow()
+        due = [
+            code
+            for code in self._codes()
+            # A time that is further ahead was set by a wrong clock.
+            if not now < self._due.get(code, now) <= now + REFUSED_RETRY
+        ]
+        due.sort(key=lambda code: self._due.get(code, now))
+        allowed = [code for code in due if code not in self._refused]
+        return allowed[: self._batch_size] or due[:1]
+
+    def _wait(self) -> timedelta:
+        """Return the time until the next read."""
+        now = dt_util.utcnow()
+        dues = [self._due.get(code, now) for code in self._codes()]
+        return min(dues, default=now + INTERVAL) - now
+
+    async def _read(self, codes: Sequence[str]) -> None:
+        """Read the alarms of a batch, or record its failure."""
+        start, end = self._window(codes)
+        language = alarm_language(self.hass.config.language)
+        if self._is_english:
+            language = ENGLISH
+        try:
+            alarms = await self._client.alarms(codes, start, end, language)
+        except MembersRefused as err:
+            self._refuse(codes, err)
+            return
+        except (PermissionDenied, RequestRejected) as err:
+            if (
+                isinstance(err, RequestRejected)
+                and err.code == FailCode.LANGUAGE_INCORRECT
+                and language != ENGLISH
+            ):
+                self._is_english = True
+                return
+            self.error = err
+            self._postpone(codes, UNSUPPORTED_RETRY)
+            return
+        except (RateLimited, InvalidCredentials, *_ACCOUNT_ERRORS):
+            raise
+        except NorthboundError as err:
+            self.error = err
+            self._postpone(codes, INTERVAL)
+            return
+        self._batch_size = min(2 * self._batch_size, BATCH)
+        self._refused.difference_update(codes)
+        self._postpone(codes, INTERVAL)
+        self._update(alarms, start, end)
+
+    def _update(self, alarms: Alarms, start: datetime, end: datetime) -> None:
+        """Update the active alarms of the plants of an answer."""
+        received = dt_util.utcnow()
+        is_covered = True
+        if (at := alarms.server_time) is not None:
+            self._server_time = at, time.monotonic()
+            # With a wrong clock, the answer lacks alarms.
+            is_covered = start - TOLERANCE <= at - REACH and at <= end + TOLERANCE
+        for code, of_plant in alarms.rows.items():
+            is_complete = is_covered and code in alarms.complete
+            # The first complete answer creates the entities.
+            if not is_complete and code not in self.data:
+                continue
+            with self._problems.isolation:
+                self.data.setdefault(code, PlantAlarms()).update(
+                    of_plant, received, is_complete=is_complete
+                )
+
+    def _window(self, codes: Iterable[str]) -> tuple[datetime, datetime]:
+        """Return the times between which alarms are read, with all active ones."""
+        now = dt_util.utcnow()
+        clocks = [now]
+        if self._server_time is not None:
+            at, answered = self._server_time
+            clocks.append(at + timedelta(seconds=time.monotonic() - answered))
+        raised = [
+            each.alarm.raised
+            for code in codes
+            if code in self.data
+            for each in self.data[code].active
+            if each.alarm.raised is not None
+        ]
+        return min([min(clocks) - REACH, *raised]), max(clocks)
+
+    def _refuse(self, codes: Collection[str], err: MembersRefused) -> None:
+        """Read a smaller batch next, or set a single plant aside."""
+        self._batch_size = len(codes) // 2 or BATCH
+        if len(codes) > 1:
+            return
+        self._postpone(codes, REFUSED_RETRY)
+        if self._refused.isdisjoint(codes):
+            LOGGER.warning("Skipping the alarms of a plant: %s", err)
+        self._refused.update(codes)
+
+    def _postpone(self, codes: Iterable[str], wait: timedelta) -> None:
+        self._due |= dict.fromkeys(codes, dt_util.utcnow() + wait)
+
+    @callback
+    def async_follow_inventory(self) -> None:
+        """Rename plants whose code the server has replaced."""
+        renamed = self._inventory.data.renamed
+        self.data = {renamed.get(code, code): self.data[code] for code in self.data}
