@@ -84,8 +84,10 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
             update_interval=FIRST_WAIT,
         )
         self.data = {code: alarms[code] for code in alarms if code in inventory.data}
-        self.error: NorthboundError | None = None
-        """The error of the last read, if it failed."""
+        self.errors: dict[str, NorthboundError] = {}
+        """The errors of plants whose last read failed, by plant code."""
+        self.refused = False
+        """Whether reading has ended until the user enters a new password."""
         self.next_read: Moment | None = None
         self._client = client
         self._inventory = inventory
@@ -113,34 +115,35 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
     async def _async_update_data(self) -> dict[str, PlantAlarms]:
         # An unexpected error ends the read before it plans the next one.
         self._plan(INTERVAL)
-        if wait := self._wait_for_pass():
-            self._plan(timedelta(seconds=wait))
-            return self.data
+        wait = self._wait_for_pass() or await self._read_due()
+        self._plan(wait)
+        if self.errors:
+            # Home Assistant calls no listeners after a second failure.
+            self.async_update_listeners()
+            *_, error = self.errors.values()
+            raise as_update_error(error, wait.total_seconds()) from error
+        return self.data
+
+    async def _read_due(self) -> timedelta:
+        """Read the plants that are due, and return the wait until the next read."""
         plants = self._inventory.data.plants
         self.data = {code: self.data[code] for code in self.data if code in plants}
-        waits = [INTERVAL]
-        self.error = None
+        self.errors = {
+            code: self.errors[code] for code in self.errors if code in plants
+        }
         try:
             while codes := self._next_batch():
                 await self._read(codes)
         except RateLimited as err:
-            waits.append(timedelta(seconds=err.retry_after))
+            return min(timedelta(seconds=err.retry_after), INTERVAL)
         except InvalidCredentials as err:
-            # Home Assistant reads no more until the user enters a new password.
+            self.refused = True
             self.async_update_listeners()
             raise as_update_error(err) from err
         except _ACCOUNT_ERRORS as err:
-            self.error = err
-            waits = [max(INTERVAL, timedelta(seconds=err.retry_after or 0.0))]
-        else:
-            waits.append(self._wait())
-        self._plan(min(waits))
-        if self.error is not None:
-            # Home Assistant calls no listeners after a second failure.
-            self.async_update_listeners()
-            wait = min(waits).total_seconds()
-            raise as_update_error(self.error, wait) from self.error
-        return self.data
+            self.errors |= dict.fromkeys(plants, err)
+            return max(INTERVAL, timedelta(seconds=err.retry_after or 0.0))
+        return min(self._wait(), INTERVAL)
 
     def _plan(self, wait: timedelta) -> None:
         """Set the wait until the next read."""
@@ -148,12 +151,12 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
         self.next_read = time.monotonic() + self.update_interval.total_seconds()
 
-    def _wait_for_pass(self) -> float:
-        """Return the seconds until a real-time pass has begun that begins soon."""
+    def _wait_for_pass(self) -> timedelta:
+        """Return the time until a real-time pass has begun that begins soon."""
         next_pass = self._real_time.polling.next_pass
         left = -1.0 if next_pass is None else next_pass - time.monotonic()
         self._gave_way = 0 <= left < BEFORE_PASS and not self._gave_way
-        return left + AFTER_PASS if self._gave_way else 0.0
+        return timedelta(seconds=left + AFTER_PASS if self._gave_way else 0.0)
 
     def _codes(self) -> list[str]:
         """Return the plants without those that are refused in other interfaces.
@@ -205,15 +208,15 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
             ):
                 self._is_english = True
                 return
-            self.error = err
-            self._postpone(codes, UNSUPPORTED_RETRY)
+            self._fail(codes, err, UNSUPPORTED_RETRY)
             return
         except (RateLimited, InvalidCredentials, *_ACCOUNT_ERRORS):
             raise
         except NorthboundError as err:
-            self.error = err
-            self._postpone(codes, INTERVAL)
+            self._fail(codes, err, INTERVAL)
             return
+        for code in codes:
+            self.errors.pop(code, None)
         self._batch_size = min(2 * self._batch_size, BATCH)
         self._refused.difference_update(codes)
         self._postpone(codes, INTERVAL)
@@ -262,6 +265,12 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         if self._refused.isdisjoint(codes):
             LOGGER.warning("Skipping the alarms of a plant: %s", err)
         self._refused.update(codes)
+
+    def _fail(
+        self, codes: Iterable[str], err: NorthboundError, wait: timedelta
+    ) -> None:
+        self.errors |= dict.fromkeys(codes, err)
+        self._postpone(codes, wait)
 
     def _postpone(self, codes: Iterable[str], wait: timedelta) -> None:
         self._due |= dict.fromkeys(codes, dt_util.utcnow() + wait)

@@ -283,7 +283,9 @@ def _alarms(
     alarms = entry.runtime_data.alarms
     devices = entry.runtime_data.inventory.data.devices_of
     return {
-        "error": alarms.error and f"{type(alarms.error).__name__}: {alarms.error}",
+        "errors": sorted(
+            {f"{type(error).__name__}: {error}" for error in alarms.errors.values()}
+        ),
         "plants": {
             labels[code]: {
                 "age": of_plant.received and _age(of_plant.received),

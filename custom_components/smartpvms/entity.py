@@ -117,6 +117,7 @@ class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
         # A time of the future was set by a wrong clock.
         return (
             received is not None
+            and not self.coordinator.refused
             and abs(dt_util.utcnow() - received) <= MAX_AGE_OF_ALARMS
         )
 

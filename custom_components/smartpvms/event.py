@@ -47,9 +47,8 @@ class AlarmEvents(AlarmEntity, EventEntity):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
-        # Triggers need the state before an event.
-        self.async_write_ha_state()
-        self._announce()
+        # Triggers need a state before the event's.
+        self.async_on_remove(self.hass.loop.call_soon(self._announce).cancel)
 
     @callback
     @override
