@@ -10,6 +10,7 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.diagnostics import async_get_config_entry_diagnostics
 from homeassistant.config_entries import ConfigEntryState

@@ -42,7 +42,7 @@ class PlantAlarms:
     """Time of the last complete answer."""
     active: list[ActiveAlarm] = field(default_factory=list)
     cleared: list[Alarm] = field(default_factory=list, init=False)
-    """Announced alarms that the last answer has cleared."""
+    """Alarms whose clearance was not announced yet."""
 
     def update(
         self, alarms: Iterable[Alarm], received: datetime, *, is_complete: bool
@@ -50,7 +50,6 @@ class PlantAlarms:
         """Add the alarms of an answer; a complete one clears absent alarms."""
         listed = {alarm.key: alarm for alarm in alarms}
         active: list[ActiveAlarm] = []
-        self.cleared = []
         for each in self.active:
             if (alarm := listed.pop(each.alarm.key, None)) is not None:
                 each.alarm = alarm
