@@ -32,6 +32,7 @@ from .northbound import (
     RequestRejected,
     SessionTaken,
     alarm_language,
+    seconds_until,
 )
 from .problems import HISTORY, Problems
 
@@ -93,18 +94,22 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         self._inventory = inventory
         self._real_time = real_time
         self._problems = problems
-        self._due = {
-            code: of_plant.received + INTERVAL
-            for code, of_plant in self.data.items()
-            if of_plant.received is not None
-        }
+        self._due: dict[str, Moment] = {}
         """Time of the next read, by plant code."""
+        for code, of_plant in self.data.items():
+            if of_plant.received is not None:
+                age = dt_util.utcnow() - of_plant.received
+                # A time of the future was set by a wrong clock.
+                if age >= timedelta():
+                    self._postpone([code], INTERVAL - age)
         self._batch_size = BATCH
         """Maximum number of plants per call, fewer after a refusal."""
         self._refused: set[str] = set()
         """Plants that are refused alone."""
         self._server_time: tuple[datetime, Moment] | None = None
         """The server's clock in the last answer, and the time of the answer."""
+        self._is_covered = True
+        """Whether the last answer had the alarms up to the server's time."""
         self._is_english = False
         """Whether the server does not support the user's language."""
         self._gave_way = False
@@ -172,22 +177,15 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
 
     def _next_batch(self) -> list[str]:
         """Return the plants to read next, refused ones last."""
-        now = dt_util.utcnow()
-        due = [
-            code
-            for code in self._codes()
-            # A time that is further ahead was set by a wrong clock.
-            if not now < self._due.get(code, now) <= now + REFUSED_RETRY
-        ]
-        due.sort(key=lambda code: self._due.get(code, now))
+        due = [code for code in self._codes() if not seconds_until(self._due.get(code))]
+        due.sort(key=lambda code: self._due.get(code, 0.0))
         allowed = [code for code in due if code not in self._refused]
         return allowed[: self._batch_size] or due[:1]
 
     def _wait(self) -> timedelta:
         """Return the time until the next read."""
-        now = dt_util.utcnow()
-        dues = [self._due.get(code, now) for code in self._codes()]
-        return min(dues, default=now + INTERVAL) - now
+        waits = [seconds_until(self._due.get(code)) for code in self._codes()]
+        return timedelta(seconds=min(waits, default=INTERVAL.total_seconds()))
 
     async def _read(self, codes: Sequence[str]) -> None:
         """Read the alarms of a batch, or record its failure."""
@@ -219,19 +217,20 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
             self.errors.pop(code, None)
         self._batch_size = min(2 * self._batch_size, BATCH)
         self._refused.difference_update(codes)
-        self._postpone(codes, INTERVAL)
-        self._update(alarms, start, end)
-
-    def _update(self, alarms: Alarms, start: datetime, end: datetime) -> None:
-        """Update the active alarms of the plants of an answer."""
-        received = dt_util.utcnow()
-        is_covered = True
+        was_covered, self._is_covered = self._is_covered, True
         if (at := alarms.server_time) is not None:
             self._server_time = at, time.monotonic()
-            # With a wrong clock, the answer lacks alarms.
-            is_covered = start - TOLERANCE <= at - REACH and at <= end + TOLERANCE
+            self._is_covered = start - TOLERANCE <= at - REACH and at <= end + TOLERANCE
+        # With a wrong clock, the answer lacks alarms, and the next one has them.
+        if self._is_covered or not was_covered:
+            self._postpone(codes, INTERVAL)
+        self._update(alarms)
+
+    def _update(self, alarms: Alarms) -> None:
+        """Update the active alarms of the plants of an answer."""
+        received = dt_util.utcnow()
         for code, of_plant in alarms.rows.items():
-            is_complete = is_covered and code in alarms.complete
+            is_complete = self._is_covered and code in alarms.complete
             # The first complete answer creates the entities.
             if not is_complete and code not in self.data:
                 continue
@@ -273,7 +272,8 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         self._postpone(codes, wait)
 
     def _postpone(self, codes: Iterable[str], wait: timedelta) -> None:
-        self._due |= dict.fromkeys(codes, dt_util.utcnow() + wait)
+        due = time.monotonic() + wait.total_seconds()
+        self._due |= dict.fromkeys(codes, due)
 
     @callback
     def async_follow_inventory(self) -> None:

@@ -340,14 +340,14 @@ def test_refusals_of_a_daily_interface(
 
 
 def test_refusals_of_alarms(freezer: FrozenDateTimeFactory) -> None:
-    """The pause after refusals in a row is at most the window."""
+    """The pause after refusals in a row is half the window, and then all of it."""
     flow_control = FlowControl()
     flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
     pauses = []
-    for _ in range(6):
+    for _ in range(8):
         pauses.append(refuse(flow_control, "getAlarmList"))
         freezer.tick(flow_control.wait("getAlarmList", 1))
-    assert pauses == [60, 240, 960, 1800, 1800, 1800]
+    assert pauses == [60, 240, 900, 900, 900, 900, 1800, 1800]
 
 
 def test_restart_keeps_every_call(freezer: FrozenDateTimeFactory) -> None:

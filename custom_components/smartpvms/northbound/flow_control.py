@@ -38,6 +38,8 @@ WIDENING: Final = 0.05
 MAX_WIDENING: Final = 1.0
 # Number of early refusals that reduces an interface to one call per minute.
 EARLY_REFUSALS: Final = 2
+# Number of refusals in a row after which a whole window passes without a call.
+SOON_AGAIN: Final = 6
 # Maximum pause of an interface with a daily quota.
 MAX_PAUSE: Final = 6 * HOUR
 # Maximum pause of all interfaces. The documented pause is a minute, but can be too short.
@@ -331,8 +333,10 @@ class FlowControl:
         else:
             # Another client may have used up the quota of the day, or of the minute.
             doublings = min(2 * (known.refusals - 1), MAX_DOUBLINGS)
-            longest = MAX_PAUSE if quota is None else min(quota.window, MAX_PAUSE)
-            pause = min(MINUTE * 2**doublings, longest)
+            window = DAY if quota is None else quota.window
+            # The quota can be smaller than documented, and refused calls count.
+            longest = window if known.refusals > SOON_AGAIN else window / 2
+            pause = min(MINUTE * 2**doublings, longest, MAX_PAUSE)
         known.stopped_until = now + pause
         refusal.retry_after = pause
 
