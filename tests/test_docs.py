@@ -19,6 +19,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 from scripts import tables
+from tests.simulator import Simulator
 
 from .component import ENGLISH, ROOT
 from .conftest import Account
@@ -99,7 +100,11 @@ def _examples(page: str) -> Iterator[Any]:
         yield parse_yaml(block)
 
 
-AUTOMATIONS: Final = list(_examples(PAGES["docs/examples.md"]))
+AUTOMATIONS: Final = [
+    example
+    for page in ("docs/examples.md", "docs/alarms.md")
+    for example in _examples(PAGES[page])
+]
 CALLS: Final = list(_examples(PAGES["docs/actions.md"]))
 
 
@@ -304,9 +309,17 @@ def _answers(section: str) -> list[Any]:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["action"])
 async def test_calls(
-    recorder_mock: Recorder, hass: HomeAssistant, added: Account, call: dict[str, Any]
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    call: dict[str, Any],
 ) -> None:
     """The examples of actions return the documented responses."""
+    if call["action"] == f"{DOMAIN}.get_alarms":
+        [plant] = simulator.home.plants
+        simulator.alarms.start(plant.devices[1])
+        await added.poll(timedelta(minutes=2))
     assert await async_setup_component(hass, "energy", {})
     domain, action = call["action"].split(".")
     data = {**call["data"], "config_entry_id": added.entry.entry_id}

@@ -475,17 +475,17 @@ def test_killed_after_a_pass() -> None:
     assert again.wait("getStationRealKpi") == 0
 
 
-def test_killed_after_a_call() -> None:
+def test_killed_after_a_call(freezer: FrozenDateTimeFactory) -> None:
     """A planned call before a kill may have been made, up to its timeout later."""
-    flow_control = _restart(FlowControl())
+    flow_control = FlowControl()
     flow_control.assume_call("getAlarmList", time.monotonic() - 100)
     assert flow_control.wait("getAlarmList") == pytest.approx(
         MAX_PASS + 1800 + MARGIN - 100
     )
-    flow_control = _restart(FlowControl())
+    flow_control = FlowControl()
     flow_control.assume_call("getAlarmList", time.monotonic() - 5)
     assert flow_control.wait("getAlarmList") == pytest.approx(1800 + MARGIN)
-    flow_control = _restart(FlowControl())
+    flow_control = FlowControl()
     flow_control.assume_call("getAlarmList", time.monotonic() + 20)
     assert flow_control.wait("getAlarmList") == 0
 
