@@ -84,7 +84,6 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
             name="alarms",
             update_interval=FIRST_WAIT,
         )
-        self.data = {code: alarms[code] for code in alarms if code in inventory.data}
         self.errors: dict[str, NorthboundError] = {}
         """The errors of plants whose last read failed, by plant code."""
         self.refused = False
@@ -92,6 +91,7 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         self.next_read: Moment | None = None
         self._client = client
         self._inventory = inventory
+        self.data = self._kept(alarms)
         self._real_time = real_time
         self._problems = problems
         self._due: dict[str, Moment] = {}
@@ -132,7 +132,7 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
     async def _read_due(self) -> timedelta:
         """Read the plants that are due, and return the wait until the next read."""
         plants = self._inventory.data.plants
-        self.data = {code: self.data[code] for code in self.data if code in plants}
+        self.data = self._kept(self.data)
         self.errors = {
             code: self.errors[code] for code in self.errors if code in plants
         }
@@ -149,6 +149,21 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
             self.errors |= dict.fromkeys(plants, err)
             return max(INTERVAL, timedelta(seconds=err.retry_after or 0.0))
         return min(self._wait(), INTERVAL)
+
+    def _kept(self, alarms: Mapping[str, PlantAlarms]) -> dict[str, PlantAlarms]:
+        """Return the alarms of registered plants; one list can lack a plant."""
+        inventory = self._inventory.data
+        return {
+            code: of_plant
+            for code, of_plant in alarms.items()
+            if code in inventory.plants or code in inventory.missing
+        }
+
+    def alarms_of(self, plant_code: str) -> PlantAlarms:
+        """Return the alarms of a plant, none if it is not listed."""
+        if plant_code in self._inventory.data.plants:
+            return self.data.get(plant_code) or PlantAlarms()
+        return PlantAlarms()
 
     def _plan(self, wait: timedelta) -> None:
         """Set the wait until the next read."""
@@ -277,6 +292,7 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
 
     @callback
     def async_follow_inventory(self) -> None:
-        """Rename plants whose code the server has replaced."""
+        """Rename plants whose code the server has replaced, and update the entities."""
         renamed = self._inventory.data.renamed
         self.data = {renamed.get(code, code): self.data[code] for code in self.data}
+        self.async_update_listeners()

@@ -3,7 +3,10 @@
 from collections.abc import Iterator
 from typing import override
 
-from homeassistant.components.binary_sensor import BinarySensorEntity
+from homeassistant.components.binary_sensor import (
+    BinarySensorEntity,
+    BinarySensorEntityDescription,
+)
 from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
@@ -49,21 +52,31 @@ async def async_setup_entry(
             if device.id in coordinator.data:
                 yield device.id
 
-    def create_problem(plant_code: str, source_id: SourceId) -> Iterator[ProblemSensor]:
-        yield ProblemSensor(entry, inventory.data.devices[int(source_id)])
+    def create_problem(
+        source_id: SourceId, description: BinarySensorEntityDescription
+    ) -> ProblemSensor:
+        device = inventory.data.devices[int(source_id)]
+        return ProblemSensor(entry, device, description)
 
-    async_add_alarm_entities(entry, with_values, create_problem, async_add_entities)
+    async_add_alarm_entities(
+        entry, with_values, [PROBLEM], create_problem, async_add_entities
+    )
 
 
 class ProblemSensor(AlarmEntity, BinarySensorEntity):
     """Binary sensor of critical and major alarms of a device."""
 
-    def __init__(self, entry: SmartPvmsConfigEntry, device: Device) -> None:
+    def __init__(
+        self,
+        entry: SmartPvmsConfigEntry,
+        device: Device,
+        description: BinarySensorEntityDescription,
+    ) -> None:
         """Initialize the sensor of a device."""
         self._inventory = entry.runtime_data.inventory
         self._device = device
         super().__init__(
-            entry.runtime_data.alarms, device.plant_code, device.id, PROBLEM
+            entry.runtime_data.alarms, device.plant_code, device.id, description
         )
 
     @property
@@ -73,6 +86,11 @@ class ProblemSensor(AlarmEntity, BinarySensorEntity):
         self._device = self._inventory.data.devices.get(self._device.id, self._device)
         self._plant_code = self._device.plant_code
         return super()._alarms
+
+    @property
+    @override
+    def available(self) -> bool:
+        return super().available and self._device.id in self._inventory.data.devices
 
     @property
     @override

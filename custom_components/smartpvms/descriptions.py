@@ -905,7 +905,7 @@ NOT_OF_ROWS: Final[frozenset[str]] = frozenset().union(
     FLOW_SENSORS,
     REPORT_SENSORS,
     ALARM_SENSORS,
-    {PROBLEM.key},
+    {ALARM_EVENTS.key, PROBLEM.key},
 )
 """Keys of the entities that are not read from real-time rows."""
 

@@ -1,6 +1,6 @@
 """Base entity of data items, and creation of entities for reported items."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import override
 
 from homeassistant.const import Platform
@@ -107,8 +107,7 @@ class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
 
     @property
     def _alarms(self) -> PlantAlarms:
-        """Return the alarms of the plant, none if it is not listed any more."""
-        return self.coordinator.data.get(self._plant_code) or PlantAlarms()
+        return self.coordinator.alarms_of(self._plant_code)
 
     @property
     @override
@@ -123,34 +122,35 @@ class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
 
 
 @callback
-def async_add_alarm_entities(
+def async_add_alarm_entities[DescriptionT: EntityDescription](
     entry: SmartPvmsConfigEntry,
     sources: Callable[[str], Iterable[SourceId]],
-    create: Callable[[str, SourceId], Iterable[Entity]],
+    descriptions: Collection[DescriptionT],
+    create: Callable[[SourceId, DescriptionT], Entity],
     async_add_entities: AddConfigEntryEntitiesCallback,
 ) -> None:
     """Add the entities of plants whose alarms could be read, and of their devices.
 
     `sources` returns the plant, or devices of it, that have entities.
     """
-    coordinator = entry.runtime_data.alarms
-    known: set[SourceId] = set()
+    alarms, inventory = entry.runtime_data.alarms, entry.runtime_data.inventory
+    reported = entry.runtime_data.real_time.reported
 
     @callback
     def add() -> None:
-        inventory = entry.runtime_data.inventory.data
-        known.intersection_update([*inventory.plants, *inventory.devices])
         entities: list[Entity] = []
-        for code in coordinator.data.keys() & inventory.plants.keys():
+        for code in alarms.data.keys() & inventory.data.plants.keys():
             for source_id in sources(code):
-                if source_id not in known:
-                    known.add(source_id)
-                    entities += create(code, source_id)
+                known = reported.with_entity.get(source_id, set())
+                for description in descriptions:
+                    if description.key not in known:
+                        reported.add(source_id, description.key)
+                        entities.append(create(source_id, description))
         if entities:
             async_add_entities(entities)
 
     add()
-    entry.async_on_unload(coordinator.async_add_listener(add))
+    entry.async_on_unload(alarms.async_add_listener(add))
 
 
 @callback

@@ -1,9 +1,8 @@
 """Events of the alarms of plants."""
 
-from collections.abc import Iterator
 from typing import Any, override
 
-from homeassistant.components.event import EventEntity
+from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 
@@ -23,26 +22,33 @@ async def async_setup_entry(
 ) -> None:
     """Set up the events of an account."""
 
-    def create(plant_code: str, source_id: SourceId) -> Iterator[AlarmEvents]:
-        yield AlarmEvents(entry, plant_code)
+    def create(source_id: SourceId, description: EventEntityDescription) -> AlarmEvents:
+        return AlarmEvents(entry, str(source_id), description)
 
-    async_add_alarm_entities(entry, lambda code: [code], create, async_add_entities)
+    async_add_alarm_entities(
+        entry, lambda code: [code], [ALARM_EVENTS], create, async_add_entities
+    )
 
 
 class AlarmEvents(AlarmEntity, EventEntity):
     """Event of alarms of a plant that are raised or cleared."""
 
-    def __init__(self, entry: SmartPvmsConfigEntry, plant_code: str) -> None:
+    def __init__(
+        self,
+        entry: SmartPvmsConfigEntry,
+        plant_code: str,
+        description: EventEntityDescription,
+    ) -> None:
         """Initialize the event of a plant."""
         self._data = entry.runtime_data
-        super().__init__(self._data.alarms, plant_code, plant_code, ALARM_EVENTS)
+        super().__init__(self._data.alarms, plant_code, plant_code, description)
 
     @property
     @override
     def available(self) -> bool:
-        # The last event stays true. An event that comes back from unavailable looks like
-        # a new one to automations.
-        return True
+        # The last event stays true if alarms cannot be read. An event that comes back
+        # from unavailable looks like a new one to automations.
+        return self._plant_code in self._data.inventory.data.plants
 
     @override
     async def async_added_to_hass(self) -> None:
@@ -53,6 +59,7 @@ class AlarmEvents(AlarmEntity, EventEntity):
     @callback
     @override
     def _handle_coordinator_update(self) -> None:
+        self.async_write_ha_state()
         self._announce()
 
     @callback

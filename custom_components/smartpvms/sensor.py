@@ -151,12 +151,17 @@ async def async_setup_entry(
 
     entry.async_on_unload(reports.async_add_listener(add_reports))
 
-    def create_alarm_sensors(code: str, source_id: SourceId) -> Iterator[AlarmSensor]:
-        for description in ALARM_SENSORS.values():
-            yield AlarmSensor(alarms, code, source_id, description)
+    def create_alarm_sensor(
+        source_id: SourceId, description: AlarmSensorDescription
+    ) -> AlarmSensor:
+        return AlarmSensor(alarms, str(source_id), source_id, description)
 
     async_add_alarm_entities(
-        entry, lambda code: [code], create_alarm_sensors, async_add_entities
+        entry,
+        lambda code: [code],
+        ALARM_SENSORS.values(),
+        create_alarm_sensor,
+        async_add_entities,
     )
 
 
