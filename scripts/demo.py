@@ -169,7 +169,9 @@ async def _run() -> None:
     options, arguments = _arguments()
     with reserve(options.port) as (port, config):
         print(f"Starting the simulator ({options.home})", flush=True)
-        async with simulator(options.home, "--no-history-quota", *arguments) as host:
+        async with simulator(
+            options.home, "--no-history-quota", "--alarm", *arguments
+        ) as host:
             print("Starting Home Assistant", flush=True)
             async with HomeAssistant(config, port, "scripts.eager") as home_assistant:
                 await _demonstrate(home_assistant, host, options)

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from custom_components.smartpvms.descriptions import (
+    ALARM_EVENTS,
+    ALARM_SENSORS,
     BINARY_SENSORS,
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
     POWER_UNITS,
+    PROBLEM,
     REPORT_SENSORS,
+    AlarmSensorDescription,
     ItemBinarySensorDescription,
     ItemSensorDescription,
     ReportSensorDescription,
@@ -70,6 +74,11 @@ An energy exists if a device of the plant counts it.
 [How they are calculated](energy.md) also covers C&I storages and telecom sites.
 """
 
+FROM_ALARMS: Final = """\
+A plant also has the event *{event}* (`{event_key}`), and each device with values the
+binary sensor *{problem}* (`{key}`, diagnostic). See [Alarms](alarms.md).
+"""
+
 FROM_REPORTS: Final = """\
 The values of this table come from the server's day, month and year reports of the plant,
 which are read every six hours, at 01:10, 07:10, 13:10 and 19:10 in the plant's time zone.
@@ -104,7 +113,9 @@ The API documents no values for these device types. Their devices are added with
 entities, with model, serial number and firmware.
 """
 
-type SensorDescription = ItemSensorDescription | ReportSensorDescription
+type SensorDescription = (
+    AlarmSensorDescription | ItemSensorDescription | ReportSensorDescription
+)
 type Description = SensorDescription | ItemBinarySensorDescription
 
 
@@ -212,13 +223,24 @@ def _entities(descriptions: Iterable[Description]) -> str:
     )
 
 
+def _from_alarms() -> str:
+    """Return the text about the other entities of alarms."""
+    event = _OWN[Platform.EVENT][str(ALARM_EVENTS.translation_key)]["name"]
+    problem = _CLASSES[Platform.BINARY_SENSOR][PROBLEM.device_class]["name"]
+    return FROM_ALARMS.format(
+        event=event, event_key=ALARM_EVENTS.key, problem=problem, key=PROBLEM.key
+    )
+
+
 _PLANT: Final = "Plant"
 _FROM_DEVICES: Final = "Plant, from its devices"
 _FROM_REPORTS: Final = "Plant, from its reports"
+_FROM_ALARMS: Final = "Plant, from its alarms"
 _NOTES: Final = {
     _PLANT: PLANT,
     _FROM_DEVICES: FROM_DEVICES,
     _FROM_REPORTS: FROM_REPORTS,
+    _FROM_ALARMS: _from_alarms(),
 }
 """Texts below the tables."""
 
@@ -228,6 +250,7 @@ def described() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
     yield _PLANT, "", PLANT_SENSORS.values()
     yield _FROM_DEVICES, "", FLOW_SENSORS.values()
     yield _FROM_REPORTS, "", REPORT_SENSORS.values()
+    yield _FROM_ALARMS, "", ALARM_SENSORS.values()
     for type_id, table in DEVICE_SENSORS.items():
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 

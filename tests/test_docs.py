@@ -20,6 +20,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 from scripts import tables
+from tests.simulator import Simulator
 
 from .component import ENGLISH, ROOT
 from .conftest import Account
@@ -59,6 +60,8 @@ RULES: Final = load_yaml_dict(
 # IDs in examples, which differ from language to language.
 PLACEHOLDER: Final = re.compile(r"\b(?:binary_sensor|sensor|switch)\.[A-Z][A-Z_]+\b")
 IDS: Final = {
+    "binary_sensor.INVERTER_PROBLEM": "binary_sensor.inverter_1_problem",
+    "event.ALARM": "event.lindenweg_12_alarm",
     "sensor.BATTERY_CHARGE_TOTAL": "sensor.lindenweg_12_battery_charge_total",
     "sensor.BATTERY_DISCHARGE_TOTAL": "sensor.lindenweg_12_battery_discharge_total",
     "sensor.BATTERY_POWER": "sensor.lindenweg_12_battery_power",
@@ -128,7 +131,11 @@ def _with_ids(text: str) -> str:
     return PLACEHOLDER.sub(lambda match: IDS[match[0]], text)
 
 
-AUTOMATIONS: Final = list(_examples(_with_ids(PAGES["docs/examples.md"])))
+AUTOMATIONS: Final = [
+    example
+    for page in ("docs/examples.md", "docs/alarms.md")
+    for example in _examples(_with_ids(PAGES[page]))
+]
 CALLS: Final = list(_examples(PAGES["docs/actions.md"]))
 
 
@@ -323,6 +330,7 @@ async def automations(
     hass: HomeAssistant, added: Account
 ) -> AsyncIterator[list[State]]:
     """Return the examples as automations in Home Assistant."""
+    await added.poll()
     assert await async_setup_component(hass, "automation", {"automation": AUTOMATIONS})
     await hass.async_block_till_done()
     yield hass.states.async_all("automation")
@@ -336,7 +344,8 @@ async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
     """Home Assistant accepts the examples, and their entities exist."""
     assert len(automations) == len(AUTOMATIONS) >= 3
     assert {state.state for state in automations} == {STATE_ON}
-    named = set(PLACEHOLDER.findall(PAGES["docs/examples.md"])) - {"switch.LOAD"}
+    pages = PAGES["docs/examples.md"] + PAGES["docs/alarms.md"]
+    named = set(PLACEHOLDER.findall(pages)) - {"switch.LOAD"}
     assert named
     assert {IDS[name] for name in named} <= set(hass.states.async_entity_ids())
 
@@ -372,7 +381,7 @@ async def test_examples_act(
         trigger
         for automation in AUTOMATIONS
         for trigger in automation["triggers"]
-        if "to" in trigger
+        if "to" in trigger and trigger["entity_id"].startswith("sensor.")
     ],
     ids=lambda trigger: trigger["entity_id"],
 )
@@ -397,9 +406,17 @@ def _answers(section: str) -> list[Any]:
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["action"])
 async def test_calls(
-    recorder_mock: Recorder, hass: HomeAssistant, added: Account, call: dict[str, Any]
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    call: dict[str, Any],
 ) -> None:
     """The examples of actions return the documented responses."""
+    if call["action"] == f"{DOMAIN}.get_alarms":
+        [plant] = simulator.home.plants
+        simulator.alarms.start(plant.devices[1])
+        await added.poll(timedelta(minutes=2))
     assert await async_setup_component(hass, "energy", {})
     domain, action = call["action"].split(".")
     data = {**call["data"], "config_entry_id": added.entry.entry_id}

@@ -12,6 +12,7 @@ from homeassistant.components.binary_sensor import (
     BinarySensorDeviceClass,
     BinarySensorEntityDescription,
 )
+from homeassistant.components.event import EventEntityDescription
 from homeassistant.components.sensor import (
     SensorDeviceClass,
     SensorEntityDescription,
@@ -36,10 +37,12 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
+from .active_alarms import SEVERE, AlarmEvent, PlantAlarms
 from .counter_evidence import CounterContext
 from .counter_filter import Period
 from .models import Reading, ReportedValues, ReportSpan
 from .northbound import (
+    AlarmLevel,
     DataItems,
     DeviceType,
     Plant,
@@ -857,10 +860,59 @@ BINARY_SENSORS: Final = {
 }
 
 
-DOCUMENTED: Final[frozenset[str]] = frozenset().union(
-    PLANT_SENSORS,
+@dataclass(frozen=True, kw_only=True)
+class AlarmSensorDescription(SensorEntityDescription):
+    """Describes a sensor of the active alarms of a plant."""
+
+    value: Callable[[PlantAlarms], int | str]
+    attributes: Callable[[PlantAlarms], Mapping[str, int]] = lambda alarms: {}
+
+
+NO_ALARM: Final = "no_alarm"
+
+ALARM_EVENTS: Final = EventEntityDescription(
+    key="alarm",
+    translation_key="alarm",
+    event_types=[each.value for each in AlarmEvent],
+)
+ALARM_SENSORS: Final[Mapping[str, AlarmSensorDescription]] = {
+    description.key: description
+    for description in (
+        AlarmSensorDescription(
+            key="active_alarms",
+            translation_key="active_alarms",
+            state_class=SensorStateClass.MEASUREMENT,
+            value=lambda alarms: sum(alarms.counts[level] for level in SEVERE),
+            attributes=lambda alarms: {
+                level.value: number for level, number in alarms.counts.items()
+            },
+        ),
+        AlarmSensorDescription(
+            key="most_severe_alarm",
+            translation_key="most_severe_alarm",
+            device_class=SensorDeviceClass.ENUM,
+            options=[*(level.value for level in AlarmLevel), NO_ALARM],
+            entity_registry_enabled_default=False,
+            value=lambda alarms: alarms.most_severe or NO_ALARM,
+        ),
+    )
+}
+PROBLEM: Final = BinarySensorEntityDescription(
+    key="problem",
+    device_class=BinarySensorDeviceClass.PROBLEM,
+    entity_category=EntityCategory.DIAGNOSTIC,
+)
+
+NOT_OF_ROWS: Final[frozenset[str]] = frozenset().union(
     FLOW_SENSORS,
     REPORT_SENSORS,
+    ALARM_SENSORS,
+    {ALARM_EVENTS.key, PROBLEM.key},
+)
+"""Keys of the entities that are not read from real-time rows."""
+
+DOCUMENTED: Final[frozenset[str]] = NOT_OF_ROWS.union(
+    PLANT_SENSORS,
     BINARY_SENSORS,
     *DEVICE_SENSORS.values(),
 )

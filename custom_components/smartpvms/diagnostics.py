@@ -67,6 +67,7 @@ async def async_get_config_entry_diagnostics(
         "inventory": _inventory(entry),
         "groups": _groups(entry, labels),
         "reports": _reports(entry),
+        "alarms": _alarms(entry, labels),
         "history": _history(entry),
         "unexpected_errors": [
             {"error": each.error, "age": _age(each.at)}
@@ -273,6 +274,45 @@ def _reports(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
             "error": errors.get(period),
         }
         for period in SPANS
+    }
+
+
+def _alarms(
+    entry: SmartPvmsConfigEntry, labels: Mapping[SourceId, str]
+) -> dict[str, Any]:
+    """Return the ids and levels of the active alarms, without names and texts."""
+    alarms = entry.runtime_data.alarms
+    devices = entry.runtime_data.inventory.data.devices_of
+    return {
+        "errors": sorted(
+            {f"{type(error).__name__}: {error}" for error in alarms.errors.values()}
+        ),
+        "plants": {
+            labels[code]: {
+                "age": of_plant.received and _age(of_plant.received),
+                "active": [
+                    {
+                        "device": next(
+                            (
+                                labels[device.id]
+                                for device in devices(code)
+                                if each.alarm.is_of(device)
+                            ),
+                            None,
+                        ),
+                        "alarm_id": _shown(each.alarm.alarm_id),
+                        "cause_id": _shown(each.alarm.cause_id),
+                        "level": each.alarm.level.value,
+                        "age": each.alarm.raised and _age(each.alarm.raised),
+                        "announced": each.is_announced,
+                        "absences": each.absences,
+                    }
+                    for each in of_plant.active
+                ],
+            }
+            for code, of_plant in alarms.data.items()
+            if code in labels
+        },
     }
 
 

@@ -9,6 +9,8 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
 
 from .account import Account
+from .active_alarms import PlantAlarms
+from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import StoredCounter
@@ -45,12 +47,14 @@ class StoredAccount:
     """Epoch seconds."""
     session: SessionState = field(default_factory=SessionState)
     next_pass: Moment | None = None
+    next_alarms: Moment | None = None
     inventory: Inventory | None = None
     problems: Problems = field(default_factory=Problems)
     readings: list[StoredReading] = field(default_factory=list)
     counters: dict[str, StoredCounter] = field(default_factory=dict)
     meters: dict[int, MeterPowers] = field(default_factory=dict)
     flows: PlantFlows = field(default_factory=PlantFlows)
+    alarms: dict[str, PlantAlarms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class SmartPvmsData:
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
     reports: ReportCoordinator
+    alarms: AlarmCoordinator
     history: HistoryImporter
     problems: Problems
     store: Store[dict[str, Any]]
@@ -73,12 +78,14 @@ class SmartPvmsData:
                 saved=time.time(),
                 session=self.account.session,
                 next_pass=real_time.polling.next_pass,
+                next_alarms=self.alarms.next_read,
                 inventory=self.inventory.data,
                 problems=self.problems,
                 readings=[StoredReading(*each) for each in real_time.data.items()],
                 counters=real_time.rows.counters.stored(),
                 meters=real_time.rows.meters,
                 flows=real_time.flows,
+                alarms=self.alarms.data,
             )
         )
         return state
