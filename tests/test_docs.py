@@ -58,7 +58,9 @@ RULES: Final = load_yaml_dict(
 
 
 # IDs in examples, which differ from language to language.
-PLACEHOLDER: Final = re.compile(r"\b(?:binary_sensor|sensor|switch)\.[A-Z][A-Z_]+\b")
+PLACEHOLDER: Final = re.compile(
+    r"\b(?:binary_sensor|event|sensor|switch)\.[A-Z][A-Z_]+\b"
+)
 IDS: Final = {
     "binary_sensor.INVERTER_PROBLEM": "binary_sensor.inverter_1_problem",
     "event.ALARM": "event.lindenweg_12_alarm",
@@ -212,7 +214,9 @@ GUIDES: Final = [
 @pytest.mark.parametrize("path", GUIDES)
 def test_no_language(path: str) -> None:
     """IDs of entities are placeholders, since they depend on the language."""
-    assert OWN_ID.findall(PAGES[path]) == []
+    # Home Assistant's own trigger looks like an ID.
+    page = PAGES[path].replace("trigger: event.received", "")
+    assert OWN_ID.findall(page) == []
 
 
 def test_placeholders() -> None:

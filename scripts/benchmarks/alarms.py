@@ -7,6 +7,7 @@ reloaded, its clock is set, and answers are refused, missing or partial.
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 import os
 from random import Random
@@ -60,7 +61,7 @@ FAULTS: dict[str, list[faults.Fault]] = {
                     "data": [
                         {"stationCode": row["stationCode"]} for row in answer["data"]
                     ]
-                    or [7]
+                    or [{}]
                 }
             )
         ),
@@ -187,7 +188,7 @@ class Run:
         for number in range(INCIDENTS):
             at = self._begin + self._dice.random() * self._length
             kind_ = KINDS[number % len(KINDS)]
-            yield at, lambda kind_=kind_: self._meet(kind_)
+            yield at, partial(self._meet, kind_)
 
     async def run(self) -> None:
         """Run to the end."""
