@@ -453,13 +453,13 @@ _AC_POWER: Final = _power("active_power")
 _DC_POWER: Final = _power("mppt_power", "active_power")
 
 
-def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
+def _mppts(count: int) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
         yield _energy(
             f"mppt_{n}_cap",
             "mppt_input_total",
             power=_DC_POWER,
-            enabled=enabled,
+            enabled=False,
             appears_with_zero=False,
             translation_placeholders={"number": str(n)},
         )
@@ -679,13 +679,9 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         *_INVERTER,
         *_strings(36),
         _energy("mppt_total_cap", "pv_input_total", power=_DC_POWER),
-        *_mppts(10, enabled=False),
+        *_mppts(10),
     ),
-    # The MPPT counters are the only counters of PV energy: with a battery, the output
-    # of the inverter differs from it.
-    DeviceType.RESIDENTIAL_INVERTER: _table(
-        *_INVERTER, *_strings(8), *_mppts(4, enabled=True)
-    ),
+    DeviceType.RESIDENTIAL_INVERTER: _table(*_INVERTER, *_strings(8), *_mppts(4)),
     DeviceType.EMI: _table(
         _temperature("temperature", "ambient_temperature"),
         _temperature("pv_temperature"),
