@@ -1,6 +1,7 @@
 """Tests of alarms: each is announced once, and cleared once."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 import logging
@@ -28,7 +29,7 @@ from homeassistant.util import dt as dt_util
 from tests.simulator import Simulator, alarms, faults, homes
 from tests.simulator.plants import Device, Home, Plant
 
-from .conftest import Account
+from .conftest import OLD_CODE, Account
 
 LIST: Final = "getAlarmList"
 SOON: Final = timedelta(minutes=2)
@@ -648,6 +649,98 @@ async def test_refused_password(
     await pass_time(account, timedelta(hours=2))
     assert problem(account, inverter) == STATE_UNAVAILABLE
     assert len(hass.config_entries.flow.async_progress()) == 1
+
+
+async def test_unlisted_plant(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    home: Home,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """A plant that one list lacks is unavailable, and announces nothing twice."""
+    other = homes.apartment().plants[0]
+    home.plants.append(other)
+    simulator.alarms.start(inverter)
+    await account.add_plants(home.plants)
+    await pass_time(account, SOON)
+    home.plants.remove(plant)
+    await account.entry.runtime_data.inventory.async_refresh()
+    for key in (ALARM, ACTIVE):
+        assert account.value(plant.code, key) == STATE_UNAVAILABLE
+    assert problem(account, inverter) == STATE_UNAVAILABLE
+    await pass_time(account, timedelta(minutes=40))
+    home.plants.append(plant)
+    await account.entry.runtime_data.inventory.async_refresh()
+    await pass_time(account, QUARTER)
+    assert problem(account, inverter) == STATE_ON
+    assert len(announced.events) == 1
+
+
+async def test_renamed_plant(
+    account: Account,
+    simulator: Simulator,
+    home: Home,
+    announced: Announced,
+) -> None:
+    """An alarm of a plant with a new code is announced once."""
+    [plant] = home.plants = [replace(home.plants[0], code=OLD_CODE)]
+    inverter = next(device for device in plant.devices if device.mppts)
+    simulator.alarms.start(inverter)
+    await account.add()
+    await pass_time(account, SOON)
+    before = account.registered(OLD_CODE, ALARM)
+    plant.code = "NE=7"
+    await account.entry.runtime_data.inventory.async_refresh()
+    await pass_time(account, timedelta(minutes=40))
+    after = account.registered("NE=7", ALARM)
+    assert before
+    assert after
+    assert after.entity_id == before.entity_id
+    assert account.value("NE=7", ACTIVE) == "1"
+    assert len(announced.events) == 1
+
+
+async def test_disabled_event(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """Without the event, the sensors follow; a new alarm is announced later."""
+    await account.add()
+    await pass_time(account, SOON)
+    event = account.registered(plant.code, ALARM)
+    assert event
+    registry = er.async_get(hass)
+    registry.async_update_entity(
+        event.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await pass_time(account, timedelta(minutes=1))
+    alarm = simulator.alarms.start(inverter)
+    simulator.alarms.start(inverter, alarms.GRID_LOSS)
+    await pass_time(account, timedelta(minutes=31))
+    assert account.value(plant.code, ACTIVE) == "2"
+    simulator.alarms.clear(alarm)
+    await pass_time(account, timedelta(minutes=31))
+    registry.async_update_entity(event.entity_id, disabled_by=None)
+    await pass_time(account, timedelta(minutes=31))
+    assert announced.names == [("raised", "Grid loss")]
+
+
+async def test_server_that_hangs(account: Account, simulator: Simulator) -> None:
+    """Alarms without an answer do not delay live values."""
+    simulator.faults.add(faults.NeverAnswer(), LIST)
+    await account.add()
+    await pass_time(account, timedelta(hours=6))
+    assert len(simulator.calls_to(LIST)) > 20
+    live = [call.at for call in simulator.calls_to("getStationRealKpi")]
+    waits = {b - a for a, b in pairwise(live)}
+    assert max(waits) < timedelta(seconds=304)
 
 
 # Times.

@@ -150,7 +150,8 @@ def async_add_alarm_entities[DescriptionT: EntityDescription](
             async_add_entities(entities)
 
     add()
-    entry.async_on_unload(alarms.async_add_listener(add))
+    for coordinator in (alarms, entry.runtime_data.real_time):
+        entry.async_on_unload(coordinator.async_add_listener(add))
 
 
 @callback

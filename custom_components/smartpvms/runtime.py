@@ -1,6 +1,6 @@
 """Config entry of an account: its runtime data, and the part that is stored."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import time
 from typing import Any, ClassVar, Final
 
@@ -14,7 +14,7 @@ from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import StoredCounter
-from .inventory_coordinator import InventoryCoordinator
+from .inventory_coordinator import INVENTORY_INTERVAL, InventoryCoordinator
 from .models import Inventory, Reading, SourceId
 from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
@@ -103,4 +103,13 @@ async def async_load(store: Store[dict[str, Any]]) -> StoredAccount:
         behind = seconds_behind(state["saved"])
     except KeyError, OverflowError, TypeError:
         behind = 0.0
-    return decode_parts(StoredAccount, state, behind)
+    stored = decode_parts(StoredAccount, state, behind)
+    if (known := stored.inventory) is not None:
+        parts = state["inventory"]
+        if any(
+            len(parts[name]) > len(read)
+            for name, read in (("plants", known.plants), ("devices", known.devices))
+        ):
+            # Listed again at once, since damaged plants or devices are missing.
+            stored.inventory = replace(known, listed=known.listed - INVENTORY_INTERVAL)
+    return stored
