@@ -63,8 +63,8 @@ class Audit:
     """End of the last day, by plant code."""
     days: list[AuditedDay] = field(default_factory=list)
     """Days with differences."""
-    doubts: dict[str, list[datetime]] = field(default_factory=dict)
-    """Times at which a counter filter doubted a reading, by plant code."""
+    doubts: dict[str, list[tuple[datetime, datetime]]] = field(default_factory=dict)
+    """Times without a reading, or in which a counter was in doubt, by plant code."""
 
     def add(
         self,
@@ -75,7 +75,7 @@ class Audit:
     ) -> None:
         """Add the result of a day."""
         self.until[code] = end
-        if later := [at for at in self.doubts.pop(code, ()) if at >= end]:
+        if later := [each for each in self.doubts.pop(code, ()) if each[1] >= end]:
             self.doubts[code] = later
         self.days = [
             day for day in self.days if day.code != code or day.start > end - KEPT
@@ -84,8 +84,10 @@ class Audit:
             self.days.append(AuditedDay(code, start, differences))
 
     def is_doubtful(self, code: str, start: datetime, end: datetime) -> bool:
-        """Return whether a counter filter doubted a reading of a plant on a day."""
-        return any(start <= at < end for at in self.doubts.get(code, ()))
+        """Return whether readings of a plant were missing or in doubt on a day."""
+        return any(
+            since < end and start <= until for since, until in self.doubts.get(code, ())
+        )
 
     def undecided(self, code: str) -> list[AuditedDay]:
         """Return the days of the last week of a plant that the user can decide."""
@@ -123,7 +125,9 @@ class Audit:
 
     def rename(self, codes: Mapping[str, str]) -> None:
         """Follow new codes of plants."""
-        self.doubts = {codes.get(code, code): at for code, at in self.doubts.items()}
+        self.doubts = {
+            codes.get(code, code): times for code, times in self.doubts.items()
+        }
         self.until = {codes.get(code, code): end for code, end in self.until.items()}
         for day in self.days:
             day.code = codes.get(day.code, day.code)
@@ -131,7 +135,9 @@ class Audit:
     def keep(self, codes: Iterable[str]) -> None:
         """Drop the results of all other plants."""
         kept = {*codes}
-        self.doubts = {code: at for code, at in self.doubts.items() if code in kept}
+        self.doubts = {
+            code: times for code, times in self.doubts.items() if code in kept
+        }
         self.until = {code: end for code, end in self.until.items() if code in kept}
         self.days = [day for day in self.days if day.code in kept]
 

@@ -198,10 +198,9 @@ class PlantImporter:
         for gap in gaps:
             if (device := inventory.devices.get(gap.device_id)) is None:
                 continue
-            if gap.is_connected:
-                doubts = self.audit.doubts.setdefault(device.plant_code, [])
-                doubts += [gap.start, gap.end]
-            else:
+            doubts = self.audit.doubts.setdefault(device.plant_code, [])
+            doubts.append((gap.start, gap.end))
+            if not gap.is_connected:
                 start, end = full_hour(gap.start), hour_from(gap.end)
                 spans.append(
                     PlantSpan.of(device.plant_code, start, end, kind=SpanKind.GAP)
