@@ -201,8 +201,11 @@ class NorthboundClient:
         """Return the seconds until a call of `plant_reports` is allowed."""
         return self._session.wait(period.value)
 
-    def reports_a_day(self, period: ReportPeriod) -> int:
-        """Return the number of calls of `plant_reports` that are allowed in a day."""
+    def reports_a_day(self, period: ReportPeriod) -> int | None:
+        """Return the number of calls of `plant_reports` that are allowed in a day.
+
+        It is `None` without flow control.
+        """
         return self._session.calls_a_day(period.value)
 
     def alarm_wait(self) -> float:

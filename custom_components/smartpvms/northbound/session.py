@@ -203,10 +203,10 @@ class Session:
             err.retry_after = pause
             raise
 
-    def calls_a_day(self, interface: str) -> int:
+    def calls_a_day(self, interface: str) -> int | None:
         """Return the number of calls that an interface with a daily quota allows."""
         quota = self._flow_control.quota(interface)
-        return quota.calls if quota else 0
+        return quota.calls if quota else None
 
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0

@@ -156,9 +156,9 @@ class PlantImporter:
         calls = sum(
             max(of_zone) * math.ceil(len(of_zone) / BATCH) for of_zone in days.values()
         )
-        if not calls:
-            return None
         a_day = self._client.reports_a_day(ReportPeriod.HOUR)
+        if not calls or a_day is None:
+            return None
         return hour_from(dt_util.utcnow() + DAY * calls / a_day)
 
     @property
