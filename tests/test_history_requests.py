@@ -497,12 +497,13 @@ class TestRun:
 
     @staticmethod
     def lines(log: pytest.LogCaptureFixture) -> list[str]:
-        """Return the log lines of the integration."""
+        """Return the log lines of the integration, without those of alarms."""
         return [
             record.getMessage()
             for phase in ("setup", "call")
             for record in log.get_records(phase)
             if record.name.startswith("custom_components.smartpvms")
+            and "alarms" not in record.getMessage()
         ]
 
     async def test_progress(self, past: Past, log: pytest.LogCaptureFixture) -> None:

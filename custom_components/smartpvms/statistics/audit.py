@@ -1,10 +1,13 @@
 """Audit of the statistics of plants: the energies of a day beside those of its report."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 import math
 from typing import ClassVar, Final
+
+from .jobs import full_hour
+from .windows import hours_between
 
 # Tolerance for the energy of a day: relative, in kWh, and as a share of an hour at both
 # midnights, since readings are late by some minutes.
@@ -16,6 +19,9 @@ DELAY: Final = 1 / 6
 LARGE: Final = 0.05
 DAYS: Final = 3
 WEEK: Final = timedelta(days=7)
+
+# Time in which a reading follows.
+READING: Final = timedelta(minutes=15)
 
 # Time for which differences are kept.
 KEPT: Final = timedelta(days=30)
@@ -83,11 +89,16 @@ class Audit:
         if differences:
             self.days.append(AuditedDay(code, start, differences))
 
-    def is_doubtful(self, code: str, start: datetime, end: datetime) -> bool:
-        """Return whether readings of a plant were missing or in doubt on a day."""
-        return any(
-            since < end and start <= until for since, until in self.doubts.get(code, ())
-        )
+    def doubtful_hours(self, code: str) -> set[float]:
+        """Return the hours without a reading of a plant, or with one in doubt.
+
+        What was missing is counted by the reading after it.
+        """
+        return {
+            hour
+            for start, end in self.doubts.get(code, ())
+            for hour in hours_between(full_hour(start), (end + READING).timestamp())
+        }
 
     def undecided(self, code: str) -> list[AuditedDay]:
         """Return the days of the last week of a plant that the user can decide."""
@@ -155,3 +166,26 @@ def difference(
     if abs(energy - report) <= allowed:
         return None
     return Difference(round(energy, 3), round(report, 3))
+
+
+def agree_without(
+    doubtful: Collection[float],
+    counted: Mapping[float, float],
+    reported: Mapping[float, float],
+    losses: float,
+) -> bool:
+    """Return whether the energies of all hours that are not in doubt agree.
+
+    Otherwise, the report is wrong as well.
+    """
+    others = counted.keys() - doubtful
+    if not doubtful or not others:
+        return bool(doubtful)
+    return (
+        difference(
+            {hour: counted[hour] for hour in others},
+            {hour: reported[hour] for hour in others},
+            losses,
+        )
+        is None
+    )

@@ -4,7 +4,7 @@ One request reads a day of up to 100 plants, the newest day first.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 import math
 from typing import Final
 
@@ -34,7 +34,7 @@ from homeassistant.const import UnitOfEnergy
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
-from .audit import Audit, Difference, difference
+from .audit import Audit, Difference, agree_without, difference
 from .device_history import ImportBatch, has_value
 from .jobs import NOT_ALLOWED_RETRY, Activity, Pause, PlannedHistory, full_hour
 from .plant_hours import (
@@ -230,6 +230,9 @@ class PlantImporter:
         """
         latest = midnight_before(dt_util.utcnow() - SETTLED, zone)
         first = midnight_of(seen.astimezone(zone).date() + DAY, zone)
+        if self.audit.until.get(code, latest) > latest:
+            # The clock was ahead.
+            self.audit.until[code] = latest
         start = max(self.audit.until.get(code, first), latest - MAX_AUDIT)
         is_planned = any(
             span.kind is SpanKind.AUDIT and span.code == code for span in self.spans
@@ -243,18 +246,19 @@ class PlantImporter:
     @callback
     def async_use_reports(self, code: str) -> None:
         """Add spans for the days of a plant that the user lets the reports decide."""
-        for audited in self.audit.undecided(code):
-            self._use_reports(code, audited.start, audited.differences)
-
-    def _use_reports(self, code: str, start: datetime, keys: Collection[str]) -> None:
-        """Add a span for the energies of a day that the report decides."""
-        if not keys:
-            return
         zone = zone_of(self._inventory.data.plants[code])
-        end = midnight_of(start.astimezone(zone).date() + DAY, zone)
-        span = PlantSpan.of(
-            code, hour_from(start), hour_from(end), kind=SpanKind.REPAIR
-        )
+        for audited in self.audit.undecided(code):
+            start = audited.start
+            end = midnight_of(start.astimezone(zone).date() + DAY, zone)
+            self._use_reports(
+                code, hour_from(start), hour_from(end), audited.differences
+            )
+
+    def _use_reports(
+        self, code: str, start: datetime, end: datetime, keys: Collection[str]
+    ) -> None:
+        """Add a span for the energies of some hours that the report decides."""
+        span = PlantSpan.of(code, start, end, kind=SpanKind.REPAIR)
         span.decided = [
             statistic_id
             for statistic_id, key in self._keys(code).items()
@@ -294,14 +298,14 @@ class PlantImporter:
         """Fill the newest day of the spans, or return a pause if all have to wait."""
         now = dt_util.utcnow()
         for span in self.spans:
-            # The clock may have been wrong: a gap does not end in the future.
-            if span.is_gap and span.end > now + MAX_RETRY:
+            # The clock may have been wrong: recorded hours do not end in the future.
+            if span.kind is not SpanKind.PAST and span.end > now + MAX_RETRY:
                 span.remaining_end = span.start
             span.planned = min(span.planned, now)
             if span.due is not None:
                 span.due = min(span.due, now + MAX_WAIT)
         spans = [span for span in self.spans if not span.is_done]
-        if all(span.is_gap for span in spans):
+        if not any(span.kind is SpanKind.PAST for span in spans):
             # The progress of the past includes its finished spans.
             self.spans = [*spans]
         if not spans:
@@ -498,7 +502,10 @@ class PlantImporter:
         the plant are filled.
         """
         span, hours, now = day.span, day.hours, dt_util.utcnow()
+        next_midnight = midnight_of(day.day + DAY, day.zone)
+        doubtful = hours & self.audit.doubtful_hours(span.code)
         differences: dict[str, Difference] = {}
+        repaired: list[str] = []
         for statistic_id, key in self._keys(span.code).items():
             of_statistic, item = recorded.get(statistic_id), ENERGIES[key]
             if (
@@ -509,13 +516,14 @@ class PlantImporter:
             ):
                 continue
             unit = of_statistic.converter(UnitOfEnergy.KILO_WATT_HOUR)(1.0)
-            found = difference(
-                counted_hours(of_statistic.sums, hours, unit),
-                {hour: energies[item].get(hour, 0.0) for hour in hours},
-                LOSSES.get(key, 0.0),
-            )
-            if found is not None:
-                differences[key] = found
+            counted = counted_hours(of_statistic.sums, hours, unit)
+            reported = {hour: energies[item].get(hour, 0.0) for hour in hours}
+            losses = LOSSES.get(key, 0.0)
+            if (found := difference(counted, reported, losses)) is None:
+                continue
+            differences[key] = found
+            if found.is_possible and agree_without(doubtful, counted, reported, losses):
+                repaired.append(key)
         has_gap = any(
             other.is_gap
             and other.code == span.code
@@ -527,20 +535,20 @@ class PlantImporter:
         if differences and (has_gap or now < day.end + MAX_DELAY):
             span.repeat(span.end, now + MAX_RETRY_OF_GAP)
             return
-        next_midnight = midnight_of(day.day + DAY, day.zone)
-        if self.audit.is_doubtful(span.code, day.midnight, next_midnight):
-            known = {key for key, each in differences.items() if each.is_possible}
-            self._use_reports(span.code, day.midnight, known)
-            differences = {
-                key: each for key, each in differences.items() if key not in known
-            }
+        if repaired:
+            start = datetime.fromtimestamp(min(doubtful), UTC)
+            end = datetime.fromtimestamp(max(doubtful), UTC) + HOUR
+            self._use_reports(span.code, start, end, repaired)
+            for key in repaired:
+                del differences[key]
         self.audit.add(span.code, day.midnight, next_midnight, differences)
         span.remaining_end, span.due = day.midnight, None
 
     def _next_attempt(self, span: PlantSpan) -> datetime:
         """Return the time of the next attempt, which waits as long as all before."""
-        now = dt_util.utcnow()
-        return now + min(max(now - span.planned, HOUR), MAX_RETRY_OF_GAP)
+        now, decision = dt_util.utcnow(), span.planned + MAX_DELAY
+        attempt = now + min(max(now - span.planned, HOUR), MAX_RETRY_OF_GAP)
+        return decision if now < decision < attempt else attempt
 
     def _of_gap(
         self,
