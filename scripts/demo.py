@@ -21,6 +21,7 @@ from scripts.home_assistant import (
     ROOT,
     SETTINGS,
     USERNAME,
+    Device,
     HomeAssistant,
     HomeAssistantError,
     free_port,
@@ -35,6 +36,7 @@ SIMULATED_USERNAME = "demo_api"
 SIMULATED_PASSWORD = "Simulated-1"
 HISTORY_DAYS = 30
 IMPORT_TIMEOUT = 600
+ALARMS_TIMEOUT = 90
 
 
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
@@ -127,7 +129,13 @@ async def add_account(
         history=days,
     )
     await set_up(home_assistant, entry_id)
-    devices = await home_assistant.devices()
+
+    async def with_alarms() -> list[Device] | None:
+        devices = await home_assistant.devices()
+        is_read = any("alarm" in device.entities for device in devices)
+        return devices if is_read else None
+
+    devices = await until("alarms", with_alarms, ALARMS_TIMEOUT)
     return await home_assistant.create_dashboard(title, dashboard(devices))
 
 

@@ -2,14 +2,15 @@
 
 The integration keeps to the published quota, with which the import of 30 days takes two
 days, and it waits for the statistics that the history is joined to. A simulated server
-needs no quota. Therefore, this module shortens these waiting times from the outside;
-requests and results are unchanged.
+needs no quota. The alarms are read a minute after the start. Therefore, this module
+shortens these waiting times from the outside; requests and results are unchanged.
 """
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 import sys
 
+from custom_components.smartpvms import alarm_coordinator
 from custom_components.smartpvms.northbound import ReportPeriod, flow_control
 from custom_components.smartpvms.northbound.flow_control import FlowControl, Quota
 from custom_components.smartpvms.statistics import (
@@ -25,7 +26,7 @@ from homeassistant.util import dt as dt_util
 
 
 def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
-    """Remove the waiting times for history quotas and statistics."""
+    """Remove the waiting times for history quotas, statistics and alarms."""
     published = FlowControl.quota
     start = HistoryImporter.async_start
 
@@ -48,6 +49,7 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(importer, "SETTLED", timedelta())
     replace(plant_importer, "SETTLED", timedelta())
     replace(plant_importer, "RECORDED", timedelta())
+    replace(alarm_coordinator, "FIRST_WAIT", timedelta(seconds=3))
     replace(HistoryImporter, "async_start", async_start)
 
 
