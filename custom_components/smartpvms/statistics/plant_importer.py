@@ -576,6 +576,15 @@ class PlantImporter:
             lead = reported.get(first, 0.0)
         reported = {hour: reported.get(hour, 0.0) for hour in hours}
         counted = counted_hours(recorded.sums, hours, unit)
+        end = span.end.timestamp()
+        later = [hour for hour in hours if hour >= end]
+        agrees = not later or (
+            compare(_of(counted, later), _of(reported, later)) is Comparison.EQUAL
+        )
+        if agrees:
+            # Nothing of the gap was counted later.
+            hours = hours.difference(later)
+            counted, reported = _of(counted, hours), _of(reported, hours)
         waited = dt_util.utcnow() - span.planned
         match compare(counted, reported, lead):
             case Comparison.EQUAL if lead:
@@ -590,14 +599,8 @@ class PlantImporter:
                 return {}
         if not self._is_complete(span.code):
             return None if waited < MAX_OUTAGE else {}
-        end = span.end.timestamp()
-        later = [hour for hour in hours if hour >= end]
-        if later and compare(_of(counted, later), _of(reported, later)) != (
-            Comparison.EQUAL
-        ):
-            # The report does not fit the hours after the gap, either.
-            return {}
-        return {hour: energy for hour, energy in reported.items() if hour < end}
+        # Otherwise, the report does not fit the hours after the gap, either.
+        return reported if agrees else {}
 
     def _targets(self, code: str) -> dict[str, ReportItem]:
         """Return the items of a plant's energies, by statistic."""
