@@ -577,14 +577,15 @@ class PlantImporter:
         reported = {hour: reported.get(hour, 0.0) for hour in hours}
         counted = counted_hours(recorded.sums, hours, unit)
         end = span.end.timestamp()
-        later = [hour for hour in hours if hour >= end]
+        # The readings of the last hour may be late.
+        later = [hour for hour in hours if end <= hour < max(hours)]
         agrees = not later or (
             compare(_of(counted, later), _of(reported, later)) is Comparison.EQUAL
         )
         if agrees:
             # Nothing of the gap was counted later.
-            hours = hours.difference(later)
-            counted, reported = _of(counted, hours), _of(reported, hours)
+            own = [hour for hour in hours if hour < end]
+            counted, reported = _of(counted, own), _of(reported, own)
         waited = dt_util.utcnow() - span.planned
         match compare(counted, reported, lead):
             case Comparison.EQUAL if lead:
