@@ -117,8 +117,8 @@ def test_stored_ids(ids: tuple[int | str | None, int | str | None]) -> None:
 
 def test_counts() -> None:
     """Alarms are counted by level."""
+    assert PlantAlarms().most_severe is None
     plant = PlantAlarms()
-    assert plant.most_severe is None
     update(plant, replace(other(1), level=AlarmLevel.OTHER))
     assert plant.most_severe is AlarmLevel.OTHER
     update(plant, other(2), other(3), replace(other(4), level=AlarmLevel.WARNING))

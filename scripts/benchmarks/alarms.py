@@ -7,6 +7,7 @@ reloaded, its clock is set, and answers are refused, missing or partial.
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import pairwise
 import os
 from random import Random
@@ -49,22 +50,21 @@ type Incident = Literal[
 ]
 KINDS: tuple[Incident, ...] = Incident.__value__.__args__
 
+
+def _unreadable(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer whose rows have nothing but their plant."""
+    rows: list[Any] = [{"stationCode": row["stationCode"]} for row in answer["data"]]
+    return answer | {"data": rows or [None]}
+
+
+def _lacking(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer with null in place of its first row."""
+    return answer | {"data": [None, *answer["data"][1:]]}
+
+
 FAULTS: dict[str, list[faults.Fault]] = {
     "refused": [faults.FailCode(407), faults.FailCode(20004), faults.FailCode(429)],
-    "partial": [
-        faults.Rewrite(lambda answer: answer | {"data": [*answer["data"][1:], None]}),
-        faults.Rewrite(
-            lambda answer: (
-                answer
-                | {
-                    "data": [
-                        {"stationCode": row["stationCode"]} for row in answer["data"]
-                    ]
-                    or [7]
-                }
-            )
-        ),
-    ],
+    "partial": [faults.Rewrite(_unreadable), faults.Rewrite(_lacking)],
     "failed": [
         faults.NullData(),
         faults.HalfJson(),
@@ -187,7 +187,7 @@ class Run:
         for number in range(INCIDENTS):
             at = self._begin + self._dice.random() * self._length
             kind_ = KINDS[number % len(KINDS)]
-            yield at, lambda kind_=kind_: self._meet(kind_)
+            yield at, partial(self._meet, kind_)
 
     async def run(self) -> None:
         """Run to the end."""
