@@ -573,7 +573,10 @@ async def test_no_permission(
 
 @pytest.mark.parametrize("home", [homes.fleet(plants=10, devices=40)])
 async def test_refused_plant(
-    account: Account, simulator: Simulator, announced: Announced
+    account: Account,
+    simulator: Simulator,
+    announced: Announced,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A plant whose alarms are refused does not affect the other nine."""
     refused, *others = simulator.home.plants
@@ -590,6 +593,8 @@ async def test_refused_plant(
     assert account.registered(refused.code, ACTIVE) is None
     assert {account.value(plant.code, ACTIVE) for plant in others} == {"1"}
     assert simulator.refusals == []
+    await pass_time(account, timedelta(days=1))
+    assert caplog.text.count("Skipping the alarms of a plant") == 1
     simulator.faults.clear()
     await pass_time(account, timedelta(days=1, hours=1))
     assert len(announced.events) == 10
@@ -677,6 +682,21 @@ async def test_unlisted_plant(
     await pass_time(account, QUARTER)
     assert problem(account, inverter) == STATE_ON
     assert len(announced.events) == 1
+
+
+async def test_unlisted_device(
+    account: Account, simulator: Simulator, plant: Plant, inverter: Device
+) -> None:
+    """The sensor of a device that is not listed is unavailable."""
+    battery = next(device for device in plant.devices if device.type_id == 39)
+    simulator.alarms.start(battery)
+    await account.add()
+    await pass_time(account, SOON)
+    assert problem(account, battery) == STATE_ON
+    plant.devices.remove(battery)
+    await account.entry.runtime_data.inventory.async_refresh()
+    assert problem(account, battery) == STATE_UNAVAILABLE
+    assert problem(account, inverter) == STATE_OFF
 
 
 async def test_renamed_plant(

@@ -50,22 +50,21 @@ type Incident = Literal[
 ]
 KINDS: tuple[Incident, ...] = Incident.__value__.__args__
 
+
+def _unreadable(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer whose rows have nothing but their plant."""
+    rows: list[Any] = [{"stationCode": row["stationCode"]} for row in answer["data"]]
+    return answer | {"data": rows or [None]}
+
+
+def _lacking(answer: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer with null in place of its first row."""
+    return answer | {"data": [None, *answer["data"][1:]]}
+
+
 FAULTS: dict[str, list[faults.Fault]] = {
     "refused": [faults.FailCode(407), faults.FailCode(20004), faults.FailCode(429)],
-    "partial": [
-        faults.Rewrite(lambda answer: answer | {"data": [*answer["data"][1:], None]}),
-        faults.Rewrite(
-            lambda answer: (
-                answer
-                | {
-                    "data": [
-                        {"stationCode": row["stationCode"]} for row in answer["data"]
-                    ]
-                    or [{}]
-                }
-            )
-        ),
-    ],
+    "partial": [faults.Rewrite(_unreadable), faults.Rewrite(_lacking)],
     "failed": [
         faults.NullData(),
         faults.HalfJson(),
