@@ -579,7 +579,7 @@ class PlantImporter:
         end = span.end.timestamp()
         # The readings of the last hour may be late.
         later = [hour for hour in hours if end <= hour < max(hours)]
-        agrees = not later or (
+        agrees = bool(later) and (
             compare(_of(counted, later), _of(reported, later)) is Comparison.EQUAL
         )
         if agrees:
