@@ -138,6 +138,8 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         }
         try:
             while codes := self._next_batch():
+                if wait := self._client.alarm_wait():
+                    return min(timedelta(seconds=wait), INTERVAL)
                 await self._read(codes)
         except RateLimited as err:
             return min(timedelta(seconds=err.retry_after), INTERVAL)
