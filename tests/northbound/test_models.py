@@ -55,10 +55,10 @@ JSON = st.recursive(
         ("0x10", None),
         ("1e999", None),
         (10**400, None),
-        (2**64 - 1, 2.0**64),
-        (2**64, None),
-        (-(2**63), -(2.0**63)),
-        (-(2**63) - 1, None),
+        (10**15 - 1, 1e15 - 1),
+        (10**15, None),
+        (1 - 10**15, 1 - 1e15),
+        ("-1e15", None),
         ("\ud800", None),
         (math.nan, None),
         (math.inf, None),
@@ -68,7 +68,7 @@ JSON = st.recursive(
     ],
 )
 def test_number(raw: object, value: float | None) -> None:
-    """A raw data item is a finite number or unknown."""
+    """A raw data item is a number below 1e15 or unknown."""
     assert number(raw) == value
 
 
@@ -85,7 +85,7 @@ def test_number_is_finite_or_unknown(raw: object) -> None:
     assert value is None or (type(value) is float and math.isfinite(value))
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(-1e15, 1e15, exclude_min=True, exclude_max=True))
 def test_number_reads_its_own_text(value: float) -> None:
     """A number sent as a string is the same number."""
     assert number(repr(value)) == value
