@@ -4,13 +4,12 @@ from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.plant import EnergyToday
 from custom_components.smartpvms.plant_flow import PlantFlow
-from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -22,6 +21,7 @@ from .conftest import Account
 from .statistics import Run
 
 recorder_config = statistics.recorder_config
+started = statistics.run
 
 # True energies by item of the plant.
 ENERGIES: Final = {
@@ -108,18 +108,10 @@ def _assert_true(account: Account, simulator: Simulator, since: datetime) -> Non
 
 
 @pytest.fixture
-async def run(
-    simulator: Simulator,
-    recorder_mock: Recorder,
-    hass: HomeAssistant,
-    account: Account,
-    freezer: FrozenDateTimeFactory,
-) -> Run:
+async def run(started: Run, hass: HomeAssistant) -> Run:
     """Return a run that records all entities."""
-    run = Run(hass, account, simulator, freezer)
-    await run.start()
     get_instance(hass).entity_filter = lambda entity_id: True
-    return run
+    return started
 
 
 async def _changes(hass: HomeAssistant, entity_id: str, begin: datetime) -> list[float]:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import OperationalError
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.statistics import recorder as recording
-from homeassistant.components.recorder import Recorder, get_instance
+from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.statistics import statistics_during_period
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er, restore_state
@@ -24,7 +24,7 @@ from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
 from . import statistics
-from .conftest import POLL, Account
+from .conftest import POLL
 from .statistics import Run
 
 ENERGIES: Final = ("pv_energy", "home_energy", "charged_energy", "discharged_energy")
@@ -33,6 +33,7 @@ HOUR: Final = timedelta(hours=1)
 STEP: Final = timedelta(minutes=14)
 
 recorder_config = statistics.recorder_config
+started = statistics.run
 
 
 @pytest.fixture(params=["newer", "older"])
@@ -56,19 +57,11 @@ async def simulator(
 
 
 @pytest.fixture
-async def run(
-    simulator: Simulator,
-    recorder_mock: Recorder,
-    hass: HomeAssistant,
-    account: Account,
-    freezer: FrozenDateTimeFactory,
-) -> Run:
+async def run(started: Run, hass: HomeAssistant) -> Run:
     """Return a run in which everything is recorded from the start."""
-    run = Run(hass, account, simulator, freezer)
-    await run.start()
     get_instance(hass).entity_filter = lambda entity_id: True
-    await run.restart()
-    return run
+    await started.restart()
+    return started
 
 
 @pytest.fixture
