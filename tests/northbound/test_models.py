@@ -191,6 +191,8 @@ def test_keys_of_data_items(key: str, kept: bool) -> None:
         (10**18, None),
         (1501862400, None),
         (253402300799000, None),
+        (10**15 - 1, None),
+        (1 - 10**15, None),
         (946684799000, None),
         (946684800000, datetime(2000, 1, 1, tzinfo=UTC)),
         (4102444799000, datetime(2099, 12, 31, 23, 59, 59, tzinfo=UTC)),

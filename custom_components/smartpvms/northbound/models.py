@@ -429,7 +429,7 @@ def moment(raw: object) -> datetime | None:
         return None
     try:
         at = datetime.fromtimestamp(milliseconds / 1000, UTC)
-    except OverflowError, ValueError, OSError:
+    except ValueError:
         return None
     return at if at.year in _YEARS else None
 
