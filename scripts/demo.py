@@ -21,6 +21,7 @@ from scripts.home_assistant import (
     ROOT,
     SETTINGS,
     USERNAME,
+    Device,
     HomeAssistant,
     HomeAssistantError,
     free_port,
@@ -35,6 +36,7 @@ SIMULATED_USERNAME = "demo_api"
 SIMULATED_PASSWORD = "Simulated-1"
 HISTORY_DAYS = 30
 IMPORT_TIMEOUT = 600
+ALARMS_TIMEOUT = 90
 
 
 def _arguments() -> tuple[argparse.Namespace, list[str]]:
@@ -127,21 +129,30 @@ async def add_account(
         history=days,
     )
     await set_up(home_assistant, entry_id)
-    devices = await home_assistant.devices()
+
+    async def with_alarms() -> list[Device] | None:
+        devices = await home_assistant.devices()
+        is_read = any("alarm" in device.entities for device in devices)
+        return devices if is_read else None
+
+    devices = await until("alarms", with_alarms, ALARMS_TIMEOUT)
     return await home_assistant.create_dashboard(title, dashboard(devices))
 
 
 async def wait_for_history(home_assistant: HomeAssistant) -> None:
-    """Wait until the history is imported."""
+    """Wait until the history is imported, except for the plant's first day.
+
+    The report of the hour of the set-up is complete only after it.
+    """
     devices = await home_assistant.devices()
-    [progress] = [
-        device.entities["history_progress"]
+    [days_left] = [
+        device.entities["history_left"]
         for device in devices
-        if "history_progress" in device.entities
+        if "history_left" in device.entities
     ]
 
     async def is_imported() -> bool | None:
-        return await home_assistant.state(progress) == "100.0" or None
+        return float(await home_assistant.state(days_left) or "nan") < 1 or None
 
     await until("history", is_imported, IMPORT_TIMEOUT)
 
@@ -166,7 +177,9 @@ async def _run() -> None:
     options, arguments = _arguments()
     with reserve(options.port) as (port, config):
         print(f"Starting the simulator ({options.home})", flush=True)
-        async with simulator(options.home, "--no-history-quota", *arguments) as host:
+        async with simulator(
+            options.home, "--no-history-quota", "--alarm", *arguments
+        ) as host:
             print("Starting Home Assistant", flush=True)
             async with HomeAssistant(config, port, "scripts.eager") as home_assistant:
                 await _demonstrate(home_assistant, host, options)

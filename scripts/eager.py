@@ -2,17 +2,22 @@
 
 The integration keeps to the published quota, with which the import of 30 days takes two
 days, and it waits for the statistics that the history is joined to. A simulated server
-needs no quota. Therefore, this module shortens these waiting times from the outside;
-requests and results are unchanged.
+needs no quota. The alarms are read a minute after the start. Therefore, this module
+shortens these waiting times from the outside; requests and results are unchanged.
 """
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
 import sys
 
-from custom_components.smartpvms.northbound import flow_control
+from custom_components.smartpvms import alarm_coordinator
+from custom_components.smartpvms.northbound import ReportPeriod, flow_control
 from custom_components.smartpvms.northbound.flow_control import FlowControl, Quota
-from custom_components.smartpvms.statistics import HistoryImporter, importer
+from custom_components.smartpvms.statistics import (
+    HistoryImporter,
+    importer,
+    plant_importer,
+)
 from homeassistant import __main__ as home_assistant
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.tasks import StatisticsTask
@@ -21,14 +26,14 @@ from homeassistant.util import dt as dt_util
 
 
 def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
-    """Remove the waiting times for history quotas and statistics."""
+    """Remove the waiting times for history quotas, statistics and alarms."""
     published = FlowControl.quota
     start = HistoryImporter.async_start
 
     def quota(
         self: FlowControl, interface: str, type_id: int | None = None
     ) -> Quota | None:
-        if interface == "getDevHistoryKpi":
+        if interface in ("getDevHistoryKpi", ReportPeriod.HOUR):
             return None
         return published(self, interface, type_id)
 
@@ -42,6 +47,9 @@ def hasten(replace: Callable[[object, str, object], None] = setattr) -> None:
     replace(FlowControl, "quota", quota)
     replace(flow_control, "ONE_A_MINUTE", frozenset())
     replace(importer, "SETTLED", timedelta())
+    replace(plant_importer, "SETTLED", timedelta())
+    replace(plant_importer, "RECORDED", timedelta())
+    replace(alarm_coordinator, "FIRST_WAIT", timedelta(seconds=3))
     replace(HistoryImporter, "async_start", async_start)
 
 

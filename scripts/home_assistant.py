@@ -221,16 +221,17 @@ class HomeAssistant:
             "client_id": self.client_id,
             "language": "en",
         }
-        created = await self._request("POST", "/api/onboarding/users", json=user)
+        created = await self.request("POST", "/api/onboarding/users", json=user)
         login = {
             "grant_type": "authorization_code",
             "code": created["auth_code"],
             "client_id": self.client_id,
         }
-        self.tokens = await self._request("POST", "/auth/token", data=login)
+        self.tokens = await self.request("POST", "/auth/token", data=login)
         await self.command("config/core/update", **SETTINGS)
 
-    async def _request(self, method: str, path: str, **body: Any) -> Any:
+    async def request(self, method: str, path: str, **body: Any) -> Any:
+        """Send an HTTP request and return its JSON."""
         headers = {}
         if self.tokens:
             headers["Authorization"] = f"Bearer {self.tokens['access_token']}"
@@ -259,10 +260,10 @@ class HomeAssistant:
     async def add_integration(self, **account: str | int) -> str:
         """Complete the config flow, and return the ID of the loaded entry."""
         flows = "/api/config/config_entries/flow"
-        step = await self._request("POST", flows, json={"handler": DOMAIN})
+        step = await self.request("POST", flows, json={"handler": DOMAIN})
         answers: dict[str, dict[str, str | int]] = {"user": account, "plants": {}}
         while step["type"] == "form" and not step["errors"]:
-            step = await self._request(
+            step = await self.request(
                 "POST", f"{flows}/{step['flow_id']}", json=answers[step["step_id"]]
             )
         if step["type"] != "create_entry":
@@ -292,7 +293,7 @@ class HomeAssistant:
 
     async def state(self, entity_id: str) -> str:
         """Return the state of an entity."""
-        state = await self._request("GET", f"/api/states/{entity_id}")
+        state = await self.request("GET", f"/api/states/{entity_id}")
         return str(state["state"])
 
     async def statistics(

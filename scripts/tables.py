@@ -1,4 +1,4 @@
-"""Write the tables of entities in README.md and docs/entities.md."""
+"""Write the page of all entities, docs/entities.md."""
 
 from collections.abc import Iterable, Iterator, Sequence
 import json
@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from custom_components.smartpvms.descriptions import (
+    ALARM_EVENTS,
+    ALARM_SENSORS,
     BINARY_SENSORS,
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
     POWER_UNITS,
+    PROBLEM,
     REPORT_SENSORS,
+    AlarmSensorDescription,
     ItemBinarySensorDescription,
     ItemSensorDescription,
     ReportSensorDescription,
@@ -23,23 +27,30 @@ from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory, Platform
 
 ROOT: Final = Path(__file__).parent.parent
-README: Final = ROOT / "README.md"
 ENTITIES: Final = ROOT / "docs" / "entities.md"
-
-BEGIN: Final = "<!-- Start of the table that scripts/tables writes. -->\n"
-END: Final = "<!-- End of the table that scripts/tables writes. -->\n"
 
 INTRODUCTION: Final = """\
 # Entities
 
-Every documented data item becomes an entity when a device first reports it. The unique
-ID of the entity ends with the data item. Powers of a plant with 100 kWp or more are in
-kW, kvar and kVA. Home Assistant may show a value in another unit, depending on its unit
-system and your settings.
+Every documented data item becomes an entity when a device first reports a value; those of
+strings, MPPTs, states of health, battery modules and external meters when the value is not
+0. The unique ID of the entity ends with the data item. Powers of a plant with 100 kWp or
+more are in kW, kvar and kVA. Home Assistant may show a value in another unit, depending on
+its unit system and your settings.
+
+This page shows the English names. Home Assistant shows the names, and creates the IDs of
+entities, in its own language. [Which entity do I use?](which-entity.md) explains entities
+that look alike.
 
 An undocumented number, which is not listed here, becomes a disabled diagnostic sensor
 with its raw name. The integration adds at most 100 of them for a plant or device, and
 1,000 for an account.
+
+## Supported devices
+
+The table shows the entities that are enabled by default, and the number of those that are
+disabled. A device that reports whether it is connected also has the binary sensor
+*Connection*.
 """
 
 PLANT: Final = """\
@@ -61,6 +72,11 @@ also *Home consumption today* and *Grid export today* if the server does not rep
 
 An energy exists if a device of the plant counts it.
 [How they are calculated](energy.md) also covers C&I storages and telecom sites.
+"""
+
+FROM_ALARMS: Final = """\
+A plant also has the event *{event}* (`{event_key}`), and each device with values the
+binary sensor *{problem}* (`{key}`, diagnostic). See [Alarms](alarms.md).
 """
 
 FROM_REPORTS: Final = """\
@@ -97,7 +113,9 @@ The API documents no values for these device types. Their devices are added with
 entities, with model, serial number and firmware.
 """
 
-type SensorDescription = ItemSensorDescription | ReportSensorDescription
+type SensorDescription = (
+    AlarmSensorDescription | ItemSensorDescription | ReportSensorDescription
+)
 type Description = SensorDescription | ItemBinarySensorDescription
 
 
@@ -205,30 +223,42 @@ def _entities(descriptions: Iterable[Description]) -> str:
     )
 
 
+def _from_alarms() -> str:
+    """Return the text about the other entities of alarms."""
+    event = _OWN[Platform.EVENT][str(ALARM_EVENTS.translation_key)]["name"]
+    problem = _CLASSES[Platform.BINARY_SENSOR][PROBLEM.device_class]["name"]
+    return FROM_ALARMS.format(
+        event=event, event_key=ALARM_EVENTS.key, problem=problem, key=PROBLEM.key
+    )
+
+
 _PLANT: Final = "Plant"
 _FROM_DEVICES: Final = "Plant, from its devices"
 _FROM_REPORTS: Final = "Plant, from its reports"
+_FROM_ALARMS: Final = "Plant, from its alarms"
 _NOTES: Final = {
     _PLANT: PLANT,
     _FROM_DEVICES: FROM_DEVICES,
     _FROM_REPORTS: FROM_REPORTS,
+    _FROM_ALARMS: _from_alarms(),
 }
 """Texts below the tables."""
 
 
-def _tables() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
+def described() -> Iterator[tuple[str, str, Iterable[SensorDescription]]]:
     """Return the name, devTypeId and sensors of the plant and of all device types."""
     yield _PLANT, "", PLANT_SENSORS.values()
     yield _FROM_DEVICES, "", FLOW_SENSORS.values()
     yield _FROM_REPORTS, "", REPORT_SENSORS.values()
+    yield _FROM_ALARMS, "", ALARM_SENSORS.values()
     for type_id, table in DEVICE_SENSORS.items():
         yield DEVICE_TYPE_NAMES[type_id], str(type_id), table.values()
 
 
-def overview() -> str:
-    """Return the table of the README."""
+def _overview() -> str:
+    """Return the table of supported devices."""
     rows = []
-    for name, type_id, descriptions in _tables():
+    for name, type_id, descriptions in described():
         names = [
             name_of(description)
             for description in descriptions
@@ -244,7 +274,7 @@ def overview() -> str:
 
 def _states() -> Iterator[str]:
     listed: set[str] = set()
-    for _, _, descriptions in _tables():
+    for _, _, descriptions in described():
         for description in descriptions:
             key = description.translation_key
             if key is None or key in listed or not description.options:
@@ -260,8 +290,8 @@ def _states() -> Iterator[str]:
 
 def entities() -> str:
     """Return the page of all entities."""
-    parts = [INTRODUCTION]
-    for name, type_id, descriptions in _tables():
+    parts = [INTRODUCTION, _overview()]
+    for name, type_id, descriptions in described():
         parts += [
             f"## {name}{type_id and f' (devTypeId {type_id})'}\n",
             _entities(descriptions),
@@ -281,13 +311,5 @@ def entities() -> str:
     return "\n".join(parts)
 
 
-def with_overview(readme: str) -> str:
-    """Return a README with the current table."""
-    before, rest = readme.split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n{overview()}\n{END}{after}"
-
-
 if __name__ == "__main__":
-    README.write_text(with_overview(README.read_text()))
     ENTITIES.write_text(entities())

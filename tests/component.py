@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import (
+    ALARM_SENSORS,
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
@@ -33,6 +34,7 @@ def sensors() -> Iterator[SensorEntityDescription]:
     """Return the sensors of all tables."""
     yield from HISTORY_SENSORS
     yield from REPORT_SENSORS.values()
+    yield from ALARM_SENSORS.values()
     for table in (PLANT_SENSORS, FLOW_SENSORS, *DEVICE_SENSORS.values()):
         yield from table.values()
 

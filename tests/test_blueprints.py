@@ -38,7 +38,7 @@ from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
-from tests.simulator import Device, Simulator, faults, homes
+from tests.simulator import Device, Simulator, alarms, faults, homes
 from tests.simulator.plants import Plant
 
 from .component import ROOT, read_json
@@ -214,13 +214,15 @@ def test_names_of_entities(file: Path) -> None:
 
 def test_every_section_has_a_blueprint() -> None:
     """Every section of the documentation belongs to a blueprint."""
-    assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 5
+    assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 6
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
 async def test_examples(hass: HomeAssistant, example: str) -> None:
     """Home Assistant accepts the examples as automations."""
-    automation = parse_yaml(example)
+    # Placeholders of IDs are in capitals.
+    text = re.sub(r"\b[a-z_]+\.[A-Z_]+\b", lambda match: match[0].lower(), example)
+    automation = parse_yaml(text)
     assert isinstance(automation, dict)
     use = automation["use_blueprint"]
     known = load_yaml_dict(FOLDER / Path(use["path"]).name)["blueprint"]
@@ -234,8 +236,11 @@ async def test_examples(hass: HomeAssistant, example: str) -> None:
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_entities_to_choose(hass: HomeAssistant, added: Account, file: Path) -> None:
+async def test_entities_to_choose(
+    hass: HomeAssistant, added: Account, file: Path
+) -> None:
     """The family's account has an entity for every entity selector."""
+    await added.poll()
     entries = er.async_entries_for_config_entry(
         er.async_get(hass), added.entry.entry_id
     )
@@ -244,6 +249,8 @@ def test_entities_to_choose(hass: HomeAssistant, added: Account, file: Path) -> 
         for entry in entries
         if entry.disabled_by is None
     }
+    # An event of alarms has no device class.
+    offered |= {(domain, None) for domain, _ in offered}
     blueprint = load_yaml_dict(file)["blueprint"]
     assert isinstance(blueprint, dict)
     filters = [
@@ -252,9 +259,10 @@ def test_entities_to_choose(hass: HomeAssistant, added: Account, file: Path) -> 
         if "entity" in fields["selector"]
     ]
     asked = {
-        (each["domain"], each["device_class"])
+        (each["domain"], each.get("device_class"))
         for each in filters
-        if "device_class" in each
+        # A load or another sensor may be of any integration.
+        if "device_class" in each or each.get("integration") == DOMAIN
     }
     assert asked
     assert asked <= offered
@@ -287,6 +295,144 @@ async def test_notification_without_a_choice(
     [call] = shown
     assert call.data["title"]
     assert "sensor." in call.data["title"] + call.data["message"]
+
+
+# Alarm
+
+
+@pytest.fixture
+async def alarmed(
+    hass: HomeAssistant, added: Account, plant: Plant, phone: list[ServiceCall]
+) -> Account:
+    """Return the family's account with the event of its alarms."""
+    await added.pass_time(timedelta(minutes=2))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert added.value(plant.code, "alarm") == STATE_UNKNOWN
+    return added
+
+
+async def _next_alarms(account: Account) -> None:
+    """Let the integration read the alarms."""
+    await account.pass_time(timedelta(minutes=15, seconds=2))
+    # Not until all is done: an automation may wait for the end of the quiet hours.
+    for _ in range(3):
+        await account.pass_time(timedelta(seconds=1))
+
+
+ALARM: Final = "event.lindenweg_12_alarm"
+
+
+async def test_alarm(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+) -> None:
+    """An alarm is reported with cause and advice, and so is its end."""
+    await _automate(hass, "alarm", plants=[ALARM], notification=PHONE)
+    alarm = simulator.alarms.start(plant.devices[1])
+    await _next_alarms(alarmed)
+    [call] = phone
+    assert call.data["title"] == "Lindenweg 12: alarm raised"
+    texts = alarms.FAULT.texts["en_US"]
+    assert call.data["message"] == (
+        f"Inverter-1: Device abnormal (major)\n{texts.cause}\n{texts.advice}"
+    )
+    simulator.alarms.clear(alarm)
+    await _next_alarms(alarmed)
+    await _next_alarms(alarmed)
+    assert phone[1].data["title"] == "Lindenweg 12: alarm cleared"
+    assert phone[1].data["message"] == "Inverter-1: Device abnormal (major)"
+    await _next_alarms(alarmed)
+    assert len(phone) == 2
+
+
+@pytest.mark.parametrize(
+    ("inputs", "reported"),
+    [
+        ({}, ["Grid loss raised", "Device abnormal raised", "Grid loss cleared"]),
+        ({"levels": ["critical"]}, ["Grid loss raised", "Grid loss cleared"]),
+        ({"levels": ["warning"]}, ["Battery expansion module undervoltage raised"]),
+        ({"events": ["cleared"]}, ["Grid loss cleared"]),
+    ],
+)
+async def test_chosen_alarms(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+    inputs: dict[str, list[str]],
+    reported: list[str],
+) -> None:
+    """Only the chosen levels and events are reported, each in one message."""
+    message = "{{ name }} {{ event }}"
+    await _automate(
+        hass, "alarm", plants=[ALARM], notification=PHONE, message=message, **inputs
+    )
+    inverter, battery = plant.devices[1:3]
+    lost = simulator.alarms.start(inverter, alarms.GRID_LOSS)
+    simulator.alarms.start(battery, alarms.UNDERVOLTAGE)
+    simulator.alarms.start(inverter)
+    await _next_alarms(alarmed)
+    simulator.alarms.clear(lost)
+    await _next_alarms(alarmed)
+    await _next_alarms(alarmed)
+    assert _messages(phone) == reported
+
+
+@pytest.mark.parametrize(
+    ("quiet_from", "quiet_until", "waits"),
+    [
+        ("22:00:00", "12:30:00", True),
+        ("12:00:00", "12:30:00", True),
+        ("13:00:00", "12:30:00", True),
+        ("22:00:00", "07:00:00", False),
+        ("12:30:00", "13:00:00", False),
+        ("12:00:00", "12:00:00", False),
+    ],
+)
+async def test_quiet_hours(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+    quiet_from: str,
+    quiet_until: str,
+    waits: bool,
+) -> None:
+    """Alarms of the quiet hours are reported at their end."""
+    await _automate(
+        hass,
+        "alarm",
+        plants=[ALARM],
+        notification=PHONE,
+        message="{{ name }}",
+        quiet_from=quiet_from,
+        quiet_until=quiet_until,
+    )
+    simulator.alarms.start(plant.devices[1])
+    simulator.alarms.start(plant.devices[1], alarms.GRID_LOSS)
+    await _next_alarms(alarmed)
+    assert len(phone) == (0 if waits else 2)
+    await _next_alarms(alarmed)
+    assert sorted(_messages(phone)) == ["Device abnormal", "Grid loss"]
+
+
+async def test_texts_are_no_markdown(
+    hass: HomeAssistant, alarmed: Account, simulator: Simulator, plant: Plant
+) -> None:
+    """By default, the texts of the server are shown as they are."""
+    shown = async_mock_service(hass, "persistent_notification", "create")
+    await _automate(hass, "alarm", plants=[ALARM])
+    simulator.alarms.start(
+        plant.devices[1], alarmCause=None, alarmName="![*x*](a_b)", repairSuggestion=""
+    )
+    await _next_alarms(alarmed)
+    [call] = shown
+    assert call.data["message"] == r"Inverter-1: !\[\*x\*\](a\_b) (major)"
 
 
 # Inverter fault or disconnection

@@ -66,7 +66,7 @@ def test_all_dashboards_are_tested() -> None:
 def _entities(name: str) -> set[str]:
     """Return the entities of a dashboard."""
     text = (DASHBOARDS / name).read_text()
-    return set(re.findall(r"\b(?:binary_)?sensor\.\w+", text))
+    return set(re.findall(r"\b(?:event|(?:binary_)?sensor)\.\w+", text))
 
 
 async def test_home(hass: HomeAssistant, added: Account) -> None:
@@ -75,6 +75,7 @@ async def test_home(hass: HomeAssistant, added: Account) -> None:
     named = _entities("home.yaml")
     assert named
     assert named <= set(hass.states.async_entity_ids())
+    assert "event" in {entity_id.partition(".")[0] for entity_id in named}
 
 
 @pytest.mark.parametrize("home", [homes.fleet()], ids=["fleet"])

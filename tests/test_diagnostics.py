@@ -184,7 +184,9 @@ async def test_history(
     assert (await download())["history"] == {
         "activity": "idle",
         "days_left": 0.0,
+        "days_left_of_plants": 0.0,
         "jobs": {},
+        "audit": {},
         "last_error": None,
     }
     now = simulator.clock.now()
@@ -206,6 +208,7 @@ async def test_history(
     assert (await download())["history"] == {
         "activity": "waiting",
         "days_left": 5.2,
+        "days_left_of_plants": 0.0,
         "jobs": {
             "gap": {
                 "jobs": 1,
@@ -220,6 +223,7 @@ async def test_history(
                 "next_due": (now + timedelta(hours=1)).isoformat(),
             },
         },
+        "audit": {},
         "last_error": None,
     }
 

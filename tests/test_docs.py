@@ -11,6 +11,7 @@ import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.descriptions import BINARY_SENSORS
 from custom_components.smartpvms.errors import INTERFACES
 from custom_components.smartpvms.northbound.errors import RequestRejected, error_for
 from homeassistant.components.recorder import Recorder
@@ -19,6 +20,7 @@ from homeassistant.core import HomeAssistant, State
 from homeassistant.setup import async_setup_component
 from homeassistant.util.yaml import load_yaml_dict, parse_yaml
 from scripts import tables
+from tests.simulator import Simulator
 
 from .component import ENGLISH, ROOT
 from .conftest import Account
@@ -36,14 +38,14 @@ README: Final = PAGES["README.md"]
 # Sections required by the quality scale.
 SECTIONS: Final = {
     "docs-actions": ("docs/actions.md", "Actions"),
-    "docs-configuration-parameters": ("README.md", "Changes later"),
+    "docs-configuration-parameters": ("docs/options.md", "Options"),
     "docs-data-update": ("README.md", "How values are refreshed"),
     "docs-examples": ("docs/examples.md", "Automations without a blueprint"),
     "docs-installation-instructions": ("README.md", "Installation"),
     "docs-installation-parameters": ("README.md", "Setup"),
-    "docs-known-limitations": ("README.md", "Known limitations"),
+    "docs-known-limitations": ("docs/limits.md", "Known limitations"),
     "docs-removal-instructions": ("README.md", "Removal"),
-    "docs-supported-devices": ("README.md", "What you get"),
+    "docs-supported-devices": ("docs/entities.md", "Supported devices"),
     "docs-supported-functions": ("README.md", "What you get"),
     "docs-troubleshooting": ("README.md", "Troubleshooting"),
     "docs-use-cases": ("README.md", "What you can do with it"),
@@ -53,6 +55,33 @@ SECTIONS: Final = {
 RULES: Final = load_yaml_dict(
     ROOT / "custom_components" / DOMAIN / "quality_scale.yaml"
 )["rules"]
+
+
+# IDs in examples, which differ from language to language.
+PLACEHOLDER: Final = re.compile(
+    r"\b(?:binary_sensor|event|sensor|switch)\.[A-Z][A-Z_]+\b"
+)
+IDS: Final = {
+    "binary_sensor.INVERTER_PROBLEM": "binary_sensor.inverter_1_problem",
+    "event.ALARM": "event.lindenweg_12_alarm",
+    "sensor.BATTERY_CHARGE_TOTAL": "sensor.lindenweg_12_battery_charge_total",
+    "sensor.BATTERY_DISCHARGE_TOTAL": "sensor.lindenweg_12_battery_discharge_total",
+    "sensor.BATTERY_POWER": "sensor.lindenweg_12_battery_power",
+    "sensor.EXPORT_POWER": "sensor.meter_1_export_power",
+    "sensor.GRID_EXPORT_TODAY": "sensor.lindenweg_12_grid_export_today",
+    "sensor.GRID_EXPORT_TOTAL": "sensor.lindenweg_12_grid_export_total",
+    "sensor.GRID_IMPORT_TOTAL": "sensor.lindenweg_12_grid_import_total",
+    "sensor.GRID_POWER": "sensor.lindenweg_12_grid_power",
+    "sensor.HEALTH": "sensor.lindenweg_12_health",
+    "sensor.INVERTER_STATE": "sensor.inverter_1_state",
+    "sensor.PV_POWER": "sensor.lindenweg_12_pv_power",
+    "sensor.PV_PRODUCTION_TODAY": "sensor.lindenweg_12_pv_production_today",
+    "sensor.PV_PRODUCTION_TOTAL": "sensor.lindenweg_12_pv_production_total",
+    "sensor.STATE_OF_CHARGE": "sensor.battery_1_state_of_charge",
+    "switch.LOAD": "switch.boiler",
+}
+# An ID of an entity of this integration, in a certain language.
+OWN_ID: Final = re.compile(r"\b(?:binary_sensor|button|event|sensor)\.[a-z]\w*")
 
 
 def _sections(page: str) -> dict[str, str]:
@@ -99,14 +128,22 @@ def _examples(page: str) -> Iterator[Any]:
         yield parse_yaml(block)
 
 
-AUTOMATIONS: Final = list(_examples(PAGES["docs/examples.md"]))
+def _with_ids(text: str) -> str:
+    """Return a text with the IDs of entities in place of its placeholders."""
+    return PLACEHOLDER.sub(lambda match: IDS[match[0]], text)
+
+
+AUTOMATIONS: Final = [
+    example
+    for page in ("docs/examples.md", "docs/alarms.md")
+    for example in _examples(_with_ids(PAGES[page]))
+]
 CALLS: Final = list(_examples(PAGES["docs/actions.md"]))
 
 
 def test_tables() -> None:
-    """The tables of entities are the output of scripts/tables."""
-    assert tables.with_overview(README) == README
-    assert (ROOT / "docs" / "entities.md").read_text() == tables.entities()
+    """The page of all entities is the output of scripts/tables."""
+    assert PAGES["docs/entities.md"] == tables.entities()
 
 
 @pytest.mark.parametrize(("page", "heading"), sorted(set(SECTIONS.values())))
@@ -169,6 +206,75 @@ def test_images(path: str) -> None:
     assert (ROOT / "docs" / "images" / path).stat().st_size < 200_000
 
 
+GUIDES: Final = [
+    path for path in PAGES if path == "README.md" or path.startswith("docs/")
+]
+
+
+@pytest.mark.parametrize("path", GUIDES)
+def test_no_language(path: str) -> None:
+    """IDs of entities are placeholders, since they depend on the language."""
+    # Home Assistant's own trigger looks like an ID.
+    page = PAGES[path].replace("trigger: event.received", "")
+    assert OWN_ID.findall(page) == []
+
+
+def test_placeholders() -> None:
+    """Every placeholder of the examples is explained in their table."""
+    page = PAGES["docs/examples.md"]
+    explained = {cell for cell in _rows(page) if PLACEHOLDER.fullmatch(cell)}
+    assert explained == set(PLACEHOLDER.findall(page))
+
+
+@pytest.mark.parametrize("command", ["scripts/demo", "scripts/test"])
+def test_commands(command: str) -> None:
+    """The commands of a developer exist, and are named near the top of README."""
+    assert (ROOT / command).is_file()
+    assert f"`{command}`" in README[: README.index("\n## ")]
+
+
+def _blocks(path: Path) -> list[str]:
+    """Return the YAML of a file, or of the examples in a page."""
+    text = path.read_text()
+    if path.suffix == ".yaml":
+        return [text]
+    return re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path.relative_to(ROOT).as_posix()
+        for folder in ("docs", "blueprints")
+        for path in sorted((ROOT / folder).rglob("*"))
+        if path.suffix in (".md", ".yaml")
+    ],
+)
+def test_yaml(path: str) -> None:
+    """Every YAML in docs and blueprints is valid."""
+    for block in _blocks(ROOT / path):
+        assert parse_yaml(block)
+
+
+@pytest.mark.parametrize("path", ["docs/moving.md", "docs/which-entity.md"])
+def test_names(path: str) -> None:
+    """The new entities in the tables of a page exist under these names."""
+    names = {
+        tables.name_of(item)
+        for table in (
+            *(items for *_, items in tables.described()),
+            BINARY_SENSORS.values(),
+        )
+        for item in table
+    }
+    rows = [line for line in PAGES[path].splitlines() if line.startswith("| ")]
+    # Old names are in the first column.
+    used = set(re.findall(r"\*(.+?)\*", "".join(row.split("|", 2)[2] for row in rows)))
+    assert used
+    # The type of a power in the form of the Energy dashboard.
+    assert used - {"Standard"} <= names
+
+
 def test_repairs_lead_to_troubleshooting() -> None:
     """The documentation link of repairs has an existing anchor."""
     source = (ROOT / "custom_components" / DOMAIN / "repairs.py").read_text()
@@ -182,7 +288,7 @@ def test_fields() -> None:
     explained = _rows(HEADINGS["README.md"]["Setup"])
     for label in (*steps["user"]["data"].values(), *steps["plants"]["data"].values()):
         assert explained[label]
-    options = _rows(HEADINGS["README.md"]["Changes later"])
+    options = _rows(HEADINGS["docs/options.md"]["Options"])
     for label in ENGLISH["options"]["step"]["init"]["menu_options"].values():
         assert options[label]
 
@@ -190,9 +296,7 @@ def test_fields() -> None:
 def test_actions() -> None:
     """Every action is explained, with all its parameters."""
     for action, texts in ENGLISH["services"].items():
-        heading = f"`{DOMAIN}.{action}`"
-        assert heading in HEADINGS["README.md"]
-        section = HEADINGS["docs/actions.md"][heading]
+        section = HEADINGS["docs/actions.md"][f"`{DOMAIN}.{action}`"]
         for field in texts["fields"]:
             assert _rows(section)[field]
     assert {call["action"] for call in CALLS} == {
@@ -204,7 +308,7 @@ def test_fail_codes() -> None:
     """Every failCode with a meaning for the client is explained."""
     explained = {
         int(code)
-        for codes in _rows(HEADINGS["README.md"]["Troubleshooting"])
+        for codes in _rows(HEADINGS["docs/troubleshooting.md"]["failCodes"])
         for code in re.findall(r"\b\d{3,5}\b", codes)
     }
     known = {
@@ -230,6 +334,7 @@ async def automations(
     hass: HomeAssistant, added: Account
 ) -> AsyncIterator[list[State]]:
     """Return the examples as automations in Home Assistant."""
+    await added.poll()
     assert await async_setup_component(hass, "automation", {"automation": AUTOMATIONS})
     await hass.async_block_till_done()
     yield hass.states.async_all("automation")
@@ -243,9 +348,10 @@ async def test_examples(hass: HomeAssistant, automations: list[State]) -> None:
     """Home Assistant accepts the examples, and their entities exist."""
     assert len(automations) == len(AUTOMATIONS) >= 3
     assert {state.state for state in automations} == {STATE_ON}
-    named = set(re.findall(r"\b(?:binary_)?sensor\.\w+", PAGES["docs/examples.md"]))
+    pages = PAGES["docs/examples.md"] + PAGES["docs/alarms.md"]
+    named = set(PLACEHOLDER.findall(pages)) - {"switch.LOAD"}
     assert named
-    assert named <= set(hass.states.async_entity_ids())
+    assert {IDS[name] for name in named} <= set(hass.states.async_entity_ids())
 
 
 async def test_examples_act(
@@ -279,7 +385,7 @@ async def test_examples_act(
         trigger
         for automation in AUTOMATIONS
         for trigger in automation["triggers"]
-        if "to" in trigger
+        if "to" in trigger and trigger["entity_id"].startswith("sensor.")
     ],
     ids=lambda trigger: trigger["entity_id"],
 )
@@ -299,14 +405,22 @@ def _answers(section: str) -> list[Any]:
     """Return the responses in a section: after the call, or below it."""
     short = re.findall(r"^response_variable: .*# (\{.*\})$", section, re.MULTILINE)
     long = re.findall(r"^```json\n(.*?)^```$", section, re.MULTILINE | re.DOTALL)
-    return [json.loads(answer) for answer in (*short, *long)]
+    return [json.loads(_with_ids(answer)) for answer in (*short, *long)]
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: call["action"])
 async def test_calls(
-    recorder_mock: Recorder, hass: HomeAssistant, added: Account, call: dict[str, Any]
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    call: dict[str, Any],
 ) -> None:
     """The examples of actions return the documented responses."""
+    if call["action"] == f"{DOMAIN}.get_alarms":
+        [plant] = simulator.home.plants
+        simulator.alarms.start(plant.devices[1])
+        await added.poll(timedelta(minutes=2))
     assert await async_setup_component(hass, "energy", {})
     domain, action = call["action"].split(".")
     data = {**call["data"], "config_entry_id": added.entry.entry_id}

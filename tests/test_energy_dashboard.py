@@ -141,30 +141,21 @@ class TestSuggestion:
     """Suggestions for homes of every kind."""
 
     @pytest.mark.parametrize(
-        ("home", "rated", "point", "imported", "exported"),
+        ("home", "rated"),
         [
             pytest.param(
                 homes.family(),
                 {"capacity": "rated_capacity"},
-                DeviceType.POWER_SENSOR,
-                "reverse_active_cap",
-                "active_cap",
                 id="family",
             ),
             pytest.param(
                 homes.emma(),
                 {"capacity": "rated_capacity"},
-                DeviceType.EMMA,
-                "active_cap",
-                "reverse_active_cap",
                 id="emma",
             ),
             pytest.param(
                 homes.farm(),
                 {},
-                DeviceType.GRID_METER,
-                "reverse_active_cap",
-                "active_cap",
                 id="farm",
             ),
         ],
@@ -174,20 +165,16 @@ class TestSuggestion:
         suggest: Suggestions,
         simulator: Simulator,
         rated: dict[str, str],
-        point: int,
-        imported: str,
-        exported: str,
     ) -> None:
         """Every source type uses the entities that measure it."""
         [plant] = simulator.home.plants
-        meter = _device(plant, point)
         battery = _device(plant, DeviceType.BATTERY, DeviceType.ESS)
         true = simulator.device_items(battery)
         assert await suggest.sources() == {
             "grid": {
                 "type": "grid",
-                "stat_energy_from": suggest.entity(meter, imported),
-                "stat_energy_to": suggest.entity(meter, exported),
+                "stat_energy_from": suggest.entity(plant.code, "grid_import"),
+                "stat_energy_to": suggest.entity(plant.code, "grid_export"),
                 "stat_rate": suggest.entity(plant.code, "grid_power"),
                 "cost_adjustment_day": 0.0,
                 **NO_COSTS,
@@ -221,9 +208,7 @@ class TestSuggestion:
         sources = await suggest.sources()
         assert "battery" not in sources
         grid = sources["grid"]
-        mains = _device(plant, DeviceType.MAINS)
-        consumed = suggest.entity(mains, "total_energy_consumption")
-        assert grid["stat_energy_from"] == consumed
+        assert grid["stat_energy_from"] == suggest.entity(plant.code, "grid_import")
         assert grid["stat_energy_to"] is None
 
     @pytest.mark.parametrize(

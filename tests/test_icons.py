@@ -12,10 +12,12 @@ import pytest
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import (
+    ALARM_EVENTS,
     BINARY_SENSORS,
     DEVICE_SENSORS,
     FLOW_SENSORS,
     PLANT_SENSORS,
+    PROBLEM,
     ItemSensorDescription,
 )
 from homeassistant.components import binary_sensor, sensor
@@ -69,10 +71,11 @@ def test_energies_differ(table: Mapping[str, ItemSensorDescription]) -> None:
 
 def test_every_binary_sensor_has_an_icon() -> None:
     """All binary sensors have the icon of their device class."""
-    assert {item.device_class for item in BINARY_SENSORS.values()} <= set(
+    assert {item.device_class for item in (*BINARY_SENSORS.values(), PROBLEM)} <= set(
         OF_BINARY_SENSORS
     )
-    assert set(ICONS["entity"]) == {"button", "sensor"}
+    assert set(ICONS["entity"]) == {"button", "event", "sensor"}
+    assert set(ICONS["entity"]["event"]) == {ALARM_EVENTS.translation_key}
 
 
 def test_no_icon_is_left_over() -> None:

@@ -50,7 +50,7 @@ KIND_OF_UNIT: Final[dict[str | None, Kind]] = {
     "m/s": ("wind_speed", "km/h", "measurement"),
     "MJ/m2": (None, "MJ/m²", "total"),
     "ms": ("timestamp", None, None),
-    "times": (None, "times", "total_increasing"),
+    "times": (None, "cycles", "total_increasing"),
     "V": ("voltage", "V", "measurement"),
     "Var": ("reactive_power", "var", "measurement"),
     "W": WATTS,

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.descriptions import FLOW_SENSORS, REPORT_SENSORS
+from custom_components.smartpvms.descriptions import NOT_OF_ROWS
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigFlowResult
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
@@ -213,9 +213,9 @@ class Life:
         states = {
             (_source(key), state.state == STATE_UNAVAILABLE)
             for key, entity in entities.items()
-            # Derived values of a plant appear and disappear with its devices, and those
-            # of reports are shown for a day.
-            if key.partition("_")[2] not in {**FLOW_SENSORS, **REPORT_SENSORS}
+            # Derived values of a plant appear and disappear with its devices, those of
+            # reports are shown for a day, and those of alarms for an hour.
+            if key.partition("_")[2] not in NOT_OF_ROWS
             and (state := self._hass.states.get(entity.entity_id)) is not None
         }
         silent = {*map(str, unavailable)}

@@ -49,7 +49,6 @@ def test_device_that_was_replaced_after_the_last_hour() -> None:
             "unit_of_measurement": "kWh",
         },
         hours=frozenset({noon - HOUR, noon + 12 * HOUR}),
-        means={},
         sums=RecordedSums(
             rows=[SumRow(noon - HOUR, noon, 1000.0, 50.0, None)],
             before=None,

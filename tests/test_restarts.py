@@ -10,7 +10,7 @@ from typing import Any, override
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
-from custom_components.smartpvms import coordinator, northbound
+from custom_components.smartpvms import alarm_coordinator, coordinator, northbound
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.descriptions import FLOW_SENSORS
 from custom_components.smartpvms.models import Gap
@@ -225,7 +225,13 @@ def set_clock(
     """Return a function that sets the clock of Home Assistant's computer."""
     # Frozen time moves both clocks of the computer, but only one was set.
     times = SimpleNamespace(time=time.time, monotonic=clock.monotonic)
-    for module in (coordinator, northbound.clock, flow_control, session):
+    for module in (
+        alarm_coordinator,
+        coordinator,
+        northbound.clock,
+        flow_control,
+        session,
+    ):
         monkeypatch.setattr(module, "time", times)
     monkeypatch.setattr(hass.loop, "time", clock.monotonic)
 

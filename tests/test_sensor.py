@@ -403,7 +403,7 @@ async def test_default_entities_of_a_home(
         *("day_power", "month_power", "total_power", "day_income", "total_income"),
         *("day_on_grid_energy", "day_use_energy", "real_health_state"),
         *("active_power", "mppt_power", "day_cap", "total_cap", "inverter_state"),
-        *("mppt_1_cap", "mppt_2_cap"),
         *("temperature", "efficiency", "active_cap", "reverse_active_cap"),
         *("battery_soc", "ch_discharge_power", "charge_cap", "discharge_cap"),
     }
+    assert enabled.isdisjoint({"mppt_1_cap", "mppt_2_cap"})

@@ -26,6 +26,7 @@ from tests.simulator import (
     SetClock,
     Simulator,
     SpedClock,
+    alarms,
     faults,
     homes,
 )
@@ -920,6 +921,7 @@ def test_reports_are_those_of_the_counters(
 ) -> None:
     """The energies since the first day are those that the counters have counted."""
     home = homes.family()
+    only_plant(home).yield_side = "dc"
     assert reported(home, key) == pytest.approx(
         counted(home, type_id, *counters), abs=0.03
     )
@@ -930,6 +932,7 @@ def test_side_of_the_reported_yield() -> None:
     """The losses of a hybrid inverter are in the consumption, or not reported."""
     home = homes.family()
     plant = only_plant(home)
+    plant.yield_side = "dc"
     begin = datetime.fromtimestamp(plant.site.begin, UTC)
     true = at(home, NOON).energy(plant.code, begin, NOON)
     assert reported(home, "use_power") == pytest.approx(
@@ -1271,6 +1274,118 @@ async def test_authorization_of_plants(client: Client, simulator: Simulator) -> 
     assert await client.code("getDevList", stationCodes=closed.code) == 0
 
 
+# Alarms.
+
+
+def alarm_request(plant: Plant, **changes: Any) -> dict[str, Any]:
+    """Return a request for the alarms of the last 90 days."""
+    now = int(NOON.timestamp() * 1000)
+    return {
+        "stationCodes": plant.code,
+        "beginTime": now - 90 * 86_400_000,
+        "endTime": now,
+        "language": "en_US",
+        **changes,
+    }
+
+
+async def test_alarms(client: Client, simulator: Simulator, clock: SetClock) -> None:
+    """An alarm is listed while it is active, later by the lag."""
+    [plant] = simulator.home.plants
+    inverter, battery = plant.devices[1:3]
+    alarm = simulator.alarms.start(inverter)
+    [row] = (await client.call("getAlarmList", **alarm_request(plant)))["data"]
+    assert row == {
+        "stationCode": plant.code,
+        "stationName": plant.name,
+        "devName": inverter.name,
+        "devTypeId": 38,
+        "esnCode": inverter.serial_number,
+        "alarmId": 2064,
+        "alarmName": "Device abnormal",
+        "alarmCause": alarms.FAULT.texts["en_US"].cause,
+        "alarmType": 2,
+        "causeId": 5,
+        "repairSuggestion": alarms.FAULT.texts["en_US"].advice,
+        "lev": 2,
+        "status": 1,
+        "raiseTime": int(NOON.timestamp() * 1000),
+    }
+    simulator.alarms.lag = timedelta(minutes=10)
+    assert (await client.call("getAlarmList", **alarm_request(plant)))["data"] == []
+    clock.tick(timedelta(minutes=10))
+    simulator.alarms.clear(alarm)
+    simulator.alarms.start(
+        battery, alarms.DISCONNECTED, NOON, esnCode=alarms.MISSING, lev=9
+    )
+    first, second = (await client.call("getAlarmList", **alarm_request(plant)))["data"]
+    assert first == row
+    assert (second["alarmId"], second["causeId"], second["lev"]) == (999999999, -1, 9)
+    assert "esnCode" not in second
+    simulator.alarms.lag = timedelta()
+    [left] = (await client.call("getAlarmList", **alarm_request(plant)))["data"]
+    assert left == second
+
+
+async def test_languages_of_alarms(client: Client, simulator: Simulator) -> None:
+    """Texts are in the language of the request, if the server has it."""
+    [plant] = simulator.home.plants
+    simulator.alarms.start(plant.devices[1])
+    names = {}
+    for language in alarms.LANGUAGES[:3]:
+        request = alarm_request(plant, language=language)
+        [row] = (await client.call("getAlarmList", **request))["data"]
+        names[language] = row["alarmName"]
+    assert names == {
+        "zh_CN": "设备异常",
+        "en_US": "Device abnormal",
+        "ja_JP": "Device abnormal",
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"language": ""}, 20024),
+        ({"language": "sv_SE"}, 20025),
+        ({"stationCodes": ""}, 20055),
+        ({"stationCodes": "NE=7"}, 20007),
+        ({"stationCodes": ",".join(map(str, range(101)))}, 20015),
+        ({"stationCodes": "", "sns": ",".join(map(str, range(101)))}, 20017),
+        ({"beginTime": None}, 20012),
+        ({"endTime": "1"}, 20023),
+    ],
+)
+async def test_refused_requests_of_alarms(
+    simulator: Simulator, client: Client, changes: dict[str, Any], code: int
+) -> None:
+    """Requests that the document does not allow are refused."""
+    [plant] = simulator.home.plants
+    request = alarm_request(plant, **changes)
+    assert await client.code("getAlarmList", **request) == code
+
+
+async def test_filters_of_alarms(client: Client, simulator: Simulator) -> None:
+    """Alarms are chosen by time, level, device type and serial number."""
+    [plant] = simulator.home.plants
+    inverter, battery = plant.devices[1:3]
+    simulator.alarms.start(inverter, alarms.GRID_LOSS, NOON - timedelta(days=91))
+    simulator.alarms.start(inverter, alarms.FAULT)
+    simulator.alarms.start(battery, alarms.UNDERVOLTAGE)
+
+    async def ids(**changes: Any) -> list[int]:
+        request = alarm_request(plant, **changes)
+        rows = (await client.call("getAlarmList", **request))["data"]
+        return [row["alarmId"] for row in rows]
+
+    simulator.alarms.languages = alarms.TEN_LANGUAGES
+    assert await ids() == [2064, 3011]
+    assert await ids(beginTime=0, levels="1,2") == [2032, 2064]
+    assert await ids(devTypes="39") == [3011]
+    numbers = f"{inverter.serial_number}"
+    assert await ids(beginTime=0, sns=numbers, stationCodes="") == [2032, 2064]
+
+
 # Quotas.
 
 
@@ -1284,6 +1399,14 @@ async def test_authorization_of_plants(client: Client, simulator: Simulator) -> 
         (homes.family(), "getStationList", {}, 24, timedelta(days=1)),
         (homes.family(), "getDevHistoryKpi", {}, 27, timedelta(days=1)),
         *((homes.family(), report, {}, 25, timedelta(days=1)) for report in REPORTS),
+        (homes.family(), "getAlarmList", {}, 4, timedelta(minutes=30)),
+        (
+            homes.fleet(plants=101, devices=101 * 4),
+            "getAlarmList",
+            {},
+            8,
+            timedelta(minutes=30),
+        ),
         (
             homes.fleet(plants=101, devices=101),
             "getKpiStationHour",
@@ -1972,7 +2095,7 @@ def test_seed_determines_counter_faults() -> None:
         clock = SetClock(NOON)
         simulator = Simulator(home, clock)
         counters = counters_of(home, NOON)
-        Chaos(simulator, seed, Rates(0.9, 0.4, 0.3, 0.1, 0.5))
+        Chaos(simulator, seed, Rates(0.9, 0.4, 0.3, 0.1, 0.5, 0))
         result = []
         for _ in range(96):
             clock.tick(30 * MINUTES)
@@ -1989,6 +2112,36 @@ def test_seed_determines_counter_faults() -> None:
     assert first != reported(2)
     assert any(0.0 in row for row in first)
     assert any(None in row for row in first)
+
+
+def test_seed_determines_alarms() -> None:
+    """Alarms are raised, cleared and raised again, and a seed repeats them."""
+
+    def active(seed: int) -> list[set[tuple[str, int, datetime]]]:
+        home = homes.family()
+        [plant] = home.plants
+        clock = SetClock(NOON)
+        simulator = Simulator(home, clock)
+        Chaos(simulator, seed, Rates(0, 0, 0, 0, 0, 0.5))
+        result = []
+        for _ in range(5 * 48):
+            clock.tick(30 * MINUTES)
+            result.append(
+                {
+                    (alarm.device.name, alarm.kind.alarm_id, alarm.raised)
+                    for alarm in simulator.alarms.active(plant, clock.now())
+                }
+            )
+        return result
+
+    first = active(1)
+    assert first == active(1)
+    assert first != active(2)
+    assert set() in first
+    lives = set[tuple[str, int, datetime]]().union(*first)
+    assert len(lives) > 5
+    # The same alarm of a device, at another time.
+    assert len({(device, alarm_id) for device, alarm_id, _ in lives}) < len(lives)
 
 
 @pytest.mark.parametrize("moment", [NOON, NIGHT])

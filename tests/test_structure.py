@@ -17,6 +17,7 @@ ROOT: Final = Path(smartpvms.__file__).parent
 PACKAGE: Final = "custom_components.smartpvms"
 # Modules that hold no state, time, I/O or Home Assistant.
 PURE: Final = (
+    "active_alarms",
     "apparent_power",
     "battery_health",
     "counter_evidence",

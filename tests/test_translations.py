@@ -48,7 +48,7 @@ from custom_components.smartpvms.northbound import (
     ServerBusy,
     SessionTaken,
 )
-from custom_components.smartpvms.repairs import OpenDialogFlow
+from custom_components.smartpvms.repairs import OpenDialogFlow, StatisticsFlow
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
@@ -500,24 +500,28 @@ def test_issues() -> None:
         for name in INTERFACES.values()
     }
     assert raised == {
-        key: {name for _, text in leaves(texts) for name in fields(text)}
+        key: {"account"} | {name for _, text in leaves(texts) for name in fields(text)}
         for key, texts in ENGLISH["issues"].items()
     }
 
 
-def test_fix_flow() -> None:
-    """The only fixable issue has the steps of its flow."""
+def test_fix_flows() -> None:
+    """The fixable issues have the steps of their flows."""
     steps = {
         arguments["step_id"]
         for name, arguments in _calls(_tree(OpenDialogFlow))
         if name == "async_show_form"
+    }
+    menu = ENGLISH["issues"]["statistics_differ"]["fix_flow"]["step"]["init"]
+    assert {f"async_step_{each}" for each in ("init", *menu["menu_options"])} == {
+        name for name in vars(StatisticsFlow) if name.startswith("async_step_")
     }
     fixable = {
         key: set(texts["fix_flow"]["step"])
         for key, texts in ENGLISH["issues"].items()
         if "fix_flow" in texts
     }
-    assert fixable == {"open_dialog": steps}
+    assert fixable == {"open_dialog": steps, "statistics_differ": {"init"}}
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:

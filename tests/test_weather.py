@@ -108,7 +108,7 @@ def test_seed_determines_the_weather(simulator: Simulator, weather: Weather) -> 
 def test_spells(weather: Weather) -> None:
     """There are many spells of all kinds, and all of them end."""
     assert 10 * DAYS <= len(weather.spells) <= 20 * DAYS
-    assert len({spell.kind for spell in weather.spells}) == 29
+    assert len({spell.kind for spell in weather.spells}) == 30
     for spell in weather.spells:
         assert BEGIN <= spell.start < spell.end <= END
         assert spell.end - spell.start <= timedelta(hours=3)

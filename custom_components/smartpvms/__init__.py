@@ -20,6 +20,7 @@ from homeassistant.helpers.dispatcher import async_dispatcher_connect
 from homeassistant.helpers.typing import ConfigType
 
 from .account import account_client, async_get_account, temporary_client
+from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import CounterFilters
@@ -48,7 +49,12 @@ SAVE_DELAY: Final = 5
 
 CONFIG_SCHEMA = cv.config_entry_only_config_schema(DOMAIN)
 
-PLATFORMS: Final = [Platform.BINARY_SENSOR, Platform.BUTTON, Platform.SENSOR]
+PLATFORMS: Final = [
+    Platform.BINARY_SENSOR,
+    Platform.BUTTON,
+    Platform.EVENT,
+    Platform.SENSOR,
+]
 
 
 async def async_setup(hass: HomeAssistant, config: ConfigType) -> bool:
@@ -78,6 +84,8 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     stored = await async_load(store)
     if stored.next_pass is not None:
         stored.session.flow_control.assume_pass(stored.next_pass)
+    if stored.next_alarms is not None:
+        stored.session.flow_control.assume_call("getAlarmList", stored.next_alarms)
     account = async_get_account(hass, entry.data, stored.session)
     websession = async_create_clientsession(hass, cookie_jar=aiohttp.DummyCookieJar())
     client = account_client(websession, entry.data, account)
@@ -104,10 +112,13 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         problems,
     )
     reports = ReportCoordinator(hass, entry, client, inventory, problems)
+    alarms = AlarmCoordinator(
+        hass, entry, client, inventory, real_time, stored.alarms, problems
+    )
     history = HistoryImporter(hass, entry, client, inventory, real_time, problems)
     await history.async_load()
     entry.runtime_data = SmartPvmsData(
-        account, inventory, real_time, reports, history, problems, store
+        account, inventory, real_time, reports, alarms, history, problems, store
     )
     # The calls of a killed process are not stored, but the time of its pass is.
     await store.async_save(entry.runtime_data.stored())
@@ -148,11 +159,13 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
 
     @callback
     def update_issues() -> None:
-        async_update_issues(hass, entry, data.account.session, data.problems)
+        audit = data.history.plants.audit
+        async_update_issues(hass, entry, data.account.session, data.problems, audit)
 
     @callback
     def stop(event: Event) -> None:
         data.real_time.polling.next_pass = None
+        data.alarms.next_read = None
         update()
 
     # Without a listener, a coordinator refreshes once and never again.
@@ -160,8 +173,10 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
         data.inventory.async_add_listener(update),
         data.real_time.async_add_listener(update),
         data.reports.async_add_listener(update),
+        data.alarms.async_add_listener(update),
         data.history.async_add_listener(update_issues),
         data.inventory.async_add_listener(data.real_time.async_follow_inventory),
+        data.inventory.async_add_listener(data.alarms.async_follow_inventory),
         hass.bus.async_listen(
             dr.EVENT_DEVICE_REGISTRY_UPDATED,
             data.real_time.reported.async_forget_removed,
@@ -183,6 +198,7 @@ async def async_unload_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -
         async_delete_issues(hass, entry)
     data = entry.runtime_data
     data.real_time.polling.next_pass = None
+    data.alarms.next_read = None
     await data.store.async_save(data.stored())
     await data.history.async_save()
     return unloaded
@@ -208,7 +224,7 @@ async def async_remove_config_entry_device(
 
 
 async def async_remove_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
-    """Log out, and remove what is stored of an account."""
+    """Log out, and remove the stored data of an account."""
     async_delete_issues(hass, entry)
     store = account_store(hass, entry)
     stored = await async_load(store)

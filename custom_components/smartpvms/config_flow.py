@@ -70,10 +70,10 @@ _PASSWORD: Final = TextSelector(
     TextSelectorConfig(type=TextSelectorType.PASSWORD, autocomplete="current-password")
 )
 
-# The server stores the last 365 days.
+# The server stores a plant's energies since its first day: 10000 days are 27 years.
 _HISTORY: Final = NumberSelector(
     NumberSelectorConfig(
-        min=0, max=365, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
+        min=0, max=10000, mode=NumberSelectorMode.BOX, unit_of_measurement="d"
     )
 )
 _HISTORY_DEFAULT: Final = 7
@@ -506,7 +506,7 @@ class SmartPvmsOptionsFlow(OptionsFlowWithReload):
     async def async_step_energy_dashboard(
         self, user_input: dict[str, Any] | None = None
     ) -> ConfigFlowResult:
-        """Show what a plant adds to the Energy dashboard, and add it."""
+        """Show the entities of a plant that the Energy dashboard lacks, and add them."""
         entry: SmartPvmsConfigEntry = self.config_entry
         if entry.state is not ConfigEntryState.LOADED:
             return self.async_abort(reason="not_loaded")

@@ -14,7 +14,7 @@ from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
 from .counter_filter import CounterFilter
-from .descriptions import FLOW_SENSORS, REPORT_SENSORS, ItemSensorDescription
+from .descriptions import FLOW_SENSORS, NOT_OF_ROWS, ItemSensorDescription
 from .errors import as_update_error
 from .inventory_coordinator import InventoryCoordinator
 from .item_listeners import Item, ItemListeners
@@ -360,9 +360,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 enabled.isdisjoint(batch.source_ids)
                 # Powers, energies and reports of a plant are no items of its row.
                 and all(
-                    self.reported.with_entity.get(each, set())
-                    - FLOW_SENSORS.keys()
-                    - REPORT_SENSORS.keys()
+                    self.reported.with_entity.get(each, set()) - NOT_OF_ROWS
                     for each in batch.source_ids
                 )
             )
@@ -379,7 +377,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         """Return whether an energy of a plant today is the one that the server reports.
 
         If the server reports it for the first time when the calculated energy of the
-        day has begun, it would add what was counted before.
+        day has begun, it would add the energy counted before.
         """
         counter = self.rows.counters.of(code).get(key)
         if counter is None or counter.value is None or counter.start is None:

@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import ClassVar, Final
 
-from .counter_filter import CounterFilter, Period
+from .counter_filter import CounterFilter, Period, Verdict
 from .descriptions import ItemSensorDescription
 from .models import Reading, SourceId, unique_id, zone_of
 from .northbound import DataItems, Plant, number
@@ -13,6 +13,8 @@ from .problems import Isolation
 
 # Number of the last decisions on a counter that are kept.
 KEPT_DECISIONS: Final = 5
+
+_ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
 
 
 @dataclass(slots=True)
@@ -181,6 +183,30 @@ class CounterFilters:
         """Return the last decisions on a plant's or device's counters."""
         source = self._sources.get(source_id)
         return source.decisions if source else {}
+
+    def pending_since(
+        self, source_id: SourceId, at: datetime, keys: Collection[str]
+    ) -> datetime | None:
+        """Return since when a level was pending that the reading of a time accepted.
+
+        The energy of the meantime can be in a wrong hour, or missing.
+        """
+        times = []
+        for key, decisions in self.decisions(source_id).items():
+            last = decisions[-1] if decisions else None
+            if (
+                last
+                and key in keys
+                and last.verdict in _ACCEPTED
+                and last.last == at.timestamp()
+            ):
+                held_back = [
+                    each
+                    for each in decisions[-2:-1]
+                    if each.verdict == Verdict.HELD_BACK
+                ]
+                times += [each.first for each in (*held_back, last)]
+        return datetime.fromtimestamp(min(times), UTC) if times else None
 
     def stored(self) -> dict[str, StoredCounter]:
         """Return the filters that were read, and their last decisions, by unique id."""

@@ -12,6 +12,7 @@ from homeassistant.components.binary_sensor import (
     BinarySensorDeviceClass,
     BinarySensorEntityDescription,
 )
+from homeassistant.components.event import EventEntityDescription
 from homeassistant.components.sensor import (
     SensorDeviceClass,
     SensorEntityDescription,
@@ -36,10 +37,12 @@ from homeassistant.const import (
     UnitOfTime,
 )
 
+from .active_alarms import SEVERE, AlarmEvent, PlantAlarms
 from .counter_evidence import CounterContext
 from .counter_filter import Period
 from .models import Reading, ReportedValues, ReportSpan
 from .northbound import (
+    AlarmLevel,
     DataItems,
     DeviceType,
     Plant,
@@ -450,13 +453,13 @@ _AC_POWER: Final = _power("active_power")
 _DC_POWER: Final = _power("mppt_power", "active_power")
 
 
-def _mppts(count: int, *, enabled: bool) -> Iterator[ItemSensorDescription]:
+def _mppts(count: int) -> Iterator[ItemSensorDescription]:
     for n in range(1, count + 1):
         yield _energy(
             f"mppt_{n}_cap",
             "mppt_input_total",
             power=_DC_POWER,
-            enabled=enabled,
+            enabled=False,
             appears_with_zero=False,
             translation_placeholders={"number": str(n)},
         )
@@ -579,6 +582,8 @@ FLOW_SENSORS: Final = _table(
     _accumulated("charged_energy", "battery_charge_total"),
     _accumulated("discharged_energy", "battery_discharge_total"),
     _accumulated("home_energy", "home_consumption_total"),
+    _accumulated("grid_import", "grid_import_total"),
+    _accumulated("grid_export", "grid_export_total"),
     _energy_today("day_import_energy", "grid_import_today"),
     _energy_today("day_charged_energy", "battery_charge_today"),
     _energy_today("day_discharged_energy", "battery_discharge_today"),
@@ -674,13 +679,9 @@ DEVICE_SENSORS: Final[Mapping[int, Mapping[str, ItemSensorDescription]]] = {
         *_INVERTER,
         *_strings(36),
         _energy("mppt_total_cap", "pv_input_total", power=_DC_POWER),
-        *_mppts(10, enabled=False),
+        *_mppts(10),
     ),
-    # The MPPT counters are the only counters of PV energy: with a battery, the output
-    # of the inverter differs from it.
-    DeviceType.RESIDENTIAL_INVERTER: _table(
-        *_INVERTER, *_strings(8), *_mppts(4, enabled=True)
-    ),
+    DeviceType.RESIDENTIAL_INVERTER: _table(*_INVERTER, *_strings(8), *_mppts(4)),
     DeviceType.EMI: _table(
         _temperature("temperature", "ambient_temperature"),
         _temperature("pv_temperature"),
@@ -855,10 +856,59 @@ BINARY_SENSORS: Final = {
 }
 
 
-DOCUMENTED: Final[frozenset[str]] = frozenset().union(
-    PLANT_SENSORS,
+@dataclass(frozen=True, kw_only=True)
+class AlarmSensorDescription(SensorEntityDescription):
+    """Describes a sensor of the active alarms of a plant."""
+
+    value: Callable[[PlantAlarms], int | str]
+    attributes: Callable[[PlantAlarms], Mapping[str, int]] = lambda alarms: {}
+
+
+NO_ALARM: Final = "no_alarm"
+
+ALARM_EVENTS: Final = EventEntityDescription(
+    key="alarm",
+    translation_key="alarm",
+    event_types=[each.value for each in AlarmEvent],
+)
+ALARM_SENSORS: Final[Mapping[str, AlarmSensorDescription]] = {
+    description.key: description
+    for description in (
+        AlarmSensorDescription(
+            key="active_alarms",
+            translation_key="active_alarms",
+            state_class=SensorStateClass.MEASUREMENT,
+            value=lambda alarms: sum(alarms.counts[level] for level in SEVERE),
+            attributes=lambda alarms: {
+                level.value: number for level, number in alarms.counts.items()
+            },
+        ),
+        AlarmSensorDescription(
+            key="most_severe_alarm",
+            translation_key="most_severe_alarm",
+            device_class=SensorDeviceClass.ENUM,
+            options=[*(level.value for level in AlarmLevel), NO_ALARM],
+            entity_registry_enabled_default=False,
+            value=lambda alarms: alarms.most_severe or NO_ALARM,
+        ),
+    )
+}
+PROBLEM: Final = BinarySensorEntityDescription(
+    key="problem",
+    device_class=BinarySensorDeviceClass.PROBLEM,
+    entity_category=EntityCategory.DIAGNOSTIC,
+)
+
+NOT_OF_ROWS: Final[frozenset[str]] = frozenset().union(
     FLOW_SENSORS,
     REPORT_SENSORS,
+    ALARM_SENSORS,
+    {ALARM_EVENTS.key, PROBLEM.key},
+)
+"""Keys of the entities that are not read from real-time rows."""
+
+DOCUMENTED: Final[frozenset[str]] = NOT_OF_ROWS.union(
+    PLANT_SENSORS,
     BINARY_SENSORS,
     *DEVICE_SENSORS.values(),
 )

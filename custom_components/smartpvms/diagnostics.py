@@ -6,6 +6,7 @@ missing values. Plants and devices are numbered in the order of the server's lis
 
 from collections import Counter
 from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from datetime import datetime, timedelta
 import time
 from typing import Any, Final
@@ -66,6 +67,7 @@ async def async_get_config_entry_diagnostics(
         "inventory": _inventory(entry),
         "groups": _groups(entry, labels),
         "reports": _reports(entry),
+        "alarms": _alarms(entry, labels),
         "history": _history(entry),
         "unexpected_errors": [
             {"error": each.error, "age": _age(each.at)}
@@ -275,6 +277,45 @@ def _reports(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     }
 
 
+def _alarms(
+    entry: SmartPvmsConfigEntry, labels: Mapping[SourceId, str]
+) -> dict[str, Any]:
+    """Return the ids and levels of the active alarms, without names and texts."""
+    alarms = entry.runtime_data.alarms
+    devices = entry.runtime_data.inventory.data.devices_of
+    return {
+        "errors": sorted(
+            {f"{type(error).__name__}: {error}" for error in alarms.errors.values()}
+        ),
+        "plants": {
+            labels[code]: {
+                "age": of_plant.received and _age(of_plant.received),
+                "active": [
+                    {
+                        "device": next(
+                            (
+                                labels[device.id]
+                                for device in devices(code)
+                                if each.alarm.is_of(device)
+                            ),
+                            None,
+                        ),
+                        "alarm_id": _shown(each.alarm.alarm_id),
+                        "cause_id": _shown(each.alarm.cause_id),
+                        "level": each.alarm.level.value,
+                        "age": each.alarm.raised and _age(each.alarm.raised),
+                        "announced": each.is_announced,
+                        "absences": each.absences,
+                    }
+                    for each in of_plant.active
+                ],
+            }
+            for code, of_plant in alarms.data.items()
+            if code in labels
+        },
+    }
+
+
 def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     """Return the state of the history import."""
     history = entry.runtime_data.history
@@ -284,8 +325,31 @@ def _history(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
     return {
         "activity": history.activity.value,
         "days_left": round(history.queue.days_left, 1),
+        "days_left_of_plants": round(history.plants.days_left, 1),
         "jobs": {kind: _jobs(entry, jobs) for kind, jobs in sorted(by_kind.items())},
+        "audit": _audit(entry),
         "last_error": _last_error(entry.runtime_data.problems, HISTORY),
+    }
+
+
+def _audit(entry: SmartPvmsConfigEntry) -> dict[str, Any]:
+    """Return the results of the audit, with plants numbered as elsewhere."""
+    audit = entry.runtime_data.history.plants.audit
+    labels = _labels(entry.runtime_data.inventory.data)
+    return {
+        labels[code]: {
+            "until": end.isoformat(),
+            "differences": {
+                day.start.isoformat(): {
+                    key: asdict(difference)
+                    for key, difference in day.differences.items()
+                }
+                for day in audit.days
+                if day.code == code
+            },
+        }
+        for code, end in audit.until.items()
+        if code in labels
     }
 
 

@@ -76,11 +76,16 @@ def async_suggest(
 
 
 def _grid(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
+    data = entry.runtime_data
     imported = exported = None
-    point = entry.runtime_data.real_time.grid_point(plant.code)
+    point = data.real_time.grid_point(plant.code)
     if point is not None:
-        type_id = entry.runtime_data.inventory.data.devices[point].type_id
+        type_id = data.inventory.data.devices[point].type_id
         imported, exported = (shown.of(point, key) for key in GRID_COUNTERS[type_id])
+        if data.history.plants.has_reports:
+            # The reports of a plant reach further back than the history of devices.
+            imported = shown.of(plant.code, "grid_import") or imported
+            exported = shown.of(plant.code, "grid_export") or exported
     return {
         "type": "grid",
         "stat_energy_from": imported,

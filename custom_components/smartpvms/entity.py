@@ -1,20 +1,24 @@
 """Base entity of data items, and creation of entities for reported items."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import override
 
 from homeassistant.const import Platform
 from homeassistant.core import callback
 from homeassistant.helpers import device_registry as dr
+from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity import Entity, EntityDescription
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.util import dt as dt_util
 
+from .active_alarms import PlantAlarms
+from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .entity_registry import registered_items
 from .item_listeners import Item
-from .models import Reading, SourceId, unique_id
+from .models import MAX_AGE_OF_ALARMS, Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
 
 type CreateEntity = Callable[[SourceId, str, Reading | None], Entity | None]
@@ -80,6 +84,74 @@ class ItemEntity(CoordinatorEntity[RealTimeCoordinator]):
     def _update_state(self, reading: Reading) -> bool:
         """Set the state from a reading; return whether it must be written."""
         raise NotImplementedError
+
+
+class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
+    """Entity of the active alarms of a plant or device."""
+
+    _attr_has_entity_name = True
+
+    def __init__(
+        self,
+        coordinator: AlarmCoordinator,
+        plant_code: str,
+        source_id: SourceId,
+        description: EntityDescription,
+    ) -> None:
+        """Initialize the entity with the device of the plant or device."""
+        super().__init__(coordinator)
+        self.entity_description = description
+        self._plant_code = plant_code
+        self._attr_unique_id = unique_id(source_id, description.key)
+        self._attr_device_info = DeviceInfo(identifiers={(DOMAIN, str(source_id))})
+
+    @property
+    def _alarms(self) -> PlantAlarms:
+        return self.coordinator.alarms_of(self._plant_code)
+
+    @property
+    @override
+    def available(self) -> bool:
+        received = self._alarms.received
+        # A time of the future was set by a wrong clock.
+        return (
+            received is not None
+            and not self.coordinator.refused
+            and abs(dt_util.utcnow() - received) <= MAX_AGE_OF_ALARMS
+        )
+
+
+@callback
+def async_add_alarm_entities[DescriptionT: EntityDescription](
+    entry: SmartPvmsConfigEntry,
+    sources: Callable[[str], Iterable[SourceId]],
+    descriptions: Collection[DescriptionT],
+    create: Callable[[SourceId, DescriptionT], Entity],
+    async_add_entities: AddConfigEntryEntitiesCallback,
+) -> None:
+    """Add the entities of plants whose alarms could be read, and of their devices.
+
+    `sources` returns the plant, or devices of it, that have entities.
+    """
+    alarms, inventory = entry.runtime_data.alarms, entry.runtime_data.inventory
+    reported = entry.runtime_data.real_time.reported
+
+    @callback
+    def add() -> None:
+        entities: list[Entity] = []
+        for code in alarms.data.keys() & inventory.data.plants.keys():
+            for source_id in sources(code):
+                known = reported.with_entity.get(source_id, set())
+                for description in descriptions:
+                    if description.key not in known:
+                        reported.add(source_id, description.key)
+                        entities.append(create(source_id, description))
+        if entities:
+            async_add_entities(entities)
+
+    add()
+    for coordinator in (alarms, entry.runtime_data.real_time):
+        entry.async_on_unload(coordinator.async_add_listener(add))
 
 
 @callback

@@ -16,6 +16,7 @@ from .northbound import DataItems, Device, Plant, ReportItem, number
 
 MAX_AGE: Final = timedelta(minutes=15)
 MAX_AGE_OF_REPORTS: Final = timedelta(days=1)
+MAX_AGE_OF_ALARMS: Final = timedelta(hours=1)
 
 _OLD_CODE: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 
@@ -200,7 +201,7 @@ class Reading:
     """Whether the device reports that it has no connection."""
 
     def __post_init__(self) -> None:
-        """Read once what every entity needs."""
+        """Read the connection once for all entities."""
         disconnected = number(self.items.get("run_state")) == 0
         object.__setattr__(self, "disconnected", disconnected)
 
@@ -251,11 +252,13 @@ def changes(before: DataItems, items: DataItems) -> set[str]:
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A time in which a device was not connected."""
+    """A time in which a device was not connected, or its counters were in doubt."""
 
     device_id: int
     start: datetime
     end: datetime
+    is_connected: bool = False
+    """Whether the device was connected."""
 
 
 def zone_of(plant: Plant) -> tzinfo:

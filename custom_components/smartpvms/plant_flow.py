@@ -27,7 +27,6 @@ from .plant import (
     PlantDevices,
     PowerFlow,
     StorageSigns,
-    Terms,
     as_terms,
     counters_of,
     grid_terms,
@@ -36,14 +35,10 @@ from .plant import (
     storage_terms,
 )
 
-# Accumulated energies of the grid, which have no sensors.
-_IMPORT: Final = "grid_import"
-_EXPORT: Final = "grid_export"
-
 ENERGIES_TODAY: Final[Mapping[str, str]] = {
     "day_use_energy": "home_energy",
-    "day_on_grid_energy": _EXPORT,
-    "day_import_energy": _IMPORT,
+    "day_on_grid_energy": "grid_export",
+    "day_import_energy": "grid_import",
     "day_charged_energy": "charged_energy",
     "day_discharged_energy": "discharged_energy",
 }
@@ -67,8 +62,6 @@ class PlantFlow:
     """The last powers and energies."""
     today: dict[str, EnergyToday] = field(default_factory=dict)
     """Energies since midnight, by item."""
-    terms: dict[str, tuple[Terms, Terms]] = field(default_factory=dict, init=False)
-    """Added and subtracted terms of the energies, by key."""
     devices: PlantDevices = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
@@ -108,22 +101,22 @@ class PlantFlow:
         values["home_energy"] = self.home.update(
             devices, usable, self.rises.last_whole, point=self.point
         )
-        self.terms = {} if self.home.terms is None else {"home_energy": self.home.terms}
         for key, terms in (
             ("pv_energy", pv_terms(devices, usable)),
             ("charged_energy", storage_terms(devices, usable, charged=True)),
             ("discharged_energy", storage_terms(devices, usable, charged=False)),
         ):
             if terms is not None:
-                added, subtracted = self.terms[key] = terms
+                added, subtracted = terms
                 energy_sum = self.energy_sums.setdefault(key, EnergySum())
                 if subtracted:
                     subtracted = {**subtracted, **self.home.drawn}
                 values[key] = energy_sum.update(rises, added, subtracted)
         if self.point is not None:
             of_grid = grid_terms(self.point, devices, usable)
-            for key, added in zip((_IMPORT, _EXPORT), of_grid, strict=True):
-                self.energy_sums.setdefault(key, EnergySum()).update(rises, added)
+            for key, added in zip(("grid_import", "grid_export"), of_grid, strict=True):
+                energy_sum = self.energy_sums.setdefault(key, EnergySum())
+                values[key] = energy_sum.update(rises, added)
         values |= self._update_today(at, zone_of(plant), counters)
         values["installed_capacity"] = plant.capacity
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
@@ -189,11 +182,6 @@ class PlantFlows:
         self.readings = {
             code: flow.reading for code, flow in self.plants.items() if flow.reading
         }
-
-    def terms(self, code: str) -> Mapping[str, tuple[Terms, Terms]]:
-        """Return the terms of the energies of a plant, by key."""
-        flow = self.plants.get(code)
-        return flow.terms if flow else {}
 
     def today(self, code: str, key: str) -> EnergyToday | None:
         """Return an energy of a plant since midnight."""

@@ -4,7 +4,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from homeassistant.components.repairs import FlowType, RepairsFlow, RepairsFlowResult
-from homeassistant.config_entries import SOURCE_REAUTH, SOURCE_RECONFIGURE, ConfigEntry
+from homeassistant.config_entries import (
+    SOURCE_REAUTH,
+    SOURCE_RECONFIGURE,
+    ConfigEntry,
+    ConfigEntryState,
+)
 from homeassistant.const import CONF_USERNAME
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
@@ -12,17 +17,22 @@ from homeassistant.loader import async_get_loaded_integration
 
 from .account import ACCOUNTS, account_id
 from .const import DOMAIN
+from .device_registry import source_name
+from .entity_registry import enabled_sensors
 from .errors import INTERFACES
 from .markdown import escape
 from .northbound import ACCOUNT_DISABLED, SessionState
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
+from .statistics import Audit
 
 # Takeovers of the session in an hour that indicate a second client.
 TAKEOVERS: Final = 3
 
 # Home Assistant does not ask for a password while this dialog is open.
 _DIALOG: Final = "open_dialog"
+_STATISTICS: Final = "statistics_differ"
+_FIXABLE: Final = (_DIALOG, _STATISTICS)
 _ENTRY: Final = "entry_id"
 
 type Issue = tuple[str, str, dict[str, str]]
@@ -35,11 +45,15 @@ def async_update_issues(
     entry: SmartPvmsConfigEntry,
     state: SessionState,
     problems: Problems,
+    audit: Audit | None = None,
 ) -> None:
     """Create the current issues of an account, and delete the others."""
     issues = {
         f"{entry.entry_id}_{name}": (key, placeholders)
-        for name, key, placeholders in _issues(hass, entry, state, problems)
+        for name, key, placeholders in (
+            *_issues(hass, entry, state, problems),
+            *(() if audit is None else _statistics_issues(hass, entry, audit)),
+        )
     }
     documentation = async_get_loaded_integration(hass, DOMAIN).documentation
     for issue_id, (key, placeholders) in issues.items():
@@ -48,7 +62,7 @@ def async_update_issues(
             DOMAIN,
             issue_id,
             data={_ENTRY: entry.entry_id},
-            is_fixable=key == _DIALOG,
+            is_fixable=key in _FIXABLE,
             severity=ir.IssueSeverity.WARNING,
             translation_key=key,
             # The title of the entry is the name of a plant.
@@ -117,6 +131,30 @@ def _issues(
             )
 
 
+def _statistics_issues(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry, audit: Audit
+) -> Iterator[Issue]:
+    """Yield the issues of plants whose statistics differ much from their reports."""
+    inventory = entry.runtime_data.inventory.data
+    devices = dr.async_get(hass)
+    for code, plant in inventory.plants.items():
+        device = devices.async_get_device_by_identifier((DOMAIN, code), entry.entry_id)
+        if device is None or not (differences := audit.doubtful(code)):
+            continue
+        entities = enabled_sensors(hass, entry.entry_id, inventory)
+        lines = [
+            f"- {escape(entity.name or entity.original_name or key)}: "
+            f"{differences[key].counted:.1f} kWh, {differences[key].reported:.1f} kWh"
+            for (source_id, key), entity in entities.items()
+            if source_id == code and key in differences
+        ]
+        yield (
+            f"{_STATISTICS}_{device.id}",
+            "statistics_differ",
+            {"plant": escape(plant.name), "energies": "\n".join(lines)},
+        )
+
+
 @callback
 def async_ask_for_password(hass: HomeAssistant, entry: ConfigEntry) -> None:
     """Ask for a password that was refused while a dialog was open."""
@@ -132,9 +170,12 @@ def async_ask_for_password(hass: HomeAssistant, entry: ConfigEntry) -> None:
 async def async_create_fix_flow(
     hass: HomeAssistant, issue_id: str, data: dict[str, str | int | float | None] | None
 ) -> RepairsFlow:
-    """Return the flow of the only fixable issue."""
+    """Return the flow of a fixable issue."""
     assert data is not None
     entry = hass.config_entries.async_get_known_entry(str(data[_ENTRY]))
+    _, found, device_id = issue_id.partition(f"_{_STATISTICS}_")
+    if found:
+        return StatisticsFlow(entry, device_id)
     return OpenDialogFlow(entry)
 
 
@@ -148,7 +189,7 @@ class OpenDialogFlow(RepairsFlow):
     async def async_step_init(
         self, user_input: dict[str, str] | None = None
     ) -> RepairsFlowResult:
-        """Show what is done."""
+        """Show the only step."""
         return await self.async_step_confirm()
 
     async def async_step_confirm(
@@ -169,4 +210,45 @@ class OpenDialogFlow(RepairsFlow):
             return self.async_create_entry(
                 data={}, next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"])
             )
+        return self.async_create_entry(data={})
+
+
+class StatisticsFlow(RepairsFlow):
+    """Lets the user decide between the statistics and the report of a plant."""
+
+    def __init__(self, entry: SmartPvmsConfigEntry, device_id: str) -> None:
+        """Set the entry of the account, and the device of the plant."""
+        self._entry = entry
+        self._device_id = device_id
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show both energies."""
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        return self.async_show_menu(
+            menu_options=["use_reports", "keep"],
+            description_placeholders=issue.translation_placeholders if issue else None,
+        )
+
+    async def async_step_use_reports(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Replace the statistics of these days by the report."""
+        return self._decide(use_reports=True)
+
+    async def async_step_keep(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Keep the statistics of these days."""
+        return self._decide(use_reports=False)
+
+    def _decide(self, *, use_reports: bool) -> RepairsFlowResult:
+        device = dr.async_get(self.hass).async_get(self._device_id)
+        if (
+            isinstance(device, dr.DeviceEntry)
+            and self._entry.state is ConfigEntryState.LOADED
+        ):
+            history = self._entry.runtime_data.history
+            history.async_decide(source_name(device), use_reports=use_reports)
         return self.async_create_entry(data={})

@@ -15,6 +15,7 @@ from .counter_filters import CounterFilters
 from .descriptions import DOCUMENTED, MAX_UNDOCUMENTED, ItemSensorDescription, sensors
 from .models import Gap, Inventory, Reading, SourceId, changes
 from .northbound import DataItems, Device, number
+from .plant import COUNTERS
 from .plausibility import DevicePowers
 from .power_units import MeterPowers
 
@@ -98,6 +99,14 @@ class RowReader:
             descriptions,
             items if powers is None else powers,
         )
+        if isinstance(source_id, int):
+            counters = COUNTERS.get(inventory.devices[source_id].type_id, ())
+            since = self.counters.pending_since(
+                source_id, reading.server_time, counters
+            )
+            if since is not None:
+                start = reading.received - (reading.server_time - since)
+                self._gaps.append(Gap(source_id, start, reading.received, True))
         return reading, changed
 
     def take_gaps(self) -> list[Gap]:

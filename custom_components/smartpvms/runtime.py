@@ -1,6 +1,6 @@
 """Config entry of an account: its runtime data, and the part that is stored."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 import time
 from typing import Any, ClassVar, Final
 
@@ -9,10 +9,12 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
 
 from .account import Account
+from .active_alarms import PlantAlarms
+from .alarm_coordinator import AlarmCoordinator
 from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import StoredCounter
-from .inventory_coordinator import InventoryCoordinator
+from .inventory_coordinator import INVENTORY_INTERVAL, InventoryCoordinator
 from .models import Inventory, Reading, SourceId
 from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
@@ -45,12 +47,14 @@ class StoredAccount:
     """Epoch seconds."""
     session: SessionState = field(default_factory=SessionState)
     next_pass: Moment | None = None
+    next_alarms: Moment | None = None
     inventory: Inventory | None = None
     problems: Problems = field(default_factory=Problems)
     readings: list[StoredReading] = field(default_factory=list)
     counters: dict[str, StoredCounter] = field(default_factory=dict)
     meters: dict[int, MeterPowers] = field(default_factory=dict)
     flows: PlantFlows = field(default_factory=PlantFlows)
+    alarms: dict[str, PlantAlarms] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,7 @@ class SmartPvmsData:
     inventory: InventoryCoordinator
     real_time: RealTimeCoordinator
     reports: ReportCoordinator
+    alarms: AlarmCoordinator
     history: HistoryImporter
     problems: Problems
     store: Store[dict[str, Any]]
@@ -73,12 +78,14 @@ class SmartPvmsData:
                 saved=time.time(),
                 session=self.account.session,
                 next_pass=real_time.polling.next_pass,
+                next_alarms=self.alarms.next_read,
                 inventory=self.inventory.data,
                 problems=self.problems,
                 readings=[StoredReading(*each) for each in real_time.data.items()],
                 counters=real_time.rows.counters.stored(),
                 meters=real_time.rows.meters,
                 flows=real_time.flows,
+                alarms=self.alarms.data,
             )
         )
         return state
@@ -96,4 +103,13 @@ async def async_load(store: Store[dict[str, Any]]) -> StoredAccount:
         behind = seconds_behind(state["saved"])
     except KeyError, OverflowError, TypeError:
         behind = 0.0
-    return decode_parts(StoredAccount, state, behind)
+    stored = decode_parts(StoredAccount, state, behind)
+    if (known := stored.inventory) is not None:
+        parts = state["inventory"]
+        if any(
+            len(parts[name]) > len(read)
+            for name, read in (("plants", known.plants), ("devices", known.devices))
+        ):
+            # Listed again at once, since damaged plants or devices are missing.
+            stored.inventory = replace(known, listed=known.listed - INVENTORY_INTERVAL)
+    return stored

@@ -1,6 +1,6 @@
 """Sensors of data items that are numbers, states or times."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, override
@@ -21,9 +21,11 @@ from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator
 from .counter_filter import CounterFilter
 from .descriptions import (
+    ALARM_SENSORS,
     BINARY_SENSORS,
     FLOW_SENSORS,
     REPORT_SENSORS,
+    AlarmSensorDescription,
     ItemSensorDescription,
     ReportSensorDescription,
     Value,
@@ -32,7 +34,12 @@ from .descriptions import (
     undocumented,
 )
 from .device_registry import account_device
-from .entity import ItemEntity, async_add_reported_items
+from .entity import (
+    AlarmEntity,
+    ItemEntity,
+    async_add_alarm_entities,
+    async_add_reported_items,
+)
 from .models import Reading, ReportedValues, SourceId, unique_id
 from .northbound import Plant, number
 from .options import options_of
@@ -56,7 +63,7 @@ MORE: Final = 1.01
 class HistorySensorDescription(SensorEntityDescription):
     """Describes a sensor of the history import."""
 
-    value: Callable[[HistoryImporter], str | float]
+    value: Callable[[HistoryImporter], str | float | datetime | None]
 
 
 HISTORY_SENSORS: Final = (
@@ -74,7 +81,7 @@ HISTORY_SENSORS: Final = (
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfRatio.PERCENTAGE,
         suggested_display_precision=0,
-        value=lambda history: history.queue.progress,
+        value=lambda history: history.progress,
     ),
     HistorySensorDescription(
         key="history_left",
@@ -83,7 +90,21 @@ HISTORY_SENSORS: Final = (
         entity_category=EntityCategory.DIAGNOSTIC,
         native_unit_of_measurement=UnitOfTime.DAYS,
         suggested_display_precision=1,
-        value=lambda history: history.queue.days_left,
+        value=lambda history: history.days_left,
+    ),
+    HistorySensorDescription(
+        key="history_done",
+        translation_key="history_done",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda history: history.plants.done_by,
+    ),
+    HistorySensorDescription(
+        key="statistics_checked",
+        translation_key="statistics_checked",
+        device_class=SensorDeviceClass.TIMESTAMP,
+        entity_category=EntityCategory.DIAGNOSTIC,
+        value=lambda history: history.plants.checked_until,
     ),
 )
 
@@ -97,10 +118,13 @@ async def async_setup_entry(
     coordinator = entry.runtime_data.real_time
     inventory = entry.runtime_data.inventory
     reports = entry.runtime_data.reports
+    alarms = entry.runtime_data.alarms
 
     def create(
         source_id: SourceId, key: str, reading: Reading | None
     ) -> ItemSensor | ReportSensor | None:
+        if key in ALARM_SENSORS:
+            return None
         if isinstance(source_id, str) and key in REPORT_SENSORS:
             if reading is not None:
                 return None
@@ -140,6 +164,19 @@ async def async_setup_entry(
             async_add_entities(entities)
 
     entry.async_on_unload(reports.async_add_listener(add_reports))
+
+    def create_alarm_sensor(
+        source_id: SourceId, description: AlarmSensorDescription
+    ) -> AlarmSensor:
+        return AlarmSensor(alarms, str(source_id), source_id, description)
+
+    async_add_alarm_entities(
+        entry,
+        lambda code: [code],
+        ALARM_SENSORS.values(),
+        create_alarm_sensor,
+        async_add_entities,
+    )
 
 
 def _reports(entry: SmartPvmsConfigEntry) -> Iterator[ReportSensor]:
@@ -192,7 +229,7 @@ class HistorySensor(SensorEntity):
 
     @property
     @override
-    def native_value(self) -> str | float:
+    def native_value(self) -> str | float | datetime | None:
         return self.entity_description.value(self._history)
 
 
@@ -231,6 +268,22 @@ class ReportSensor(CoordinatorEntity[ReportCoordinator], SensorEntity):
         if (reported := self._reported) is None:
             return None
         return self.entity_description.value(reported)
+
+
+class AlarmSensor(AlarmEntity, SensorEntity):
+    """Sensor of the active alarms of a plant."""
+
+    entity_description: AlarmSensorDescription
+
+    @property
+    @override
+    def native_value(self) -> int | str:
+        return self.entity_description.value(self._alarms)
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, int]:
+        return self.entity_description.attributes(self._alarms)
 
 
 class ItemSensor(ItemEntity, SensorEntity):

@@ -27,20 +27,23 @@ from homeassistant.helpers import (
 )
 from homeassistant.util import dt as dt_util
 
+from .active_alarms import alarm_attributes
 from .const import DOMAIN
 from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
-from .northbound import HISTORY_REACH, HISTORY_TYPES, Plant
+from .northbound import HISTORY_REACH, HISTORY_TYPES, AlarmLevel, Plant
 from .runtime import SmartPvmsConfigEntry
 from .statistics import async_settle
 
 REFRESH: Final = "refresh_inventory"
 IMPORT_HISTORY: Final = "import_history"
 SUGGEST_ENERGY_DASHBOARD: Final = "suggest_energy_dashboard"
+GET_ALARMS: Final = "get_alarms"
 
 ATTR_APPLY: Final = "apply"
 ATTR_START: Final = "start"
 ATTR_END: Final = "end"
+ATTR_LEVEL: Final = "level"
 
 _ACCOUNT: Final = vol.Schema({vol.Optional(ATTR_CONFIG_ENTRY_ID): str})
 _HISTORY: Final = _ACCOUNT.extend(
@@ -54,6 +57,12 @@ _ENERGY_DASHBOARD: Final = _ACCOUNT.extend(
     {
         vol.Optional(ATTR_DEVICE_ID): str,
         vol.Optional(ATTR_APPLY, default=False): cv.boolean,
+    }
+)
+_ALARMS: Final = _ACCOUNT.extend(
+    {
+        vol.Optional(ATTR_DEVICE_ID): str,
+        vol.Optional(ATTR_LEVEL): vol.All(cv.ensure_list, [vol.Coerce(AlarmLevel)]),
     }
 )
 
@@ -79,6 +88,9 @@ def async_setup_services(hass: HomeAssistant) -> None:
         _suggest_energy_dashboard,
         _ENERGY_DASHBOARD,
         SupportsResponse.OPTIONAL,
+    )
+    hass.services.async_register(
+        DOMAIN, GET_ALARMS, _get_alarms, _ALARMS, SupportsResponse.ONLY
     )
 
 
@@ -213,6 +225,29 @@ async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
     return {
         "energy_sources": [*sources],
         "added": [source["type"] for source in added],
+    }
+
+
+async def _get_alarms(call: ServiceCall) -> ServiceResponse:
+    """Return the active alarms of a plant, or of all, the most severe ones first."""
+    entry = _entry(call)
+    inventory = entry.runtime_data.inventory.data
+    plants = [*inventory.plants.values()]
+    if (registry_id := call.data.get(ATTR_DEVICE_ID)) is not None:
+        plants = [_plant(call.hass, entry, registry_id)]
+    known = entry.runtime_data.alarms.data
+    if not any(plant.code in known for plant in plants):
+        raise HomeAssistantError(translation_domain=DOMAIN, translation_key="no_alarms")
+    levels = call.data.get(ATTR_LEVEL, [*AlarmLevel])
+    return {
+        "alarms": [
+            {"plant": plant.name, **alarm_attributes(each.alarm)}
+            for level in AlarmLevel
+            for plant in plants
+            if level in levels and plant.code in known
+            for each in known[plant.code].active
+            if each.alarm.level is level
+        ]
     }
 
 

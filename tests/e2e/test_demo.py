@@ -101,7 +101,7 @@ async def test_dashboard(
     assert_shows(cards["Home"][0], true.load, "W", noise=10)
     assert_shows(cards["Grid"][0], grid, "W", noise=2)
     # On the AC side, after losses of the inverter.
-    assert_shows(cards["Sun"][0], true.pv, "W", noise=true.losses + 2)
+    assert_shows(cards["Solar"][0], true.pv, "W", noise=true.losses + 2)
     assert_shows(cards["Battery"][0], stored, "W", noise=true.losses + 2)
     items = simulator.plant_items(plant.code)
     # Home Assistant's clock is real: in the first hours of its day, the energies of

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from datetime import datetime, time, timedelta
 from itertools import pairwise
+import math
 import re
 from zoneinfo import ZoneInfo
 
@@ -11,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
-from scripts.energy import sources
+from scripts.energy import TRUTHS, sources, true_hours
 from scripts.home_assistant import ROOT, HomeAssistant, free_port
-from tests.simulator import Energies, Simulator, homes
+from tests.simulator import Home, Simulator, homes
 
 from .pages import SCREENSHOTS, assert_readable, visible_texts
 
@@ -21,14 +22,14 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
-# The true energies for the rows of the dashboard's table.
+# The sources for the rows of the dashboard's table.
 NAMES = {
-    "Home": "load",
-    "Solar total": "pv",
-    "Meter-1 Import total": "grid_import",
-    "Meter-1 Export total": "grid_export",
-    "Lindenweg 12 Battery charge total": "charge",
-    "Lindenweg 12 Battery discharge total": "discharge",
+    "Home": ("home", "stat_energy_to"),
+    "Solar total": ("solar", "stat_energy_from"),
+    "Lindenweg 12 Grid import total": ("grid", "stat_energy_from"),
+    "Lindenweg 12 Grid export total": ("grid", "stat_energy_to"),
+    "Lindenweg 12 Battery charge total": ("battery", "stat_energy_to"),
+    "Lindenweg 12 Battery discharge total": ("battery", "stat_energy_from"),
 }
 
 # Rounding of the dashboard's numbers.
@@ -76,11 +77,21 @@ async def shown(page: Page, period: str) -> dict[str, float]:
     }
 
 
-def assert_true(totals: dict[str, float], true: Energies, tolerance: float) -> None:
+def assert_true(
+    totals: dict[str, float],
+    home: Home,
+    start: datetime,
+    end: datetime,
+    tolerance: float,
+) -> None:
     """Assert that the totals are the true ones."""
+    [plant] = home.plants
+    hours = true_hours(plant, start, end)
     assert {name: totals.get(name) for name in NAMES} == {
-        name: pytest.approx(getattr(true, key), rel=tolerance, abs=TOLERANCE)
-        for name, key in NAMES.items()
+        name: pytest.approx(
+            math.fsum(map(TRUTHS[source][1], hours)), rel=tolerance, abs=TOLERANCE
+        )
+        for name, source in NAMES.items()
     }
 
 
@@ -94,15 +105,14 @@ async def test_suggestion_is_valid(home_assistant: HomeAssistant) -> None:
 
 async def test_yesterday(page: Page, simulator: Simulator) -> None:
     """The day before the account was added has its true energies."""
-    [plant] = simulator.home.plants
     today = datetime.combine(datetime.now(BERLIN), time(), tzinfo=BERLIN)
-    true = simulator.energy(plant.code, today - timedelta(days=1), today)
-    assert_true(await shown(page, "yesterday"), true, 0.0)
+    totals = await shown(page, "yesterday")
+    assert_true(totals, simulator.home, today - timedelta(days=1), today, 0.0)
 
 
 async def test_thirty_days(page: Page, simulator: Simulator) -> None:
     """Thirty days have their true energies."""
-    [plant] = simulator.home.plants
     now = datetime.now(BERLIN)
-    true = simulator.energy(plant.code, now - timedelta(days=HISTORY_DAYS), now)
-    assert_true(await shown(page, "now-30d"), true, 0.01)
+    totals = await shown(page, "now-30d")
+    start = now - timedelta(days=HISTORY_DAYS)
+    assert_true(totals, simulator.home, start, now, 0.01)

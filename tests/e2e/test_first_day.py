@@ -28,8 +28,8 @@ CLICKS_LIMIT = 12
 
 SOURCES = {
     "grid": {
-        "stat_energy_from": "sensor.meter_1_import_total",
-        "stat_energy_to": "sensor.meter_1_export_total",
+        "stat_energy_from": "sensor.lindenweg_12_grid_import_total",
+        "stat_energy_to": "sensor.lindenweg_12_grid_export_total",
         "stat_rate": "sensor.lindenweg_12_grid_power",
     },
     "solar": {

@@ -88,6 +88,9 @@ def test_published_quotas() -> None:
     assert calls("getDevHistoryKpi") == (12 + 1 + 10 + 24, 86400)
     for period in ("Hour", "Day", "Month", "Year"):
         assert calls(f"getKpiStation{period}") == (27, 86400)
+    assert calls("getAlarmList") == (2 + 1 + 1, 1800)
+    flow_control.set_account_size(250, {1: 7})
+    assert calls("getAlarmList") == (3, 1800)
     assert flow_control.quota("unheard-of") is None
 
 
@@ -336,6 +339,17 @@ def test_refusals_of_a_daily_interface(
     assert refuse(flow_control, interface) == 60
 
 
+def test_refusals_of_alarms(freezer: FrozenDateTimeFactory) -> None:
+    """The pause after refusals in a row is half the window, and then all of it."""
+    flow_control = FlowControl()
+    flow_control.set_account_size(1, {38: 1, 39: 1, 47: 1})
+    pauses = []
+    for _ in range(8):
+        pauses.append(refuse(flow_control, "getAlarmList"))
+        freezer.tick(flow_control.wait("getAlarmList", 1))
+    assert pauses == [60, 240, 900, 900, 900, 900, 1800, 1800]
+
+
 def test_restart_keeps_every_call(freezer: FrozenDateTimeFactory) -> None:
     """Calls, refusals and the policy are kept."""
     flow_control = FlowControl()
@@ -461,6 +475,21 @@ def test_killed_after_a_pass() -> None:
     assert again.wait("getStationRealKpi") == 0
 
 
+def test_killed_after_a_call(freezer: FrozenDateTimeFactory) -> None:
+    """A planned call before a kill may have been made, up to its timeout later."""
+    flow_control = FlowControl()
+    flow_control.assume_call("getAlarmList", time.monotonic() - 100)
+    assert flow_control.wait("getAlarmList") == pytest.approx(
+        MAX_PASS + 1800 + MARGIN - 100
+    )
+    flow_control = FlowControl()
+    flow_control.assume_call("getAlarmList", time.monotonic() - 5)
+    assert flow_control.wait("getAlarmList") == pytest.approx(1800 + MARGIN)
+    flow_control = FlowControl()
+    flow_control.assume_call("getAlarmList", time.monotonic() + 20)
+    assert flow_control.wait("getAlarmList") == 0
+
+
 @given(
     begin=st.integers(0, 86400),
     attempts=st.lists(
@@ -473,6 +502,7 @@ def test_killed_after_a_pass() -> None:
                     ("getDevRealKpi", 1),
                     ("getDevRealKpi", 17),
                     ("getDevRealKpi", 41),
+                    ("getAlarmList", None),
                 ]
             ),
             st.floats(0, 1),

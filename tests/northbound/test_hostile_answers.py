@@ -17,6 +17,9 @@ import pytest
 from yarl import URL
 
 from custom_components.smartpvms.northbound import (
+    ENGLISH,
+    Alarm,
+    Alarms,
     Device,
     HistoryRow,
     NorthboundClient,
@@ -42,7 +45,10 @@ class _Server:
     def __init__(self, runner: asyncio.Runner) -> None:
         self._runner = runner
         self._stack = AsyncExitStack()
-        self.simulator = Simulator(homes.family(), SetClock(NOON), quotas=False)
+        home = homes.family()
+        self.simulator = Simulator(home, SetClock(NOON), quotas=False)
+        for _, device in home.devices():
+            self.simulator.alarms.start(device)
 
     async def start(self) -> None:
         await self._stack.enter_async_context(self.simulator.serve())
@@ -78,6 +84,7 @@ class _Server:
                 client.device_real_time(38, [inverter]),
                 client.device_history(38, [inverter], NOON - HOUR, NOON),
                 *(client.plant_reports(period, codes, NOON) for period in ReportPeriod),
+                client.alarms(codes, NOON - HOUR, NOON, ENGLISH),
                 client.logout(),
             ):
                 with suppress(NorthboundError):
@@ -117,6 +124,12 @@ def _check(value: Any) -> None:
                 assert all(type(row) is PlantReport for row in reports)
                 numbers = [each for row in reports for each in row.values.values()]
                 assert all(map(math.isfinite, numbers))
+        case Alarms():
+            assert value.complete <= value.rows.keys()
+            for code, alarms in value.rows.items():
+                _check_field("code", code)
+                assert all(type(alarm) is Alarm for alarm in alarms)
+                assert orjson.dumps([[*map(str, alarm.key)] for alarm in alarms])
         case dict():
             for device_id, rows in value.items():
                 _check_field("id", device_id)

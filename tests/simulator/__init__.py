@@ -1,6 +1,6 @@
 """A simulation of Huawei's SmartPVMS Northbound API with physical plants."""
 
-from . import faults, homes
+from . import alarms, faults, homes
 from .clock import Clock, RealClock, SetClock, SpedClock
 from .plants import Device, DeviceType, Home, Plant
 from .server import Call, Simulator
@@ -19,6 +19,7 @@ __all__ = [
     "SetClock",
     "Simulator",
     "SpedClock",
+    "alarms",
     "faults",
     "homes",
 ]

@@ -59,6 +59,9 @@ def _arguments() -> argparse.Namespace:
         action="store_true",
         help="add faults of counters at realistic rates",
     )
+    parser.add_argument(
+        "--alarm", action="store_true", help="raise an alarm of an inverter"
+    )
     quotas = parser.add_mutually_exclusive_group()
     quotas.add_argument(
         "--no-quotas", action="store_true", help="never refuse calls (407)"
@@ -97,6 +100,13 @@ def _quotas(arguments: argparse.Namespace) -> Quotas:
     return not arguments.no_quotas
 
 
+def _raise_alarm(simulator: Simulator) -> None:
+    """Raise an alarm of the first device that has panels, or of the first device."""
+    devices = [device for _, device in simulator.home.devices()]
+    with_panels = [device for device in devices if device.mppts]
+    simulator.alarms.start((with_panels or devices)[0])
+
+
 async def _run(arguments: argparse.Namespace) -> None:
     simulator = Simulator(
         _home(arguments),
@@ -109,6 +119,8 @@ async def _run(arguments: argparse.Namespace) -> None:
     )
     if arguments.chaos:
         Chaos(simulator, arguments.seed)
+    if arguments.alarm:
+        _raise_alarm(simulator)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):

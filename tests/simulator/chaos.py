@@ -7,6 +7,7 @@ from functools import cache
 from random import Random
 from typing import Any
 
+from .alarms import KINDS, Alarm
 from .cloud import Change
 from .counter_faults import (
     ALL_ONES,
@@ -48,6 +49,8 @@ class Rates:
     """Per device and day: no row until the next day."""
     replaced: float = 0.01
     """Per inverter and day, at most once: a new inverter that counts from 0."""
+    alarm: float = 0.05
+    """Per device and day: an alarm, which may be raised again after its clearance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ class Chaos:
             simulator.distort(counter.name, counter.key, self._change(counter))
         for plant, device in simulator.home.devices():
             simulator.interrupt(device.id, self._interruption(plant, device))
+        simulator.alarms.play(cache(self._plan_alarms))
 
     def replacement(self, counter: Counter) -> datetime | None:
         """Return the time at which the device of a counter is replaced, if any."""
@@ -159,6 +163,21 @@ class Chaos:
             )
             if fault
         ]
+
+    def _plan_alarms(self, plant: Plant, day: date) -> list[Alarm]:
+        alarms = []
+        for device in plant.devices:
+            dice = self._dice(device.id, day, "alarm")
+            if dice.random() > self._rates.alarm:
+                continue
+            kind = dice.choice(KINDS)
+            start = _at(plant, day, 0) + dice.randrange(24 * 60) * _MINUTE
+            for _ in range(dice.randint(1, 2)):
+                end = start + dice.randrange(10, 600) * _MINUTE
+                if start >= self._begin:
+                    alarms.append(Alarm(plant, device, kind, start, end))
+                start = end + dice.randrange(60, 300) * _MINUTE
+        return alarms
 
     def _at_midnight(self, counter: Counter, day: date) -> Change | None:
         dice = self._dice(counter.name, counter.key, day, "midnight")

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+import gzip
 from typing import Any, override
 
 from aiohttp import web
@@ -126,6 +127,23 @@ class Compressed(Body):
         assert isinstance(response, web.Response)
         response.enable_compression(web.ContentCoding.gzip)
         return response
+
+
+class Oversized(Fault):
+    """Returns more bytes than any honest answer has, compressed to a fraction."""
+
+    def __init__(self, megabytes: int = 80) -> None:
+        """Compress the bytes, which are no JSON before their end."""
+        self._body = gzip.compress(b" " * (megabytes << 20))
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Return the compressed bytes."""
+        return web.Response(
+            body=self._body,
+            headers={"Content-Encoding": "gzip"},
+            content_type="application/json",
+        )
 
 
 class EmptyBody(HttpStatus):

@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from .account import Account
+from .alarms import Alarms
 from .cloud import Cloud
 from .items import has_history, has_kpis
 from .moment import COLLECTION_SECONDS
@@ -51,8 +52,11 @@ def _integer(fields: Fields, name: str, missing: int) -> int:
 class Interfaces:
     """Data interfaces of one account."""
 
-    def __init__(self, cloud: Cloud, reports: Reports, account: Account) -> None:
-        """Store the account, its cloud and its reports."""
+    def __init__(
+        self, cloud: Cloud, reports: Reports, alarms: Alarms, account: Account
+    ) -> None:
+        """Store the account, its cloud, its reports and its alarms."""
+        self._alarms = alarms
         self._cloud = cloud
         self._reports = reports
         self._account = account
@@ -63,6 +67,7 @@ class Interfaces:
             "getStationRealKpi": self._plant_kpis,
             "getDevRealKpi": self._device_kpis,
             "getDevHistoryKpi": self._device_history,
+            "getAlarmList": self._alarm_list,
             **{name: partial(self._plant_report, name) for name in REPORTS},
         }
 
@@ -151,6 +156,41 @@ class Interfaces:
                 rows += self._reports.rows(interface, plant, epoch)
             # A month of a hundred plants must not block the event loop.
             await asyncio.sleep(0)
+        return rows
+
+    async def _alarm_list(self, fields: Fields) -> Any:
+        begin = _integer(fields, "beginTime", 20012) / 1000
+        end = _integer(fields, "endTime", 20012) / 1000
+        if begin > end:
+            raise Refusal(20023)
+        if not (language := fields.get("language")):
+            raise Refusal(20024)
+        if language not in self._alarms.languages:
+            raise Refusal(20025)
+        numbers = set(_listed(fields, "sns"))
+        if _listed(fields, "stationCodes"):
+            plants, closed = self._chosen_plants(fields)
+        elif not numbers:
+            raise Refusal(20055)
+        elif len(numbers) > _DEVICES:
+            raise Refusal(20017)
+        else:
+            plants, closed = self._plants, []
+        rows: list[Fields] = []
+        for plant in plants:
+            if plant in closed:
+                rows.append({"stationCode": plant.code, "failCode": 20056})
+                continue
+            rows += self._alarms.rows(
+                [plant],
+                begin,
+                end,
+                language,
+                _listed(fields, "levels"),
+                _listed(fields, "devTypes"),
+            )
+        if not _listed(fields, "stationCodes"):
+            rows = [row for row in rows if row.get("esnCode") in numbers]
         return rows
 
     def _chosen_devices(self, fields: Fields, most: int, too_many: int) -> Selection:

@@ -82,8 +82,9 @@ class Plant:
     # Undocumented items of newer servers.
     newer_items: bool = True
     pv_inputs: int = 28
-    # The side of a hybrid inverter on which reports count the energy of the panels.
-    yield_side: Literal["dc", "ac"] = "dc"
+    # The side of a hybrid inverter on which reports count the energy of the panels;
+    # the plant's own yields of today, this month and in total are on the AC side.
+    yield_side: Literal["dc", "ac"] = "ac"
     # The entered capacity, if it is wrong.
     typed_capacity_kwp: float | None = None
     # Powers are instantaneous instead of means of the minute.

@@ -14,6 +14,7 @@ from .reports import REPORTS
 
 _FIVE_MINUTES = timedelta(minutes=5)
 _TEN_MINUTES = timedelta(minutes=10)
+_HALF_HOUR = timedelta(minutes=30)
 _DAY = timedelta(days=1)
 _MINUTE = timedelta(minutes=1)
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -60,6 +61,10 @@ PUBLISHED = _SESSION_QUOTAS | {
         lambda home: max(_devices(home, 100, has_kpis), 1), _FIVE_MINUTES
     ),
     "getDevHistoryKpi": Quota(lambda home: _devices(home, 10, has_history) + 24, _DAY),
+    "getAlarmList": Quota(
+        lambda home: max(_plants(home), _devices(home, 100, lambda type_id: True)),
+        _HALF_HOUR,
+    ),
     **dict.fromkeys(REPORTS, Quota(lambda home: _plants(home) + 24, _DAY)),
 }
 PER_TYPE = PUBLISHED | {
@@ -73,6 +78,7 @@ OLD = _SESSION_QUOTAS | dict.fromkeys(
         "getStationRealKpi",
         "getDevRealKpi",
         "getDevHistoryKpi",
+        "getAlarmList",
         *REPORTS,
     ),
     Quota(lambda home: 1, _MINUTE),

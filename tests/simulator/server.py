@@ -13,6 +13,7 @@ import orjson
 
 from . import truth
 from .account import Account, LoginRefused
+from .alarms import Alarms
 from .clock import Clock, RealClock
 from .cloud import Change, Cloud, Distortion, Outage
 from .faults import HTML_PAGE, Answer, Exchange, Faults, Payload, failure
@@ -98,7 +99,10 @@ class Simulator:
         )
         self._cloud = Cloud(home, self.clock)
         self.reports = Reports(self._cloud)
-        self._interfaces = Interfaces(self._cloud, self.reports, self.account)
+        self.alarms = Alarms(home, self.clock)
+        self._interfaces = Interfaces(
+            self._cloud, self.reports, self.alarms, self.account
+        )
         self._closing = asyncio.Event()
 
     def plant_items(self, plant_code: str) -> dict[str, Any]:

@@ -30,8 +30,13 @@ from .errors import (
 )
 from .hosts import REGIONAL_HOSTS, base_url, northbound_host
 from .models import (
+    ALARM_LANGUAGES,
     DEVICE_TYPE_NAMES,
+    ENGLISH,
     HISTORY_TYPES,
+    Alarm,
+    AlarmLevel,
+    Alarms,
     DataItems,
     Device,
     DeviceType,
@@ -42,6 +47,7 @@ from .models import (
     RealTimeKpis,
     ReportItem,
     ReportPeriod,
+    alarm_language,
     integer,
     moment,
     number,
@@ -52,8 +58,10 @@ from .session import Session, SessionState
 
 __all__ = [
     "ACCOUNT_DISABLED",
+    "ALARM_LANGUAGES",
     "BATCH",
     "DEVICE_TYPE_NAMES",
+    "ENGLISH",
     "HISTORY_BATCH",
     "HISTORY_REACH",
     "HISTORY_SPAN",
@@ -63,6 +71,9 @@ __all__ = [
     "UNKNOWN_DEVICE",
     "AccountLimited",
     "AccountLocked",
+    "Alarm",
+    "AlarmLevel",
+    "Alarms",
     "ConnectionFailed",
     "DataItems",
     "Device",
@@ -90,6 +101,7 @@ __all__ = [
     "Session",
     "SessionState",
     "SessionTaken",
+    "alarm_language",
     "base_url",
     "integer",
     "moment",

@@ -4,13 +4,16 @@ There is one method per interface, and one for the four interfaces of plant repo
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Final
 
 from .errors import MEMBER_REFUSALS, MalformedResponse, MembersRefused, PermissionDenied
 from .models import (
+    Alarm,
+    AlarmKey,
+    Alarms,
     DataItems,
     Device,
     HistoryRow,
@@ -22,6 +25,7 @@ from .models import (
     data_items,
     integer,
     moment,
+    parse_alarm,
     parse_device,
     parse_plant,
     parse_station,
@@ -41,6 +45,9 @@ HISTORY_SPAN: Final = timedelta(days=3)
 
 HISTORY_REACH: Final = timedelta(days=365)
 """Maximum age of history on the server."""
+
+MAX_ALARMS: Final = 1000
+"""Maximum number of alarms of a plant that are read."""
 
 # Maximum wait in seconds for further pages; some servers allow one call per minute.
 _MAX_WAIT: Final = 125.0
@@ -163,9 +170,47 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_reports, answer, *_span(period, at))
 
+    async def alarms(
+        self,
+        plant_codes: Collection[str],
+        start: datetime,
+        end: datetime,
+        language: str,
+    ) -> Alarms:
+        """Return the active alarms of at most 100 plants (`getAlarmList`).
+
+        The alarms were raised between two times. `ALARM_LANGUAGES` has the languages of
+        their texts; servers before 26.2 reject some of them.
+        """
+        answer = await self._session.call(
+            "getAlarmList",
+            {
+                "stationCodes": ",".join(plant_codes),
+                "beginTime": int(start.timestamp() * 1000),
+                "endTime": int(end.timestamp() * 1000),
+                "language": language,
+            },
+        )
+        # The server sends an empty list if there are no alarms.
+        if answer.data is None:
+            raise MalformedResponse("list of alarms missing")
+        # In a thread, since hundreds of long texts would block the event loop.
+        return await asyncio.to_thread(read_alarms, answer, plant_codes)
+
     def report_wait(self, period: ReportPeriod) -> float:
         """Return the seconds until a call of `plant_reports` is allowed."""
         return self._session.wait(period.value)
+
+    def reports_a_day(self, period: ReportPeriod) -> int | None:
+        """Return the number of calls of `plant_reports` that are allowed in a day.
+
+        It is `None` without flow control.
+        """
+        return self._session.calls_a_day(period.value)
+
+    def alarm_wait(self) -> float:
+        """Return the seconds until a call of `alarms` is allowed."""
+        return self._session.wait("getAlarmList")
 
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
@@ -303,3 +348,30 @@ def read_reports(answer: Answer, start: datetime, end: datetime) -> PlantReports
         for plant_code, reports in plants.items()
     }
     return PlantReports(answer.server_time, rows, refused)
+
+
+def read_alarms(answer: Answer, plant_codes: Iterable[str]) -> Alarms:
+    """Return the alarms of an answer by plant, and which plants have all of them."""
+    plants: dict[str, dict[AlarmKey, Alarm]] = {code: {} for code in plant_codes}
+    only_plant = next(iter(plants)) if len(plants) == 1 else None
+    rows = _rows(answer.data)
+    complete = {*plants}
+    if not isinstance(answer.data, list) or len(rows) < len(answer.data):
+        complete.clear()
+    for row in rows:
+        plant_code = text(row.get("stationCode")) or only_plant
+        if plant_code is None:
+            complete.clear()
+            continue
+        if (alarms := plants.get(plant_code)) is None:
+            continue
+        alarm = None if _refusal(row) else parse_alarm(row)
+        if alarm is None or (len(alarms) >= MAX_ALARMS and alarm.key not in alarms):
+            complete.discard(plant_code)
+        else:
+            alarms[alarm.key] = alarm
+    return Alarms(
+        answer.server_time,
+        {code: [*alarms.values()] for code, alarms in plants.items()},
+        frozenset(complete),
+    )

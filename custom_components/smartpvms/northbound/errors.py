@@ -29,6 +29,8 @@ class FailCode(IntEnum):
     """The system does not have the devices."""
     DEVICE_TYPE_UNSUPPORTED = 20013
     """The interface does not support the device type."""
+    LANGUAGE_INCORRECT = 20025
+    """The language is incorrect."""
     PLANTS_FORBIDDEN = 20045
     """Unauthorized plants in the input."""
     DEVICES_FORBIDDEN = 20046

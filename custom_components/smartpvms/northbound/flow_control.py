@@ -27,6 +27,7 @@ from .models import HISTORY_TYPES, ReportPeriod
 MINUTE: Final = 60.0
 FIVE_MINUTES: Final = 5 * MINUTE
 TEN_MINUTES: Final = 10 * MINUTE
+HALF_HOUR: Final = 30 * MINUTE
 HOUR: Final = 60 * MINUTE
 DAY: Final = 24 * HOUR
 
@@ -37,6 +38,8 @@ WIDENING: Final = 0.05
 MAX_WIDENING: Final = 1.0
 # Number of early refusals that reduces an interface to one call per minute.
 EARLY_REFUSALS: Final = 2
+# Number of refusals in a row after which a whole window passes without a call.
+SOON_AGAIN: Final = 6
 # Maximum pause of an interface with a daily quota.
 MAX_PAUSE: Final = 6 * HOUR
 # Maximum pause of all interfaces. The documented pause is a minute, but can be too short.
@@ -185,6 +188,9 @@ class FlowControl:
                     if of_type in HISTORY_TYPES
                 )
                 return Quota(batches + 24, DAY)
+            case "getAlarmList":
+                batches = sum(ceil(devices / 100) for devices in self.devices.values())
+                return Quota(max(pages, batches), HALF_HOUR)
         return None
 
     @property
@@ -327,7 +333,10 @@ class FlowControl:
         else:
             # Another client may have used up the quota of the day, or of the minute.
             doublings = min(2 * (known.refusals - 1), MAX_DOUBLINGS)
-            pause = min(MINUTE * 2**doublings, MAX_PAUSE)
+            window = DAY if quota is None else quota.window
+            # The quota can be smaller than documented, and refused calls count.
+            longest = window if known.refusals > SOON_AGAIN else window / 2
+            pause = min(MINUTE * 2**doublings, longest, MAX_PAUSE)
         known.stopped_until = now + pause
         refusal.retry_after = pause
 
@@ -345,3 +354,14 @@ class FlowControl:
                 known.stopped_until or planned,
                 planned + MAX_PASS + known.span(FIVE_MINUTES, now),
             )
+
+    def assume_call(self, interface: str, planned: Moment) -> None:
+        """Count a call if its planned time is past.
+
+        If the process was killed, its last call may not be stored.
+        """
+        now = time.monotonic()
+        if planned <= now:
+            answered = min(planned + MAX_PASS, now)
+            known = self.interfaces.setdefault(interface, Interface())
+            known.calls.append((None, answered))

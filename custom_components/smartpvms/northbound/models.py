@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
+from html import unescape
+from itertools import accumulate
 import re
 from typing import ClassVar, Final
 
@@ -23,9 +25,19 @@ _MAX_LENGTH: Final = 64
 # Fallback names. Codes and ids are not used, since names are visible to all users.
 _PLANT = "Plant"
 _DEVICE = "Device"
+_ALARM = "Alarm"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
 # Servers send extreme dates in place of missing ones.
 _YEARS = range(2000, 2100)
+# Maximum bytes of the texts of an alarm in JSON, together less than 4 kB.
+_DEVICE_SIZE: Final = 160
+_NAME_SIZE: Final = 240
+_CAUSE_SIZE: Final = 800
+_ADVICE_SIZE: Final = 2000
+# Characters of a text that are read at all.
+_MAX_TEXT: Final = 20_000
+_LINE_END: Final = re.compile(r"<\s*(?:br|/p|/div|/li|/tr)\b[^<>]*>", re.IGNORECASE)
+_TAG: Final = re.compile(r"<(?:/?[a-z]|!)[^<>]*>", re.IGNORECASE)
 # UTC offsets of time zones are multiples of 15 minutes.
 _QUARTER = timedelta(minutes=15)
 _MAX_OFFSET = timedelta(hours=14)
@@ -232,6 +244,96 @@ class PlantReports:
     """The failCodes of plants that may not be read."""
 
 
+class AlarmLevel(StrEnum):
+    """Levels of alarms, the most severe first."""
+
+    CRITICAL = "critical"
+    MAJOR = "major"
+    MINOR = "minor"
+    WARNING = "warning"
+    OTHER = "other"
+    """A level that is not documented."""
+
+
+_LEVELS: Final = dict(enumerate(AlarmLevel, 1))
+
+ENGLISH: Final = "en_US"
+ALARM_LANGUAGES: Final[Mapping[str, str]] = {
+    "cs": "cs_CZ",
+    "de": "de_DE",
+    "en": ENGLISH,
+    "es": "es_ES",
+    "fr": "fr_FR",
+    "hu": "hu_HU",
+    "it": "it_IT",
+    "ja": "ja_JP",
+    "ko": "ko_KR",
+    "nl": "nl_NL",
+    "pl": "pl_PL",
+    # There is no European Portuguese.
+    "pt": "pt_BR",
+    "ro": "ro_RO",
+    "tr": "tr_TR",
+    "uk": "uk_UA",
+    "vi": "vi_VN",
+    "zh": "zh_CN",
+    "zh-Hant": "zh_TW",
+}
+"""Languages of `getAlarmList` by IETF language tag."""
+
+type AlarmKey = tuple[str | None, int | str | None, int | str | None, datetime | None]
+"""Device, alarm id, cause id and time of an alarm, which together occur once a plant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An active alarm of a plant (`getAlarmList`).
+
+    Texts are in the language of the request, without HTML.
+    """
+
+    is_record: ClassVar = True
+
+    alarm_id: int | str | None
+    """Kind of the alarm; some servers send 999999999."""
+    cause_id: int | str | None
+    """Kind of the cause; some servers send -1."""
+    level: AlarmLevel
+    name: str
+    device: str | None
+    """Name of the device."""
+    serial_number: str | None
+    raised: datetime | None
+    cause: str | None = field(default=None, metadata={"stored": False})
+    advice: str | None = field(default=None, metadata={"stored": False})
+
+    @property
+    def key(self) -> AlarmKey:
+        """Return the identity of the alarm in its plant."""
+        device = self.serial_number or self.device
+        return device, self.alarm_id, self.cause_id, self.raised
+
+    def is_of(self, device: Device) -> bool:
+        """Return whether the alarm is one of a device of the plant."""
+        if self.serial_number and device.serial_number:
+            return self.serial_number == device.serial_number
+        return self.device is not None and self.device == _line(
+            device.name, _DEVICE_SIZE
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Alarms:
+    """Active alarms of plants, by plant code."""
+
+    server_time: datetime | None
+    """The server's clock (`params.currentTime`)."""
+    rows: Mapping[str, list[Alarm]]
+    """The alarms of each plant of the request, without duplicates."""
+    complete: frozenset[str] = frozenset()
+    """Plants whose alarms could all be read."""
+
+
 def number(raw: object) -> float | None:
     """Return a raw data item as a number below 1e15; `None` means unknown.
 
@@ -401,6 +503,68 @@ def parse_device(row: Mapping[str, object]) -> Device | None:
         model=text(row.get("model")) or text(row.get("invType")),
         software_version=text(row.get("softwareVersion")),
     )
+
+
+def parse_alarm(row: Mapping[str, object]) -> Alarm | None:
+    """Return the alarm in a row of `getAlarmList`, `None` without an id and a name."""
+    alarm_id = _kind(row.get("alarmId"))
+    name = _line(row.get("alarmName"), _NAME_SIZE)
+    if alarm_id is None and name is None:
+        return None
+    return Alarm(
+        alarm_id=alarm_id,
+        cause_id=_kind(row.get("causeId")),
+        level=_LEVELS.get(integer(row.get("lev")) or 0, AlarmLevel.OTHER),
+        name=name or _ALARM,
+        device=_line(row.get("devName"), _DEVICE_SIZE),
+        serial_number=_line(row.get("esnCode"), _MAX_LENGTH),
+        raised=moment(row.get("raiseTime")),
+        cause=_plain(row.get("alarmCause"), _CAUSE_SIZE),
+        advice=_plain(row.get("repairSuggestion"), _ADVICE_SIZE),
+    )
+
+
+def alarm_language(tag: str) -> str:
+    """Return the language of `getAlarmList` for an IETF language tag, or English."""
+    language = tag.partition("-")[0]
+    return ALARM_LANGUAGES.get(tag) or ALARM_LANGUAGES.get(language, ENGLISH)
+
+
+def _kind(raw: object) -> int | str | None:
+    """Return the id of a kind of alarms or causes, which is usually an integer."""
+    value = integer(raw)
+    return _line(raw, _MAX_LENGTH) if value is None else value
+
+
+def _line(raw: object, size: int) -> str | None:
+    """Return a text in one line, with at most `size` bytes in JSON."""
+    if isinstance(raw, str):
+        raw = _shortened(" ".join(_printable(raw[:_MAX_TEXT]).split()), size)
+    return text(raw)
+
+
+def _plain(raw: object, size: int) -> str | None:
+    """Return a text of several lines without HTML, with at most `size` bytes in JSON."""
+    if isinstance(raw, str):
+        raw = unescape(_TAG.sub("", _LINE_END.sub("\n", raw[:_MAX_TEXT])))
+        lines = (" ".join(_printable(line).split()) for line in raw.splitlines())
+        raw = _shortened("\n".join(filter(None, lines)), size)
+    return text(raw)
+
+
+def _printable(raw: str) -> str:
+    """Return a text without control characters and halves of characters."""
+    return "".join(each if each.isprintable() else " " for each in raw)
+
+
+def _shortened(raw: str, size: int) -> str:
+    """Return the begin of a text that has at most `size` bytes in JSON."""
+    sizes = [*accumulate(len(each.encode()) + (each in '"\\\n') for each in raw)]
+    if not sizes or sizes[-1] <= size:
+        return raw
+    ellipsis = "…"
+    fitting = sum(each <= size - len(ellipsis.encode()) for each in sizes)
+    return raw[:fitting].rstrip() + ellipsis
 
 
 def _iso(raw: object) -> datetime | None:

@@ -95,7 +95,7 @@ class SessionState:
     """Held during a call: the server allows one call at a time."""
 
     def __post_init__(self) -> None:
-        """Correct what a damaged file or a wrong clock has changed."""
+        """Correct values that a damaged file or a wrong clock has changed."""
         if self.token is not None and not _VALID_TOKEN.fullmatch(self.token):
             self.token = None
         # A stored pause can end too late.
@@ -202,6 +202,11 @@ class Session:
             state.paused_until = time.monotonic() + pause
             err.retry_after = pause
             raise
+
+    def calls_a_day(self, interface: str) -> int | None:
+        """Return the number of calls that an interface with a daily quota allows."""
+        quota = self._flow_control.quota(interface)
+        return quota.calls if quota else None
 
     def wait(
         self, interface: str, type_id: int | None = None, reserve: int = 0

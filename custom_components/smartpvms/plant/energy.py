@@ -172,8 +172,6 @@ class HomeEnergy:
     """Integral of the power that the inverters draw."""
     home_use: Integral = field(default_factory=Integral)
     """Integral of the home's power."""
-    terms: tuple[Terms, Terms] | None = field(default=None, init=False)
-    """Added and subtracted terms; `None` if the devices allow no sum of counters."""
 
     @property
     def drawn(self) -> Terms:
@@ -208,7 +206,7 @@ class HomeEnergy:
         are without those of counters that were missing, since others have counted their
         energy, and `point` is the device at the grid connection.
         """
-        self.terms = terms = home_terms(devices, usable, point)
+        terms = home_terms(devices, usable, point)
         # Without a meter at the grid, the home's energy is unknown.
         if point is None or devices[point].type_id == DeviceType.MAINS:
             return self.energy_sum.update({}, {})
@@ -300,7 +298,7 @@ def storage_terms(
 ) -> tuple[Terms, Terms] | None:
     """Return the terms of the storages' charged or discharged energy.
 
-    A battery rack does not count what it charges.
+    A battery rack does not count its charge.
     """
     storages = of_type(devices, DeviceType.BATTERY, DeviceType.ESS)
     racks = of_type(devices, DeviceType.BATTERY_RACK)

@@ -1,5 +1,6 @@
 """Import of history into the long-term statistics of entities."""
 
+from .audit import Audit
 from .importer import HistoryImporter
 from .jobs import Activity, Job, RequestSummary
 from .recorder import async_last_values, async_settle
@@ -7,6 +8,7 @@ from .store import StoredHistory, history_store
 
 __all__ = [
     "Activity",
+    "Audit",
     "HistoryImporter",
     "Job",
     "RequestSummary",

@@ -8,9 +8,8 @@ from typing import Final
 
 from custom_components.smartpvms.counter_evidence import JITTER, CounterEvidence, Level
 from custom_components.smartpvms.counter_filter import CounterFilter, Period, Verdict
-from custom_components.smartpvms.plant.day_end import DayEndEstimate
 
-from .rows import HOUR, CounterSample, FilteredValue, SumRow
+from .rows import CounterSample, FilteredValue, SumRow
 
 # Maximum time of a false level at the start of a window whose values rise, such as
 # those of another device.
@@ -193,7 +192,6 @@ def _filtered_value(counter: CounterFilter, sample: CounterSample) -> FilteredVa
         value=counter.counted or 0.0,
         start=None if counter.start is None else counter.start.timestamp(),
         offset=counter.offset,
-        reset_seen=counter.reset_seen,
     )
 
 
@@ -241,16 +239,3 @@ def _restore(
         replace(each, value=min(value, to.value), offset=to.offset) for each in changed
     ]
     return changed
-
-
-def day_end_energies(values: Iterable[FilteredValue]) -> Iterator[tuple[float, float]]:
-    """Yield the hour of the last reading of a day, and the energy up to midnight."""
-    estimate: DayEndEstimate | None = None
-    for each in values:
-        reading = each.value, each.start, each.at, each.reset_seen
-        if estimate is None:
-            estimate = DayEndEstimate(*reading)
-            continue
-        last, (estimate, _, energy) = estimate, estimate.follow(*reading)
-        if energy and last.read is not None:
-            yield last.read // HOUR * HOUR, energy

@@ -12,7 +12,7 @@ from custom_components.smartpvms.power_units import MeterPowers
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
-from .counter_values import day_end_energies, first_level, replay, resumed_filter
+from .counter_values import first_level, replay, resumed_filter
 from .counters import FilledHours, fill_counter
 from .measurements import fill_measurement
 from .recorder import Recorded, SumAdjustment
@@ -20,12 +20,6 @@ from .rows import CounterSample, MeanRow, Sample
 
 type DeviceRows = Mapping[int, Sequence[HistoryRow]]
 """5-minute rows of the history, by device."""
-
-type DayEndEnergy = dict[str, dict[float, float]]
-"""Energy between a day's last reading and midnight, which daily counters miss.
-
-By statistic, and by the hour of the last reading.
-"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,10 +37,11 @@ class ImportTarget:
         """Return whether the statistic is a sum."""
         return self.description.period is not None
 
-    def has_value(self, hass: HomeAssistant) -> bool:
-        """Return whether the entity has a numeric state, which will be recorded."""
-        state = hass.states.get(self.statistic_id)
-        return state is not None and number(state.state) is not None
+
+def has_value(hass: HomeAssistant, entity_id: str) -> bool:
+    """Return whether an entity has a numeric state, which will be recorded."""
+    state = hass.states.get(entity_id)
+    return state is not None and number(state.state) is not None
 
 
 type MissingHours = Mapping[ImportTarget, frozenset[float]]
@@ -87,7 +82,6 @@ class ImportBatch:
 
     counters: list[tuple[Recorded, FilledHours]] = field(default_factory=list)
     measurements: list[tuple[Recorded, list[MeanRow]]] = field(default_factory=list)
-    day_end_energy: DayEndEnergy = field(default_factory=dict)
 
     @property
     def adjustments(self) -> list[SumAdjustment]:
@@ -126,7 +120,7 @@ def fill_devices(
             if means:
                 batch.measurements.append((of_target, means))
             continue
-        filled, day_end_energy = _fill_counter(
+        filled = _fill_counter(
             target,
             of_target,
             _counter_samples(target, of_device),
@@ -136,8 +130,6 @@ def fill_devices(
         )
         if filled.rows:
             batch.counters.append((of_target, filled))
-        if day_end_energy:
-            batch.day_end_energy[target.statistic_id] = day_end_energy
     return batch
 
 
@@ -213,11 +205,10 @@ def _fill_counter(
     offset: float,
     *,
     can_resume: bool,
-) -> tuple[FilledHours, dict[float, float]]:
-    """Return the missing hours of a counter, and the energy it misses at day ends."""
+) -> FilledHours:
     period, sums = target.description.period, recorded.sums
     if period is None or sums is None:
-        return FilledHours(), {}
+        return FilledHours()
     convert = recorded.converter(target.description.native_unit_of_measurement)
     first = min(hours)
     previous = None
@@ -236,8 +227,6 @@ def _fill_counter(
         replace(each, value=convert(each.value), offset=convert(each.offset))
         for each in replay(counter, samples)
     ]
-    filled = fill_counter(
+    return fill_counter(
         values, hours, sums, offset=convert(offset), resumed=previous is not None
     )
-    energies = {hour: by for hour, by in day_end_energies(values) if hour in hours}
-    return filled, energies

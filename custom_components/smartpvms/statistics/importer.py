@@ -1,15 +1,15 @@
-"""Import of the history of devices from the server into long-term statistics.
+"""Import of the history of devices and plants into long-term statistics.
 
 A `Job` is a period to fill for some devices. Jobs are done window by window, the newest
 first. Each request reads as many devices and as long a span as the server allows, and
 less urgent jobs leave a reserve of calls for urgent ones. A window is written once all
 its requests are answered. Recorded hours are not imported again, except within gaps.
+The energies of plants follow, from their reports.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import chain
 from typing import Any, Final
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -32,14 +32,13 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 
-from .derived import DerivedStatistic, derived_statistics, fill_derived
 from .device_history import (
-    DayEndEnergy,
     DeviceRows,
     ImportBatch,
     ImportTarget,
     MissingHours,
     fill_devices,
+    has_value,
     import_targets,
 )
 from .jobs import (
@@ -53,17 +52,17 @@ from .jobs import (
     RequestSummary,
     full_hour,
 )
+from .plant_importer import PlantImporter
 from .recorder import (
     Recorded,
     SumAdjustment,
     async_complete,
     async_import,
-    async_read,
     async_settle,
 )
 from .requests import MAX_RETRY, RETRY, HistoryRequests
 from .store import StoredHistory, history_store
-from .windows import Window, hours_between, recorded_ends
+from .windows import Window, recorded_ends
 
 SAVE_DELAY: Final = 1
 
@@ -73,9 +72,6 @@ SETTLED: Final = timedelta(minutes=10)
 MAX_RECORDING_DELAY: Final = timedelta(hours=1)
 # Maximum wait for pending levels of counters after a gap.
 MAX_PENDING: Final = timedelta(days=1)
-# Maximum wait for the parts of a derived statistic after a gap, and its interval.
-MAX_OUTAGE: Final = timedelta(days=7)
-PARTS_RETRY: Final = timedelta(hours=1)
 
 
 class HistoryImporter:
@@ -105,14 +101,23 @@ class HistoryImporter:
             self.queue,
             partial(self._set_activity, Activity.RUNNING),
         )
+        self.plants = PlantImporter(
+            hass,
+            entry,
+            client,
+            inventory,
+            problems,
+            self._is_complete,
+            self._write,
+            partial(self._set_activity, Activity.RUNNING),
+        )
         self._planned: dict[int, PlannedHistory] = {}
         self._adjustments: Sequence[SumAdjustment] = ()
-        self._day_end_energy: DayEndEnergy = {}
-        """Energy that daily counters miss; derived statistics add it."""
         self._were_refused: set[str] = set()
         """Refused plants at the last update."""
-        self._started_at = dt_util.utcnow()
         self._is_running = False
+        self._is_outdated = False
+        """Whether jobs were added or are due since the run began."""
         self._cancel_resume: CALLBACK_TYPE | None = None
         self._listeners: list[CALLBACK_TYPE] = []
         self.activity = Activity.IDLE
@@ -122,7 +127,8 @@ class HistoryImporter:
         stored = decode_parts(StoredHistory, await async_load_state(self._store))
         self.queue.jobs, self._planned = stored.jobs, stored.planned
         self._adjustments = stored.adjustments
-        self._day_end_energy = stored.day_end_energy
+        self.plants.spans, self.plants.planned = stored.spans, stored.planned_plants
+        self.plants.audit = stored.audit
         self._requests.types_with_history = stored.types_with_history
 
     @callback
@@ -146,11 +152,23 @@ class HistoryImporter:
     def _start_jobs(self, _: datetime | None = None) -> None:
         """Start to run the jobs, unless they are running already."""
         self._stop()
-        if self.queue.jobs and not self._is_running:
+        self._is_outdated = True
+        if (self.queue.jobs or self.plants.spans) and not self._is_running:
             self._is_running = True
             self._entry.async_create_background_task(
                 self._hass, self._run(), "import history"
             )
+
+    @property
+    def days_left(self) -> float:
+        """Return the remaining days, added up over the plants and devices."""
+        return self.queue.days_left + self.plants.days_left
+
+    @property
+    def progress(self) -> float:
+        """Return the progress in percent."""
+        days = self.queue.days + self.plants.days
+        return 100 * (1 - self.days_left / days) if days else 100.0
 
     @callback
     def async_add_listener(self, listener: CALLBACK_TYPE) -> CALLBACK_TYPE:
@@ -181,6 +199,8 @@ class HistoryImporter:
                 spans.setdefault(span, []).append(device.id)
                 planned.start = start
         for gap in gaps:
+            if gap.is_connected:
+                continue
             start = max(gap.start, now - HISTORY_REACH)
             span = Priority.GAP, start, gap.end
             spans.setdefault(span, []).append(gap.device_id)
@@ -188,6 +208,9 @@ class HistoryImporter:
             job = Job.of(priority, devices, start, end)
             if job.start < job.end:
                 self._add(job)
+        if self.plants.async_follow(gaps):
+            self._save_soon()
+            self._start_jobs()
 
     def _follow_authorizations(self) -> None:
         """Resume postponed jobs of plants authorized since the last update."""
@@ -217,9 +240,16 @@ class HistoryImporter:
     def async_request(
         self, devices: Iterable[int], start: datetime, end: datetime
     ) -> RequestSummary:
-        """Add a job for a period of some devices, joined with unfinished requests."""
+        """Add a job for a period of some devices, joined with unfinished requests.
+
+        The missing hours of their plants follow.
+        """
         job = Job.of(Priority.REQUEST, devices, start, min(end, dt_util.utcnow()))
         job, is_joined = self.queue.join_requests(job)
+        known = self._inventory.data.devices
+        self.plants.async_request(
+            {known[each].plant_code for each in job.devices}, job.start, job.end
+        )
         self._add(job)
         return RequestSummary(
             devices=len(job.devices),
@@ -229,6 +259,16 @@ class HistoryImporter:
             joined=is_joined,
         )
 
+    @callback
+    def async_decide(self, code: str, *, use_reports: bool) -> None:
+        """Use the reports of a plant on days that differ from them, or keep these."""
+        if use_reports:
+            self.plants.async_use_reports(code)
+            self._start_jobs()
+        self.plants.audit.decide(code)
+        self._save_soon()
+        self._set_activity(self.activity)
+
     def _add(self, job: Job) -> None:
         if not self.queue.days_left:
             LOGGER.info("Starting the import of device history")
@@ -237,24 +277,33 @@ class HistoryImporter:
         self._start_jobs()
 
     async def _run(self) -> None:
-        """Fill windows until all jobs are done or have to wait."""
+        """Fill hours until all jobs and spans are done or have to wait."""
+        pauses: tuple[Pause | None, ...]
+        self._is_outdated = False
         try:
             pause = await self._advance()
+            if pause is not None:
+                self._set_activity(pause.activity)
+            pauses = pause, await self._advance_plants()
         except SQLAlchemyError as err:
             LOGGER.warning(
                 "Database error while importing history: %s", type(err).__name__
             )
-            pause = Pause(MAX_RETRY)
+            pauses = (Pause(MAX_RETRY),)
         except Exception:
             LOGGER.exception("Unexpected error while importing history")
-            pause = Pause(MAX_RETRY)
+            pauses = (Pause(MAX_RETRY),)
         finally:
             self._is_running = False
-        if pause is None:
-            self._set_activity(Activity.IDLE)
+        if self._is_outdated and (self.queue.jobs or self.plants.spans):
+            self._start_jobs()
             return
-        self._set_activity(pause.activity)
-        self._cancel_resume = async_call_later(self._hass, pause.time, self._start_jobs)
+        next_pauses = [pause for pause in pauses if pause is not None]
+        activities = [Activity.IDLE, *(pause.activity for pause in next_pauses)]
+        self._set_activity(max(activities, key=[*Activity].index))
+        if next_pauses:
+            wait = min(pause.time for pause in next_pauses)
+            self._cancel_resume = async_call_later(self._hass, wait, self._start_jobs)
 
     async def _advance(self) -> Pause | None:
         await async_complete(self._hass, self._adjustments)
@@ -272,7 +321,6 @@ class HistoryImporter:
             self.queue.remove_done()
             if not self.queue.jobs:
                 LOGGER.info("Import of device history finished")
-                self._day_end_energy = {}
             await self.async_save()
             # Jobs that were added during the save start at once.
             jobs = self.queue.jobs
@@ -281,13 +329,34 @@ class HistoryImporter:
                 return Pause(due - dt_util.utcnow())
         return None
 
+    def _is_complete(self, code: str) -> bool:
+        """Return whether all devices of a plant are read, and no level is pending."""
+        real_time = self._real_time
+        return all(
+            device.id in real_time.available
+            and not any(
+                counter.pending is not None
+                for counter in real_time.rows.counters.of(device.id).values()
+            )
+            for device in self._inventory.data.devices_of(code)
+            if device.id in real_time.data
+        )
+
+    async def _advance_plants(self) -> Pause | None:
+        while self.plants.spans:
+            if pause := await self.plants.async_fill_next():
+                return pause
+            await self.async_save()
+        return None
+
     async def _fill(self, job: Job) -> Pause | None:
         """Fill the newest window of a job, or return a pause."""
         now = dt_util.utcnow()
-        if job.remaining_end <= job.start:
-            return await self._fill_derived(job)
         if (early := job.exact_end + SETTLED - now) > MAX_RETRY:
-            # The clock is wrong, or was; other jobs go on.
+            # The clock is wrong, or was; other jobs go on. The energy of a gap is
+            # counted, even if it is not divided.
+            if job.priority is Priority.GAP:
+                job.remaining_end = job.start
             job.due = now + RETRY
             return None
         if early > timedelta():
@@ -336,7 +405,8 @@ class HistoryImporter:
         # The entities of a plant appear only after its authorization.
         begin = max(job.exact_end, job.due or job.exact_end)
         if dt_util.utcnow() < begin + MAX_RECORDING_DELAY and any(
-            each not in ready and each.has_value(self._hass) for each in ends
+            each not in ready and has_value(self._hass, each.statistic_id)
+            for each in ends
         ):
             return Pause(RETRY, Activity.RUNNING)
         if window.is_gap_end and self._postpone_pending_gap(job, window.devices):
@@ -413,100 +483,12 @@ class HistoryImporter:
 
     async def _write(self, batch: ImportBatch) -> None:
         self._adjustments = batch.adjustments
-        for statistic_id, by_hour in batch.day_end_energy.items():
-            self._day_end_energy.setdefault(statistic_id, {}).update(by_hour)
         if self._adjustments:
             # Home Assistant may stop between the import and the adjustments.
             await self.async_save()
         async_import(self._hass, batch.counters, batch.measurements, self._adjustments)
         await async_settle(self._hass, max_wait=None)
         self._adjustments = ()
-
-    async def _fill_derived(self, job: Job) -> Pause | None:
-        """Fill the statistics that are derived from those of the job's devices."""
-        now = dt_util.utcnow()
-        devices = self._inventory.data.devices
-        codes = {devices[each].plant_code for each in job.devices if each in devices}
-        is_starting = now < self._started_at + MAX_RECORDING_DELAY
-        if is_starting and not self._has_flows(codes):
-            return Pause(RETRY, Activity.RUNNING)
-        retries: list[datetime] = []
-        for statistic in self._derived_statistics(job, codes):
-            if statistic.statistic_id not in job.filled_statistics:
-                if retry_at := await self._fill_derived_statistic(job, statistic, now):
-                    retries.append(retry_at)
-                else:
-                    job.filled_statistics.append(statistic.statistic_id)
-        if (due := max(retries, default=now)) > now:
-            return Pause(due - now, Activity.RUNNING)
-        is_gap = job.priority is Priority.GAP
-        if retries and is_gap and now < job.exact_end + MAX_OUTAGE:
-            # Another device is without a connection, so its statistics end earlier.
-            job.due = dt_util.utcnow() + PARTS_RETRY
-        else:
-            job.derived_done = True
-        return None
-
-    def _has_flows(self, plant_codes: Collection[str]) -> bool:
-        """Return whether the flows of plants are based on readings since the start."""
-        flows = self._real_time.flows.readings
-        return all(
-            flows[code].received >= self._started_at
-            for code in plant_codes
-            if code in flows
-        )
-
-    def _derived_statistics(
-        self, job: Job, plant_codes: Collection[str]
-    ) -> list[DerivedStatistic]:
-        """Return the derived statistics of plants that a job changes."""
-        statistics = list(
-            derived_statistics(
-                self._hass,
-                self._entry.entry_id,
-                self._inventory.data,
-                self._real_time,
-                plant_codes,
-            )
-        )
-        if job.priority is not Priority.GAP:
-            return statistics
-        # The hours of other derived statistics are complete.
-        devices = chain.from_iterable(self._requests.batches(job.devices))
-        parts = {target.statistic_id for target in self._targets(devices)}
-        return [each for each in statistics if not parts.isdisjoint(each.parts)]
-
-    async def _fill_derived_statistic(
-        self, job: Job, statistic: DerivedStatistic, now: datetime
-    ) -> datetime | None:
-        """Fill a derived statistic, or return the time of the next attempt.
-
-        A derived statistic that began later than its parts has to wait for a full hour.
-        """
-        recorded = await async_read(
-            self._hass,
-            [statistic.statistic_id, *statistic.parts],
-            job.start,
-            job.end,
-            job.exact_end,
-        )
-        full = timedelta(hours=1) + SETTLED
-        if len(recorded) <= len(statistic.parts):
-            # After that time, one of them is not recorded at all, but excluded.
-            return job.end + full if now < job.end + full else None
-        of_statistic = recorded[statistic.statistic_id]
-        hours = frozenset(hours_between(job.start, job.end.timestamp()))
-        if job.priority is not Priority.GAP:
-            hours -= of_statistic.hours
-        filled = await self._hass.async_add_executor_job(
-            fill_derived, statistic, recorded, hours, self._day_end_energy
-        )
-        if filled is None:
-            is_unfinished = any(each.has_unfinished_hour for each in recorded.values())
-            return (full_hour(now) if is_unfinished else job.end) + full
-        if filled.rows:
-            await self._write(ImportBatch(counters=[(of_statistic, filled)]))
-        return None
 
     @callback
     def _set_activity(self, activity: Activity) -> None:
@@ -531,7 +513,9 @@ class HistoryImporter:
                 jobs=self.queue.jobs,
                 planned=self._planned,
                 adjustments=[*self._adjustments],
-                day_end_energy=self._day_end_energy,
+                spans=self.plants.spans,
+                planned_plants=self.plants.planned,
+                audit=self.plants.audit,
                 types_with_history=self._requests.types_with_history,
             )
         )

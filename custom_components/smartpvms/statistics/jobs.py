@@ -20,9 +20,6 @@ DAYLIGHT: Final = range(10, 17)
 # Interval between two requests for a history that is not allowed yet.
 NOT_ALLOWED_RETRY: Final = timedelta(hours=4)
 
-# Progress in percent while only derived statistics are not filled.
-ALMOST_DONE: Final = 99.0
-
 
 class Priority(IntEnum):
     """Priorities of jobs, the highest first."""
@@ -33,7 +30,7 @@ class Priority(IntEnum):
 
 
 class Activity(StrEnum):
-    """State of the import."""
+    """State of the import; the later ones take precedence."""
 
     IDLE = "idle"
     RUNNING = "running"
@@ -53,10 +50,6 @@ class Job:
     """End of the hours that are not filled yet; later ones are filled."""
     exact_end: datetime
     """Exact end, within the hour after `end`; only later 5-minute rows are valid."""
-    derived_done: bool = False
-    """Whether the derived statistics are filled, too."""
-    filled_statistics: list[str] = field(default_factory=list)
-    """Derived statistics that need no further attempt."""
     filled_devices: list[int] = field(default_factory=list)
     """Devices whose newest window is filled."""
     refusals: int = 0
@@ -89,8 +82,8 @@ class Job:
 
     @property
     def done(self) -> bool:
-        """Return whether all hours and derived statistics are filled."""
-        return self.derived_done and self.remaining_end <= self.start
+        """Return whether all hours are filled."""
+        return self.remaining_end <= self.start
 
     @property
     def window(self) -> tuple[datetime, datetime]:
@@ -127,14 +120,9 @@ class JobQueue:
     jobs: list[Job] = field(default_factory=list)
 
     @property
-    def progress(self) -> float:
-        """Return the progress in percent, below 100 until all jobs are done."""
-        if all(job.done for job in self.jobs):
-            return 100.0
-        planned = math.fsum(job.days(job.end) for job in self.jobs)
-        if not planned:
-            return ALMOST_DONE
-        return min(100 * (1 - self.days_left / planned), ALMOST_DONE)
+    def days(self) -> float:
+        """Return the planned days, added up over the devices."""
+        return math.fsum(job.days(job.end) for job in self.jobs)
 
     @property
     def days_left(self) -> float:
@@ -178,7 +166,6 @@ class JobQueue:
             job,
             devices=tuple(each for each in job.devices if each in ids),
             filled_devices=[each for each in job.filled_devices if each in ids],
-            filled_statistics=[],
             first_filled_hours=dict(job.first_filled_hours),
             refusals=0,
         )

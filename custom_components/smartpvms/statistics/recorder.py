@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -28,10 +28,10 @@ from homeassistant.components.recorder.statistics import (
     statistics_during_period,
 )
 from homeassistant.components.sensor import ATTR_LAST_RESET
-from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT, UnitOfPower
+from homeassistant.const import ATTR_UNIT_OF_MEASUREMENT
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.util import dt as dt_util
-from homeassistant.util.unit_conversion import EnergyConverter, PowerConverter
+from homeassistant.util.unit_conversion import EnergyConverter
 
 from .counters import FilledHours
 from .rows import MeanRow, RecordedSums, SumRow
@@ -50,8 +50,6 @@ class Recorded:
     metadata: StatisticMetaData
     hours: frozenset[float]
     """Hours that are recorded, in epoch seconds."""
-    means: Mapping[float, float]
-    """Means of these hours, for measurements."""
     sums: RecordedSums | None
     """Rows of a counter, `None` unless there is a row after the hours."""
 
@@ -64,11 +62,6 @@ class Recorded:
     def has_unfinished_hour(self) -> bool:
         """Return whether the row after the hours is of an hour that is not over yet."""
         return self.sums is not None and _is_short(self.sums.after)
-
-    def kilowatts(self, hour: float) -> float:
-        """Return the mean power of an hour in kW, or 0."""
-        mean, unit = self.means.get(hour, 0.0), self.metadata["unit_of_measurement"]
-        return PowerConverter.convert(mean, unit, UnitOfPower.KILO_WATT)
 
     def adjustment(self, filled: FilledHours) -> SumAdjustment | None:
         """Return the adjustment of later sums that follows an import."""
@@ -190,6 +183,28 @@ def _last_values(
     ]
 
 
+async def async_last_hours(
+    hass: HomeAssistant, statistic_ids: Collection[str], before: datetime
+) -> dict[str, datetime]:
+    """Return the end of the last hour before a time, by statistic that has one."""
+    return await get_instance(hass).async_add_executor_job(
+        _last_hours, hass, statistic_ids, before
+    )
+
+
+def _last_hours(
+    hass: HomeAssistant, statistic_ids: Collection[str], before: datetime
+) -> dict[str, datetime]:
+    later = max(dt_util.utcnow() - before, timedelta()) // _HOUR + 2
+    hours: dict[str, datetime] = {}
+    for statistic_id in statistic_ids:
+        rows = get_last_statistics(hass, later, statistic_id, False, {"sum"})
+        starts = [row["start"] for row in rows.get(statistic_id, ())]
+        if earlier := [each for each in starts if each < before.timestamp()]:
+            hours[statistic_id] = dt_util.utc_from_timestamp(max(earlier)) + _HOUR
+    return hours
+
+
 async def async_read(
     hass: HomeAssistant,
     statistic_ids: Collection[str],
@@ -232,7 +247,6 @@ def _read(
     recorded: dict[str, Recorded] = {}
     for statistic_id, each in metadata.items():
         rows = hourly.get(statistic_id, [])
-        means = {row["start"]: row.get("mean") for row in rows}
         recorded[statistic_id] = Recorded(
             metadata=each,
             hours=frozenset(
@@ -240,10 +254,31 @@ def _read(
                 for row in rows
                 if row.get("sum") is not None or row.get("mean") is not None
             ),
-            means={hour: mean for hour, mean in means.items() if mean is not None},
             sums=_sums(hass, each, rows, short.get(statistic_id, []), last),
         )
-    return recorded
+    return recorded | _with_sums_of_zero(hass, recorded, start)
+
+
+def _with_sums_of_zero(
+    hass: HomeAssistant, recorded: Mapping[str, Recorded], start: datetime
+) -> dict[str, Recorded]:
+    """Return the statistics whose sum was 0 in all rows before a time."""
+    unknown = {
+        statistic_id
+        for statistic_id, each in recorded.items()
+        if each.sums is not None
+        and each.sums.before is None
+        and not any(row.start < start.timestamp() for row in each.sums.rows)
+    }
+    begin = dt_util.utc_from_timestamp(0)
+    earlier = statistics_during_period(
+        hass, begin, start, unknown, "hour", None, {"sum"}
+    )
+    return {
+        statistic_id: replace(each, sums=replace(each.sums, before=0.0))
+        for statistic_id, each in recorded.items()
+        if statistic_id in earlier and each.sums is not None
+    }
 
 
 def _sums(

@@ -39,8 +39,6 @@ class FilteredValue:
     """Start of the period; `None` for lifetime counters."""
     offset: float
     """Difference between the filtered and the raw value."""
-    reset_seen: bool = True
-    """Whether the counter had started over in its period."""
 
 
 @dataclass(frozen=True, slots=True)

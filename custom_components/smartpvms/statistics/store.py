@@ -7,8 +7,9 @@ from custom_components.smartpvms.const import DOMAIN
 from homeassistant.core import HomeAssistant
 from homeassistant.helpers.storage import Store
 
-from .device_history import DayEndEnergy
+from .audit import Audit
 from .jobs import Job, PlannedHistory
+from .plant_spans import PlantSpan
 from .recorder import SumAdjustment
 
 STORE_VERSION: Final = 1
@@ -21,7 +22,9 @@ class StoredHistory:
     jobs: list[Job] = field(default_factory=list)
     planned: dict[int, PlannedHistory] = field(default_factory=dict)
     adjustments: list[SumAdjustment] = field(default_factory=list)
-    day_end_energy: DayEndEnergy = field(default_factory=dict)
+    spans: list[PlantSpan] = field(default_factory=list)
+    planned_plants: dict[str, PlannedHistory] = field(default_factory=dict)
+    audit: Audit = field(default_factory=Audit)
     types_with_history: set[int] = field(default_factory=set)
 
 

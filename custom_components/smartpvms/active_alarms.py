@@ -1,0 +1,106 @@
+"""Active alarms of a plant: raised, cleared, and announced once each."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import ClassVar, Final
+
+from .northbound import Alarm, AlarmLevel, Device
+
+SEVERE: Final = frozenset({AlarmLevel.CRITICAL, AlarmLevel.MAJOR})
+
+# Number of consecutive complete answers without an alarm that clear it.
+ABSENCES: Final = 2
+
+
+class AlarmEvent(StrEnum):
+    """Events of an alarm."""
+
+    RAISED = "raised"
+    CLEARED = "cleared"
+
+
+@dataclass(slots=True)
+class ActiveAlarm:
+    """An alarm that was not cleared yet."""
+
+    is_record: ClassVar = True
+
+    alarm: Alarm
+    is_announced: bool = False
+    absences: int = 0
+    """Number of consecutive complete answers without the alarm."""
+
+
+@dataclass(slots=True)
+class PlantAlarms:
+    """Active alarms of a plant."""
+
+    received: datetime | None = None
+    """Time of the last complete answer."""
+    active: list[ActiveAlarm] = field(default_factory=list)
+    cleared: list[Alarm] = field(default_factory=list, init=False)
+    """Alarms whose clearance was not announced yet."""
+
+    def update(
+        self, alarms: Iterable[Alarm], received: datetime, *, is_complete: bool
+    ) -> None:
+        """Add the alarms of an answer; a complete one clears absent alarms."""
+        listed = {alarm.key: alarm for alarm in alarms}
+        active: list[ActiveAlarm] = []
+        for each in self.active:
+            if (alarm := listed.pop(each.alarm.key, None)) is not None:
+                each.alarm = alarm
+                each.absences = 0
+            elif is_complete:
+                each.absences += 1
+            if each.absences < ABSENCES:
+                active.append(each)
+            elif each.is_announced:
+                self.cleared.append(each.alarm)
+        self.active = active + [ActiveAlarm(alarm) for alarm in listed.values()]
+        if is_complete:
+            self.received = received
+
+    def announce(self) -> Iterator[tuple[AlarmEvent, Alarm]]:
+        """Yield the events that were not announced yet, and record them as announced."""
+        while self.cleared:
+            yield AlarmEvent.CLEARED, self.cleared.pop(0)
+        for each in self.active:
+            if not each.is_announced:
+                each.is_announced = True
+                yield AlarmEvent.RAISED, each.alarm
+
+    @property
+    def counts(self) -> Mapping[AlarmLevel, int]:
+        """Return the number of alarms of each level."""
+        found = Counter(each.alarm.level for each in self.active)
+        return {level: found[level] for level in AlarmLevel}
+
+    @property
+    def most_severe(self) -> AlarmLevel | None:
+        """Return the most severe level, `None` without alarms."""
+        return next((level for level, number in self.counts.items() if number), None)
+
+    def has_severe(self, device: Device) -> bool:
+        """Return whether a critical or major alarm of a device is active."""
+        return any(
+            each.alarm.level in SEVERE and each.alarm.is_of(device)
+            for each in self.active
+        )
+
+
+def alarm_attributes(alarm: Alarm) -> dict[str, int | str | None]:
+    """Return an alarm as attributes, less than 4 kB together."""
+    return {
+        "device": alarm.device,
+        "name": alarm.name,
+        "level": alarm.level.value,
+        "cause": alarm.cause,
+        "advice": alarm.advice,
+        "alarm_id": alarm.alarm_id,
+        "cause_id": alarm.cause_id,
+        "raised_at": None if alarm.raised is None else alarm.raised.isoformat(),
+    }
