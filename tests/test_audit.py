@@ -6,6 +6,7 @@ from typing import Final
 from hypothesis import given, strategies as st
 import pytest
 
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.diagnostics import async_get_config_entry_diagnostics
 from custom_components.smartpvms.statistics.audit import Audit, Difference, difference
@@ -232,8 +233,24 @@ class TestDoubt:
         assert self.issues(past.hass) == []
 
 
-async def test_accepted_level(past: Past) -> None:
-    """The energy that the filter left out of a replaced meter is that of the report."""
+async def _lose_files(past: Past) -> None:
+    """Start Home Assistant without the stored state of the account."""
+    account = past.run.account
+    entries = past.hass.config_entries
+    assert await entries.async_unload(account.entry.entry_id)
+    del past.hass.data[ACCOUNTS]
+    for name in [each for each in account._storage if each.startswith(DOMAIN)]:  # noqa: SLF001
+        del account._storage[name]  # noqa: SLF001
+    assert await entries.async_setup(account.entry.entry_id)
+    await past.hass.async_block_till_done(wait_background_tasks=True)
+
+
+@pytest.mark.parametrize(("days", "is_lost"), [(0, False), (1, True)])
+async def test_accepted_level(past: Past, is_lost: bool) -> None:
+    """The energy that the filter left out of a replaced meter is that of the report.
+
+    The same applies if the file is lost before the difference is confirmed.
+    """
     get_instance(past.hass).entity_filter = lambda entity_id: True
     [plant] = past.run.simulator.home.plants
     at = past.run.at("2026-06-22 12:20")
@@ -247,7 +264,10 @@ async def test_accepted_level(past: Past) -> None:
                 counter.device.id, "active_power", lambda at, value: None
             )
     await past.until("2026-06-22 18:00:30", POLL)
-    await past.until("2026-06-24 03:00:30", QUARTER)
+    if is_lost:
+        await past.until("2026-06-23 08:00:30", QUARTER)
+        await _lose_files(past)
+    await past.until("2026-06-24 14:00:30", QUARTER)
     assert await differences(past) == {}
     changes = await past.changes()
     state = past.run.account.state(plant.code, "grid_export")
@@ -255,7 +275,7 @@ async def test_accepted_level(past: Past) -> None:
     begin, end = past.run.at("2026-06-22 00:00"), past.run.at("2026-06-23 00:00")
     expected = reported(past, begin, end)["grid_export"]
     hours = {hour: changes[state.entity_id][hour] for hour in expected}
-    # All other hours are those of the counter.
+    # All other hours are those of the counter, or of the report.
     assert hours == pytest.approx(expected, abs=0.05)
     doubtful = at.replace(minute=0)
     assert hours[doubtful] == pytest.approx(expected[doubtful], abs=0.01)

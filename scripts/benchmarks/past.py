@@ -3,7 +3,7 @@
 Every hour is compared with the reports, and importing again must change nothing.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 import os
@@ -123,7 +123,7 @@ async def _import(past: Past) -> tuple[int, int]:
 
 
 async def test_past(
-    name: str, past: Past, record_property: pytest.RecordProperty
+    name: str, past: Past, record_property: Callable[[str, object], None]
 ) -> None:
     """Every hour has the energy of its report, and importing again changes nothing."""
     run = past.run

@@ -76,6 +76,8 @@ MAX_DELAY: Final = timedelta(days=1)
 MAX_OUTAGE: Final = timedelta(days=7)
 # Longest gap before a plant that is added again.
 MAX_GAP: Final = timedelta(days=31)
+# Time before a lost state in which gaps and differences may not have been decided.
+MAX_DECISION: Final = timedelta(days=2)
 # Longest time before now that is compared with the reports.
 MAX_AUDIT: Final = timedelta(days=31)
 # Longest interval between two reports of a gap, and longest wait of a span.
@@ -326,13 +328,22 @@ class PlantImporter:
         )
 
     async def _find_earlier_rows(self, span: PlantSpan) -> None:
-        """Begin the gap of a plant that is added again with its last recorded hour."""
+        """Begin the gap of a plant that is added again with its last recorded hour.
+
+        The statistics of the days before it are compared again, since the decisions on
+        them may be lost.
+        """
         assert span.first is not None
         targets = self._targets(span.code)
         ends = await async_last_hours(self._hass, targets, span.first)
         span.continued = [*ends]
         begin = max(ends.values(), default=span.first)
         span.start = min(max(begin, span.first - MAX_GAP), span.first)
+        if ends:
+            doubtful = midnight_before(span.start - MAX_DECISION, self._zone(span))
+            self.audit.until.setdefault(span.code, doubtful)
+            doubts = self.audit.doubts.setdefault(span.code, [])
+            doubts.append((doubtful, span.first))
 
     def _due(self, span: PlantSpan) -> datetime:
         """Return the time from which the newest day of a span can be filled."""
