@@ -101,7 +101,9 @@ async def _automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
     assert state.state == STATE_ON
 
 
-async def _automate_all(hass: HomeAssistant, choices: dict[str, dict[str, Any]]) -> None:
+async def _automate_all(
+    hass: HomeAssistant, choices: dict[str, dict[str, Any]]
+) -> None:
     """Create an automation from each of some blueprints."""
     automations = [
         {
@@ -1416,7 +1418,10 @@ async def test_test_message_of_a_low_battery(
     await _charge_to(hass, wait, 8)
     await _run_actions(hass)
     await _charge_to(hass, wait, 7, 50)
-    assert [call.data["title"] for call in phone] == ["Battery low", "Test: Battery low"]
+    assert [call.data["title"] for call in phone] == [
+        "Battery low",
+        "Test: Battery low",
+    ]
 
 
 async def test_battery_that_is_low_at_creation(
@@ -1635,7 +1640,11 @@ async def test_yield_of_the_account(
         ([0, 0.9, 0.9], {"minimum": 0.5}, ["0 kWh today, 0.9 kWh"]),
         ([4.1, 10, 10], {"capacities": ["5", "10", "10"]}, []),
         ([3.9, 10, 10], {"capacities": ["5", "10", "10"]}, ["3.9 kWh today, 5.0 kWh"]),
-        ([3.9, 10, 10], {"capacities": ["5,0", "10", "10"]}, ["3.9 kWh today, 5.0 kWh"]),
+        (
+            [3.9, 10, 10],
+            {"capacities": ["5,0", "10", "10"]},
+            ["3.9 kWh today, 5.0 kWh"],
+        ),
         ([4.1, 10, 10], {"capacities": ["5", "10"]}, ["4.1 kWh today, 10.0 kWh"]),
         ([7.9, 10, 10], {"least_of_others": 75}, []),
         ([0, 10, 10], {"inverters": [INVERTER]}, []),

@@ -207,9 +207,7 @@ def _signed(
     ]
 
 
-def _last_day(
-    shown: _Dashboard, powers: list[Card], of_devices: list[Card]
-) -> Card:
+def _last_day(shown: _Dashboard, powers: list[Card], of_devices: list[Card]) -> Card:
     """Return a graph of the last 24 hours.
 
     The powers of a plant have no history. Until they are a day old, those of its
