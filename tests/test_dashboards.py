@@ -15,9 +15,9 @@ from custom_components.smartpvms import dashboard
 from custom_components.smartpvms.const import DOMAIN
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import ServiceValidationError
-from homeassistant.helpers import device_registry as dr, entity_registry as er
+from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
-from tests.simulator import Simulator, homes
+from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Plant
 
 from .component import ENGLISH, read_json
@@ -104,6 +104,7 @@ async def with_energy(hass: HomeAssistant, added: Account) -> Account:
     return added
 
 
+@pytest.mark.usefixtures("recorder_mock")
 @pytest.mark.parametrize(
     "home", [homes.family(), homes.farm(), homes.emma()], ids=["family", "farm", "emma"]
 )
@@ -170,10 +171,12 @@ async def test_powers(hass: HomeAssistant, added: Account, plant: Plant) -> None
 
 @pytest.mark.parametrize("home", [homes.apartment()], ids=["apartment"])
 async def test_home_without_more(
-    hass: HomeAssistant, added: Account, plant: Plant
+    hass: HomeAssistant, added: Account, simulator: Simulator, plant: Plant
 ) -> None:
     """An inverter alone has no cards of a battery, a meter or alarms."""
+    simulator.faults.add(faults.FailCode(407), "getAlarmList")
     await added.poll()
+    await _read_alarms(added)
     config = await _suggest(hass)
     named = _entity_ids(config)
     assert _entity_id(added, plant.code, "pv_power") in named
@@ -181,8 +184,9 @@ async def test_home_without_more(
     states = [hass.states.get(entity_id) for entity_id in named]
     names = {state.name for state in states if state}
     assert not [
-        name for name in names if re.search("(?i)battery|grid|home|alarm|meter", name)
+        name for name in names if re.search("(?i)battery|power flow|alarm|meter", name)
     ]
+    assert _entity_id(added, plant.code, "day_power") in named
     assert all(_sections(config))
     # The Energy dashboard is not set up.
     assert [view["path"] for view in config["views"]] == ["now"]
@@ -265,9 +269,9 @@ async def test_fleet(
         assert {_entity_id(account, plant.code, key) for key in keys} <= named
     tiles = _cards(config, "tile")
     assert [tile["name"] for tile in tiles] == [plant.name for plant in plants]
-    device = dr.async_get(hass).async_get_device({(DOMAIN, plants[3].code)})
-    assert device
-    one = await _suggest(hass, device_id=device.id)
+    power = account.registered(plants[3].code, "pv_power")
+    assert power
+    one = await _suggest(hass, device_id=power.device_id)
     assert one["title"] == "Plant 0004"
     others = {_entity_id(account, plant.code, "pv_power") for plant in plants[4:]}
     assert not _entity_ids(one) & others
