@@ -434,7 +434,7 @@ async def ten_plants(
 
 def _entity_ids(account: Account, simulator: Simulator, key: str) -> list[str]:
     """Return the entities of a data item."""
-    sources = [
+    sources: list[str | int] = [
         source
         for plant in simulator.home.plants
         for source in (plant.code, *(device.id for device in plant.devices))

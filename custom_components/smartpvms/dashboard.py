@@ -16,7 +16,7 @@ from .descriptions import ALARM_EVENTS
 from .energy_dashboard import async_has_sources
 from .entity_registry import enabled_entity_id
 from .northbound import Device, Plant
-from .plant import GRID_POINTS, INVERTERS
+from .plant import INVERTERS
 from .runtime import SmartPvmsConfigEntry
 
 type Card = dict[str, Any]
@@ -49,6 +49,7 @@ class _Dashboard:
             **async_get_cached_translations(hass, language, "entity", DOMAIN),
         }
         self.inventory = entry.runtime_data.inventory.data
+        self.grid_point = entry.runtime_data.real_time.grid_point
         self.registry = er.async_get(hass)
         self.sensor = partial(enabled_entity_id, hass, Platform.SENSOR)
         self.binary_sensor = partial(enabled_entity_id, hass, Platform.BINARY_SENSOR)
@@ -227,17 +228,19 @@ def _last_day(shown: _Dashboard, powers: list[Card], of_devices: list[Card]) -> 
 
 
 def _powers_of_devices(shown: _Dashboard, plant: Plant) -> Iterator[Card]:
-    devices = shown.inventory.devices_of(plant.code)
-    for device in devices:
+    point = shown.grid_point(plant.code)
+    for device in shown.inventory.devices_of(plant.code):
         if device.type_id in INVERTERS:
-            keys, color = ("mppt_power", "active_power"), PV
-        elif device.type_id in GRID_POINTS:
-            keys, color = ("active_power",), GRID
+            color = PV
+            entity_id = shown.sensor(device.id, "mppt_power") or shown.sensor(
+                device.id, "active_power"
+            )
+        elif device.id == point:
+            color, entity_id = GRID, shown.sensor(device.id, "active_power")
         else:
-            keys, color = ("ch_discharge_power",), BATTERY
-        found = (shown.sensor(device.id, key) for key in keys)
-        if entity_id := next(filter(None, found), None):
-            yield {"entity": entity_id, "name": [DEVICE, ENTITY], "color": color}
+            color = BATTERY
+            entity_id = shown.sensor(device.id, "ch_discharge_power")
+        yield from _entities(entity_id, name=[DEVICE, ENTITY], color=color)
 
 
 def _today(shown: _Dashboard, plant: Plant) -> list[Card]:
