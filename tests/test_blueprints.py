@@ -434,11 +434,9 @@ async def ten_plants(
 
 def _entity_ids(account: Account, simulator: Simulator, key: str) -> list[str]:
     """Return the entities of a data item."""
-    sources: list[str | int] = [
-        source
-        for plant in simulator.home.plants
-        for source in (plant.code, *(device.id for device in plant.devices))
-    ]
+    sources: list[str | int] = []
+    for plant in simulator.home.plants:
+        sources += [plant.code, *(device.id for device in plant.devices)]
     entries = [account.registered(source, key) for source in sources]
     return [entry.entity_id for entry in entries if entry and not entry.disabled]
 
@@ -1838,11 +1836,12 @@ async def test_day_of_the_month(
 def _import_month(
     hass: HomeAssistant, entity_id: str, unit: str, change: float
 ) -> None:
-    """Record a total that grows in the middle of May."""
+    """Record a total that grows on two days of May."""
     start = dt_util.parse_datetime("2026-04-30 12:00:00+02:00", raise_on_error=True)
     middle = dt_util.parse_datetime("2026-05-15 12:00:00+02:00", raise_on_error=True)
     rows: list[StatisticData] = [
         {"start": start, "state": 0, "sum": 50.0},
+        {"start": middle - timedelta(days=9), "state": 20.0, "sum": 70.0},
         {"start": middle, "state": change, "sum": 50.0 + change},
     ]
     metadata = StatisticMetaData(
