@@ -14,14 +14,12 @@ import sys
 from time import monotonic
 from zoneinfo import ZoneInfo
 
-from scripts.dashboard import dashboard
 from scripts.energy import set_up, sources, statistic_ids, totals
 from scripts.home_assistant import (
     PASSWORD,
     ROOT,
     SETTINGS,
     USERNAME,
-    Device,
     HomeAssistant,
     HomeAssistantError,
     free_port,
@@ -136,13 +134,15 @@ async def add_account(
     )
     await set_up(home_assistant, entry_id)
 
-    async def with_alarms() -> list[Device] | None:
+    async def has_alarms() -> bool | None:
         devices = await home_assistant.devices()
-        is_read = any("alarm" in device.entities for device in devices)
-        return devices if is_read else None
+        return any("alarm" in device.entities for device in devices) or None
 
-    devices = await until("alarms", with_alarms, ALARMS_TIMEOUT)
-    return await home_assistant.create_dashboard(title, dashboard(devices))
+    await until("alarms", has_alarms, ALARMS_TIMEOUT)
+    dashboard = await home_assistant.action(
+        "suggest_dashboard", config_entry_id=entry_id
+    )
+    return await home_assistant.create_dashboard(title, dashboard)
 
 
 async def wait_for_history(home_assistant: HomeAssistant) -> None:

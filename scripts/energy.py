@@ -6,8 +6,7 @@ from itertools import pairwise
 import math
 from typing import Any, NamedTuple
 
-from scripts.dashboard import plants
-from scripts.home_assistant import DOMAIN, HomeAssistant
+from scripts.home_assistant import HomeAssistant
 from tests.simulator import Energies, Home
 from tests.simulator.plants import Plant
 from tests.simulator.truth import energies
@@ -31,18 +30,15 @@ TRUTHS: Mapping[tuple[str, str], tuple[str, Callable[[Energies], float]]] = {
 
 async def set_up(home_assistant: HomeAssistant, entry_id: str) -> None:
     """Configure the Energy dashboard as suggested by the integration."""
-    for plant in plants(await home_assistant.devices()):
-        await home_assistant.command(
-            "call_service",
-            domain=DOMAIN,
-            service="suggest_energy_dashboard",
-            service_data={
-                "config_entry_id": entry_id,
-                "device_id": plant.id,
-                "apply": True,
-            },
-            return_response=True,
-        )
+    for device in await home_assistant.devices():
+        # Only a plant has a health.
+        if "real_health_state" in device.entities:
+            await home_assistant.action(
+                "suggest_energy_dashboard",
+                config_entry_id=entry_id,
+                device_id=device.id,
+                apply=True,
+            )
 
 
 async def sources(home_assistant: HomeAssistant) -> list[Source]:

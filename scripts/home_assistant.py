@@ -257,6 +257,17 @@ class HomeAssistant:
             raise HomeAssistantError(f"{kind}: {answer['error']['message']}")
         return answer["result"]
 
+    async def action(self, name: str, **data: Any) -> Any:
+        """Run an action of the integration, and return its response."""
+        answer = await self.command(
+            "call_service",
+            domain=DOMAIN,
+            service=name,
+            service_data=data,
+            return_response=True,
+        )
+        return answer["response"]
+
     async def add_integration(self, **account: str | int) -> str:
         """Complete the config flow, and return the ID of the loaded entry."""
         flows = "/api/config/config_entries/flow"

@@ -101,6 +101,27 @@ async def _automate(hass: HomeAssistant, blueprint: str, **inputs: Any) -> None:
     assert state.state == STATE_ON
 
 
+async def _automate_all(
+    hass: HomeAssistant, choices: dict[str, dict[str, Any]]
+) -> None:
+    """Create an automation from each of some blueprints."""
+    automations = [
+        {
+            "id": blueprint,
+            "alias": blueprint,
+            "use_blueprint": {
+                "path": f"{IMPORTED}/{blueprint}.yaml",
+                "input": {**inputs, "notification": PHONE},
+            },
+        }
+        for blueprint, inputs in choices.items()
+    ]
+    assert await async_setup_component(hass, "automation", {"automation": automations})
+    await hass.async_block_till_done()
+    states = hass.states.async_all("automation")
+    assert [state.state for state in states] == [STATE_ON] * len(choices)
+
+
 def _last_triggered(hass: HomeAssistant, ago: timedelta) -> None:
     """Restore the time of the automation's last action."""
     last = (dt_util.utcnow() - ago).isoformat()
@@ -209,12 +230,12 @@ def test_names_of_entities(file: Path) -> None:
         for name in re.findall(r'"(.*?)"', fields.get("description", ""))
     }
     assert called
-    assert called <= names
+    assert called - {"Run actions"} <= names
 
 
 def test_every_section_has_a_blueprint() -> None:
     """Every section of the documentation belongs to a blueprint."""
-    assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 6
+    assert DOCS.count("\n## ") == DOCS.count("```yaml") == len(FILES) == 9
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
@@ -259,42 +280,285 @@ async def test_entities_to_choose(
         if "entity" in fields["selector"]
     ]
     asked = {
-        (each["domain"], each.get("device_class"))
+        (each["domain"], device_class)
         for each in filters
-        # A load or another sensor may be of any integration.
-        if "device_class" in each or each.get("integration") == DOMAIN
+        for device_class in _as_list(each.get("device_class"))
+        # A load may be of any integration.
+        if isinstance(each["domain"], str)
     }
     assert asked
     assert asked <= offered
     assert {each.get("integration", DOMAIN) for each in filters} == {DOMAIN}
 
 
-@pytest.mark.parametrize(
-    ("blueprint", "inputs"),
-    [
-        ("inverter_problem", {"inverter_states": ["sensor.state"]}),
-        ("battery_level", {"battery": "sensor.level"}),
-        ("daily_report", {"yield_today": "sensor.yield"}),
-        ("low_yield", {"inverter": "sensor.yield", "others": ["sensor.other"]}),
-    ],
-)
-async def test_notification_without_a_choice(
-    hass: HomeAssistant, wait: Pass, blueprint: str, inputs: dict[str, Any]
-) -> None:
-    """By default, Home Assistant shows a notification."""
-    shown = async_mock_service(hass, "persistent_notification", "create")
-    _show(hass, "sensor.state", "shutdown_on_fault")
-    _show(hass, "sensor.level", "5")
-    _show(hass, "sensor.yield", "1", unit_of_measurement="kWh")
-    _show(hass, "sensor.other", "9", unit_of_measurement="kWh")
-    await _automate(hass, blueprint, **inputs)
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+async def _run_actions(hass: HomeAssistant) -> None:
+    """Select *Run actions* in the menu of the automation."""
     await hass.services.async_call(
         "automation", "trigger", {"entity_id": "automation.tested"}
     )
-    await wait(minutes=1)
+
+
+@pytest.mark.parametrize(
+    ("blueprint", "inputs", "lines"),
+    [
+        ("alarm", {"plants": ["event.alarm"]}, ["Test message (critical)"]),
+        (
+            "inverter_problem",
+            {
+                "inverter_states": ["sensor.state", "sensor.health"],
+                "connections": ["binary_sensor.connection"],
+            },
+            [
+                "sensor.state: grid_connected",
+                "binary_sensor.connection: on",
+                "sensor.health is not the state of an inverter.",
+            ],
+        ),
+        (
+            "derating",
+            {
+                "temperatures": ["sensor.temperature"],
+                "inverter_states": ["sensor.state", "sensor.health"],
+            },
+            [
+                "sensor.temperature: 40 °C",
+                "sensor.state: grid_connected",
+                "sensor.health is not the state of an inverter.",
+            ],
+        ),
+        (
+            "no_data",
+            {"plants": ["sensor.health", "sensor.state"]},
+            ["sensor.health: healthy", "sensor.state is not the health of a plant."],
+        ),
+        ("battery_level", {"battery": "sensor.level"}, ["sensor.level: 50 %"]),
+        ("daily_report", {"yield_today": "sensor.yield"}, ["Yield: 1 kWh"]),
+        (
+            "monthly_report",
+            {"totals": ["sensor.yield"]},
+            ["There are no statistics of this month."],
+        ),
+        (
+            "low_yield",
+            {"inverters": ["sensor.yield", "sensor.other"]},
+            [
+                (
+                    "sensor.yield: 1 kWh today, "
+                    "9.0 kWh to expect from the other inverters"
+                ),
+                (
+                    "sensor.other: 9 kWh today, "
+                    "1.0 kWh to expect from the other inverters"
+                ),
+            ],
+        ),
+        (
+            "surplus_load",
+            {
+                "power": "sensor.power",
+                "positive": "import",
+                "load": "switch.load",
+                "battery": "sensor.level",
+            },
+            [
+                "sensor.power: 1200 W imported",
+                "sensor.level: 50 %",
+                "switch.load: off",
+            ],
+        ),
+    ],
+)
+async def test_run_actions(
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    wait: Pass,
+    blueprint: str,
+    inputs: dict[str, Any],
+    lines: list[str],
+) -> None:
+    """Without a problem, *Run actions* shows a test message in Home Assistant."""
+    shown = async_mock_service(hass, "persistent_notification", "create")
+    states = ["grid_connected", "grid_connected_self_derating", "shutdown_on_fault"]
+    _show(hass, "sensor.state", "grid_connected", options=states)
+    _show(hass, "sensor.health", "healthy", options=["disconnected", "healthy"])
+    _show(hass, "binary_sensor.connection", STATE_ON)
+    _show(hass, "sensor.temperature", "40", unit_of_measurement="°C")
+    _show(hass, "sensor.level", "50", unit_of_measurement="%")
+    _show(hass, "sensor.yield", "1", unit_of_measurement="kWh")
+    _show(hass, "sensor.other", "9", unit_of_measurement="kWh")
+    _show(hass, "sensor.power", "1.2", unit_of_measurement="kW")
+    _show(hass, "switch.load", STATE_OFF)
+    await _automate(hass, blueprint, **inputs)
+    await _run_actions(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
     [call] = shown
-    assert call.data["title"]
-    assert "sensor." in call.data["title"] + call.data["message"]
+    assert call.data["title"].startswith("Test: ")
+    assert call.data["message"].splitlines() == lines
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+async def test_texts_in_another_language(
+    hass: HomeAssistant, phone: list[ServiceCall], file: Path
+) -> None:
+    """Title and message are inputs, whose templates the user can replace."""
+    blueprint = load_yaml_dict(file)["blueprint"]
+    assert isinstance(blueprint, dict)
+    inputs = dict(_inputs(blueprint["input"]))
+    for key in ("title", "message"):
+        assert inputs[key]["selector"] == {"template": None}
+        assert "{{" in inputs[key]["default"]
+    assert " tell" not in TEXTS[file].lower()
+
+
+# Ten plants
+
+
+def with_fleet() -> pytest.MarkDecorator:
+    """Run a test with ten plants of its own."""
+    return pytest.mark.parametrize("home", [homes.fleet()], ids=["fleet"])
+
+
+@pytest.fixture
+async def ten_plants(
+    account: Account, simulator: Simulator, phone: list[ServiceCall]
+) -> Account:
+    """Return an account with ten plants."""
+    await account.add_plants(simulator.home.plants)
+    await account.poll()
+    return account
+
+
+def _entity_ids(account: Account, simulator: Simulator, key: str) -> list[str]:
+    """Return the entities of a data item."""
+    sources: list[str | int] = []
+    for plant in simulator.home.plants:
+        sources += [plant.code, *(device.id for device in plant.devices)]
+    entries = [account.registered(source, key) for source in sources]
+    return [entry.entity_id for entry in entries if entry and not entry.disabled]
+
+
+@with_fleet()
+async def test_faults_of_ten_plants(
+    hass: HomeAssistant,
+    ten_plants: Account,
+    simulator: Simulator,
+    phone: list[ServiceCall],
+) -> None:
+    """A fault of the third plant, and then one of the seventh, name the plant."""
+    _sun(hass, 60)
+    states = _entity_ids(ten_plants, simulator, "inverter_state")
+    assert len(states) == 10
+    await _automate(
+        hass, "inverter_problem", inverter_states=states, notification=PHONE
+    )
+    third, seventh = (simulator.home.plants[index].devices[0] for index in (2, 6))
+    fault = _send(simulator, third, inverter_state=768)
+    await ten_plants.pass_time(timedelta(minutes=20))
+    assert _messages(phone) == ["Plant 0003 Inverter-1: Shutdown: on fault"]
+    fault.remove()
+    await ten_plants.pass_time(timedelta(minutes=10))
+    _send(simulator, seventh, inverter_state=774)
+    await ten_plants.pass_time(timedelta(minutes=20))
+    assert _messages(phone)[1:] == [
+        "Plant 0007 Inverter-1: Shutdown: DC switch disconnected"
+    ]
+    await _run_actions(hass)
+    await ten_plants.pass_time(timedelta(seconds=1))
+    lines = phone[-1].data["message"].splitlines()
+    assert len(lines) == 10
+    assert {line[:10] for line in lines} == {
+        plant.name for plant in simulator.home.plants
+    }
+
+
+@with_fleet()
+async def test_day_of_ten_plants(
+    hass: HomeAssistant,
+    ten_plants: Account,
+    simulator: Simulator,
+    phone: list[ServiceCall],
+) -> None:
+    """Each message names the plant of a device or of several."""
+    account, plants = ten_plants, simulator.home.plants
+    # The alarms are read for the first time.
+    await account.pass_time(timedelta(minutes=2))
+    await hass.async_block_till_done(wait_background_tasks=True)
+    states = _entity_ids(account, simulator, "inverter_state")
+    choices: dict[str, dict[str, Any]] = {
+        "derating": {
+            "temperatures": _entity_ids(account, simulator, "temperature"),
+            "inverter_states": states,
+        },
+        "no_data": {
+            "plants": _entity_ids(account, simulator, "real_health_state"),
+            "hours": 2,
+        },
+        "low_yield": {
+            # Every third plant is in the same town.
+            "inverters": _entity_ids(account, simulator, "day_cap")[2::3],
+            "capacities": [str(plant.size) for plant in plants[2::3]],
+        },
+        "alarm": {"plants": _entity_ids(account, simulator, "alarm")},
+        "battery_level": {
+            "battery": _entity_ids(account, simulator, "battery_soc")[7],
+            "notices": ["low"],
+        },
+        "daily_report": {
+            "yield_today": _entity_ids(account, simulator, "day_power")[0],
+        },
+    }
+    assert len(choices["alarm"]["plants"]) == len(states) == 10
+    await _automate_all(hass, choices)
+    _send(simulator, plants[3].devices[0], temperature=81.26)
+    _send(simulator, plants[4].devices[0], inverter_state=514)
+    for device in plants[8].devices:
+        device.connected = False
+    simulator.alarms.start(plants[5].devices[0])
+    _send(simulator, plants[7].devices[2], battery_soc=9)
+    await account.pass_time(timedelta(hours=3))
+    by_title = {call.data["title"]: call.data["message"] for call in phone}
+    assert len(by_title) == len(phone)
+    assert by_title.pop("Plant 0006: alarm raised").startswith("Inverter-1: ")
+    assert by_title == {
+        "Overheating or derating": (
+            "Plant 0004 Inverter-1: 81.3 °C\n"
+            "Plant 0005 Inverter-1: Grid-connected: self-derating"
+        ),
+        "No data for 2 hours": "Plant 0009: Disconnected",
+        "Battery low": "Plant 0008 Battery-1: 9 %",
+    }
+    phone.clear()
+    await account.pass_time(timedelta(hours=9))
+    [low, report] = phone
+    assert low.data["message"].startswith("Plant 0009 Inverter-1: ")
+    assert len(low.data["message"].splitlines()) == 1
+    assert report.data["title"] == "Plant 0001 today"
+
+
+async def test_outage_of_ten_plants(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """Plants without data are reported once and together."""
+    plants = [f"sensor.plant_{number}" for number in range(10)]
+    for entity_id in plants:
+        _show(hass, entity_id, "healthy")
+    await _automate(hass, "no_data", plants=plants, hours=6, notification=PHONE)
+    _show(hass, plants[3], "disconnected")
+    _show(hass, plants[4], STATE_UNAVAILABLE)
+    await wait(hours=5, minutes=59)
+    assert phone == []
+    await wait(minutes=17)
+    assert _messages(phone) == [f"{plants[3]}: disconnected\n{plants[4]}: unavailable"]
+    await wait(hours=12)
+    assert len(phone) == 1
+    _show(hass, plants[3], "healthy")
+    _show(hass, plants[5], STATE_UNKNOWN)
+    await wait(hours=6, minutes=15)
+    assert _messages(phone)[1:] == [f"{plants[4]}: unavailable\n{plants[5]}: unknown"]
 
 
 # Alarm
@@ -517,7 +781,7 @@ async def test_disconnection(
     await watched.pass_time(timedelta(minutes=30))
     assert phone == []
     await watched.pass_time(timedelta(minutes=6))
-    assert _messages(phone) == ["Inverter-1: no connection"]
+    assert _messages(phone) == ["Inverter-1: Disconnected"]
 
 
 async def test_night(
@@ -532,7 +796,7 @@ async def test_night(
     await watched.pass_time(timedelta(minutes=29))
     assert phone == []
     await watched.pass_time(timedelta(minutes=2))
-    assert _messages(phone) == ["Inverter-1: no connection"]
+    assert _messages(phone) == ["Inverter-1: Disconnected"]
 
 
 async def test_inverter_that_wakes_up(
@@ -595,32 +859,43 @@ async def test_problems_of_one_moment(
     await wait(minutes=30)
     [message] = _messages(phone)
     assert message == (
-        "sensor.state_1: shutdown_on_fault\nbinary_sensor.connection_2: no connection"
+        "sensor.state_1: shutdown_on_fault\nbinary_sensor.connection_2: off"
     )
 
 
-@pytest.mark.parametrize(
-    ("last_notified", "repeated"), [(timedelta(hours=2), 0), (timedelta(hours=13), 1)]
-)
-async def test_problem_after_restart(
+async def test_problems_of_one_day(
     hass: HomeAssistant,
     wait: Pass,
     phone: list[ServiceCall],
     two_inverters: dict[str, list[str]],
-    last_notified: timedelta,
-    repeated: int,
 ) -> None:
-    """A problem that was reported today is not repeated after a restart."""
-    _last_triggered(hass, last_notified)
+    """A fault after an outage is reported, also on the day of another one."""
     await _automate(hass, "inverter_problem", **two_inverters, notification=PHONE)
-    _show(hass, "binary_sensor.connection_1", STATE_OFF)
-    _show(hass, "sensor.state_1", STATE_UNKNOWN)
-    await wait(hours=1)
-    assert len(phone) == repeated
-    # A problem after the restart is always reported.
     _show(hass, "sensor.state_1", "shutdown_on_fault")
+    await wait(minutes=15)
+    assert _messages(phone) == ["sensor.state_1: shutdown_on_fault"]
+    _show(hass, "sensor.state_1", "grid_connected")
+    _show(hass, "sensor.state_2", STATE_UNAVAILABLE)
     await wait(hours=1)
-    assert len(phone) == repeated + 1
+    _show(hass, "sensor.state_2", "shutdown_on_fault")
+    await wait(minutes=15)
+    assert _messages(phone)[1:] == ["sensor.state_2: shutdown_on_fault"]
+
+
+async def test_problem_at_start(
+    hass: HomeAssistant,
+    wait: Pass,
+    phone: list[ServiceCall],
+    two_inverters: dict[str, list[str]],
+) -> None:
+    """A problem that began before the start of Home Assistant is reported."""
+    _last_triggered(hass, timedelta(hours=2))
+    hass.set_state(CoreState.not_running)
+    _show(hass, "sensor.state_1", "shutdown_on_fault")
+    await _automate(hass, "inverter_problem", **two_inverters, notification=PHONE)
+    await hass.async_start()
+    await wait(minutes=1)
+    assert _messages(phone) == ["sensor.state_1: shutdown_on_fault"]
 
 
 async def test_any_time(
@@ -647,6 +922,7 @@ async def test_any_time(
 
 LOAD: Final = "input_boolean.heater"
 POWER: Final = "sensor.power"
+SURPLUS: Final = {"power": POWER, "positive": "export", "load": LOAD}
 
 
 def _export(hass: HomeAssistant, power: object, unit: str = "W") -> None:
@@ -676,7 +952,7 @@ async def load(hass: HomeAssistant, wait: Pass) -> None:
 @pytest.fixture
 async def surplus(hass: HomeAssistant, load: None) -> None:
     """Create an automation that switches the load."""
-    await _automate(hass, "surplus_load", power=POWER, load=LOAD)
+    await _automate(hass, "surplus_load", **SURPLUS)
 
 
 @pytest.fixture
@@ -689,25 +965,128 @@ async def running(hass: HomeAssistant, surplus: None, wait: Pass) -> None:
     assert _is_on(hass)
 
 
+@pytest.mark.parametrize(
+    ("is_plant", "key", "positive"),
+    [(True, "grid_power", "import"), (False, "active_power", "export")],
+)
 async def test_surplus_of_the_account(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
     plant: Plant,
     load: None,
+    is_plant: bool,
+    key: str,
+    positive: str,
 ) -> None:
-    """The net export power of the power sensor switches a load."""
+    """The power of the plant or of its meter switches a load on while exporting."""
     meter = plant.devices[3]
-    normal = _send(simulator, meter, active_power=100)
+    imported = _send(simulator, meter, active_power=-2500)
     await added.poll()
-    power = added.registered(meter.id, "active_power")
+    power = added.registered(plant.code if is_plant else meter.id, key)
     assert power
-    await _automate(hass, "surplus_load", power=power.entity_id, load=LOAD)
-    normal.remove()
+    inputs = {"power": power.entity_id, "positive": positive}
+    await _automate(hass, "surplus_load", **inputs, load=LOAD)
+    await added.pass_time(timedelta(minutes=20))
+    assert not _is_on(hass)
+    imported.remove()
     _send(simulator, meter, active_power=2500)
     await added.pass_time(timedelta(minutes=9))
     assert not _is_on(hass)
     await added.pass_time(timedelta(minutes=8))
+    assert _is_on(hass)
+
+
+async def test_sign_is_asked_for(
+    hass: HomeAssistant, load: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The sign of the power is not assumed."""
+    use = {
+        "path": f"{IMPORTED}/surplus_load.yaml",
+        "input": {"power": POWER, "load": LOAD},
+    }
+    config = {"automation": {"alias": "Tested", "use_blueprint": use}}
+    await async_setup_component(hass, "automation", config)
+    assert "Missing input positive" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("level", "after"), [(79, False), (80, True), (STATE_UNKNOWN, False)]
+)
+async def test_battery_reserve(
+    hass: HomeAssistant, load: None, wait: Pass, level: object, after: bool
+) -> None:
+    """The load waits for the battery, and leaves it its reserve."""
+    _charge(hass, level)
+    await _automate(hass, "surplus_load", **SURPLUS, battery=LEVEL)
+    _export(hass, 3000)
+    await wait(minutes=15)
+    assert _is_on(hass) is after
+    if after:
+        _export(hass, 0)
+        _charge(hass, 75)
+        await wait(hours=1)
+        assert _is_on(hass)
+        _charge(hass, 74)
+        await wait(minutes=11)
+        assert not _is_on(hass)
+
+
+@pytest.mark.parametrize("domain", ["climate", "water_heater"])
+async def test_load_with_modes(
+    hass: HomeAssistant, load: None, wait: Pass, domain: str
+) -> None:
+    """A climate device and a water heater are on in all modes but off."""
+    turned_on = async_mock_service(hass, domain, "turn_on")
+    turned_off = async_mock_service(hass, domain, "turn_off")
+    thing = f"{domain}.pool"
+    _show(hass, thing, STATE_OFF)
+    await _automate(hass, "surplus_load", **SURPLUS | {"load": thing})
+    _export(hass, 3000)
+    await wait(minutes=11)
+    assert [call.data["entity_id"] for call in turned_on] == [[thing]]
+    _show(hass, thing, "heat")
+    _export(hass, -500)
+    await wait(minutes=31)
+    assert [call.data["entity_id"] for call in turned_off] == [[thing]]
+    assert len(turned_on) == 1
+
+
+async def test_load_with_a_number(hass: HomeAssistant, load: None, wait: Pass) -> None:
+    """A charging current has one value with a surplus, and another without."""
+    current = {"current": {"min": 0, "max": 32, "initial": 6}}
+    assert await async_setup_component(hass, "input_number", {"input_number": current})
+    number = "input_number.current"
+    await _automate(
+        hass,
+        "surplus_load",
+        **SURPLUS | {"load": number},
+        on_value=16,
+        off_value=6,
+    )
+    _export(hass, 3000)
+    await wait(minutes=9)
+    assert hass.states.is_state(number, "6.0")
+    await wait(minutes=2)
+    assert hass.states.is_state(number, "16.0")
+    _export(hass, -500)
+    await wait(minutes=31)
+    assert hass.states.is_state(number, "6.0")
+
+
+async def test_test_message_while_waiting(
+    hass: HomeAssistant, load: None, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """A test message does not stop the load from being switched on."""
+    await _automate(hass, "surplus_load", **SURPLUS, notification=PHONE)
+    _export(hass, 3000)
+    await wait(minutes=5)
+    await _run_actions(hass)
+    await wait(seconds=1)
+    assert _messages(phone) == [
+        "sensor.power: 3000 W exported\ninput_boolean.heater: Off",
+    ]
+    await wait(minutes=11)
     assert _is_on(hass)
 
 
@@ -725,7 +1104,7 @@ async def test_units_and_signs(
     hass: HomeAssistant, load: None, wait: Pass, positive: str, power: float, unit: str
 ) -> None:
     """The threshold is in exported watts, regardless of unit and sign."""
-    await _automate(hass, "surplus_load", power=POWER, load=LOAD, positive=positive)
+    await _automate(hass, "surplus_load", **SURPLUS | {"positive": positive})
     _export(hass, -power, unit)
     await wait(minutes=30)
     assert not _is_on(hass)
@@ -830,7 +1209,7 @@ async def test_surplus_at_start(
     hass.set_state(CoreState.not_running)
     hass.states.async_set(LOAD, before)
     _export(hass, power)
-    await _automate(hass, "surplus_load", power=POWER, load=LOAD)
+    await _automate(hass, "surplus_load", **SURPLUS)
     await hass.async_start()
     await wait(minutes=5)
     assert hass.states.is_state(LOAD, before)
@@ -841,7 +1220,7 @@ async def test_surplus_at_start(
 async def test_surplus_at_creation(hass: HomeAssistant, load: None, wait: Pass) -> None:
     """A new automation acts on an existing surplus."""
     _export(hass, 3000)
-    await _automate(hass, "surplus_load", power=POWER, load=LOAD)
+    await _automate(hass, "surplus_load", **SURPLUS)
     hass.bus.async_fire("automation_reloaded")
     await wait(minutes=11)
     assert _is_on(hass)
@@ -879,9 +1258,7 @@ async def test_contradicting_thresholds(
     hass: HomeAssistant, load: None, wait: Pass
 ) -> None:
     """Contradicting thresholds do not switch back and forth."""
-    await _automate(
-        hass, "surplus_load", power=POWER, load=LOAD, on_above=1000, off_below=2000
-    )
+    await _automate(hass, "surplus_load", **SURPLUS, on_above=1000, off_below=2000)
     _export(hass, 1500)
     await wait(minutes=11)
     assert _is_on(hass)
@@ -1034,6 +1411,21 @@ async def test_battery_automation_off_and_on(
     assert len(phone) == 1
 
 
+async def test_test_message_of_a_low_battery(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """A test message is sent while a battery is low, and changes nothing."""
+    _charge(hass, 50)
+    await _automate(hass, "battery_level", battery=LEVEL, notification=PHONE)
+    await _charge_to(hass, wait, 8)
+    await _run_actions(hass)
+    await _charge_to(hass, wait, 7, 50)
+    assert [call.data["title"] for call in phone] == [
+        "Battery low",
+        "Test: Battery low",
+    ]
+
+
 async def test_battery_that_is_low_at_creation(
     hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
 ) -> None:
@@ -1076,10 +1468,10 @@ async def test_report_of_the_account(
     assert 0 < used < yielded
     assert call.data["title"] == "Lindenweg 12 today"
     assert call.data["message"].splitlines() == [
-        f"Yield: {yielded:.1f} kWh",
-        f"Self-consumption: {used:.1f} kWh ({used / yielded * 100:.0f} % of the yield)",
-        f"Exported: {exported:.1f} kWh",
-        f"Consumed: {consumed:.1f} kWh",
+        f"Yield: {yielded:.2f} kWh",
+        f"Self-consumption: {used:.2f} kWh ({used / yielded * 100:.0f} % of the yield)",
+        f"Exported: {exported:.2f} kWh",
+        f"Consumed: {consumed:.2f} kWh",
         f"Revenue: {revenue:.2f} EUR",
     ]
     await added.pass_time(timedelta(hours=23))
@@ -1109,19 +1501,19 @@ def day(hass: HomeAssistant) -> dict[str, str]:
         (
             [],
             (
-                "Yield: 20.0 kWh|Self-consumption: 8.0 kWh (40 % of the yield)"
-                "|Exported: 12.0 kWh|Consumed: 15.0 kWh|Revenue: 3.46 EUR"
+                "Yield: 20 kWh|Self-consumption: 8.00 kWh (40 % of the yield)"
+                "|Exported: 12000 Wh|Consumed: 0.015 MWh|Revenue: 3.456 EUR"
             ),
         ),
         (
             ["yield_today"],
-            "Exported: 12.0 kWh|Consumed: 15.0 kWh|Revenue: 3.46 EUR",
+            "Exported: 12000 Wh|Consumed: 0.015 MWh|Revenue: 3.456 EUR",
         ),
         (
             ["exported_today", "revenue_today"],
-            "Yield: 20.0 kWh|Consumed: 15.0 kWh",
+            "Yield: 20 kWh|Consumed: 0.015 MWh",
         ),
-        (["yield_today", "exported_today", "consumed_today"], "Revenue: 3.46 EUR"),
+        (["yield_today", "exported_today", "consumed_today"], "Revenue: 3.456 EUR"),
     ],
 )
 async def test_report_of_known_values(
@@ -1161,7 +1553,7 @@ async def test_report_of_the_yield_alone(
         hass, "daily_report", yield_today=day["yield_today"], notification=PHONE
     )
     await wait(hours=12)
-    assert _messages(phone) == ["Yield: 0.0 kWh"]
+    assert _messages(phone) == ["Yield: 0 kWh"]
 
 
 async def test_dark_day(
@@ -1172,7 +1564,7 @@ async def test_dark_day(
     await _automate(hass, "daily_report", **day, notification=PHONE)
     await wait(hours=12)
     [message] = _messages(phone)
-    assert "Self-consumption: 0.0 kWh\n" in message
+    assert "Self-consumption: 0.00 kWh\n" in message
 
 
 async def test_report_after_sunset(
@@ -1227,8 +1619,7 @@ async def test_yield_of_the_account(
     await _automate(
         hass,
         "low_yield",
-        inverter=entity_ids[0],
-        others=entity_ids,
+        inverters=entity_ids,
         notification=PHONE,
     )
     inverters[0].connected = connected
@@ -1248,12 +1639,17 @@ async def test_yield_of_the_account(
         ([STATE_UNKNOWN, 10, 10], {}, []),
         ([STATE_UNAVAILABLE, 10, 10], {}, []),
         ([0, 0.9, 0.9], {}, []),
-        ([0, 0.9, 0.9], {"minimum": 0.5}, ["0.0 kWh today, 0.9 kWh"]),
-        ([4.1, 10, 10], {"ratio": 50}, []),
-        ([3.9, 10, 10], {"ratio": 50}, ["3.9 kWh today, 5.0 kWh"]),
+        ([0, 0.9, 0.9], {"minimum": 0.5}, ["0 kWh today, 0.9 kWh"]),
+        ([4.1, 10, 10], {"capacities": ["5", "10", "10"]}, []),
+        ([3.9, 10, 10], {"capacities": ["5", "10", "10"]}, ["3.9 kWh today, 5.0 kWh"]),
+        (
+            [3.9, 10, 10],
+            {"capacities": ["5,0", "10", "10"]},
+            ["3.9 kWh today, 5.0 kWh"],
+        ),
+        ([4.1, 10, 10], {"capacities": ["5", "10"]}, ["4.1 kWh today, 10.0 kWh"]),
         ([7.9, 10, 10], {"least_of_others": 75}, []),
-        ([0, 10, 10], {"others": []}, []),
-        ([7.9, 10], {"others": [INVERTER, *OTHERS]}, ["7.9 kWh today, 10.0 kWh"]),
+        ([0, 10, 10], {"inverters": [INVERTER]}, []),
     ],
 )
 async def test_yield_of_neighbors(
@@ -1266,11 +1662,27 @@ async def test_yield_of_neighbors(
 ) -> None:
     """A yield is low if it is clearly below that of the other inverters."""
     _yield(hass, *yields)
-    choices = {"others": OTHERS, **inputs}
-    await _automate(hass, "low_yield", inverter=INVERTER, notification=PHONE, **choices)
+    choices = {"inverters": [INVERTER, *OTHERS], **inputs}
+    await _automate(hass, "low_yield", notification=PHONE, **choices)
     await wait(hours=24)
     assert _messages(phone) == [
         f"{INVERTER}: {text} to expect from the other inverters" for text in expected
+    ]
+
+
+async def test_several_low_yields(
+    hass: HomeAssistant, wait: Pass, phone: list[ServiceCall]
+) -> None:
+    """All inverters with a low yield are reported in one message."""
+    inverters = [f"sensor.inverter_{number}" for number in range(1, 6)]
+    for entity_id, value in zip(inverters, [10, 2, 10, 0, 10], strict=True):
+        _show(hass, entity_id, value, unit_of_measurement="kWh")
+    await _automate(hass, "low_yield", inverters=inverters, notification=PHONE)
+    await wait(hours=12)
+    [message] = _messages(phone)
+    assert message.splitlines() == [
+        f"{entity_id}: {value} kWh today, 10.0 kWh to expect from the other inverters"
+        for entity_id, value in ((inverters[1], 2), (inverters[3], 0))
     ]
 
 
@@ -1281,7 +1693,7 @@ async def test_yields_in_other_units(
     _yield(hass, 7900, unit="Wh")
     _show(hass, OTHERS[0], 0.01, unit_of_measurement="MWh")
     await _automate(
-        hass, "low_yield", inverter=INVERTER, others=OTHERS, notification=PHONE
+        hass, "low_yield", inverters=[INVERTER, OTHERS[0]], notification=PHONE
     )
     await wait(hours=12)
     assert len(phone) == 1
@@ -1351,10 +1763,94 @@ async def test_usual_yield(
     _import(hass, past)
     _yield(hass, today)
     choices = {"days": 14, **inputs}
-    await _automate(hass, "low_yield", inverter=INVERTER, notification=PHONE, **choices)
+    await _automate(
+        hass, "low_yield", inverters=[INVERTER], notification=PHONE, **choices
+    )
     await async_wait_recording_done(hass)
     await wait(hours=11, minutes=1)
     await hass.async_block_till_done(wait_background_tasks=True)
     assert _messages(phone) == [
         f"{INVERTER}: {text} in the past days" for text in expected
     ]
+
+
+# Monthly report
+
+
+@with_fleet()
+async def test_month_of_ten_plants(
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    ten_plants: Account,
+    simulator: Simulator,
+    phone: list[ServiceCall],
+) -> None:
+    """The report of the month before names the plant of every total."""
+    await ten_plants.pass_time(timedelta(minutes=5))
+    totals = [
+        *_entity_ids(ten_plants, simulator, "pv_energy"),
+        *_entity_ids(ten_plants, simulator, "total_income")[:1],
+    ]
+    units = ["kWh"] * 10 + ["EUR"] * (len(totals) - 10)
+    for number, (entity_id, unit) in enumerate(zip(totals, units, strict=True)):
+        _import_month(hass, entity_id, unit, 100.0 + number)
+    await async_wait_recording_done(hass)
+    await _automate(hass, "monthly_report", totals=totals, notification=PHONE)
+    await _run_actions(hass)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    [call] = phone
+    assert call.data["title"] == "Test: Report of 05/2026"
+    lines = call.data["message"].splitlines()
+    assert lines[:10] == [
+        f"{plant.name} PV production total: {100 + number}.0 kWh"
+        for number, plant in enumerate(simulator.home.plants)
+    ]
+    assert len(lines) == len(totals)
+
+
+@pytest.mark.parametrize(("day", "reports"), [(1, 1), (2, 0)])
+async def test_day_of_the_month(
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    freezer: FrozenDateTimeFactory,
+    wait: Pass,
+    phone: list[ServiceCall],
+    day: int,
+    reports: int,
+) -> None:
+    """The report is sent on the chosen day only."""
+    freezer.move_to("2026-06-30 12:00:00+02:00")
+    _import_month(hass, INVERTER, "kWh", 310.0)
+    await async_wait_recording_done(hass)
+    _show(hass, INVERTER, 1, unit_of_measurement="kWh", device_class="energy")
+    await _automate(
+        hass, "monthly_report", totals=[INVERTER], day=day, notification=PHONE
+    )
+    await wait(hours=19)
+    assert phone == []
+    await wait(hours=2)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    assert len(phone) == reports
+
+
+def _import_month(
+    hass: HomeAssistant, entity_id: str, unit: str, change: float
+) -> None:
+    """Record a total that grows on two days of May."""
+    start = dt_util.parse_datetime("2026-04-30 12:00:00+02:00", raise_on_error=True)
+    middle = dt_util.parse_datetime("2026-05-15 12:00:00+02:00", raise_on_error=True)
+    rows: list[StatisticData] = [
+        {"start": start, "state": 0, "sum": 50.0},
+        {"start": middle - timedelta(days=9), "state": 20.0, "sum": 70.0},
+        {"start": middle, "state": change, "sum": 50.0 + change},
+    ]
+    metadata = StatisticMetaData(
+        mean_type=StatisticMeanType.NONE,
+        unit_class="energy" if unit == "kWh" else None,
+        has_sum=True,
+        name=None,
+        source="recorder",
+        statistic_id=entity_id,
+        unit_of_measurement=unit,
+    )
+    async_import_statistics(hass, metadata, rows)

@@ -1,10 +1,12 @@
 """Sources of a plant for the Energy dashboard."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, cast
 
 import voluptuous as vol
 
+from homeassistant.components.energy.const import DOMAIN as ENERGY_DOMAIN
 from homeassistant.components.energy.data import (
     ENERGY_SOURCE_SCHEMA,
     EnergyPreferencesUpdate,
@@ -17,29 +19,16 @@ from homeassistant.helpers import device_registry as dr, entity_registry as er
 from .const import DOMAIN
 from .descriptions import sensors
 from .device_registry import source_name
-from .models import SourceId, unique_id
+from .entity_registry import enabled_entity_id
+from .models import SourceId
 from .northbound import Device, DeviceType, Plant
 from .plant import GRID_COUNTERS
 from .runtime import SmartPvmsConfigEntry
 
 type Source = dict[str, Any]
 """An energy source in the format of `energy/save_prefs`."""
-
-
-class _Sensors:
-    """Registered and enabled sensors of the integration."""
-
-    def __init__(self, hass: HomeAssistant) -> None:
-        """Initialize with the entity registry."""
-        self._registry = er.async_get(hass)
-
-    def of(self, source_id: SourceId, key: str | None) -> str | None:
-        """Return the entity id of a data item, if its sensor is enabled."""
-        entity_id = key and self._registry.async_get_entity_id(
-            Platform.SENSOR, DOMAIN, unique_id(source_id, key)
-        )
-        registered = entity_id and self._registry.async_get(entity_id)
-        return registered.entity_id if registered and not registered.disabled else None
+type Sensors = Callable[[SourceId, str], str | None]
+"""Returns the entity id of a data item, if its sensor is enabled."""
 
 
 @callback
@@ -51,14 +40,14 @@ def async_suggest(
     Prefers `pv_energy` to the plant's total yield. It is the sum of inverter counters,
     which have history; the total yield has history only if it equals their sum.
     """
-    shown = _Sensors(hass)
+    shown = partial(enabled_entity_id, hass, Platform.SENSOR)
     sources = [
         _grid(entry, plant, shown),
         {
             "type": "solar",
-            "stat_energy_from": shown.of(plant.code, "pv_energy")
-            or shown.of(plant.code, "total_power"),
-            "stat_rate": shown.of(plant.code, "pv_power"),
+            "stat_energy_from": shown(plant.code, "pv_energy")
+            or shown(plant.code, "total_power"),
+            "stat_rate": shown(plant.code, "pv_power"),
             "config_entry_solar_forecast": None,
         },
         _battery(entry, plant, shown),
@@ -68,39 +57,41 @@ def async_suggest(
         sources.append(
             {
                 "type": "home",
-                "stat_energy_to": shown.of(plant.code, "home_energy"),
-                "stat_rate": shown.of(plant.code, "home_power"),
+                "stat_energy_to": shown(plant.code, "home_energy"),
+                "stat_rate": shown(plant.code, "home_power"),
             }
         )
     return [valid for source in sources if (valid := _validated(source)) is not None]
 
 
-def _grid(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
+def _grid(entry: SmartPvmsConfigEntry, plant: Plant, shown: Sensors) -> Source:
     data = entry.runtime_data
     imported = exported = None
     point = data.real_time.grid_point(plant.code)
     if point is not None:
         type_id = data.inventory.data.devices[point].type_id
-        imported, exported = (shown.of(point, key) for key in GRID_COUNTERS[type_id])
+        imported, exported = (
+            key and shown(point, key) for key in GRID_COUNTERS[type_id]
+        )
         if data.history.plants.has_reports:
             # The reports of a plant reach further back than the history of devices.
-            imported = shown.of(plant.code, "grid_import") or imported
-            exported = shown.of(plant.code, "grid_export") or exported
+            imported = shown(plant.code, "grid_import") or imported
+            exported = shown(plant.code, "grid_export") or exported
     return {
         "type": "grid",
         "stat_energy_from": imported,
         "stat_energy_to": exported,
-        "stat_rate": shown.of(plant.code, "grid_power"),
+        "stat_rate": shown(plant.code, "grid_power"),
         "cost_adjustment_day": 0.0,
     }
 
 
-def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Source:
+def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: Sensors) -> Source:
     source: Source = {
         "type": "battery",
-        "stat_energy_from": shown.of(plant.code, "discharged_energy"),
-        "stat_energy_to": shown.of(plant.code, "charged_energy"),
-        "stat_rate": shown.of(plant.code, "battery_power"),
+        "stat_energy_from": shown(plant.code, "discharged_energy"),
+        "stat_energy_to": shown(plant.code, "charged_energy"),
+        "stat_rate": shown(plant.code, "battery_power"),
     }
     storages = [
         device
@@ -110,7 +101,7 @@ def _battery(entry: SmartPvmsConfigEntry, plant: Plant, shown: _Sensors) -> Sour
     # One of several batteries does not have the state of charge of the plant.
     if len(storages) == 1:
         [storage] = storages
-        source["stat_soc"] = shown.of(storage.id, "battery_soc")
+        source["stat_soc"] = shown(storage.id, "battery_soc")
         source["capacity"] = _capacity(entry, storage)
     return source
 
@@ -185,6 +176,13 @@ async def async_apply(
         manager = await async_get_manager(hass)
         await manager.async_update(cast("EnergyPreferencesUpdate", update))
     return missing
+
+
+async def async_has_sources(hass: HomeAssistant) -> bool:
+    """Return whether the Energy dashboard is configured."""
+    if ENERGY_DOMAIN not in hass.config.components:
+        return False
+    return bool((await _preferences(hass))["energy_sources"])
 
 
 async def _preferences(hass: HomeAssistant) -> Mapping[str, Any]:

@@ -6,7 +6,8 @@ from homeassistant.const import Platform
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er
 
-from .models import Inventory, SourceId
+from .const import DOMAIN
+from .models import Inventory, SourceId, unique_id
 
 
 def registered_items(
@@ -32,3 +33,16 @@ def enabled_sensors(
         )
         if not registered.disabled
     }
+
+
+@callback
+def enabled_entity_id(
+    hass: HomeAssistant, platform: Platform, source_id: SourceId, key: str
+) -> str | None:
+    """Return the entity id of a data item, if its entity is enabled."""
+    registry = er.async_get(hass)
+    entity_id = registry.async_get_entity_id(
+        platform, DOMAIN, unique_id(source_id, key)
+    )
+    registered = entity_id and registry.async_get(entity_id)
+    return registered.entity_id if registered and not registered.disabled else None

@@ -29,6 +29,7 @@ from homeassistant.util import dt as dt_util
 
 from .active_alarms import alarm_attributes
 from .const import DOMAIN
+from .dashboard import async_suggest_fleet, async_suggest_home
 from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
 from .northbound import HISTORY_REACH, HISTORY_TYPES, AlarmLevel, Plant
@@ -38,6 +39,7 @@ from .statistics import async_settle
 REFRESH: Final = "refresh_inventory"
 IMPORT_HISTORY: Final = "import_history"
 SUGGEST_ENERGY_DASHBOARD: Final = "suggest_energy_dashboard"
+SUGGEST_DASHBOARD: Final = "suggest_dashboard"
 GET_ALARMS: Final = "get_alarms"
 
 ATTR_APPLY: Final = "apply"
@@ -53,6 +55,7 @@ _HISTORY: Final = _ACCOUNT.extend(
         vol.Optional(ATTR_END): cv.datetime,
     }
 )
+_DASHBOARD: Final = _ACCOUNT.extend({vol.Optional(ATTR_DEVICE_ID): str})
 _ENERGY_DASHBOARD: Final = _ACCOUNT.extend(
     {
         vol.Optional(ATTR_DEVICE_ID): str,
@@ -88,6 +91,13 @@ def async_setup_services(hass: HomeAssistant) -> None:
         _suggest_energy_dashboard,
         _ENERGY_DASHBOARD,
         SupportsResponse.OPTIONAL,
+    )
+    hass.services.async_register(
+        DOMAIN,
+        SUGGEST_DASHBOARD,
+        _suggest_dashboard,
+        _DASHBOARD,
+        SupportsResponse.ONLY,
     )
     hass.services.async_register(
         DOMAIN, GET_ALARMS, _get_alarms, _ALARMS, SupportsResponse.ONLY
@@ -226,6 +236,15 @@ async def _suggest_energy_dashboard(call: ServiceCall) -> ServiceResponse:
         "energy_sources": [*sources],
         "added": [source["type"] for source in added],
     }
+
+
+async def _suggest_dashboard(call: ServiceCall) -> ServiceResponse:
+    """Return the dashboard of a plant, or of several."""
+    hass, entry = call.hass, _entry(call)
+    chosen = call.data.get(ATTR_DEVICE_ID)
+    if chosen is None and len(entry.runtime_data.inventory.data.plants) > 1:
+        return async_suggest_fleet(hass, entry)
+    return await async_suggest_home(hass, entry, _plant(hass, entry, chosen))
 
 
 async def _get_alarms(call: ServiceCall) -> ServiceResponse:

@@ -8,8 +8,6 @@ from playwright.async_api import Page
 import pytest
 import pytest_asyncio
 
-from homeassistant.util.yaml import load_yaml_dict
-from scripts.dashboard import DASHBOARDS
 from scripts.demo import SIMULATED_PASSWORD, SIMULATED_USERNAME
 from scripts.home_assistant import DOMAIN, ROOT, Device, HomeAssistant, free_port, until
 from tests.simulator import Simulator, alarms, homes
@@ -19,8 +17,8 @@ from .pages import cut_texts, look
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVENT = "event.lindenweg_12_alarm"
-# Entities of the documented dashboard, by key.
-ENTITIES = {"active_alarms": "sensor.lindenweg_12_active_alarms", "alarm": EVENT}
+# Data items of the cards of alarms.
+KEYS = ("active_alarms", "alarm")
 # Name and event of the alarm, and names of the entities of plant and device.
 TEXTS = {
     "en": ("Device abnormal", "Raised", "Active alarms", "Problem"),
@@ -77,22 +75,22 @@ async def home_assistant(
 
 
 async def _add_dashboard(home_assistant: HomeAssistant) -> None:
-    """Create a dashboard of the documented cards of alarms, in any language."""
+    """Create a dashboard of the suggested cards of alarms, in any language."""
 
     async def plant() -> Device | None:
         devices = await home_assistant.devices()
         return next((each for each in devices if "alarm" in each.entities), None)
 
     entities = (await until("alarms", plant, 60)).entities
-    documented = load_yaml_dict(DASHBOARDS / "home.yaml")
+    suggested = await home_assistant.action("suggest_dashboard")
+    shown = [entities[key] for key in KEYS]
     cards = [
-        card | {"entity": entities[key]}
-        for section in documented["views"][0]["sections"]
+        card
+        for section in suggested["views"][0]["sections"]
         for card in section["cards"]
-        for key, entity_id in ENTITIES.items()
-        if card.get("entity") == entity_id
+        if card.get("entity") in shown
     ]
-    assert len(cards) == len(ENTITIES)
+    assert len(cards) == len(KEYS)
     sections = [{"type": "grid", "cards": cards}]
     view = {"title": "Now", "path": "now", "type": "sections", "sections": sections}
     await home_assistant.create_dashboard("Family home", {"views": [view]})
