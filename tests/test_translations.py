@@ -33,9 +33,10 @@ from custom_components.smartpvms.descriptions import (
 )
 from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
 from custom_components.smartpvms.northbound import (
-    REGIONAL_HOSTS,
+    HOSTS,
     AccountLimited,
     AccountLocked,
+    Confidence,
     ConnectionFailed,
     DeviceType,
     InvalidCredentials,
@@ -574,13 +575,15 @@ def test_language(language: str) -> None:
 def test_hosts(language: str) -> None:
     """Every region has a label of its own, with its host, which fits on a phone."""
     labels = read_json(f"translations/{language}")["selector"]["host"]["options"]
-    assert set(labels) == set(REGIONAL_HOSTS)
-    for region, host in REGIONAL_HOSTS.items():
-        assert re.fullmatch(rf"[^.]+ - {re.escape(host)}\b.*", labels[region])
+    assert set(labels) == set(HOSTS)
+    for region, host in HOSTS.items():
+        assert re.fullmatch(rf"[^.]+ - {re.escape(host.name)}\b.*", labels[region])
         assert _width(labels[region]) <= WIDTH_OF_OPTION, labels[region]
     assert _repeated(label.split(" - ")[0] for label in labels.values()) == []
     unverified = {region for region in labels if labels[region][-1] in ")）"}
-    assert unverified == {"jp5", "kr5"}
+    assert unverified == {
+        region for region in HOSTS if HOSTS[region].confidence is Confidence.LOW
+    }
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -90,7 +90,8 @@ class Simulator:
         self.account = Account(self.clock, user_name, system_code, session)
         # An account has one of the two plant lists.
         refused = "getStationList" if account == "new" else "stations"
-        self.account.withdrawn.add(refused)
+        # Only newer servers have the history of single devices.
+        self.account.withdrawn |= {refused, "device/history"}
         self.faults = Faults()
         self.calls: list[Call] = []
         self.url = ""
@@ -224,9 +225,9 @@ class Simulator:
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        prefix, _, interface = request.path.rpartition("/")
+        interface = _interface(request.path)
         known = interface in self._interfaces or interface in ("login", "logout")
-        if request.method != "POST" or prefix != "/thirdData" or not known:
+        if request.method != "POST" or not known:
             return web.Response(
                 status=404, body=HTML_PAGE % b"404 Not Found", content_type="text/html"
             )
@@ -308,6 +309,18 @@ class Simulator:
             response.headers["XSRF-TOKEN"] = call.token
             response.set_cookie("XSRF-TOKEN", call.token, path="/", secure=True)
         return response
+
+
+def _interface(path: str) -> str:
+    """Return the interface at a path; the new ones have a path of their own."""
+    for prefix, are_new in (
+        ("/thirdData/", False),
+        ("/rest/openapi/pvms/nbi/v1/", True),
+    ):
+        interface = path.removeprefix(prefix)
+        if interface != path and ("/" in interface) == are_new:
+            return interface
+    return ""
 
 
 def _success(data: Any, echo: Payload) -> Payload:

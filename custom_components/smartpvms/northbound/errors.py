@@ -81,6 +81,21 @@ class ConnectionFailed(NorthboundError):
         self.sent = sent
 
 
+class ServerMoved(ConnectionFailed):
+    """The API is not at this address, or not any more.
+
+    The address redirects to another host or is gone, its host has no address, or the
+    certificate is one of another host.
+    """
+
+    def __init__(
+        self, reason: str, host: str | None = None, *, sent: bool = True
+    ) -> None:
+        """Set the host to which the address redirects."""
+        super().__init__(reason, sent=sent)
+        self.host = host
+
+
 class InvalidCredentials(NorthboundError):
     """The server refuses the account: wrong user or password, disabled or expired."""
 
@@ -96,6 +111,10 @@ class AccountLocked(NorthboundError):
 
 class SessionTaken(NorthboundError):
     """The server rejects the token: another client has logged in to the account."""
+
+
+class Unauthorized(SessionTaken):
+    """The server rejects the token, or the address, with HTTP 401."""
 
 
 class RateLimited(NorthboundError):
@@ -152,6 +171,10 @@ class RequestRejected(NorthboundError):
 
 class MalformedResponse(NorthboundError):
     """The answer does not have the format of a Northbound server."""
+
+
+class InterfaceMissing(MalformedResponse):
+    """The server does not have the interface: HTTP 404."""
 
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
@@ -226,9 +249,11 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
 def error_for_status(status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
-        return SessionTaken("session ended (HTTP 401)")
+        return Unauthorized("session ended (HTTP 401)")
     if status in SYSTEM_LIMIT:
         return AccountLimited(_MINUTE, status)
     if status >= 500:
         return ServerBusy(f"server busy (HTTP {status})")
+    if status == 404:
+        return InterfaceMissing("HTTP 404")
     return MalformedResponse(f"HTTP {status}")

@@ -1,0 +1,53 @@
+"""Base of the coordinators that read less often than the real-time one."""
+
+from abc import abstractmethod
+import time
+from typing import override
+
+from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+
+from .northbound import Moment, NorthboundClient, is_service_failure
+
+
+class SecondaryCoordinator[DataT](DataUpdateCoordinator[DataT]):
+    """Coordinator that does not log an outage of the server.
+
+    The real-time coordinator logs it. If the server has answered other calls between
+    two failures, these are no outage.
+    """
+
+    _client: NorthboundClient
+    _hidden_since: Moment | None = None
+    """Time of the first failure that is not logged."""
+
+    @override
+    async def _async_update_data(self) -> DataT:
+        try:
+            data = await self._async_read()
+        except UpdateFailed as err:
+            if is_service_failure(err.__cause__) and self._may_be_outage:
+                if self.last_update_success:
+                    self.last_update_success = False
+                    self._hidden_since = time.monotonic()
+            elif self._hidden_since is not None:
+                self._show()
+            raise
+        if self._hidden_since is not None:
+            self._show()
+        return data
+
+    @property
+    def _may_be_outage(self) -> bool:
+        answered = self._client.service.answered
+        if answered is None or self._hidden_since is None:
+            return True
+        return answered < self._hidden_since
+
+    def _show(self) -> None:
+        """Let Home Assistant log the result as if there were no hidden failure."""
+        self.last_update_success = True
+        self._hidden_since = None
+
+    @abstractmethod
+    async def _async_read(self) -> DataT:
+        """Read the data, or raise `UpdateFailed`."""
