@@ -150,29 +150,31 @@ class TestRemembered:
         return past
 
     @staticmethod
-    async def off(past: Past, until: str) -> tuple[int, int]:
-        """Stop Home Assistant up to a time, and return the calls that follow."""
+    async def off(past: Past, off: timedelta) -> tuple[int, int]:
+        """Stop Home Assistant for a time, and return the calls that follow."""
+        account = past.run.account
         past.run.simulator.calls.clear()
-        await past.off(until)
-        await past.until(past.run.now + 2 * HOUR, POLL)
+        await account.restart(off)
+        for _ in range(18):
+            await past.run.poll()
         return calls(past, OLD), calls(past, NEW)
 
     async def test_for_a_week(self, imported: Past) -> None:
         """The old interface is called again after a week, also after restarts."""
-        old, new = await self.off(imported, "2026-06-22 12:10")
+        old, new = await self.off(imported, DAY)
         assert old == 0
         assert new > 0
-        old, new = await self.off(imported, "2026-06-29 12:10")
+        old, new = await self.off(imported, 7 * DAY)
         assert old == 1
         assert new > 0
-        old, new = await self.off(imported, "2026-06-30 12:10")
+        old, new = await self.off(imported, DAY)
         assert old == 0
         assert new > 0
 
     async def test_the_old_one_is_back(self, imported: Past) -> None:
         """An old interface that is there again is used again."""
         imported.run.simulator.grant_permission(OLD)
-        old, new = await self.off(imported, "2026-06-29 12:10")
+        old, new = await self.off(imported, 7 * DAY)
         assert old > 0
         assert new == 0
 
@@ -180,7 +182,7 @@ class TestRemembered:
         """The old interface is used if the new one is refused."""
         imported.run.simulator.grant_permission(OLD)
         imported.run.simulator.withdraw_permission(NEW)
-        old, new = await self.off(imported, "2026-06-22 12:10")
+        old, new = await self.off(imported, DAY)
         assert old > 0
         assert new == 1
 

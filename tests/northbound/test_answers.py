@@ -13,6 +13,7 @@ import pytest
 from custom_components.smartpvms.northbound import (
     AccountLimited,
     AccountLocked,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -22,6 +23,7 @@ from custom_components.smartpvms.northbound import (
     RequestRejected,
     ServerBusy,
     SessionTaken,
+    Unauthorized,
     session,
 )
 from custom_components.smartpvms.northbound.client import read_kpis
@@ -192,9 +194,9 @@ def test_gateway_parameter_error(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (401, SessionTaken),
+        (401, Unauthorized),
         (403, AccountLimited),
-        (404, MalformedResponse),
+        (404, InterfaceMissing),
         (302, MalformedResponse),
         (429, AccountLimited),
         (500, ServerBusy),

@@ -25,6 +25,7 @@ from custom_components.smartpvms.northbound import (
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     Session,
     SessionTaken,
     session as northbound_session,
@@ -455,9 +456,10 @@ async def test_redirect_does_not_carry_credentials(
     async with elsewhere.serve():
         location = {"Location": f"{elsewhere.url}/thirdData/login"}
         simulator.faults.add(_WithHeaders(307, location), "login")
-        with pytest.raises(MalformedResponse):
+        with pytest.raises(ServerMoved) as caught:
             await client.plants()
     assert elsewhere.calls == []
+    assert caught.value.host == elsewhere.url
 
 
 async def test_refused_connection(websession: aiohttp.ClientSession) -> None:

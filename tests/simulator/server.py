@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+import ssl
 from typing import Any, Literal
 
 from aiohttp import web
@@ -207,7 +208,12 @@ class Simulator:
         self.account.unauthorized.discard(plant_code)
 
     @asynccontextmanager
-    async def serve(self, port: int = 0, host: str = _LOOPBACK) -> AsyncIterator[str]:
+    async def serve(
+        self,
+        port: int = 0,
+        host: str = _LOOPBACK,
+        certificate: ssl.SSLContext | None = None,
+    ) -> AsyncIterator[str]:
         """Serve the API at a port, by default any free one; the value is the URL."""
         self._cloud.warm_up()
         app = web.Application()
@@ -216,9 +222,10 @@ class Simulator:
         await runner.setup()
         self._closing.clear()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=certificate).start()
             address = runner.addresses[0]
-            self.url = f"http://{address[0]}:{address[1]}"
+            scheme = "https" if certificate else "http"
+            self.url = f"{scheme}://{address[0]}:{address[1]}"
             yield self.url
         finally:
             self._closing.set()

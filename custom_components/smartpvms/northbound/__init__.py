@@ -36,6 +36,7 @@ from .errors import (
     ServerBusy,
     ServerMoved,
     SessionTaken,
+    Unauthorized,
 )
 from .hosts import HOSTS, Confidence, as_host, base_url, northbound_host
 from .models import (
@@ -117,6 +118,7 @@ __all__ = [
     "Session",
     "SessionState",
     "SessionTaken",
+    "Unauthorized",
     "alarm_language",
     "as_host",
     "base_url",
