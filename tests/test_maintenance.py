@@ -45,7 +45,7 @@ def start() -> str:
 @pytest.fixture
 def days() -> int:
     """Return the number of days to import when the account is added."""
-    return 0
+    return 1
 
 
 @pytest.fixture

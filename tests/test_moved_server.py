@@ -89,7 +89,7 @@ async def other(
 
 def issue(hass: HomeAssistant) -> ir.IssueEntry | None:
     """Return the only repair, if there is one."""
-    issues = [each for each in ir.async_get(hass).issues.values()]
+    issues = list(ir.async_get(hass).issues.values())
     assert len(issues) <= 1
     return issues[0] if issues else None
 

@@ -6,7 +6,13 @@ from typing import override
 
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
-from .northbound import Moment, NorthboundClient, is_service_failure
+from .northbound import (
+    AccountLimited,
+    Moment,
+    NorthboundClient,
+    NorthboundError,
+    is_service_failure,
+)
 
 
 class SecondaryCoordinator[DataT](DataUpdateCoordinator[DataT]):
@@ -25,7 +31,7 @@ class SecondaryCoordinator[DataT](DataUpdateCoordinator[DataT]):
         try:
             data = await self._async_read()
         except UpdateFailed as err:
-            if is_service_failure(err.__cause__) and self._may_be_outage:
+            if self._may_be_outage(err.__cause__):
                 if self.last_update_success:
                     self.last_update_success = False
                     self._hidden_since = time.monotonic()
@@ -36,12 +42,20 @@ class SecondaryCoordinator[DataT](DataUpdateCoordinator[DataT]):
             self._show()
         return data
 
-    @property
-    def _may_be_outage(self) -> bool:
-        answered = self._client.service.answered
-        if answered is None or self._hidden_since is None:
+    def _may_be_outage(self, error: BaseException | None) -> bool:
+        """Return whether an error may be one of an outage that is or was there."""
+        service = self._client.service
+        # Overload of the server pauses all interfaces.
+        is_paused = isinstance(error, AccountLimited) and service.failing is not None
+        if not isinstance(error, NorthboundError) or not (
+            is_paused or is_service_failure(error)
+        ):
+            return False
+        if service.answered is None or self._hidden_since is None:
             return True
-        return answered < self._hidden_since
+        # A coordinator can repeat an error of the outage after its end.
+        is_old = service.answering is not None and error.at < service.answering
+        return is_old or service.answered < self._hidden_since
 
     def _show(self) -> None:
         """Let Home Assistant log the result as if there were no hidden failure."""

@@ -1,6 +1,7 @@
 """Errors of the Northbound API; every failCode maps to one of them."""
 
 from enum import IntEnum
+import time
 from typing import Final, override
 
 
@@ -70,6 +71,7 @@ class NorthboundError(Exception):
         """Set the seconds until a call can succeed, if known."""
         super().__init__(message)
         self.retry_after = retry_after
+        self.at = time.monotonic()
 
 
 class ConnectionFailed(NorthboundError):

@@ -46,9 +46,9 @@ _WITHDRAWN: Final = frozenset({"getDevHistoryKpi"})
 # HTTP statuses of an address that has moved.
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _GONE: Final = 410
-# Errors of OpenSSL and c-ares: the certificate is one of other names, and there is no
-# such name.
-_OTHER_NAME: Final = 62
+# Errors of OpenSSL and c-ares: the certificate is one of other names or addresses, and
+# there is no such name.
+_OTHER_NAMES: Final = frozenset({62, 64})
 _NO_SUCH_NAME: Final = 4
 # Other characters are invalid in a header.
 _VALID_TOKEN: Final = re.compile(r"[!-~]+")
@@ -393,7 +393,7 @@ def _connection_failure(error: Exception) -> ConnectionFailed:
     match error:
         case aiohttp.ClientConnectorCertificateError():
             cause = error.certificate_error
-            if getattr(cause, "verify_code", None) == _OTHER_NAME:
+            if getattr(cause, "verify_code", None) in _OTHER_NAMES:
                 return ServerMoved(reason, sent=False)
         case aiohttp.ClientConnectorDNSError() if _is_unknown_name(error.os_error):
             return ServerMoved(reason, sent=False)
