@@ -2,18 +2,25 @@
 
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Final
 
+from aiodns.error import DNSError
+from aiohttp.resolver import AsyncResolver
 from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from homeassistant.components.repairs import repairs_flow_manager
+from custom_components.smartpvms.markdown import escape
+from homeassistant.components.repairs import FlowType, repairs_flow_manager
+from homeassistant.config_entries import SOURCE_RECONFIGURE
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
+from homeassistant.util.ssl import get_default_context
+from tests.certificates import certificate
 from tests.simulator import Simulator, faults, homes
 from tests.simulator.plants import Home
 
@@ -218,3 +225,143 @@ async def test_modes(
     assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
     assert service(added) == "ok"
     assert issue(hass) is None
+
+
+async def _moves(hass: HomeAssistant, account: Account, other: Simulator) -> None:
+    """Wait until the server counts as moved, and log in to the other host."""
+    await account.pass_time(timedelta(minutes=55))
+    assert issue(hass) is None
+    await account.pass_time(timedelta(minutes=10))
+    assert service(account) == "moved"
+    result = await repair(hass)
+    assert result["step_id"] == "unknown_host"
+    assert other.calls == []
+    result = await confirm(hass, result, other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    await account.pass_time(timedelta(minutes=6))
+    assert account.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert issue(hass) is None
+
+
+async def test_name_is_gone(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    other: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The name of the server does not exist any more."""
+    simulator.url = simulator.url.replace("127.0.0.1", "localhost")
+    await account.add()
+    assert account.value(INVERTER, "active_power") is not None
+
+    async def resolve(*args: Any, **kwargs: Any) -> Any:
+        raise OSError(None, "DNS") from DNSError(4, "Domain name not found")
+
+    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
+    simulator.faults.add(faults.DropConnection())
+    await _moves(hass, account, other)
+
+
+async def test_certificate_of_another_name(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    enable_custom_integrations: None,
+    home: Home,
+    start: str,
+    socket_enabled: None,
+    freezer: FrozenDateTimeFactory,
+    tmp_path: Path,
+) -> None:
+    """The server has the certificate of another name."""
+    await hass.config.async_set_time_zone("Europe/Berlin")
+    freezer.move_to(start)
+    context, trusted = certificate(tmp_path, "127.0.0.1")
+    _, of_other = certificate(tmp_path, "other.example")
+    get_default_context().load_verify_locations(cadata=trusted + of_other)
+    simulator, other = Simulator(home), Simulator(homes.transferred(home))
+    async with simulator.serve(certificate=context), other.serve():
+        account = Account(hass, simulator, freezer, hass_storage)
+        await account.add()
+        assert account.value(INVERTER, "active_power") is not None
+        context.load_cert_chain(tmp_path / "other.example.pem")
+        simulator.faults.add(faults.DropConnection())
+        await _moves(hass, account, other)
+
+
+@pytest.mark.parametrize("changes", [{"codes": True}])
+async def test_login_that_is_refused(
+    hass: HomeAssistant, added: Account, simulator: Simulator, other: Simulator
+) -> None:
+    """A login that the new host refuses is continued in the dialog of the account."""
+    other.change_password("Changed-2")
+    simulator.faults.add(faults.Redirect(other.url))
+    await added.pass_time(timedelta(minutes=70))
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    kind, flow_id = result["next_flow"]
+    assert kind is FlowType.CONFIG_FLOW
+    form = hass.config_entries.flow.async_get(flow_id)
+    assert form["step_id"] == "reconfigure"
+    await added.pass_time(timedelta(minutes=6))
+    assert issue(hass) is not None
+    credentials = {**added.entry.data, "host": other.url, "password": "Changed-2"}
+    result = await hass.config_entries.flow.async_configure(flow_id, credentials)
+    assert result["reason"] == "reconfigure_successful"
+    await added.pass_time(timedelta(minutes=6))
+    follow(added, {"codes": True})
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert added.value(PLANT, "day_power") not in (None, STATE_UNAVAILABLE)
+    assert issue(hass) is None
+
+
+async def test_account_of_another_entry(
+    hass: HomeAssistant,
+    hass_storage: dict[str, Any],
+    added: Account,
+    simulator: Simulator,
+    other: Simulator,
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """The account of another entry is rejected."""
+    first = added.entry
+    other.home.plants = homes.emma().plants
+    await Account(hass, other, freezer, hass_storage).add()
+    simulator.faults.add(faults.Redirect(other.url))
+    await added.pass_time(timedelta(minutes=70))
+    other.calls.clear()
+    manager = repairs_flow_manager(hass)
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.ABORT
+    assert result["reason"] == "already_configured"
+    assert first.data["host"] == simulator.url
+    assert manager is None or manager.async_progress() == []
+
+
+async def test_redirect_in_the_dialog(
+    hass: HomeAssistant, account: Account, simulator: Simulator, other: Simulator
+) -> None:
+    """The dialog names the host to which a server redirects."""
+    simulator.faults.add(faults.Redirect(other.url))
+    result = await account.add()
+    assert result["errors"] == {"host": "server_moved"}
+    assert result["description_placeholders"] == {"host": escape(other.url)}
+    assert other.calls == []
+
+
+@pytest.mark.parametrize("changes", [{"codes": True}])
+async def test_not_loaded(
+    hass: HomeAssistant, added: Account, simulator: Simulator, other: Simulator
+) -> None:
+    """Plants with other codes are recognized while the account is not loaded."""
+    entries = hass.config_entries
+    await entries.async_unload(added.entry.entry_id)
+    result = await entries.flow.async_init(
+        DOMAIN,
+        context={"source": SOURCE_RECONFIGURE, "entry_id": added.entry.entry_id},
+        data={**added.entry.data, "host": other.url},
+    )
+    assert result["reason"] == "reconfigure_successful"
+    await hass.async_block_till_done(wait_background_tasks=True)
+    follow(added, {"codes": True})
+    assert added.value(PLANT, "day_power") is not None
