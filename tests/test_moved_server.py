@@ -3,9 +3,11 @@
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+import socket
 from typing import Any, Final
 
 from aiodns.error import DNSError
+from aiohttp.abc import ResolveResult
 from aiohttp.resolver import AsyncResolver
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -39,15 +41,17 @@ METER: Final = 1000000035436844
 
 type Mode = Callable[[Simulator], faults.Fault]
 
+
+def _redirect(status: int) -> Mode:
+    return lambda other: faults.Redirect(other.url, status)
+
+
 # How the first server moves, and whether it names the new host.
 MODES: Final[dict[str, tuple[Mode, bool]]] = {
-    **{
-        f"{status}": (
-            lambda other, status=status: faults.Redirect(other.url, status),
-            True,
-        )
-        for status in (301, 302, 307, 308)
-    },
+    "301": (_redirect(301), True),
+    "302": (_redirect(302), True),
+    "307": (_redirect(307), True),
+    "308": (_redirect(308), True),
     "gone": (lambda other: faults.HttpStatus(410), False),
     "401 for all": (lambda other: faults.HtmlPage(401), False),
     "web page": (lambda other: faults.HtmlPage(), False),
@@ -251,14 +255,32 @@ async def test_name_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The name of the server does not exist any more."""
+    names = {"localhost"}
+
+    async def resolve(
+        resolver: AsyncResolver,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> list[ResolveResult]:
+        if host not in names:
+            raise OSError(None, "DNS") from DNSError(4, "Domain name not found")
+        return [
+            ResolveResult(
+                hostname=host,
+                host="127.0.0.1",
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=0,
+            )
+        ]
+
+    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
     simulator.url = simulator.url.replace("127.0.0.1", "localhost")
     await account.add()
     assert account.value(INVERTER, "active_power") is not None
-
-    async def resolve(*args: Any, **kwargs: Any) -> Any:
-        raise OSError(None, "DNS") from DNSError(4, "Domain name not found")
-
-    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
+    names.clear()
     simulator.faults.add(faults.DropConnection())
     await _moves(hass, account, other)
 

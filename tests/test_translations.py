@@ -39,6 +39,8 @@ from custom_components.smartpvms.northbound import (
     Confidence,
     ConnectionFailed,
     DeviceType,
+    HttpUnauthorized,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -47,9 +49,14 @@ from custom_components.smartpvms.northbound import (
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     SessionTaken,
 )
-from custom_components.smartpvms.repairs import OpenDialogFlow, StatisticsFlow
+from custom_components.smartpvms.repairs import (
+    MovedFlow,
+    OpenDialogFlow,
+    StatisticsFlow,
+)
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
@@ -91,6 +98,7 @@ ERRORS: Final[list[NorthboundError]] = [
     AccountLimited(61),
     AccountLocked(),
     ConnectionFailed(),
+    InterfaceMissing(),
     InvalidCredentials(20400),
     InvalidCredentials(20002),
     MalformedResponse(),
@@ -101,7 +109,9 @@ ERRORS: Final[list[NorthboundError]] = [
     RateLimited(61),
     RequestRejected(20009),
     ServerBusy(),
+    ServerMoved("HTTP 301", "example.com"),
     SessionTaken(),
+    HttpUnauthorized(),
 ]
 # Default names of sensors without their own name.
 DEVICE_CLASSES: Final[dict[str, Any]] = json.loads(
@@ -522,7 +532,16 @@ def test_fix_flows() -> None:
         for key, texts in ENGLISH["issues"].items()
         if "fix_flow" in texts
     }
-    assert fixable == {"open_dialog": steps, "statistics_differ": {"init"}}
+    moved = {
+        name.removeprefix("async_step_")
+        for name in vars(MovedFlow)
+        if name.startswith("async_step_")
+    }
+    assert fixable == {
+        "open_dialog": steps,
+        "server_moved": moved - {"init"},
+        "statistics_differ": {"init"},
+    }
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:

@@ -158,9 +158,9 @@ class InventoryCoordinator(SecondaryCoordinator[Inventory]):
                 raise self._plants_of_others()
             if known is not None and (codes or ids):
                 async_rename(self.hass, self.config_entry, known, codes, ids)
-                texts = {str(old): str(new) for old, new in ids.items()}
-                names = (*codes.items(), *ids.items(), *texts.items())
-                self.renamed = dict[SourceId, SourceId](names)
+                for old, new in ids.items():
+                    self.renamed |= {old: new, str(old): str(new)}
+                self.renamed.update(codes)
                 self._schedule_reload()
                 return known
             if known and known.differs_in_types(own.devices):

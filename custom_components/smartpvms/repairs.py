@@ -110,7 +110,14 @@ def _issues(
     ):
         yield "open_dialog", "open_dialog", {}
     if state.service_state is ServiceState.MOVED:
-        yield _MOVED, _MOVED, {}
+        yield (
+            "server_moved",
+            "server_moved",
+            {
+                "old_host": escape(entry.data[CONF_HOST]),
+                "new_host": escape(state.service.host or ""),
+            },
+        )
     if state.refused_code in ACCOUNT_DISABLED:
         yield "account_disabled", "account_disabled", {}
     if problems.none_chosen:
@@ -244,17 +251,13 @@ class MovedFlow(RepairsFlow):
         """Show the form for the new host."""
         if user_input is not None:
             return await self._log_in(user_input[CONF_HOST])
-        step = "unknown_host" if host is None else "known_host"
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
         return self.async_show_form(
-            step_id=step,
+            step_id="unknown_host" if host is None else "known_host",
             data_schema=self.add_suggested_values_to_schema(
                 vol.Schema({vol.Required(CONF_HOST): HOST_SELECTOR}), {CONF_HOST: host}
             ),
-            description_placeholders={
-                "account": escape(self._entry.data[CONF_USERNAME]),
-                "old_host": escape(self._entry.data[CONF_HOST]),
-                "new_host": escape(host or ""),
-            },
+            description_placeholders=issue.translation_placeholders if issue else None,
         )
 
     async_step_unknown_host = async_step_known_host

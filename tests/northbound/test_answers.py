@@ -13,6 +13,7 @@ import pytest
 from custom_components.smartpvms.northbound import (
     AccountLimited,
     AccountLocked,
+    HttpUnauthorized,
     InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
@@ -23,7 +24,6 @@ from custom_components.smartpvms.northbound import (
     RequestRejected,
     ServerBusy,
     SessionTaken,
-    Unauthorized,
     session,
 )
 from custom_components.smartpvms.northbound.client import read_kpis
@@ -194,7 +194,7 @@ def test_gateway_parameter_error(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (401, Unauthorized),
+        (401, HttpUnauthorized),
         (403, AccountLimited),
         (404, InterfaceMissing),
         (302, MalformedResponse),

@@ -25,6 +25,7 @@ from .errors import (
     AccountLocked,
     ConnectionFailed,
     FailCode,
+    HttpUnauthorized,
     InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
@@ -36,7 +37,6 @@ from .errors import (
     ServerBusy,
     ServerMoved,
     SessionTaken,
-    Unauthorized,
 )
 from .hosts import HOSTS, Confidence, as_host, base_url, northbound_host
 from .models import (
@@ -93,6 +93,7 @@ __all__ = [
     "DeviceType",
     "FailCode",
     "HistoryRow",
+    "HttpUnauthorized",
     "InterfaceMissing",
     "InvalidCredentials",
     "MalformedResponse",
@@ -118,7 +119,6 @@ __all__ = [
     "Session",
     "SessionState",
     "SessionTaken",
-    "Unauthorized",
     "alarm_language",
     "as_host",
     "base_url",

@@ -33,9 +33,9 @@ class FailCode(IntEnum):
     LANGUAGE_INCORRECT = 20025
     """The language is incorrect."""
     PLANTS_FORBIDDEN = 20045
-    """Unauthorized plants in the input."""
+    """HttpUnauthorized plants in the input."""
     DEVICES_FORBIDDEN = 20046
-    """Unauthorized devices in the input."""
+    """HttpUnauthorized devices in the input."""
     PLANT_UNAUTHORIZED = 20056
     """The owner has not authorized the API, or has disabled it for the plant."""
     SYSTEM_BUSY = 20200
@@ -115,7 +115,7 @@ class SessionTaken(NorthboundError):
     """The server rejects the token: another client has logged in to the account."""
 
 
-class Unauthorized(SessionTaken):
+class HttpUnauthorized(SessionTaken):
     """The server rejects the token, or the address, with HTTP 401."""
 
 
@@ -251,7 +251,7 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
 def error_for_status(status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
-        return Unauthorized("session ended (HTTP 401)")
+        return HttpUnauthorized("session ended (HTTP 401)")
     if status in SYSTEM_LIMIT:
         return AccountLimited(_MINUTE, status)
     if status >= 500:

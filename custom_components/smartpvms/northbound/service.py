@@ -11,13 +11,13 @@ from .clock import PastMoment
 from .errors import (
     SYSTEM_LIMIT,
     ConnectionFailed,
+    HttpUnauthorized,
     InvalidCredentials,
     MalformedResponse,
     NorthboundError,
     RateLimited,
     ServerBusy,
     ServerMoved,
-    Unauthorized,
 )
 
 # Times without an answer. Single failed calls are repeated within minutes.
@@ -25,8 +25,8 @@ BUSY_AFTER: Final = 5 * 60.0
 MAINTENANCE_AFTER: Final = 30 * 60.0
 MOVED_AFTER: Final = 60 * 60.0
 
-_MOVED: Final = (MalformedResponse, ServerMoved, Unauthorized)
-_FAILURES: Final = (ConnectionFailed, MalformedResponse, ServerBusy, Unauthorized)
+_MOVED: Final = (MalformedResponse, ServerMoved, HttpUnauthorized)
+_FAILURES: Final = (ConnectionFailed, MalformedResponse, ServerBusy, HttpUnauthorized)
 
 
 class ServiceState(StrEnum):

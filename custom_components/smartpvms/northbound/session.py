@@ -20,6 +20,7 @@ from .errors import (
     AccountLocked,
     ConnectionFailed,
     FailCode,
+    HttpUnauthorized,
     InvalidCredentials,
     MalformedResponse,
     PermissionDenied,
@@ -28,7 +29,6 @@ from .errors import (
     ServerBusy,
     ServerMoved,
     SessionTaken,
-    Unauthorized,
     error_for,
     error_for_status,
 )
@@ -228,7 +228,7 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            if isinstance(err, Unauthorized) and interface in _WITHDRAWN:
+            if isinstance(err, HttpUnauthorized) and interface in _WITHDRAWN:
                 raise PermissionDenied(interface, 401) from err
             doublings = min(state.lost_tokens, MAX_DOUBLINGS)
             pause = min(_MIN_PAUSE * 2**doublings, _MAX_PAUSE)
