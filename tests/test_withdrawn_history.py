@@ -31,6 +31,7 @@ WITHDRAWALS: Final[dict[str, Withdraw]] = {
     "permission": lambda simulator: simulator.withdraw_permission(OLD),
     "unauthorized": lambda simulator: simulator.faults.add(faults.HtmlPage(401), OLD),
     "missing": lambda simulator: simulator.faults.add(faults.HtmlPage(404), OLD),
+    "gone": lambda simulator: simulator.faults.add(faults.HttpStatus(410), OLD),
     "every type": lambda simulator: simulator.faults.add(faults.FailCode(20013), OLD),
 }
 

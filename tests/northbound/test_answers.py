@@ -197,6 +197,7 @@ def test_gateway_parameter_error(status: int) -> None:
         (401, HttpUnauthorized),
         (403, AccountLimited),
         (404, InterfaceMissing),
+        (410, InterfaceMissing),
         (302, MalformedResponse),
         (429, AccountLimited),
         (500, ServerBusy),

@@ -176,7 +176,7 @@ class MalformedResponse(NorthboundError):
 
 
 class InterfaceMissing(MalformedResponse):
-    """The server does not have the interface: HTTP 404."""
+    """The server does not have the interface: HTTP 404 or 410."""
 
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
@@ -256,6 +256,6 @@ def error_for_status(status: int) -> NorthboundError:
         return AccountLimited(_MINUTE, status)
     if status >= 500:
         return ServerBusy(f"server busy (HTTP {status})")
-    if status == 404:
-        return InterfaceMissing("HTTP 404")
+    if status in (404, 410):
+        return InterfaceMissing(f"HTTP {status}")
     return MalformedResponse(f"HTTP {status}")

@@ -370,16 +370,16 @@ class Session:
                 # A redirect would send the credentials to another host.
                 allow_redirects=False,
             ) as response:
-                self._check_address(response)
+                self._check_address(interface, response)
                 return response, await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             failure = _connection_failure(err)
         # Raised outside the handler, since the original error contains the host.
         raise failure
 
-    def _check_address(self, response: aiohttp.ClientResponse) -> None:
+    def _check_address(self, interface: str, response: aiohttp.ClientResponse) -> None:
         """Raise `ServerMoved` if the address redirects to another host, or is gone."""
-        if response.status == _GONE:
+        if response.status == _GONE and interface not in _WITHDRAWN:
             raise ServerMoved(f"HTTP {_GONE}")
         if response.status in _REDIRECTS:
             location = response.headers.get("Location", "")
