@@ -155,7 +155,8 @@ class TestRemembered:
         """Stop Home Assistant for a time, and return the calls that follow."""
         account = past.run.account
         past.run.simulator.calls.clear()
-        await account.restart(off)
+        # Not `restart`, which stops the recorder.
+        await account.kill(off)
         for _ in range(18):
             await past.run.poll()
         return calls(past, OLD), calls(past, NEW)
