@@ -146,7 +146,8 @@ def test_missing_device() -> None:
 
 def test_stored_state() -> None:
     """All codes and ids of a stored state change at once."""
-    names = {"NE=1": "NE=2", 11: 12, "11": "12", 12: 11, "12": "11"}
+    names: dict[str | int, str | int] = {"NE=1": "NE=2", 11: 12, "11": "12"}
+    names |= {12: 11, "12": "11"}
     state = {
         "11_total_cap": [11, "11", 12.0, True, None],
         "12_total_cap": '[12,"NE=1","11_x_y","Home"]',
