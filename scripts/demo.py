@@ -59,6 +59,12 @@ def _arguments() -> tuple[argparse.Namespace, list[str]]:
         help="port of Home Assistant, or the next free one",
     )
     parser.add_argument(
+        "--days",
+        type=int,
+        default=HISTORY_DAYS,
+        help="days of history to import (default: %(default)s)",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="check the energies of yesterday, and stop",
@@ -140,9 +146,9 @@ async def add_account(
 
 
 async def wait_for_history(home_assistant: HomeAssistant) -> None:
-    """Wait until the history is imported, except for the plant's first day.
+    """Wait until the history is imported, except for the hours of today.
 
-    The report of the hour of the set-up is complete only after it.
+    Their report is complete only after them.
     """
     devices = await home_assistant.devices()
     [days_left] = [
@@ -154,7 +160,12 @@ async def wait_for_history(home_assistant: HomeAssistant) -> None:
     async def is_imported() -> bool | None:
         return float(await home_assistant.state(days_left) or "nan") < 1 or None
 
+    async def is_written() -> bool | None:
+        recorder = await home_assistant.command("recorder/info")
+        return recorder["backlog"] == 0 or None
+
     await until("history", is_imported, IMPORT_TIMEOUT)
+    await until("recorder", is_written, IMPORT_TIMEOUT)
 
 
 async def check_energy(home_assistant: HomeAssistant, home: Home) -> None:
@@ -191,7 +202,7 @@ async def _demonstrate(
     """Add the account, print how to log in, and run until the end."""
     print("Adding the integration", flush=True)
     title = f"{options.home.capitalize()} home"
-    path = await add_account(home_assistant, host, title, HISTORY_DAYS)
+    path = await add_account(home_assistant, host, title, options.days)
     facts = {
         "Home Assistant": home_assistant.url + path,
         "Energy dashboard": home_assistant.url + "/energy",
@@ -205,8 +216,8 @@ async def _demonstrate(
     for name, value in facts.items():
         print(f"  {name + ':':<22}{value}", flush=True)
     print(
-        f"Importing {HISTORY_DAYS} days of history, for which the simulator has "
-        "no quota; a real server needs up to two days",
+        f"Importing {options.days} days of history, for which the simulator has no "
+        "quota; a real server allows about 25 days a day",
         flush=True,
     )
     begin = monotonic()
