@@ -21,7 +21,7 @@ from custom_components.smartpvms.descriptions import (
     ReportSensorDescription,
 )
 from custom_components.smartpvms.northbound import DEVICE_TYPE_NAMES
-from custom_components.smartpvms.sensor import HISTORY_SENSORS
+from custom_components.smartpvms.sensor import HISTORY_SENSORS, SERVICE_SENSOR
 from homeassistant.components import binary_sensor, sensor
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.const import EntityCategory, Platform
@@ -193,7 +193,7 @@ def _account() -> str:
                     "sensor",
                     "enabled, diagnostic",
                 )
-                for each in HISTORY_SENSORS
+                for each in (SERVICE_SENSOR, *HISTORY_SENSORS)
             ),
         ),
     )

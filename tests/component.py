@@ -14,7 +14,7 @@ from custom_components.smartpvms.descriptions import (
     PLANT_SENSORS,
     REPORT_SENSORS,
 )
-from custom_components.smartpvms.sensor import HISTORY_SENSORS
+from custom_components.smartpvms.sensor import HISTORY_SENSORS, SERVICE_SENSOR
 from homeassistant.components.sensor import SensorEntityDescription
 
 ROOT: Final = Path(__file__).parent.parent
@@ -32,6 +32,7 @@ ENGLISH: Final = read_json("translations/en.json")
 
 def sensors() -> Iterator[SensorEntityDescription]:
     """Return the sensors of all tables."""
+    yield SERVICE_SENSOR
     yield from HISTORY_SENSORS
     yield from REPORT_SENSORS.values()
     yield from ALARM_SENSORS.values()

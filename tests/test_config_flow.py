@@ -1,12 +1,13 @@
 """Tests of the config flow: each error can be corrected."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.northbound import REGIONAL_HOSTS, NorthboundClient
+from custom_components.smartpvms.northbound import HOSTS, NorthboundClient
 from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -243,10 +244,10 @@ async def test_regions(
     selector = result["data_schema"].schema["host"]
     assert selector.config["custom_value"]
     assert selector.config["translation_key"] == "host"
-    assert selector.config["options"] == [*REGIONAL_HOSTS]
+    assert selector.config["options"] == [*HOSTS]
 
 
-@pytest.mark.parametrize("region", REGIONAL_HOSTS)
+@pytest.mark.parametrize("region", HOSTS)
 async def test_region(
     hass: HomeAssistant,
     account: Account,
@@ -255,7 +256,8 @@ async def test_region(
     region: str,
 ) -> None:
     """A region that is picked is stored as its host."""
-    monkeypatch.setitem(REGIONAL_HOSTS, region, simulator.url)
+    host = replace(HOSTS[region], name=simulator.url)
+    monkeypatch.setitem(HOSTS, region, host)
     result = await _start(hass, account.credentials | {"host": region})
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert result["data"]["host"] == simulator.url

@@ -33,11 +33,14 @@ from custom_components.smartpvms.descriptions import (
 )
 from custom_components.smartpvms.errors import INTERFACES, as_update_error, explain
 from custom_components.smartpvms.northbound import (
-    REGIONAL_HOSTS,
+    HOSTS,
     AccountLimited,
     AccountLocked,
+    Confidence,
     ConnectionFailed,
     DeviceType,
+    HttpUnauthorized,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -46,9 +49,14 @@ from custom_components.smartpvms.northbound import (
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     SessionTaken,
 )
-from custom_components.smartpvms.repairs import OpenDialogFlow, StatisticsFlow
+from custom_components.smartpvms.repairs import (
+    MovedFlow,
+    OpenDialogFlow,
+    StatisticsFlow,
+)
 from custom_components.smartpvms.sensor import HISTORY_SENSORS
 from custom_components.smartpvms.system_health import CALLS
 from homeassistant.components import sensor
@@ -90,6 +98,7 @@ ERRORS: Final[list[NorthboundError]] = [
     AccountLimited(61),
     AccountLocked(),
     ConnectionFailed(),
+    InterfaceMissing(),
     InvalidCredentials(20400),
     InvalidCredentials(20002),
     MalformedResponse(),
@@ -100,7 +109,9 @@ ERRORS: Final[list[NorthboundError]] = [
     RateLimited(61),
     RequestRejected(20009),
     ServerBusy(),
+    ServerMoved("HTTP 301", "example.com"),
     SessionTaken(),
+    HttpUnauthorized(),
 ]
 # Default names of sensors without their own name.
 DEVICE_CLASSES: Final[dict[str, Any]] = json.loads(
@@ -521,7 +532,16 @@ def test_fix_flows() -> None:
         for key, texts in ENGLISH["issues"].items()
         if "fix_flow" in texts
     }
-    assert fixable == {"open_dialog": steps, "statistics_differ": {"init"}}
+    moved = {
+        name.removeprefix("async_step_")
+        for name in vars(MovedFlow)
+        if name.startswith("async_step_")
+    }
+    assert fixable == {
+        "open_dialog": steps,
+        "server_moved": moved - {"init"},
+        "statistics_differ": {"init"},
+    }
 
 
 async def test_actions(hass: HomeAssistant, enable_custom_integrations: None) -> None:
@@ -574,13 +594,15 @@ def test_language(language: str) -> None:
 def test_hosts(language: str) -> None:
     """Every region has a label of its own, with its host, which fits on a phone."""
     labels = read_json(f"translations/{language}")["selector"]["host"]["options"]
-    assert set(labels) == set(REGIONAL_HOSTS)
-    for region, host in REGIONAL_HOSTS.items():
-        assert re.fullmatch(rf"[^.]+ - {re.escape(host)}\b.*", labels[region])
+    assert set(labels) == set(HOSTS)
+    for region, host in HOSTS.items():
+        assert re.fullmatch(rf"[^.]+ - {re.escape(host.name)}\b.*", labels[region])
         assert _width(labels[region]) <= WIDTH_OF_OPTION, labels[region]
     assert _repeated(label.split(" - ")[0] for label in labels.values()) == []
     unverified = {region for region in labels if labels[region][-1] in ")）"}
-    assert unverified == {"jp5", "kr5"}
+    assert unverified == {
+        region for region in HOSTS if HOSTS[region].confidence is Confidence.LOW
+    }
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -101,6 +101,9 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         finally:
             stored.session = account.session
             await store.async_save(encode(stored))
+    elif listed is not None:
+        # A flow has logged in, maybe to another server with other ids.
+        await inventory.async_refresh()
     real_time = RealTimeCoordinator(
         hass,
         entry,

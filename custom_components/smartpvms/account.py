@@ -7,17 +7,32 @@ share the account until Home Assistant stops.
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import aiohttp
 
 from homeassistant.const import CONF_HOST, CONF_PASSWORD, CONF_USERNAME
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.aiohttp_client import async_create_clientsession
+from homeassistant.helpers.selector import (
+    SelectSelector,
+    SelectSelectorConfig,
+    SelectSelectorMode,
+)
 from homeassistant.util.hass_dict import HassKey
 
 from .const import DOMAIN
-from .northbound import NorthboundClient, Plant, Session, SessionState, base_url
+from .northbound import HOSTS, NorthboundClient, Plant, Session, SessionState, base_url
+
+HOST_SELECTOR: Final = SelectSelector(
+    SelectSelectorConfig(
+        # A host cannot be the key of a translation, since it has dots.
+        options=[*HOSTS],
+        custom_value=True,
+        mode=SelectSelectorMode.DROPDOWN,
+        translation_key="host",
+    )
+)
 
 
 @dataclass(slots=True)

@@ -7,7 +7,6 @@ from typing import Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
-from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
 from .active_alarms import PlantAlarms
@@ -35,6 +34,7 @@ from .northbound import (
     seconds_until,
 )
 from .problems import HISTORY, Problems
+from .secondary_coordinator import SecondaryCoordinator
 
 # Wait for the first alarms, so that live values come first.
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -57,7 +57,7 @@ TOLERANCE: Final = timedelta(hours=1)
 _ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
 
 
-class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
+class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
     """Reads the active alarms of all plants every 15 minutes.
 
     Flow control can limit this to every 30 minutes. A plant whose alarms cannot be read
@@ -117,7 +117,7 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
         self._plan(FIRST_WAIT)
 
     @override
-    async def _async_update_data(self) -> dict[str, PlantAlarms]:
+    async def _async_read(self) -> dict[str, PlantAlarms]:
         # An unexpected error ends the read before it plans the next one.
         self._plan(INTERVAL)
         wait = self._wait_for_pass() or await self._read_due()
@@ -294,7 +294,5 @@ class AlarmCoordinator(DataUpdateCoordinator[dict[str, PlantAlarms]]):
 
     @callback
     def async_follow_inventory(self) -> None:
-        """Rename plants whose code the server has replaced, and update the entities."""
-        renamed = self._inventory.data.renamed
-        self.data = {renamed.get(code, code): self.data[code] for code in self.data}
+        """Update the entities."""
         self.async_update_listeners()

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any, Final, override
 
 import voluptuous as vol
-from yarl import URL
 
 from homeassistant.components.energy.const import DOMAIN as ENERGY_DOMAIN
 from homeassistant.config_entries import (
@@ -37,7 +36,7 @@ from homeassistant.helpers.selector import (
 )
 from homeassistant.util import dt as dt_util
 
-from .account import account_id, async_get_account, temporary_client
+from .account import HOST_SELECTOR, account_id, async_get_account, temporary_client
 from .const import (
     CONF_GRID_METERS,
     CONF_HISTORY,
@@ -51,19 +50,21 @@ from .device_registry import async_owners, source_name
 from .energy_dashboard import Source, async_apply, async_entity_names, async_missing
 from .errors import explain
 from .markdown import escape
-from .models import Inventory
+from .models import Inventory, new_codes
 from .northbound import (
-    REGIONAL_HOSTS,
+    HOSTS,
     MalformedResponse,
     NorthboundError,
     Plant,
+    ServerMoved,
+    as_host,
     base_url,
     northbound_host,
 )
 from .options import options_of
 from .plant import GRID_POINTS
 from .repairs import async_ask_for_password
-from .runtime import SmartPvmsConfigEntry
+from .runtime import SmartPvmsConfigEntry, account_store, async_load
 from .time_zones import doubtful
 
 _PASSWORD: Final = TextSelector(
@@ -81,15 +82,7 @@ _HISTORY_DEFAULT: Final = 7
 _ACCOUNT_SCHEMA: Final = vol.Schema(
     {
         # The closed field shows the value without its translation.
-        vol.Required(CONF_HOST, default=REGIONAL_HOSTS["eu5"]): SelectSelector(
-            SelectSelectorConfig(
-                # A host cannot be the key of a translation, since it has dots.
-                options=[*REGIONAL_HOSTS],
-                custom_value=True,
-                mode=SelectSelectorMode.DROPDOWN,
-                translation_key="host",
-            )
-        ),
+        vol.Required(CONF_HOST, default=HOSTS["eu5"].name): HOST_SELECTOR,
         vol.Required(CONF_USERNAME): TextSelector(
             TextSelectorConfig(autocomplete="username")
         ),
@@ -228,22 +221,24 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         placeholders: dict[str, str] = {}
         host = user_input[CONF_HOST]
         try:
-            url = base_url(REGIONAL_HOSTS.get(host, host))
+            url = base_url(HOSTS[host].name if host in HOSTS else host)
         except ValueError:
             errors[CONF_HOST] = "invalid_host"
             return errors, placeholders
         self._account = {
-            CONF_HOST: _as_host(url),
+            CONF_HOST: as_host(url),
             CONF_USERNAME: user_input[CONF_USERNAME],
             CONF_PASSWORD: user_input[CONF_PASSWORD],
         }
         is_other = await self._is_other_account()
         try:
             await self._log_in()
-        except MalformedResponse as err:
+        except (MalformedResponse, ServerMoved) as err:
             key, placeholders = explain(err)
             if better := northbound_host(url.host or ""):
                 key, placeholders = "portal_host", {"host": better}
+            elif isinstance(err, ServerMoved) and err.host is not None:
+                key, placeholders = "server_moved", {"host": escape(err.host)}
             # The form for the new password has no host.
             errors["base" if self.source == SOURCE_REAUTH else CONF_HOST] = key
         except NorthboundError as err:
@@ -260,7 +255,7 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
                 if not self._plants:
                     errors["base"] = "plants_of_others"
                     placeholders = others
-                elif is_other and not self._has_plants_of(entry):
+                elif is_other and not await self._has_plants_of(entry):
                     errors["base"] = "wrong_account"
         return errors, placeholders
 
@@ -295,15 +290,25 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         accounts = dict.fromkeys(owners[plant.code] for plant in self._left_out)
         return {"accounts": escape(", ".join(accounts))}
 
-    def _has_plants_of(self, entry: ConfigEntry) -> bool:
-        """Return whether the account has a plant of the entry, if the entry has any."""
+    async def _has_plants_of(self, entry: SmartPvmsConfigEntry) -> bool:
+        """Return whether the account has a plant of the entry, if the entry has any.
+
+        Its code may be another one on another server.
+        """
         devices = dr.async_entries_for_config_entry(
             dr.async_get(self.hass), entry.entry_id
         )
         listed = {(DOMAIN, plant.code) for plant in self._plants}
-        return not devices or any(
+        if not devices or any(
             not listed.isdisjoint(device.identifiers) for device in devices
-        )
+        ):
+            return True
+        if entry.state is ConfigEntryState.LOADED:
+            known: Inventory | None = entry.runtime_data.inventory.data
+        else:
+            stored = await async_load(account_store(self.hass, entry))
+            known = stored.inventory
+        return known is not None and bool(new_codes(known, self._plants))
 
     async def async_step_plants(
         self, user_input: dict[str, Any] | None = None
@@ -618,8 +623,3 @@ def _select(offered: Mapping[str, str], *, multiple: bool = False) -> SelectSele
             multiple=multiple,
         )
     )
-
-
-def _as_host(url: URL) -> str:
-    """Return the address, without the scheme if it is https."""
-    return str(url).removeprefix("https://")

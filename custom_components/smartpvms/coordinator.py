@@ -1,7 +1,7 @@
 """Coordinator of the real-time KPIs of an account's plants and devices."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 import math
 import time
@@ -35,6 +35,7 @@ from .northbound import (
     RequestRejected,
     ServerClock,
     SessionTaken,
+    is_service_failure,
 )
 from .options import options_of
 from .plant_flow import ENERGIES_TODAY, PlantFlows
@@ -152,6 +153,10 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     async def _read(self) -> Mapping[SourceId, Reading]:
         """Read the batches that flow control allows."""
+        if self._inventory.renamed:
+            # The reload that follows goes on with the new names.
+            self.polling.plan(())
+            return self.data
         await self._inventory.async_follow_time_zone()
         inventory = self._inventory.data
         self._set_inventory(inventory)
@@ -167,6 +172,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         groups = {batch.group for batch in (*wanted, *self.polling.refused)}
         self._problems.keep({INVENTORY, HISTORY, *groups}, inventory.plants)
         self._unanswered &= groups
+        silent: list[tuple[Batch, NorthboundError]] = []
         for batch in self.polling.due(wanted):
             try:
                 kpis = await self._call(batch)
@@ -183,8 +189,11 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                 failed = True
                 break
             except NorthboundError as err:
-                self._clear_account_error(batch)
-                self._fail(batch, err)
+                if is_service_failure(err):
+                    silent.append((batch, err))
+                else:
+                    self._clear_account_error(batch)
+                    self._fail(batch, err)
                 continue
             self._clear_account_error(batch)
             self._succeed(batch, kpis.refused)
@@ -194,6 +203,7 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
                     rows[source_id] = row
                 elif source_id in inventory:
                     self._read_row(source_id, row, inventory, readings, changed)
+        failed |= self._take_silent(silent, {batch.group for batch in wanted})
         await self._follow_flows(inventory, readings, rows, changed)
         wait = self.polling.plan(self._wanted(), failed=failed)
         self.data = readings
@@ -394,6 +404,20 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
         if not self._unanswered:
             self._problems.account_error = None
 
+    def _take_silent(
+        self, silent: Sequence[tuple[Batch, NorthboundError]], groups: set[str]
+    ) -> bool:
+        """Record reads without an answer; return whether no group has any."""
+        unanswered = self._unanswered | {batch.group for batch, _ in silent}
+        if silent and groups <= unanswered:
+            self._unanswered = unanswered
+            self._problems.account_error = silent[-1][1]
+            return True
+        for batch, error in silent:
+            self._clear_account_error(batch)
+            self._fail(batch, error)
+        return False
+
     def _fail(self, batch: Batch, err: NorthboundError) -> None:
         """Record a failed read, and read the group without members that are refused."""
         if isinstance(err, MembersRefused):
@@ -434,11 +458,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
 
     @callback
     def async_follow_inventory(self) -> None:
-        """Rename plants, and read new devices of an inventory."""
+        """Read new devices of an inventory."""
         inventory = self._inventory.data
-        for old, new in inventory.renamed.items():
-            if old in self.data or old in self.flows.plants:
-                self._rename(old, new)
         if not inventory.has_same_devices(self._polled):
             self.config_entry.async_create_background_task(
                 self.hass, self.async_refresh(), "read new devices"
@@ -471,15 +492,6 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             if code not in UNKNOWN_DEVICE:
                 plant = self._polled.plant_of(source_id)
                 self._problems.refuse(batch.group, plant, code)
-
-    def _rename(self, old: str, new: str) -> None:
-        """Change the code of a plant."""
-        self.rows.counters.rename(old, new)
-        self.data = {
-            new if source_id == old else source_id: reading
-            for source_id, reading in self.data.items()
-        }
-        self.flows.rename(old, new)
 
     def plant_of(self, source_id: SourceId) -> Plant:
         """Return a plant, or the plant of a device."""

@@ -218,11 +218,3 @@ class CounterFilters:
             for key, counter in source.counters.items()
             if counter.read is not None
         }
-
-    def rename(self, old: str, new: str) -> None:
-        """Change the code of a plant."""
-        self._stored = {
-            new + name.removeprefix(old) if name.startswith(f"{old}_") else name: state
-            for name, state in self.stored().items()
-        }
-        self._sources = {}

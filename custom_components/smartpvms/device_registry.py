@@ -10,8 +10,8 @@ from homeassistant.const import CONF_HOST
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers import device_registry as dr, entity_registry as er
 
-from .const import CONF_PLANTS, CONF_TIME_ZONES, DOMAIN
-from .models import Inventory
+from .const import CONF_GRID_METERS, CONF_PLANTS, CONF_TIME_ZONES, DOMAIN
+from .models import Inventory, unique_id
 from .northbound import DEVICE_TYPE_NAMES, Device, Plant, base_url
 
 # Minimum time a device must be missing before it is removed.
@@ -153,26 +153,54 @@ def async_remove_stale(
 
 
 @callback
-def async_rename_plants(
-    hass: HomeAssistant, entry: ConfigEntry, renamed: Mapping[str, str]
+def async_rename(
+    hass: HomeAssistant,
+    entry: ConfigEntry,
+    known: Inventory,
+    codes: Mapping[str, str],
+    ids: Mapping[int, int],
 ) -> None:
-    """Move devices, entities and options of plants to new codes, by the old codes."""
-    devices, entities = dr.async_get(hass), er.async_get(hass)
-    for old, new in renamed.items():
-        device = devices.async_get_device_by_identifier((DOMAIN, old), entry.entry_id)
-        if device is not None:
-            devices.async_update_device(device.id, new_identifiers={(DOMAIN, new)})
-        for entity in er.async_entries_for_config_entry(entities, entry.entry_id):
-            if entity.unique_id.startswith(f"{old}_"):
-                entities.async_update_entity(
-                    entity.entity_id,
-                    new_unique_id=new + entity.unique_id.removeprefix(old),
-                )
+    """Move devices, entities and options to new plant codes and device ids."""
+    names = {**codes, **{str(old): str(new) for old, new in ids.items()}}
+    sources = {
+        entity.entity_id: source
+        for entity in er.async_entries_for_config_entry(
+            er.async_get(hass), entry.entry_id
+        )
+        if (source := known.source_of(entity.unique_id)) is not None
+        and str(source[0]) in names
+    }
+    # A new id can be the old one of another device, so all get a temporary one first.
+    for prefix, new_prefix in (("", "new "), ("new ", "")):
+        _rename_devices(
+            hass,
+            entry,
+            {
+                f"{prefix}{new if prefix else old}": f"{new_prefix}{new}"
+                for old, new in names.items()
+            },
+        )
+        for entity_id, (source_id, key) in sources.items():
+            er.async_get(hass).async_update_entity(
+                entity_id,
+                new_unique_id=unique_id(f"{new_prefix}{names[str(source_id)]}", key),
+            )
     options = {**entry.options}
-    if chosen := options.get(CONF_PLANTS):
-        options[CONF_PLANTS] = [renamed.get(code, code) for code in chosen]
+    for option in (CONF_PLANTS, CONF_GRID_METERS):
+        if chosen := options.get(option):
+            options[option] = [names.get(name, name) for name in chosen]
     if zones := options.get(CONF_TIME_ZONES):
         options[CONF_TIME_ZONES] = {
-            renamed.get(code, code): zone for code, zone in zones.items()
+            names.get(code, code): zone for code, zone in zones.items()
         }
     hass.config_entries.async_update_entry(entry, options=options)
+
+
+def _rename_devices(
+    hass: HomeAssistant, entry: ConfigEntry, names: Mapping[str, str]
+) -> None:
+    registry = dr.async_get(hass)
+    for old, new in names.items():
+        device = registry.async_get_device_by_identifier((DOMAIN, old), entry.entry_id)
+        if device is not None:
+            registry.async_update_device(device.id, new_identifiers={(DOMAIN, new)})

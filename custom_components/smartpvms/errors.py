@@ -31,6 +31,7 @@ INTERFACES: Final = {
     "getStationRealKpi": "plant_data",
     "getDevRealKpi": "device_data",
     "getDevHistoryKpi": "device_history",
+    "device/history": "device_history",
 }
 
 # Translation keys of errors without placeholders.
@@ -60,7 +61,10 @@ def explain(error: NorthboundError) -> tuple[str, dict[str, str]]:
         case RequestRejected() | MembersRefused():
             return "request_rejected", {"code": str(error.code)}
         case _:
-            return _KEYS.get(type(error), "unknown"), {}
+            return next(
+                (key for kind, key in _KEYS.items() if isinstance(error, kind)),
+                "unknown",
+            ), {}
 
 
 def as_update_error(

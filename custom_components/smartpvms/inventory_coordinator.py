@@ -12,7 +12,7 @@ from typing import Final, override
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant, callback
 from homeassistant.exceptions import HomeAssistantError
-from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
+from homeassistant.helpers.update_coordinator import UpdateFailed
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
@@ -21,10 +21,10 @@ from .device_registry import (
     async_owners,
     async_register,
     async_remove_stale,
-    async_rename_plants,
+    async_rename,
 )
 from .errors import as_update_error
-from .models import Inventory, halves, migrations
+from .models import Inventory, SourceId, contradicts, halves, new_codes, new_ids
 from .northbound import (
     BATCH,
     UNKNOWN_DEVICE,
@@ -37,6 +37,7 @@ from .northbound import (
 )
 from .options import options_of
 from .problems import INVENTORY, Problems
+from .secondary_coordinator import SecondaryCoordinator
 from .time_zones import async_with_time_zones
 
 INVENTORY_INTERVAL: Final = timedelta(days=1)
@@ -49,7 +50,7 @@ INCOMPLETE_RETRY: Final = timedelta(hours=1)
 MAX_INCOMPLETE_RETRY: Final = timedelta(hours=6)
 
 
-class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
+class InventoryCoordinator(SecondaryCoordinator[Inventory]):
     """Reads the plants and devices of the account, and registers them."""
 
     config_entry: ConfigEntry
@@ -75,9 +76,13 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         self._refresh: asyncio.Task[None] | None = None
         """The last refresh that was requested."""
         self.lock = asyncio.Lock()
-        """Held during a real-time pass, and while the codes of plants change."""
+        """Held during a real-time pass, and while plants and devices are renamed."""
+        self.renamed: dict[SourceId, SourceId] = {}
+        """New plant codes and device ids, by the old ones, from the next set-up on.
+
+        Ids are also there as texts.
+        """
         if known is not None:
-            self._listed = None
             self.data = self._apply(known)
             if known.missing_plants(options_of(entry).plants):
                 self._plan(timedelta())
@@ -106,7 +111,7 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return self.data
 
     @override
-    async def _async_update_data(self) -> Inventory:
+    async def _async_read(self) -> Inventory:
         failing = self._problems.duration(INVENTORY)
         retry = min(max(failing, INVENTORY_RETRY), MAX_INVENTORY_RETRY)
         self._plan(retry)
@@ -115,40 +120,65 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         plants: dict[str, Plant] = {}
         try:
             listed = self._free(listed or await self._client.plants())
-            renamed = {} if known is None else migrations(known, listed)
-            plants = self._select(listed, renamed)
+            codes = {} if known is None else new_codes(known, listed)
+            plants = self._select(listed, codes)
             devices = await self._devices(plants)
         except NorthboundError as err:
             self._problems.add(INVENTORY, err)
             # Home Assistant delays further attempts to set up by itself.
             wait = 0.0 if known is None else retry.total_seconds()
             raise as_update_error(err, max(wait, err.retry_after or 0.0)) from err
+        ids: dict[int, int] = {}
+        if known is not None:
+            codes = {
+                old: new
+                for old, new in codes.items()
+                if not contradicts(known, devices.values(), old, new)
+            }
+            plants = self._select(listed, codes)
+            devices = {
+                each.id: each for each in devices.values() if each.plant_code in plants
+            }
+            ids = new_ids(known, devices, codes)
         inventory = Inventory(
             plants=plants,
             devices=devices,
             listed=dt_util.utcnow(),
             offered={plant.code: plant.name for plant in listed},
             missing={} if known is None else known.missing,
-            renamed=renamed,
         )
         inventory = await async_with_time_zones(self.hass, self.config_entry, inventory)
-        # New codes would get lost in a pass that goes on with the old ones.
-        async with self.lock if renamed else nullcontext():
+        # New names would get lost in a pass that goes on with the old ones.
+        async with self.lock if codes or ids else nullcontext():
             # Nothing is awaited from here on: the reload has to store the new inventory,
             # and another account must not take the same plants.
             owners = async_owners(self.hass, self.config_entry)
             own = inventory.restricted_to(None, owners)
             if own is None:
                 raise self._plants_of_others()
-            if renamed:
-                async_rename_plants(self.hass, self.config_entry, renamed)
-            if renamed or (known and known.differs_in_types(own.devices)):
+            if known is not None and (codes or ids):
+                async_rename(self.hass, self.config_entry, known, codes, ids)
+                for old, new in ids.items():
+                    self.renamed |= {old: new, str(old): str(new)}
+                self.renamed.update(codes)
+                self._schedule_reload()
+                return known
+            if known and known.differs_in_types(own.devices):
                 # Entities keep their unique id and the description of their device's type.
-                self.hass.loop.call_soon(
-                    self.hass.config_entries.async_schedule_reload,
-                    self.config_entry.entry_id,
-                )
+                self._schedule_reload()
             return self._apply(own)
+
+    @property
+    def stored(self) -> Inventory:
+        """Return the inventory to store; one with old names is listed again at once."""
+        if not self.renamed:
+            return self.data
+        return replace(self.data, listed=self.data.listed - INVENTORY_INTERVAL)
+
+    def _schedule_reload(self) -> None:
+        self.hass.loop.call_soon(
+            self.hass.config_entries.async_schedule_reload, self.config_entry.entry_id
+        )
 
     def _free(self, listed: Collection[Plant]) -> list[Plant]:
         """Return the plants that no other account has, or raise `UpdateFailed`."""
@@ -229,12 +259,12 @@ class InventoryCoordinator(DataUpdateCoordinator[Inventory]):
         return listed
 
     def _select(
-        self, listed: Collection[Plant], renamed: Mapping[str, str]
+        self, listed: Collection[Plant], codes: Mapping[str, str]
     ) -> dict[str, Plant]:
         """Return the plants that the user has chosen, or raise `UpdateFailed`."""
         chosen = options_of(self.config_entry).plants
         if chosen is not None:
-            chosen = [renamed.get(code, code) for code in chosen]
+            chosen = [codes.get(code, code) for code in chosen]
         plants = {
             plant.code: plant
             for plant in listed

@@ -1,6 +1,6 @@
 """Inventory and readings of an account."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
@@ -45,10 +45,6 @@ class Inventory:
         default=None, compare=False, metadata={"stored": False}
     )
     """Home Assistant's time zone when the zones of the plants were found."""
-    renamed: Mapping[str, str] = field(
-        default_factory=dict, compare=False, metadata={"stored": False}
-    )
-    """The codes of plants that the last list has changed, by their old code."""
     _sources: Mapping[str, SourceId] = field(init=False, repr=False, compare=False)
     """All plants and devices, by the names with which unique ids begin."""
     _devices: Mapping[str, list[Device]] = field(init=False, repr=False, compare=False)
@@ -160,28 +156,102 @@ def halves[T](refused: Collection[T]) -> list[tuple[T, ...]]:
     return [*batched(refused, (len(refused) + 1) // 2, strict=False)]
 
 
-def migrations(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:
+def new_codes(known: Inventory, listed: Iterable[Plant]) -> dict[str, str]:
     """Return the new codes of plants whose code the server has replaced, by the old.
 
-    Plants of before 2022 had 32 hexadecimal digits. The new code is another plant's,
-    unless name and address are those of one plant that is not listed any more.
+    The new code is another plant's, unless name and place are those of one plant that
+    is not listed any more.
     """
     listed = list(listed)
     codes = {plant.code for plant in listed}
     appeared = [plant for plant in listed if plant.code not in known.offered]
-    migrated: dict[str, str] = {}
+    replaced: dict[str, str] = {}
     for plant in known.plants.values():
-        if plant.code in codes or not _OLD_CODE.fullmatch(plant.code):
+        if plant.code in codes:
             continue
         same = [new.code for new in appeared if _is_same(plant, new)]
-        namesakes = [old for old in known.plants.values() if _is_same(old, plant)]
+        namesakes = [old for old in known.plants.values() if _is_same(plant, old)]
         if len(same) == len(namesakes) == 1:
-            migrated[plant.code] = same[0]
-    return migrated
+            replaced[plant.code] = same[0]
+    return replaced
 
 
 def _is_same(plant: Plant, other: Plant) -> bool:
-    return (plant.name, plant.address) == (other.name, other.address)
+    """Return whether name and place of two plants agree.
+
+    Older servers had codes of 32 hexadecimal digits, which say enough without a place.
+    """
+    if (plant.name, plant.address) != (other.name, other.address):
+        return False
+    places = [(each.latitude, each.longitude) for each in (plant, other)]
+    if (None, None) not in places:
+        return places[0] == places[1]
+    return plant.address is not None or _OLD_CODE.fullmatch(plant.code) is not None
+
+
+def contradicts(
+    known: Inventory, devices: Iterable[Device], old: str, new: str
+) -> bool:
+    """Return whether the devices of a new code are others than those of the old one."""
+    before = {each.serial_number for each in known.devices_of(old)} - {None}
+    now = {each.serial_number for each in devices if each.plant_code == new} - {None}
+    return bool(before and now) and before.isdisjoint(now)
+
+
+def new_ids(
+    known: Inventory, listed: Mapping[int, Device], codes: Mapping[str, str]
+) -> dict[int, int]:
+    """Return the new ids of devices whose id the server has replaced, by the old.
+
+    A device is recognized by its serial number, or else by its name, if this is unique
+    within the plant. `codes` are the new codes of plants.
+    """
+
+    def serial_number(device: Device) -> tuple[str, int, str] | None:
+        number = device.serial_number
+        return None if number is None else (plant(device), device.type_id, number)
+
+    def name(device: Device) -> tuple[str, int, str]:
+        return plant(device), device.type_id, device.name
+
+    def plant(device: Device) -> str:
+        return codes.get(device.plant_code, device.plant_code)
+
+    ids: dict[int, int] = {}
+    before, now = (
+        _unique(devices.values(), serial_number) for devices in (known.devices, listed)
+    )
+    for key in before.keys() & now.keys():
+        ids[before[key].id] = now[key].id
+    taken = {*ids.values()}
+    before, now = (
+        _unique(devices.values(), name) for devices in (known.devices, listed)
+    )
+    for key in before.keys() & now.keys():
+        old, new = before[key], now[key]
+        is_gone = old.id not in ids and old.id not in listed
+        is_new = new.id not in taken and new.id not in known.devices
+        if is_gone and is_new and None in (old.serial_number, new.serial_number):
+            ids[old.id] = new.id
+    return {
+        old: new
+        for old, new in ids.items()
+        # The new id may still be that of another device.
+        if old != new
+        and (new not in known.devices or ids.get(new, new) != new)
+        and str(new) not in known.missing
+    }
+
+
+def _unique[KeyT](
+    devices: Iterable[Device], key: Callable[[Device], KeyT | None]
+) -> dict[KeyT, Device]:
+    """Return the devices that are the only ones with their key."""
+    found: dict[KeyT, list[Device]] = {}
+    for device in devices:
+        if (of_device := key(device)) is not None:
+            found.setdefault(of_device, []).append(device)
+    return {each: same[0] for each, same in found.items() if len(same) == 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,13 +212,6 @@ class PlantFlows:
         flow = self.plants.get(code, PlantFlow())
         return flow.grid_point.find(plant_devices, _chosen(plant_devices, grid_meters))
 
-    def rename(self, old: str, new: str) -> None:
-        """Move the state of a plant to its new code."""
-        if old in self.plants:
-            self.plants[new] = self.plants.pop(old)
-        if old in self.readings:
-            self.readings[new] = self.readings.pop(old)
-
     def expect(self, inventory: Inventory, counters: CounterFilters) -> None:
         """Create filters for the counters from which the energies are calculated."""
         for code in inventory.plants:

@@ -1,7 +1,9 @@
 """Repair issues for current problems that only the user can solve."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
+
+import voluptuous as vol
 
 from homeassistant.components.repairs import FlowType, RepairsFlow, RepairsFlowResult
 from homeassistant.config_entries import (
@@ -10,18 +12,19 @@ from homeassistant.config_entries import (
     ConfigEntry,
     ConfigEntryState,
 )
-from homeassistant.const import CONF_USERNAME
+from homeassistant.const import CONF_HOST, CONF_USERNAME
 from homeassistant.core import HomeAssistant, callback
+from homeassistant.data_entry_flow import FlowResultType
 from homeassistant.helpers import device_registry as dr, issue_registry as ir
 from homeassistant.loader import async_get_loaded_integration
 
-from .account import ACCOUNTS, account_id
+from .account import ACCOUNTS, HOST_SELECTOR, account_id
 from .const import DOMAIN
 from .device_registry import source_name
 from .entity_registry import enabled_sensors
 from .errors import INTERFACES
 from .markdown import escape
-from .northbound import ACCOUNT_DISABLED, SessionState
+from .northbound import ACCOUNT_DISABLED, ServiceState, SessionState
 from .problems import Problems
 from .runtime import SmartPvmsConfigEntry
 from .statistics import Audit
@@ -32,7 +35,8 @@ TAKEOVERS: Final = 3
 # Home Assistant does not ask for a password while this dialog is open.
 _DIALOG: Final = "open_dialog"
 _STATISTICS: Final = "statistics_differ"
-_FIXABLE: Final = (_DIALOG, _STATISTICS)
+_MOVED: Final = "server_moved"
+_FIXABLE: Final = (_DIALOG, _STATISTICS, _MOVED)
 _ENTRY: Final = "entry_id"
 
 type Issue = tuple[str, str, dict[str, str]]
@@ -105,6 +109,15 @@ def _issues(
         and not any(entry.async_get_active_flows(hass, {SOURCE_REAUTH}))
     ):
         yield "open_dialog", "open_dialog", {}
+    if state.service_state is ServiceState.MOVED:
+        yield (
+            "server_moved",
+            "server_moved",
+            {
+                "old_host": escape(entry.data[CONF_HOST]),
+                "new_host": escape(state.service.host or ""),
+            },
+        )
     if state.refused_code in ACCOUNT_DISABLED:
         yield "account_disabled", "account_disabled", {}
     if problems.none_chosen:
@@ -176,6 +189,8 @@ async def async_create_fix_flow(
     _, found, device_id = issue_id.partition(f"_{_STATISTICS}_")
     if found:
         return StatisticsFlow(entry, device_id)
+    if issue_id.endswith(_MOVED):
+        return MovedFlow(entry)
     return OpenDialogFlow(entry)
 
 
@@ -210,6 +225,59 @@ class OpenDialogFlow(RepairsFlow):
             return self.async_create_entry(
                 data={}, next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"])
             )
+        return self.async_create_entry(data={})
+
+
+class MovedFlow(RepairsFlow):
+    """Logs in to the host to which the server has moved."""
+
+    def __init__(self, entry: ConfigEntry) -> None:
+        """Set the entry of the account."""
+        self._entry = entry
+
+    async def async_step_init(
+        self, user_input: dict[str, str] | None = None
+    ) -> RepairsFlowResult:
+        """Show the form with the host that the server has named, if any."""
+        account = self.hass.data[ACCOUNTS].get(account_id(self._entry.data))
+        host = None if account is None else account.session.service.host
+        if host is None:
+            return await self.async_step_unknown_host()
+        return await self.async_step_known_host(host=host)
+
+    async def async_step_known_host(
+        self, user_input: dict[str, Any] | None = None, host: str | None = None
+    ) -> RepairsFlowResult:
+        """Show the form for the new host."""
+        if user_input is not None:
+            return await self._log_in(user_input[CONF_HOST])
+        issue = ir.async_get(self.hass).async_get_issue(DOMAIN, self.issue_id)
+        return self.async_show_form(
+            step_id="unknown_host" if host is None else "known_host",
+            data_schema=self.add_suggested_values_to_schema(
+                vol.Schema({vol.Required(CONF_HOST): HOST_SELECTOR}), {CONF_HOST: host}
+            ),
+            description_placeholders=issue.translation_placeholders if issue else None,
+        )
+
+    async_step_unknown_host = async_step_known_host
+
+    async def _log_in(self, host: str) -> RepairsFlowResult:
+        """Reconfigure the account; a login that fails is continued in its dialog."""
+        result = await self.hass.config_entries.flow.async_init(
+            DOMAIN,
+            context={
+                "source": SOURCE_RECONFIGURE,
+                "entry_id": self._entry.entry_id,
+            },
+            data={**self._entry.data, CONF_HOST: host},
+        )
+        if result["type"] is FlowResultType.FORM:
+            return self.async_create_entry(
+                data={}, next_flow=(FlowType.CONFIG_FLOW, result["flow_id"])
+            )
+        if result["reason"] == "already_configured":
+            return self.async_abort(reason="already_configured")
         return self.async_create_entry(data={})
 
 

@@ -6,7 +6,6 @@ from typing import Final, override
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
-from homeassistant.helpers.update_coordinator import DataUpdateCoordinator
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
@@ -31,6 +30,7 @@ from .northbound import (
     SessionTaken,
 )
 from .problems import HISTORY, Problems
+from .secondary_coordinator import SecondaryCoordinator
 
 # Wait for the first reports, so that live values come first.
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -56,7 +56,7 @@ _ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
 type ReportedSpans = Mapping[ReportSpan, ReportedValues]
 
 
-class ReportCoordinator(DataUpdateCoordinator[Mapping[str, ReportedSpans]]):
+class ReportCoordinator(SecondaryCoordinator[Mapping[str, ReportedSpans]]):
     """Reads the reports of all plants every six hours, from 01:10 in their zone.
 
     Flow control limits each report to one batch of plants per minute. The others follow
@@ -97,7 +97,7 @@ class ReportCoordinator(DataUpdateCoordinator[Mapping[str, ReportedSpans]]):
         """Number of consecutive failed calls."""
 
     @override
-    async def _async_update_data(self) -> Mapping[str, ReportedSpans]:
+    async def _async_read(self) -> Mapping[str, ReportedSpans]:
         # An unexpected error ends the pass before it plans the next one.
         self.update_interval = INTERVAL
         plants = self._inventory.data.plants

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 import time
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, cast
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
@@ -22,7 +22,7 @@ from .power_units import MeterPowers
 from .problems import Problems
 from .report_coordinator import ReportCoordinator
 from .statistics import HistoryImporter
-from .storage import async_load_state, decode_parts, encode
+from .storage import async_load_state, decode_parts, encode, renamed
 
 STORE_VERSION: Final = 1
 
@@ -73,13 +73,13 @@ class SmartPvmsData:
     def stored(self) -> dict[str, Any]:
         """Return the state that survives a restart, in JSON-serializable form."""
         real_time = self.real_time
-        state: dict[str, Any] = encode(
+        state = encode(
             StoredAccount(
                 saved=time.time(),
                 session=self.account.session,
                 next_pass=real_time.polling.next_pass,
                 next_alarms=self.alarms.next_read,
-                inventory=self.inventory.data,
+                inventory=self.inventory.stored,
                 problems=self.problems,
                 readings=[StoredReading(*each) for each in real_time.data.items()],
                 counters=real_time.rows.counters.stored(),
@@ -88,7 +88,7 @@ class SmartPvmsData:
                 alarms=self.alarms.data,
             )
         )
-        return state
+        return cast("dict[str, Any]", renamed(state, self.inventory.renamed))
 
 
 def account_store(hass: HomeAssistant, entry: ConfigEntry) -> Store[dict[str, Any]]:

@@ -16,6 +16,7 @@ from homeassistant.core import HomeAssistant, callback
 from homeassistant.helpers.device_registry import DeviceInfo
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.update_coordinator import CoordinatorEntity
+from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN, LOGGER
 from .coordinator import RealTimeCoordinator
@@ -41,7 +42,7 @@ from .entity import (
     async_add_reported_items,
 )
 from .models import Reading, ReportedValues, SourceId, unique_id
-from .northbound import Plant, number
+from .northbound import Plant, ServiceState, number, to_epoch
 from .options import options_of
 from .plant import EnergyToday
 from .plant_flow import ENERGIES_TODAY
@@ -65,6 +66,14 @@ class HistorySensorDescription(SensorEntityDescription):
 
     value: Callable[[HistoryImporter], str | float | datetime | None]
 
+
+SERVICE_SENSOR: Final = SensorEntityDescription(
+    key="service",
+    translation_key="service",
+    device_class=SensorDeviceClass.ENUM,
+    entity_category=EntityCategory.DIAGNOSTIC,
+    options=[state.value for state in ServiceState],
+)
 
 HISTORY_SENSORS: Final = (
     HistorySensorDescription(
@@ -156,6 +165,7 @@ async def async_setup_entry(
     async_add_entities(
         HistorySensor(entry, description) for description in HISTORY_SENSORS
     )
+    async_add_entities([ServiceSensor(entry)])
     async_add_reported_items(entry, Platform.SENSOR, create, async_add_entities)
 
     @callback
@@ -203,6 +213,44 @@ def _exceeds(production: float, reading: Reading | None) -> bool:
     """Return whether a production is more than the total in a plant's reading."""
     total = None if reading is None else number(reading.items.get("total_power"))
     return total is None or production > total * MORE
+
+
+class ServiceSensor(SensorEntity):
+    """Sensor of the state of the server's service to an account."""
+
+    entity_description = SERVICE_SENSOR
+    _attr_has_entity_name = True
+    _attr_should_poll = False
+
+    def __init__(self, entry: SmartPvmsConfigEntry) -> None:
+        """Initialize the sensor with the device of the account."""
+        self._session = entry.runtime_data.account.session
+        self._real_time = entry.runtime_data.real_time
+        self._attr_unique_id = f"{entry.entry_id}_{SERVICE_SENSOR.key}"
+        self._attr_device_info = account_device(entry)
+
+    @override
+    async def async_added_to_hass(self) -> None:
+        self.async_on_remove(
+            self._real_time.async_add_listener(self.async_write_ha_state)
+        )
+
+    @property
+    @override
+    def native_value(self) -> str:
+        return self._session.service_state.value
+
+    @property
+    @override
+    def extra_state_attributes(self) -> Mapping[str, datetime | None]:
+        since = self._session.service_since
+        # The same second at each conversion from monotonic time.
+        at = (
+            None
+            if since is None
+            else dt_util.utc_from_timestamp(round(to_epoch(since)))
+        )
+        return {"since": at}
 
 
 class HistorySensor(SensorEntity):

@@ -106,6 +106,38 @@ def decode_parts[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     return decode(kind, {**state} if isinstance(state, Mapping) else {}, behind)
 
 
+def renamed(state: Any, names: Mapping[str | int, str | int]) -> Any:
+    """Return an encoded state with other plant codes and device ids, by the old ones.
+
+    `names` has the ids as numbers and as texts, with which unique ids begin.
+    """
+    match state:
+        case dict():
+            return {
+                _renamed_text(key, names): renamed(each, names)
+                for key, each in state.items()
+            }
+        case list():
+            return [renamed(each, names) for each in state]
+        case str():
+            return _renamed_text(state, names)
+        case int() if state in names:
+            return names[state]
+    return state
+
+
+def _renamed_text(text: str, names: Mapping[str | int, str | int]) -> str:
+    if text.startswith("["):
+        with suppress(ValueError):
+            return orjson.dumps(renamed(orjson.loads(text), names)).decode()
+    end = len(text)
+    while end > 0:
+        if (new := names.get(text[:end])) is not None:
+            return f"{new}{text[end:]}"
+        end = text.rfind("_", 0, end)
+    return text
+
+
 async def async_load_state(store: Store[dict[str, Any]]) -> dict[str, Any]:
     """Return the stored state of a file, or nothing.
 

@@ -13,6 +13,8 @@ import pytest
 from custom_components.smartpvms.northbound import (
     AccountLimited,
     AccountLocked,
+    HttpUnauthorized,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -192,9 +194,10 @@ def test_gateway_parameter_error(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "error"),
     [
-        (401, SessionTaken),
+        (401, HttpUnauthorized),
         (403, AccountLimited),
-        (404, MalformedResponse),
+        (404, InterfaceMissing),
+        (410, InterfaceMissing),
         (302, MalformedResponse),
         (429, AccountLimited),
         (500, ServerBusy),

@@ -16,6 +16,7 @@ from custom_components.smartpvms.northbound import (
     AccountLimited,
     AccountLocked,
     ConnectionFailed,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -25,6 +26,7 @@ from custom_components.smartpvms.northbound import (
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     Session,
     SessionTaken,
     session as northbound_session,
@@ -414,7 +416,7 @@ async def test_sixth_login_in_ten_minutes(
         (faults.GatewayException(), RequestRejected),
         (faults.EmptyBody(), ServerBusy),
         (faults.HtmlPage(), MalformedResponse),
-        (faults.HtmlPage(404), MalformedResponse),
+        (faults.HtmlPage(404), InterfaceMissing),
         (faults.HalfJson(), MalformedResponse),
         (faults.HttpStatus(502), ServerBusy),
         (faults.DropConnection(), ConnectionFailed),
@@ -455,9 +457,10 @@ async def test_redirect_does_not_carry_credentials(
     async with elsewhere.serve():
         location = {"Location": f"{elsewhere.url}/thirdData/login"}
         simulator.faults.add(_WithHeaders(307, location), "login")
-        with pytest.raises(MalformedResponse):
+        with pytest.raises(ServerMoved) as caught:
             await client.plants()
     assert elsewhere.calls == []
+    assert caught.value.host == elsewhere.url
 
 
 async def test_refused_connection(websession: aiohttp.ClientSession) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from operator import attrgetter
@@ -16,14 +17,17 @@ import pytest
 from yarl import URL
 
 from custom_components.smartpvms.northbound import (
+    DEVICE_HISTORY_SPAN,
     HISTORY_BATCH,
     HISTORY_REACH,
     HISTORY_SPAN,
+    Device,
     DeviceType,
     HistoryRow,
     MalformedResponse,
     MembersRefused,
     NorthboundClient,
+    PermissionDenied,
     RateLimited,
     RequestRejected,
     ServerBusy,
@@ -552,3 +556,111 @@ class TestQuota:
         await self.ask(client, 38, INVERTER)
         assert client.history_wait(reserve=25) > 86000
         assert client.history_wait(reserve=24) == pytest.approx(61)
+
+
+class TestSingleDevice:
+    """The history of a single device, on newer servers."""
+
+    DEVICE: Final = Device(
+        INVERTER, 38, "Inverter-1", "NE=35436840", None, None, None, "NE=35436842"
+    )
+
+    @pytest.fixture
+    async def simulator(self, simulator: Simulator) -> Simulator:
+        """Serve the home with the interface."""
+        simulator.grant_permission("device/history")
+        return simulator
+
+    async def test_rows(self, client: NorthboundClient, simulator: Simulator) -> None:
+        """The rows are those of the other interface."""
+        rows = await client.history_of_device(self.DEVICE, NOON - HOUR, NOON)
+        assert rows == last_hour(simulator)[INVERTER]
+        [call] = simulator.calls_to("device/history")
+        assert call.body == {
+            "devDn": "NE=35436842",
+            "devTypeId": 38,
+            "startTime": int((NOON - HOUR).timestamp()) * 1000,
+            "endTime": int(NOON.timestamp()) * 1000,
+        }
+
+    async def test_order(self, client: NorthboundClient, simulator: Simulator) -> None:
+        """Rows are sorted by time, without those that have no time or items."""
+        simulator.faults.add(
+            rewrite(
+                lambda rows: [
+                    *rows[::-1],
+                    rows[0],
+                    {"collectTime": None, "dataItems": {}},
+                    {"collectTime": rows[0]["collectTime"] + 1000, "dataItems": []},
+                    "text",
+                ]
+            ),
+            "device/history",
+        )
+        rows = await client.history_of_device(self.DEVICE, NOON - HOUR, NOON)
+        assert rows == last_hour(simulator)[INVERTER]
+
+    @pytest.mark.parametrize("data", [None, "text"])
+    async def test_no_list(
+        self, client: NorthboundClient, simulator: Simulator, data: object
+    ) -> None:
+        """Data other than a list is an error."""
+        simulator.faults.add(
+            faults.Rewrite(lambda answer: answer | {"data": data}), "device/history"
+        )
+        with pytest.raises(MalformedResponse):
+            await client.history_of_device(self.DEVICE, NOON - HOUR, NOON)
+
+    @pytest.mark.parametrize(
+        ("start", "dn", "type_id", "code"),
+        [
+            (NOON - DEVICE_HISTORY_SPAN, "NE=35436842", 38, None),
+            (NOON - DEVICE_HISTORY_SPAN - HOUR, "NE=35436842", 38, 30032),
+            (NOON - HOUR, "NE=1", 38, 20008),
+            (NOON - HOUR, None, 38, 30030),
+            (NOON - HOUR, "NE=35436842", 62, 20013),
+            (NOON - HOUR, "NE=35436842", 39, 20006),
+        ],
+    )
+    async def test_limits(
+        self,
+        client: NorthboundClient,
+        start: datetime,
+        dn: str | None,
+        type_id: int,
+        code: int | None,
+    ) -> None:
+        """A call reads one device and one day."""
+        device = replace(self.DEVICE, dn=dn, type_id=type_id)
+        if code is None:
+            assert await client.history_of_device(device, start, NOON)
+            return
+        with pytest.raises((MembersRefused, RequestRejected)) as caught:
+            await client.history_of_device(device, start, NOON)
+        assert getattr(caught.value, "code", None) == code
+
+    @pytest.mark.parametrize(("devices", "seconds"), [(0, 601), (1, 601), (3, 201)])
+    async def test_rate(
+        self,
+        client: NorthboundClient,
+        freezer: FrozenDateTimeFactory,
+        devices: int,
+        seconds: int,
+    ) -> None:
+        """Each device adds a call in ten minutes."""
+        client.set_account_size(1, {38: devices, 62: 10})
+        assert client.device_history_wait() == 0
+        await client.history_of_device(self.DEVICE, NOON - HOUR, NOON)
+        assert client.device_history_wait() == pytest.approx(seconds)
+        assert client.history_wait() == 0
+
+    async def test_withdrawn(
+        self, client: NorthboundClient, simulator: Simulator
+    ) -> None:
+        """HTTP 401 for one interface after a login is a missing permission."""
+        await client.plants()
+        simulator.faults.add(faults.HtmlPage(401), "getDevHistoryKpi")
+        with pytest.raises(PermissionDenied) as caught:
+            await client.device_history(38, [INVERTER], NOON - HOUR, NOON)
+        assert caught.value.what == "getDevHistoryKpi"
+        await client.plants()

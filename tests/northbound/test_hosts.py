@@ -1,8 +1,15 @@
 """Tests of server addresses as entered by users."""
 
 import pytest
+from yarl import URL
 
-from custom_components.smartpvms.northbound import base_url, northbound_host
+from custom_components.smartpvms.northbound import (
+    HOSTS,
+    as_host,
+    base_url,
+    northbound_host,
+)
+from custom_components.smartpvms.northbound.hosts import redirect_host
 
 pytestmark = pytest.mark.fast
 
@@ -88,3 +95,38 @@ def test_no_address(typed: str) -> None:
 def test_northbound_host(portal: str, host: str | None) -> None:
     """A host of the web portal has a base host."""
     assert northbound_host(portal) == host
+
+
+def test_offered_hosts() -> None:
+    """Every offered host has a region, a source and a confidence, and is valid."""
+    for host in HOSTS.values():
+        assert host.region
+        assert host.source
+        assert host.confidence
+        assert as_host(base_url(host.name)) == host.name
+
+
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("https://api.energyorb.com/thirdData/login", "api.energyorb.com"),
+        ("https://api.energyorb.com:8443/", "api.energyorb.com:8443"),
+        ("http://api.energyorb.com/", "api.energyorb.com"),
+        ("//api.energyorb.com/thirdData", "api.energyorb.com"),
+        ("https://region01sg5.fusionsolar.huawei.com/x", "sg5.fusionsolar.huawei.com"),
+        # The same server.
+        ("/thirdData/other", None),
+        ("https://eu5.fusionsolar.huawei.com/login.html", None),
+        ("https://uni001eu5.fusionsolar.huawei.com/", None),
+        ("", None),
+        # No web addresses.
+        ("ftp://api.energyorb.com/", None),
+        ("https://", None),
+        ("https://[::1/", None),
+        ("https://a:b/", None),
+    ],
+)
+def test_redirect(location: str, host: str | None) -> None:
+    """A redirect names another host only if it leads there."""
+    server = URL("https://eu5.fusionsolar.huawei.com")
+    assert redirect_host(server, location) == host

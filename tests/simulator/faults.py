@@ -117,6 +117,23 @@ class Body(HttpStatus):
         super().__init__(200, body, content_type)
 
 
+class Redirect(Fault):
+    """Redirects to the same path on another server."""
+
+    def __init__(self, url: str, status: int = 301) -> None:
+        """Store the address of the other server."""
+        self._url = url
+        self._status = status
+
+    @override
+    async def answer(self, exchange: Exchange, honest: Honest) -> Answer:
+        """Return the redirect."""
+        return web.Response(
+            status=self._status,
+            headers={"Location": self._url + exchange.request.path},
+        )
+
+
 class Compressed(Body):
     """Returns any bytes, compressed to a fraction of their size."""
 

@@ -483,3 +483,26 @@ HOMES: dict[str, Callable[..., Home]] = {
     "telecom": telecom,
     "without_dc": without_dc,
 }
+
+
+def transferred(
+    home: Home, *, codes: bool = False, ids: bool = False, serial_numbers: bool = True
+) -> Home:
+    """Return a home on another server, maybe with other plant codes and device ids."""
+    return Home(
+        [
+            replace(
+                plant,
+                code=f"NE=9{plant.code[-7:]}" if codes else plant.code,
+                devices=[
+                    replace(
+                        device,
+                        id=device.id + 5_000_000 if ids else device.id,
+                        serial_number=device.serial_number if serial_numbers else None,
+                    )
+                    for device in plant.devices
+                ],
+            )
+            for plant in home.plants
+        ]
+    )

@@ -20,6 +20,7 @@ _PLANTS = 100
 _DEVICES = 100
 _HISTORY_DEVICES = 10
 _HISTORY_SPAN = timedelta(days=3)
+_DEVICE_HISTORY_SPAN = timedelta(days=1)
 _HISTORY_REACH = timedelta(days=365)
 _STEPS_PER_SLICE = 10
 _INVERTERS = (DeviceType.STRING_INVERTER, DeviceType.RESIDENTIAL_INVERTER)
@@ -67,6 +68,7 @@ class Interfaces:
             "getStationRealKpi": self._plant_kpis,
             "getDevRealKpi": self._device_kpis,
             "getDevHistoryKpi": self._device_history,
+            "device/history": self._history_of_device,
             "getAlarmList": self._alarm_list,
             **{name: partial(self._plant_report, name) for name in REPORTS},
         }
@@ -227,29 +229,58 @@ class Interfaces:
         return rows
 
     async def _device_history(self, fields: Fields) -> Any:
+        start, end = self._history_times(fields, _HISTORY_SPAN)
+        chosen = self._chosen_devices(fields, _HISTORY_DEVICES, 30031)
+        return [
+            _row(device) | {"collectTime": epoch * 1000, "dataItemMap": items}
+            for device, epoch, items in await self._past(chosen, start, end)
+        ]
+
+    async def _history_of_device(self, fields: Fields) -> Any:
+        dn = fields.get("devDn")
+        if not isinstance(dn, str) or "," in dn:
+            raise Refusal(30030)
+        start, end = self._history_times(fields, _DEVICE_HISTORY_SPAN)
+        ids = {_dn(device): device.id for _, device in self._cloud.home.devices()}
+        if dn not in ids:
+            raise Refusal(20008)
+        chosen = self._chosen_devices(fields | {"devIds": ids[dn]}, 1, 30031)
+        return [
+            {"devDn": dn, "collectTime": epoch * 1000, "dataItems": items}
+            for _, epoch, items in await self._past(chosen, start, end)
+        ]
+
+    def _history_times(self, fields: Fields, span: timedelta) -> tuple[float, float]:
+        """Return the start and the end of a request for history, or refuse it."""
         if not has_history(_integer(fields, "devTypeId", 20013)):
             raise Refusal(20013)
         start = _integer(fields, "startTime", 20012) / 1000
         end = _integer(fields, "endTime", 20012) / 1000
         if start > end:
             raise Refusal(20023)
-        if end - start > _HISTORY_SPAN.total_seconds():
+        if end - start > span.total_seconds():
             raise Refusal(30032)
         now = self._cloud.clock.now().timestamp()
         if start < now - _HISTORY_REACH.total_seconds():
             raise Refusal(20026)
-        chosen = self._chosen_devices(fields, _HISTORY_DEVICES, 30031)
+        return start, end
+
+    async def _past(
+        self, chosen: Selection, start: float, end: float
+    ) -> list[tuple[Device, int, Fields]]:
+        """Return the device, epoch and items of each collection, device by device."""
         last = int(min(end, self._cloud.collected))
         step = COLLECTION_SECONDS
-        rows: dict[int, list[Fields]] = {device.id: [] for _, device in chosen}
+        rows: dict[int, list[tuple[Device, int, Fields]]] = {
+            device.id: [] for _, device in chosen
+        }
         for count, epoch in enumerate(
             range(math.ceil(start / step) * step, last + 1, step)
         ):
             for plant, device in chosen:
                 if epoch >= plant.connected_to_grid.timestamp():
-                    row = _row(device) | {"collectTime": epoch * 1000}
-                    row["dataItemMap"] = self._cloud.past_device(plant, device, epoch)
-                    rows[device.id].append(row)
+                    items = self._cloud.past_device(plant, device, epoch)
+                    rows[device.id].append((device, epoch, items))
             if count % _STEPS_PER_SLICE == 0:
                 # Three days of ten devices must not block the event loop.
                 await asyncio.sleep(0)
@@ -289,11 +320,15 @@ def _old_station(plant: Plant) -> Fields:
     }
 
 
+def _dn(device: Device) -> str:
+    return f"NE={abs(device.id) % 10**9}"
+
+
 def _listed_device(plant: Plant, device: Device) -> Fields:
     inverter = device.type_id in _INVERTERS
     return {
         "id": device.id,
-        "devDn": f"NE={abs(device.id) % 10**9}",
+        "devDn": _dn(device),
         "devName": device.name,
         "stationCode": plant.code,
         "esnCode": device.serial_number,

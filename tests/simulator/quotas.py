@@ -61,6 +61,7 @@ PUBLISHED = _SESSION_QUOTAS | {
         lambda home: max(_devices(home, 100, has_kpis), 1), _FIVE_MINUTES
     ),
     "getDevHistoryKpi": Quota(lambda home: _devices(home, 10, has_history) + 24, _DAY),
+    "device/history": Quota(lambda home: _devices(home, 1, has_history), _TEN_MINUTES),
     "getAlarmList": Quota(
         lambda home: max(_plants(home), _devices(home, 100, lambda type_id: True)),
         _HALF_HOUR,
@@ -86,7 +87,7 @@ OLD = _SESSION_QUOTAS | dict.fromkeys(
 WITHOUT_HISTORY = {
     interface: quota
     for interface, quota in PUBLISHED.items()
-    if interface not in ("getDevHistoryKpi", *REPORTS)
+    if interface not in ("getDevHistoryKpi", "device/history", *REPORTS)
 }
 # Passes follow each other faster, for tests in real time.
 QUICK = WITHOUT_HISTORY | {

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+import ssl
 from typing import Any, Literal
 
 from aiohttp import web
@@ -90,7 +91,8 @@ class Simulator:
         self.account = Account(self.clock, user_name, system_code, session)
         # An account has one of the two plant lists.
         refused = "getStationList" if account == "new" else "stations"
-        self.account.withdrawn.add(refused)
+        # Only newer servers have the history of single devices.
+        self.account.withdrawn |= {refused, "device/history"}
         self.faults = Faults()
         self.calls: list[Call] = []
         self.url = ""
@@ -206,7 +208,12 @@ class Simulator:
         self.account.unauthorized.discard(plant_code)
 
     @asynccontextmanager
-    async def serve(self, port: int = 0, host: str = _LOOPBACK) -> AsyncIterator[str]:
+    async def serve(
+        self,
+        port: int = 0,
+        host: str = _LOOPBACK,
+        certificate: ssl.SSLContext | None = None,
+    ) -> AsyncIterator[str]:
         """Serve the API at a port, by default any free one; the value is the URL."""
         self._cloud.warm_up()
         app = web.Application()
@@ -215,18 +222,19 @@ class Simulator:
         await runner.setup()
         self._closing.clear()
         try:
-            await web.TCPSite(runner, host, port).start()
+            await web.TCPSite(runner, host, port, ssl_context=certificate).start()
             address = runner.addresses[0]
-            self.url = f"http://{address[0]}:{address[1]}"
+            scheme = "https" if certificate else "http"
+            self.url = f"{scheme}://{address[0]}:{address[1]}"
             yield self.url
         finally:
             self._closing.set()
             await runner.cleanup()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        prefix, _, interface = request.path.rpartition("/")
+        interface = _interface(request.path)
         known = interface in self._interfaces or interface in ("login", "logout")
-        if request.method != "POST" or prefix != "/thirdData" or not known:
+        if request.method != "POST" or not known:
             return web.Response(
                 status=404, body=HTML_PAGE % b"404 Not Found", content_type="text/html"
             )
@@ -308,6 +316,18 @@ class Simulator:
             response.headers["XSRF-TOKEN"] = call.token
             response.set_cookie("XSRF-TOKEN", call.token, path="/", secure=True)
         return response
+
+
+def _interface(path: str) -> str:
+    """Return the interface at a path; the new ones have a path of their own."""
+    for prefix, are_new in (
+        ("/thirdData/", False),
+        ("/rest/openapi/pvms/nbi/v1/", True),
+    ):
+        interface = path.removeprefix(prefix)
+        if interface != path and ("/" in interface) == are_new:
+            return interface
+    return ""
 
 
 def _success(data: Any, echo: Payload) -> Payload:

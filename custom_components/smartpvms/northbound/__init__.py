@@ -1,6 +1,13 @@
 """Client of Huawei's SmartPVMS Northbound API, independent of Home Assistant."""
 
-from .client import BATCH, HISTORY_BATCH, HISTORY_REACH, HISTORY_SPAN, NorthboundClient
+from .client import (
+    BATCH,
+    DEVICE_HISTORY_SPAN,
+    HISTORY_BATCH,
+    HISTORY_REACH,
+    HISTORY_SPAN,
+    NorthboundClient,
+)
 from .clock import (
     Moment,
     PastMoment,
@@ -18,6 +25,8 @@ from .errors import (
     AccountLocked,
     ConnectionFailed,
     FailCode,
+    HttpUnauthorized,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -26,9 +35,10 @@ from .errors import (
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     SessionTaken,
 )
-from .hosts import REGIONAL_HOSTS, base_url, northbound_host
+from .hosts import HOSTS, Confidence, as_host, base_url, northbound_host
 from .models import (
     ALARM_LANGUAGES,
     DEVICE_TYPE_NAMES,
@@ -54,32 +64,37 @@ from .models import (
     text,
 )
 from .server_clock import ServerClock
+from .service import Service, ServiceState, is_service_failure
 from .session import Session, SessionState
 
 __all__ = [
     "ACCOUNT_DISABLED",
     "ALARM_LANGUAGES",
     "BATCH",
+    "DEVICE_HISTORY_SPAN",
     "DEVICE_TYPE_NAMES",
     "ENGLISH",
     "HISTORY_BATCH",
     "HISTORY_REACH",
     "HISTORY_SPAN",
     "HISTORY_TYPES",
+    "HOSTS",
     "OWNER_REFUSALS",
-    "REGIONAL_HOSTS",
     "UNKNOWN_DEVICE",
     "AccountLimited",
     "AccountLocked",
     "Alarm",
     "AlarmLevel",
     "Alarms",
+    "Confidence",
     "ConnectionFailed",
     "DataItems",
     "Device",
     "DeviceType",
     "FailCode",
     "HistoryRow",
+    "HttpUnauthorized",
+    "InterfaceMissing",
     "InvalidCredentials",
     "MalformedResponse",
     "MembersRefused",
@@ -98,12 +113,17 @@ __all__ = [
     "RequestRejected",
     "ServerBusy",
     "ServerClock",
+    "ServerMoved",
+    "Service",
+    "ServiceState",
     "Session",
     "SessionState",
     "SessionTaken",
     "alarm_language",
+    "as_host",
     "base_url",
     "integer",
+    "is_service_failure",
     "moment",
     "northbound_host",
     "number",

@@ -32,6 +32,7 @@ from .models import (
     report_values,
     text,
 )
+from .service import Service
 from .session import Answer, Session
 
 BATCH: Final = 100
@@ -42,6 +43,9 @@ HISTORY_BATCH: Final = 10
 
 HISTORY_SPAN: Final = timedelta(days=3)
 """Maximum time span per call of `getDevHistoryKpi`."""
+
+DEVICE_HISTORY_SPAN: Final = timedelta(days=1)
+"""Maximum time span per call of `device/history`."""
 
 HISTORY_REACH: Final = timedelta(days=365)
 """Maximum age of history on the server."""
@@ -62,6 +66,11 @@ class NorthboundClient:
     def __init__(self, session: Session) -> None:
         """Set the session of the account."""
         self._session = session
+
+    @property
+    def service(self) -> Service:
+        """Return the record of answers and failures."""
+        return self._session.state.service
 
     async def plants(self) -> list[Plant]:
         """Return the plants of the account, capacity in kWp (`stations`).
@@ -146,6 +155,29 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 
+    async def history_of_device(
+        self, device: Device, start: datetime, end: datetime
+    ) -> list[HistoryRow]:
+        """Return the history rows of a device with a `dn` (`device/history`).
+
+        Newer servers have this interface in place of `getDevHistoryKpi`. Allows 24
+        hours, including both ends, of the last 365 days. The rows are sorted by time,
+        without duplicate times.
+        """
+        answer = await self._session.call(
+            "device/history",
+            {
+                "devDn": device.dn,
+                "devTypeId": device.type_id,
+                "startTime": int(start.timestamp() * 1000),
+                "endTime": int(end.timestamp() * 1000),
+            },
+        )
+        # The server sends an empty list if there are no rows.
+        if answer.data is None:
+            raise MalformedResponse("list of rows missing")
+        return read_history_of_device(answer)
+
     async def plant_reports(
         self, period: ReportPeriod, plant_codes: Iterable[str], at: datetime
     ) -> PlantReports:
@@ -215,6 +247,10 @@ class NorthboundClient:
     def history_wait(self, reserve: int = 0) -> float:
         """Return the seconds until `getDevHistoryKpi` allows `1 + reserve` calls."""
         return self._session.wait("getDevHistoryKpi", reserve=reserve)
+
+    def device_history_wait(self) -> float:
+        """Return the seconds until a call of `history_of_device` is allowed."""
+        return self._session.wait("device/history")
 
     def real_time_wait(self, type_id: int | None, calls: int = 1) -> float:
         """Return the seconds until `calls` batches of a device type can be read.
@@ -324,6 +360,17 @@ def read_history(answer: Answer) -> dict[int, list[HistoryRow]]:
         device_id: sorted(rows.values(), key=attrgetter("at"))
         for device_id, rows in devices.items()
     }
+
+
+def read_history_of_device(answer: Answer) -> list[HistoryRow]:
+    """Return the rows of an answer about one device that have a time, sorted by it."""
+    rows: dict[datetime, HistoryRow] = {}
+    for row in _rows(answer.data):
+        at = moment(row.get("collectTime"))
+        items = row.get("dataItems")
+        if at is not None and isinstance(items, dict):
+            rows[at] = HistoryRow(at, items)
+    return [rows[at] for at in sorted(rows)]
 
 
 def read_reports(answer: Answer, start: datetime, end: datetime) -> PlantReports:

@@ -1,6 +1,7 @@
 """Errors of the Northbound API; every failCode maps to one of them."""
 
 from enum import IntEnum
+import time
 from typing import Final, override
 
 
@@ -32,9 +33,9 @@ class FailCode(IntEnum):
     LANGUAGE_INCORRECT = 20025
     """The language is incorrect."""
     PLANTS_FORBIDDEN = 20045
-    """Unauthorized plants in the input."""
+    """HttpUnauthorized plants in the input."""
     DEVICES_FORBIDDEN = 20046
-    """Unauthorized devices in the input."""
+    """HttpUnauthorized devices in the input."""
     PLANT_UNAUTHORIZED = 20056
     """The owner has not authorized the API, or has disabled it for the plant."""
     SYSTEM_BUSY = 20200
@@ -70,6 +71,7 @@ class NorthboundError(Exception):
         """Set the seconds until a call can succeed, if known."""
         super().__init__(message)
         self.retry_after = retry_after
+        self.at = time.monotonic()
 
 
 class ConnectionFailed(NorthboundError):
@@ -79,6 +81,21 @@ class ConnectionFailed(NorthboundError):
         """Set whether the server may have received the call."""
         super().__init__(reason)
         self.sent = sent
+
+
+class ServerMoved(ConnectionFailed):
+    """The API is not at this address, or not any more.
+
+    The address redirects to another host or is gone, its host has no address, or the
+    certificate is one of another host.
+    """
+
+    def __init__(
+        self, reason: str, host: str | None = None, *, sent: bool = True
+    ) -> None:
+        """Set the host to which the address redirects."""
+        super().__init__(reason, sent=sent)
+        self.host = host
 
 
 class InvalidCredentials(NorthboundError):
@@ -96,6 +113,10 @@ class AccountLocked(NorthboundError):
 
 class SessionTaken(NorthboundError):
     """The server rejects the token: another client has logged in to the account."""
+
+
+class HttpUnauthorized(SessionTaken):
+    """The server rejects the token, or the address, with HTTP 401."""
 
 
 class RateLimited(NorthboundError):
@@ -152,6 +173,10 @@ class RequestRejected(NorthboundError):
 
 class MalformedResponse(NorthboundError):
     """The answer does not have the format of a Northbound server."""
+
+
+class InterfaceMissing(MalformedResponse):
+    """The server does not have the interface: HTTP 404 or 410."""
 
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
@@ -226,9 +251,11 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
 def error_for_status(status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
-        return SessionTaken("session ended (HTTP 401)")
+        return HttpUnauthorized("session ended (HTTP 401)")
     if status in SYSTEM_LIMIT:
         return AccountLimited(_MINUTE, status)
     if status >= 500:
         return ServerBusy(f"server busy (HTTP {status})")
+    if status in (404, 410):
+        return InterfaceMissing(f"HTTP {status}")
     return MalformedResponse(f"HTTP {status}")

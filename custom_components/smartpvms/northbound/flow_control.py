@@ -188,6 +188,14 @@ class FlowControl:
                     if of_type in HISTORY_TYPES
                 )
                 return Quota(batches + 24, DAY)
+            case "device/history":
+                # The limit is a rate: each device adds a call in ten minutes.
+                devices = sum(
+                    devices
+                    for of_type, devices in self.devices.items()
+                    if of_type in HISTORY_TYPES
+                )
+                return Quota(1, TEN_MINUTES / max(devices, 1))
             case "getAlarmList":
                 batches = sum(ceil(devices / 100) for devices in self.devices.values())
                 return Quota(max(pages, batches), HALF_HOUR)

@@ -1,20 +1,56 @@
 """Hosts of Northbound servers, and parsing of addresses entered by users."""
 
+from dataclasses import dataclass
+from enum import StrEnum
 from ipaddress import IPv6Address, ip_address, ip_network
 import re
 from typing import Final
 
 from yarl import URL
 
-# Hosts by region.
-REGIONAL_HOSTS: Final = {
-    region: f"{region}.fusionsolar.huawei.com"
-    for region in (
-        *("eu5", "intl", "sg5", "la5", "au5", "me5", "af5", "cn", "cn5"),
-        # No client has confirmed these.
-        *("jp5", "kr5"),
-    )
+
+class Confidence(StrEnum):
+    """How sure it is that a host has the Northbound API."""
+
+    HIGH = "high"
+    """Several clients work with it."""
+    MEDIUM = "medium"
+    """Several clients offer it."""
+    LOW = "low"
+    """No client has confirmed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A host that may have the Northbound API."""
+
+    name: str
+    region: str
+    confidence: Confidence
+    source: str
+
+
+_CLIENTS: Final = "reports of users of public clients"
+_LISTS: Final = "lists of hosts in public clients"
+_DOMAIN: Final = "fusionsolar.huawei.com"
+
+HOSTS: Final = {
+    "eu5": Host(f"eu5.{_DOMAIN}", "Europe", Confidence.HIGH, _CLIENTS),
+    "intl": Host(f"intl.{_DOMAIN}", "International", Confidence.HIGH, _CLIENTS),
+    "sg5": Host(f"sg5.{_DOMAIN}", "Asia-Pacific", Confidence.HIGH, _CLIENTS),
+    "la5": Host(f"la5.{_DOMAIN}", "Latin America", Confidence.MEDIUM, _LISTS),
+    "au5": Host(f"au5.{_DOMAIN}", "Australia", Confidence.MEDIUM, _LISTS),
+    "me5": Host(f"me5.{_DOMAIN}", "Middle East", Confidence.MEDIUM, _LISTS),
+    "af5": Host(f"af5.{_DOMAIN}", "Africa", Confidence.MEDIUM, _LISTS),
+    "cn": Host(f"cn.{_DOMAIN}", "China", Confidence.MEDIUM, _LISTS),
+    "cn5": Host(f"cn5.{_DOMAIN}", "China", Confidence.MEDIUM, _LISTS),
+    "jp5": Host(f"jp5.{_DOMAIN}", "Japan", Confidence.LOW, _LISTS),
+    "kr5": Host(f"kr5.{_DOMAIN}", "South Korea", Confidence.LOW, _LISTS),
 }
+"""The hosts that are offered, by key; any other host can be entered.
+
+The hosts of Energy Orb, which takes over Europe, are not known yet.
+"""
 
 _PORTAL: Final = re.compile(
     r"(?:uni|region)\d+([a-z]+\d*)(\.fusionsolar\.huawei\.com)", re.ASCII
@@ -48,6 +84,25 @@ def northbound_host(portal_host: str) -> str | None:
     """Return the Northbound host for a host of the web portal's login pages."""
     match = _PORTAL.fullmatch(portal_host)
     return match.expand(r"\1\2") if match else None
+
+
+def as_host(url: URL) -> str:
+    """Return the address of a server, without the scheme if it is https."""
+    return str(url).removeprefix("https://")
+
+
+def redirect_host(server: URL, location: str) -> str | None:
+    """Return the host to which a server redirects, `None` if it is no other one.
+
+    A page of the portal leads to the host of its API.
+    """
+    try:
+        url = base_url(str(server.join(URL(location))))
+    except ValueError:
+        return None
+    if better := northbound_host(url.host or ""):
+        url = base_url(better)
+    return None if url == server else as_host(url)
 
 
 def _is_local(host: str) -> bool:

@@ -139,6 +139,8 @@ class Device:
     serial_number: str | None
     model: str | None
     software_version: str | None
+    dn: str | None = None
+    """devDn, by which `device/history` identifies the device; older servers lack it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,12 +157,12 @@ class RealTimeKpis[IdT: (str, int)]:
 
 @dataclass(frozen=True, slots=True)
 class HistoryRow:
-    """Data items of a device at one collection (`getDevHistoryKpi`)."""
+    """Data items of a device at one collection."""
 
     at: datetime
     """Time of the collection; the server collects every five minutes."""
     items: DataItems
-    """The dataItemMap, as sent; `number` parses its values."""
+    """The items, as sent; `number` parses their values."""
 
 
 class ReportPeriod(StrEnum):
@@ -502,6 +504,7 @@ def parse_device(row: Mapping[str, object]) -> Device | None:
         serial_number=text(row.get("esnCode")),
         model=text(row.get("model")) or text(row.get("invType")),
         software_version=text(row.get("softwareVersion")),
+        dn=text(row.get("devDn")),
     )
 
 

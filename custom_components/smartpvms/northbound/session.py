@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 import json
 import re
+import socket
 import time
 from typing import Any, Final, Never
 
@@ -19,20 +20,36 @@ from .errors import (
     AccountLocked,
     ConnectionFailed,
     FailCode,
+    HttpUnauthorized,
     InvalidCredentials,
     MalformedResponse,
+    PermissionDenied,
     RateLimited,
     RequestRejected,
     ServerBusy,
+    ServerMoved,
     SessionTaken,
     error_for,
     error_for_status,
 )
 from .flow_control import DAY, HOUR, MAX_DOUBLINGS, MINUTE, TEN_MINUTES, FlowControl
+from .hosts import redirect_host
 from .models import integer, moment, number
+from .service import Service, ServiceState
 
 _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
+# Paths of interfaces that are not under the common one.
+_PATHS: Final = {"device/history": "rest/openapi/pvms/nbi/v1/device/history"}
+# Interfaces that newer servers may withdraw.
+_WITHDRAWN: Final = frozenset({"getDevHistoryKpi"})
+# HTTP statuses of an address that has moved.
+_REDIRECTS: Final = frozenset({301, 302, 307, 308})
+_GONE: Final = 410
+# Errors of OpenSSL and c-ares: the certificate is one of other names or addresses, and
+# there is no such name.
+_OTHER_NAMES: Final = frozenset({62, 64})
+_NO_SUCH_NAME: Final = 4
 # Other characters are invalid in a header.
 _VALID_TOKEN: Final = re.compile(r"[!-~]+")
 # Number of bytes that take several milliseconds to parse.
@@ -89,6 +106,9 @@ class SessionState:
     """Consecutive calls whose token was rejected right after the login."""
     paused_until: Moment | None = None
     """Time before which no login can succeed."""
+    refused: PastMoment | None = None
+    """Time at which the server refused the credentials."""
+    service: Service = field(default_factory=Service)
     lock: asyncio.Lock = field(
         default_factory=asyncio.Lock, init=False, repr=False, compare=False
     )
@@ -118,6 +138,18 @@ class SessionState:
     def pause(self) -> float:
         """Return the seconds until a login can succeed."""
         return seconds_until(self.paused_until)
+
+    @property
+    def service_state(self) -> ServiceState:
+        """Return the state of the server's service to the account."""
+        if self.refused_code is not None:
+            return ServiceState.LOGIN_NEEDED
+        return self.service.state
+
+    @property
+    def service_since(self) -> PastMoment | None:
+        """Return since when this state lasts."""
+        return self.service.since if self.refused_code is None else self.refused
 
     def set_token(self, token: str) -> None:
         """Set the token of a new session, and clear the login errors."""
@@ -196,6 +228,8 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
+            if isinstance(err, HttpUnauthorized) and interface in _WITHDRAWN:
+                raise PermissionDenied(interface, 401) from err
             doublings = min(state.lost_tokens, MAX_DOUBLINGS)
             pause = min(_MIN_PAUSE * 2**doublings, _MAX_PAUSE)
             state.lost_tokens += 1
@@ -268,13 +302,17 @@ class Session:
                 state.refused_code = (
                     getattr(err, "code", None) or FailCode.LOGIN_REFUSED
                 )
+                state.refused = time.monotonic()
                 raise InvalidCredentials(state.refused_code) from err
             state.paused_until = time.monotonic() + _LOCK_TIME
             raise AccountLocked(str(err), retry_after=_LOCK_TIME) from err
 
     async def _log_in(self, reserve: int = 0) -> str:
         """Return the token of a new session, which ends the previous session."""
-        with self._flow_control.call("login", reserve=reserve):
+        with (
+            self._flow_control.call("login", reserve=reserve),
+            self.state.service.call(is_login=True),
+        ):
             response, content = await self._send(
                 "login", {"userName": self._user_name, "systemCode": self._system_code}
             )
@@ -290,7 +328,10 @@ class Session:
 
     async def _post(self, interface: str, parameters: Mapping[str, object]) -> Answer:
         token = self.state.token or ""
-        with self._flow_control.call(interface, _type_of(interface, parameters)):
+        with (
+            self._flow_control.call(interface, _type_of(interface, parameters)),
+            self.state.service.call(),
+        ):
             try:
                 response, content = await self._send(
                     interface, parameters, {_TOKEN: token}
@@ -322,19 +363,50 @@ class Session:
             raise ConnectionFailed("session closed", sent=False)
         try:
             async with self._websession.post(
-                self._base_url / "thirdData" / interface,
+                self._base_url / _PATHS.get(interface, f"thirdData/{interface}"),
                 data=orjson.dumps(parameters),
                 headers={"Content-Type": "application/json", **(headers or {})},
                 timeout=_TIMEOUT,
                 # A redirect would send the credentials to another host.
                 allow_redirects=False,
             ) as response:
+                self._check_address(interface, response)
                 return response, await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
-            sent = not isinstance(err, aiohttp.ClientConnectorError)
-            failure = ConnectionFailed(type(err).__name__, sent=sent)
+            failure = _connection_failure(err)
         # Raised outside the handler, since the original error contains the host.
         raise failure
+
+    def _check_address(self, interface: str, response: aiohttp.ClientResponse) -> None:
+        """Raise `ServerMoved` if the address redirects to another host, or is gone."""
+        if response.status == _GONE and interface not in _WITHDRAWN:
+            raise ServerMoved(f"HTTP {_GONE}")
+        if response.status in _REDIRECTS:
+            location = response.headers.get("Location", "")
+            if host := redirect_host(self._base_url, location):
+                raise ServerMoved(f"HTTP {response.status}", host)
+
+
+def _connection_failure(error: Exception) -> ConnectionFailed:
+    """Return the error for a call without a response."""
+    reason = type(error).__name__
+    match error:
+        case aiohttp.ClientConnectorCertificateError():
+            cause = error.certificate_error
+            if getattr(cause, "verify_code", None) in _OTHER_NAMES:
+                return ServerMoved(reason, sent=False)
+        case aiohttp.ClientConnectorDNSError() if _is_unknown_name(error.os_error):
+            return ServerMoved(reason, sent=False)
+    sent = not isinstance(error, aiohttp.ClientConnectorError)
+    return ConnectionFailed(reason, sent=sent)
+
+
+def _is_unknown_name(error: OSError) -> bool:
+    """Return whether there is no such host; without a network, it is unknown."""
+    if isinstance(error, socket.gaierror):
+        return error.errno == socket.EAI_NONAME
+    cause = error.__cause__
+    return cause is not None and cause.args[:1] == (_NO_SUCH_NAME,)
 
 
 def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:

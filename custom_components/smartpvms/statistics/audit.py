@@ -134,15 +134,6 @@ class Audit:
         for day in self.undecided(code):
             day.is_decided = True
 
-    def rename(self, codes: Mapping[str, str]) -> None:
-        """Follow new codes of plants."""
-        self.doubts = {
-            codes.get(code, code): times for code, times in self.doubts.items()
-        }
-        self.until = {codes.get(code, code): end for code, end in self.until.items()}
-        for day in self.days:
-            day.code = codes.get(day.code, day.code)
-
     def keep(self, codes: Iterable[str]) -> None:
         """Drop the results of all other plants."""
         kept = {*codes}

@@ -10,7 +10,7 @@ The energies of plants follow, from their reports.
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -25,7 +25,12 @@ from custom_components.smartpvms.northbound import (
 )
 from custom_components.smartpvms.options import options_of
 from custom_components.smartpvms.problems import HISTORY, Problems
-from custom_components.smartpvms.storage import async_load_state, decode_parts, encode
+from custom_components.smartpvms.storage import (
+    async_load_state,
+    decode_parts,
+    encode,
+    renamed,
+)
 from homeassistant.components.recorder import DOMAIN as RECORDER_DOMAIN
 from homeassistant.config_entries import ConfigEntry, ConfigEntryState
 from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
@@ -130,6 +135,7 @@ class HistoryImporter:
         self.plants.spans, self.plants.planned = stored.spans, stored.planned_plants
         self.plants.audit = stored.audit
         self._requests.types_with_history = stored.types_with_history
+        self._requests.single_since = stored.single_since
 
     @callback
     def async_start(self) -> None:
@@ -255,7 +261,7 @@ class HistoryImporter:
             devices=len(job.devices),
             start=job.start,
             end=job.end,
-            calls=job.windows * len(self._requests.batches(job.devices)),
+            calls=self._requests.calls(job),
             joined=is_joined,
         )
 
@@ -508,7 +514,7 @@ class HistoryImporter:
     @callback
     def _state(self) -> dict[str, Any]:
         """Return the state that survives a restart, in JSON types."""
-        state: dict[str, Any] = encode(
+        state: Any = encode(
             StoredHistory(
                 jobs=self.queue.jobs,
                 planned=self._planned,
@@ -517,6 +523,7 @@ class HistoryImporter:
                 planned_plants=self.plants.planned,
                 audit=self.plants.audit,
                 types_with_history=self._requests.types_with_history,
+                single_since=self._requests.single_since,
             )
         )
-        return state
+        return cast("dict[str, Any]", renamed(state, self._inventory.renamed))

@@ -1,6 +1,6 @@
 """Jobs of the import: the hours to fill for some devices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
@@ -94,12 +94,13 @@ class Job:
         return self._window_start(self.remaining_end), self.remaining_end
 
     @property
-    def windows(self) -> int:
-        """Return the number of windows that are not filled."""
-        end, count = self.remaining_end, 0
+    def windows(self) -> Iterator[tuple[datetime, datetime]]:
+        """Yield the windows that are not filled, the newest first."""
+        end = self.remaining_end
         while end > self.start:
-            end, count = self._window_start(end), count + 1
-        return count
+            start = self._window_start(end)
+            yield start, end
+            end = start
 
     def _window_start(self, end: datetime) -> datetime:
         start = end - HISTORY_SPAN + LOOK_AHEAD

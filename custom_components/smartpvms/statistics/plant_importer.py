@@ -211,18 +211,12 @@ class PlantImporter:
         return bool(spans)
 
     def _follow_plants(self, inventory: Inventory) -> None:
-        for old, new in inventory.renamed.items():
-            if old in self.planned:
-                self.planned[new] = self.planned.pop(old)
-        for span in self.spans:
-            span.code = inventory.renamed.get(span.code, span.code)
         self.spans = [span for span in self.spans if span.code in inventory.plants]
         self.planned = {
             code: planned
             for code, planned in self.planned.items()
             if code in inventory.plants
         }
-        self.audit.rename(inventory.renamed)
         self.audit.keep(inventory.plants)
 
     def _next_audit(self, code: str, zone: tzinfo, seen: datetime) -> PlantSpan | None:

@@ -1,8 +1,9 @@
 """Requests for the history of devices, and reactions to refused ones."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from itertools import batched
+import math
 from operator import attrgetter
 from typing import Final
 
@@ -10,6 +11,7 @@ from custom_components.smartpvms.const import LOGGER
 from custom_components.smartpvms.inventory_coordinator import InventoryCoordinator
 from custom_components.smartpvms.models import halves
 from custom_components.smartpvms.northbound import (
+    DEVICE_HISTORY_SPAN,
     HISTORY_BATCH,
     HISTORY_SPAN,
     HISTORY_TYPES,
@@ -17,6 +19,7 @@ from custom_components.smartpvms.northbound import (
     Device,
     FailCode,
     HistoryRow,
+    InterfaceMissing,
     InvalidCredentials,
     MalformedResponse,
     MembersRefused,
@@ -30,7 +33,15 @@ from homeassistant.core import CALLBACK_TYPE
 from homeassistant.util import dt as dt_util
 
 from .device_history import DeviceRows
-from .jobs import LOOK_AHEAD, Activity, Job, JobQueue, Pause, Priority
+from .jobs import (
+    LOOK_AHEAD,
+    NOT_ALLOWED_RETRY,
+    Activity,
+    Job,
+    JobQueue,
+    Pause,
+    Priority,
+)
 from .windows import TargetEnds, Window
 
 RETRY: Final = timedelta(minutes=5)
@@ -39,10 +50,16 @@ MAX_RETRY: Final = timedelta(hours=1)
 MAX_REFUSALS: Final = 3
 # Minimum wait that changes the activity to waiting.
 MIN_WAITING: Final = timedelta(minutes=2)
+# Time after which `getDevHistoryKpi` is called again, if the server has refused it.
+WITHDRAWN_RETRY: Final = timedelta(days=7)
 
 
 class HistoryRequests:
-    """Requests the history of an account's devices, window by window."""
+    """Requests the history of an account's devices, window by window.
+
+    If the server refuses `getDevHistoryKpi`, which newer ones may withdraw, the history
+    of each device and day is requested from `device/history`.
+    """
 
     def __init__(
         self,
@@ -60,6 +77,14 @@ class HistoryRequests:
         self._on_request = on_request
         self.types_with_history: set[int] = set()
         """Device types whose history the server has returned."""
+        self.single_since: datetime | None = None
+        """Time since which `device/history` is used, `None` for `getDevHistoryKpi`."""
+        self._is_single = False
+        """Whether the next request is one of `device/history`."""
+        self._refused: NorthboundError | None = None
+        """Error with which the server has just refused the other interface."""
+        self._both_refused: datetime | None = None
+        """Time at which the server has refused both interfaces."""
         self._types_without_history: set[int] = set()
         """Device types whose history the server does not have."""
         self._logged_types: set[int] = set()
@@ -73,6 +98,7 @@ class HistoryRequests:
 
     def batches(self, device_ids: Iterable[int]) -> list[tuple[Device, ...]]:
         """Return the batches of devices: of one type, sorted by plant."""
+        self._choose_interface()
         inventory = self._inventory.data
         types: dict[int, list[Device]] = {}
         for device_id in device_ids:
@@ -84,10 +110,23 @@ class HistoryRequests:
             for devices in types.values()
             for batch in batched(
                 sorted(devices, key=attrgetter("plant_code")),
-                HISTORY_BATCH,
+                1 if self._is_single else HISTORY_BATCH,
                 strict=False,
             )
         ]
+
+    def calls(self, job: Job) -> int:
+        """Return the number of calls of a new job."""
+        spans = sum(
+            math.ceil((end - start + LOOK_AHEAD) / self._span)
+            for start, end in job.windows
+        )
+        return spans * len(self.batches(job.devices))
+
+    @property
+    def _span(self) -> timedelta:
+        """Return the maximum time span per call."""
+        return DEVICE_HISTORY_SPAN if self._is_single else HISTORY_SPAN
 
     async def async_window_rows(
         self, window: Window, ends: TargetEnds
@@ -124,27 +163,58 @@ class HistoryRequests:
         self, job: Job, batch: Sequence[Device], start: datetime, end: datetime
     ) -> DeviceRows | Pause | None:
         """Return the history of a batch, a pause, or `None` if it is set aside."""
+        rows: dict[int, list[HistoryRow]] = {device.id: [] for device in batch}
+        for each_start, each_end in _parts(start, end, self._span):
+            result = await self._call(job, batch, each_start, each_end)
+            if not isinstance(result, Mapping):
+                return result
+            for device_id, of_device in result.items():
+                rows.setdefault(device_id, []).extend(of_device)
+        return rows
+
+    async def _call(
+        self, job: Job, batch: Sequence[Device], start: datetime, end: datetime
+    ) -> DeviceRows | Pause | None:
+        """Return the history that one call can read, like `_request`."""
         ids = tuple(device.id for device in batch)
         request = ids, start, end
         if request in self._window_rows:
             return self._window_rows[request]
-        if wait := timedelta(seconds=self._client.history_wait(self._reserve(job))):
+        if self._is_single and batch[0].dn is None:
+            # The next list may have it.
+            self._queue.postpone(job, batch)
+            return None
+        if wait := timedelta(seconds=self._wait(job)):
             return Pause(
                 wait, Activity.RUNNING if wait < MIN_WAITING else Activity.WAITING
             )
         self._on_request()
         type_id = batch[0].type_id
+        rows: DeviceRows
         try:
-            rows = await self._client.device_history(type_id, ids, start, end)
-        except NorthboundError as err:
+            if self._is_single:
+                [device] = batch
+                of_device = await self._client.history_of_device(device, start, end)
+                rows = {device.id: of_device}
+            else:
+                rows = await self._client.device_history(type_id, ids, start, end)
+        except NorthboundError as refused:
+            err = refused
             LOGGER.debug(
                 "Failed to read the history of devices of type %s: %s", type_id, err
             )
+            if self._refuses_interface(err, type_id):
+                if self._refused is None:
+                    self._refused, self._is_single = err, not self._is_single
+                    self._window_rows.clear()
+                    return None
+                err = self._refuse_both(err)
             if job in self._queue.jobs and self._set_aside(job, batch, err):
                 self._failures = 0
                 self._window_rows.clear()
                 return None
             return self._pause_after(err)
+        self._remember_interface()
         self._problems.clear(HISTORY)
         self._problems.allow(
             HISTORY, {device.plant_code for device in batch if rows.get(device.id)}
@@ -154,6 +224,55 @@ class HistoryRequests:
         job.due = None
         self._window_rows[request] = rows
         return rows
+
+    def _choose_interface(self) -> None:
+        """Use the interface that works, but `getDevHistoryKpi` once a week."""
+        if self._refused is not None:
+            return
+        age = dt_util.utcnow() - (self.single_since or dt_util.utcnow())
+        # A time of the future was set by a wrong clock.
+        is_due = abs(age) >= WITHDRAWN_RETRY
+        self._is_single = self.single_since is not None and not is_due
+
+    def _refuses_interface(self, err: NorthboundError, type_id: int) -> bool:
+        """Return whether an error may concern an interface, and not the other one."""
+        now = dt_util.utcnow()
+        if (
+            self._both_refused is not None
+            and abs(now - self._both_refused) < NOT_ALLOWED_RETRY
+        ):
+            return False
+        match err:
+            case PermissionDenied() | InterfaceMissing():
+                return True
+            case RequestRejected(code=FailCode.DEVICE_TYPE_UNSUPPORTED):
+                # A single type may have no history.
+                known = self.types_with_history
+                is_proven = self._is_single and self.single_since is not None
+                return not is_proven and (type_id in known or not known)
+        return False
+
+    def _refuse_both(self, err: NorthboundError) -> NorthboundError:
+        """Return to `getDevHistoryKpi`, and return the error of this interface."""
+        if self._is_single and self._refused is not None:
+            err = self._refused
+        self._refused, self._both_refused = None, dt_util.utcnow()
+        self._is_single, self.single_since = False, None
+        return err
+
+    def _remember_interface(self) -> None:
+        """Remember the interface that the server has answered."""
+        if not self._is_single:
+            self.single_since = None
+        elif self.single_since is None or self._refused is not None:
+            self.single_since = dt_util.utcnow()
+        self._refused = self._both_refused = None
+
+    def _wait(self, job: Job) -> float:
+        """Return the seconds until a job may make a call."""
+        if self._is_single:
+            return self._client.device_history_wait()
+        return self._client.history_wait(self._reserve(job))
 
     def _reserve(self, job: Job) -> int:
         """Return the number of calls that a job leaves for urgent jobs.
@@ -242,6 +361,15 @@ class HistoryRequests:
                 activity = Activity.FAILED
         retry = min(RETRY * 2 ** min(self._failures - 1, 8), MAX_RETRY)
         return Pause(max(retry, timedelta(seconds=err.retry_after or 0.0)), activity)
+
+
+def _parts(
+    start: datetime, end: datetime, span: timedelta
+) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the parts of a time that one call can read, without common times."""
+    while start <= end:
+        yield start, min(start + span, end)
+        start += span + timedelta(seconds=1)
 
 
 def _outages(

@@ -1,6 +1,7 @@
 """Stored state of the import."""
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Final
 
 from custom_components.smartpvms.const import DOMAIN
@@ -26,6 +27,7 @@ class StoredHistory:
     planned_plants: dict[str, PlannedHistory] = field(default_factory=dict)
     audit: Audit = field(default_factory=Audit)
     types_with_history: set[int] = field(default_factory=set)
+    single_since: datetime | None = None
 
 
 def history_store(hass: HomeAssistant, entry_id: str) -> Store[dict[str, Any]]:
