@@ -32,7 +32,6 @@ CHARGE: Final = "pink"
 ENTITY: Final = {"type": "entity"}
 DEVICE: Final = {"type": "device"}
 WIDE: Final = {"grid_options": {"columns": "full"}}
-HALF: Final = {"grid_options": {"columns": 6}}
 
 # A graph of the last 24 hours needs this past.
 DAY: Final = timedelta(hours=24)
@@ -75,12 +74,20 @@ def _tile(entity_id: str | None, **options: Any) -> list[Card]:
     return [{"type": "tile", "entity": entity_id, "name": ENTITY} | options]
 
 
-def _gauge(entity_id: str | None, **options: Any) -> list[Card]:
+def _gauge(entity_id: str | None, name: Any) -> list[Card]:
+    """Return the gauge of a state of charge."""
     if entity_id is None:
         return []
     return [
-        {"type": "gauge", "entity": entity_id, "name": ENTITY, "min": 0, "max": 100}
-        | options
+        {
+            "type": "gauge",
+            "entity": entity_id,
+            "name": name,
+            "min": 0,
+            "max": 100,
+            "needle": True,
+            "severity": {"green": 30, "yellow": 15, "red": 0},
+        }
     ]
 
 
@@ -202,9 +209,10 @@ def _signed(
                 "color": color,
                 "visibility": [condition],
             }
+            | WIDE
             for (text, icon), condition in ((negative, below), (positive, above))
         ),
-        *_tile(entity_id, color=color, visibility=[neither]),
+        *_tile(entity_id, color=color, visibility=[neither], **WIDE),
     ]
 
 
@@ -252,14 +260,16 @@ def _today(shown: _Dashboard, plant: Plant) -> list[Card]:
             card
             for storage in storages
             for card in _gauge(
-                shown.sensor(storage.id, "battery_soc"),
-                name=_of_several(storages),
-                needle=True,
-                severity={"green": 30, "yellow": 15, "red": 0},
+                shown.sensor(storage.id, "battery_soc"), _of_several(storages)
             )
         ),
-        *_gauge(shown.sensor(plant.code, "self_sufficiency"), **HALF),
-        *_gauge(shown.sensor(plant.code, "self_consumption"), **HALF),
+        *(
+            card
+            for key in ("self_sufficiency", "self_consumption")
+            for card in _tile(
+                shown.sensor(plant.code, key), features=[{"type": "bar-gauge"}], **WIDE
+            )
+        ),
     ]
     today = [
         *(

@@ -14,7 +14,13 @@ from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port, until
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
-from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, visible_texts
+from .pages import (
+    SCREENSHOTS,
+    VISIBLE_TEXT,
+    assert_readable,
+    cut_texts,
+    visible_texts,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -89,6 +95,7 @@ async def test_dashboard(
     await page.wait_for_timeout(3000)
     await page.screenshot(path=SCREENSHOTS / "dashboard.png", full_page=True)
     assert_readable(await visible_texts(page))
+    assert await cut_texts(page) == []
 
     cards: dict[str, list[str]] = {}
     for kind in ("hui-tile-card", "hui-gauge-card"):
@@ -105,13 +112,19 @@ async def test_dashboard(
     # The values were collected at the last five minutes.
     true = simulator.flows(plant.code, simulator.clock.now().replace(minute=0))
     grid, stored = true.grid_import - true.grid_export, true.discharge - true.charge
-    direction = "Export" if grid < 0 else "Import"
-    flow = "Charging" if stored < 0 else "Discharging"
+
+    def name(power: str, value: float, negative: str, positive: str) -> str:
+        if not round(value):
+            return power
+        return f"{power} {negative if value < 0 else positive}"
+
     assert_shows(cards["Home power"][0], true.load, "W", noise=10)
-    assert_shows(cards[f"Grid power {direction}"][0], grid, "W", noise=2)
+    grid_name = name("Grid power", grid, "Export", "Import")
+    assert_shows(cards[grid_name][0], grid, "W", noise=2)
     # On the AC side, after losses of the inverter.
     assert_shows(cards["PV power"][0], true.pv, "W", noise=true.losses + 2)
-    assert_shows(cards[f"Battery power {flow}"][0], stored, "W", noise=true.losses + 2)
+    battery_name = name("Battery power", stored, "Charging", "Discharging")
+    assert_shows(cards[battery_name][0], stored, "W", noise=true.losses + 2)
     items = simulator.plant_items(plant.code)
     # Home Assistant's clock is real: in the first hours of its day, the energies of
     # the simulated morning belong to yesterday, and are not shown.
@@ -190,6 +203,7 @@ async def test_automation(page: Page, home_assistant: HomeAssistant) -> None:
         "path": f"{DOMAIN}/surplus_load.yaml",
         "input": {
             "power": "sensor.meter_1_export_power",
+            "positive": "export",
             "load": "switch.boiler",
             # The meter reports more, whatever the weather of the day.
             "on_above": -100_000,
