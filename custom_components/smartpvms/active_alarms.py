@@ -32,6 +32,8 @@ class ActiveAlarm:
     is_announced: bool = False
     absences: int = 0
     """Number of consecutive complete answers without the alarm."""
+    is_listed: bool = field(default=False, init=False)
+    """Whether an answer since the start has the alarm, with the texts to announce."""
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class PlantAlarms:
     received: datetime | None = None
     """Time of the last complete answer."""
     active: list[ActiveAlarm] = field(default_factory=list)
-    cleared: list[Alarm] = field(default_factory=list, init=False)
+    cleared: list[Alarm] = field(default_factory=list)
     """Alarms whose clearance was not announced yet."""
 
     def update(
@@ -52,7 +54,7 @@ class PlantAlarms:
         active: list[ActiveAlarm] = []
         for each in self.active:
             if (alarm := listed.pop(each.alarm.key, None)) is not None:
-                each.alarm = alarm
+                each.alarm, each.is_listed = alarm, True
                 each.absences = 0
             elif is_complete:
                 each.absences += 1
@@ -60,7 +62,11 @@ class PlantAlarms:
                 active.append(each)
             elif each.is_announced:
                 self.cleared.append(each.alarm)
-        self.active = active + [ActiveAlarm(alarm) for alarm in listed.values()]
+        for alarm in listed.values():
+            each = ActiveAlarm(alarm)
+            each.is_listed = True
+            active.append(each)
+        self.active = active
         if is_complete:
             self.received = received
 
@@ -69,7 +75,7 @@ class PlantAlarms:
         while self.cleared:
             yield AlarmEvent.CLEARED, self.cleared.pop(0)
         for each in self.active:
-            if not each.is_announced:
+            if each.is_listed and not each.is_announced:
                 each.is_announced = True
                 yield AlarmEvent.RAISED, each.alarm
 

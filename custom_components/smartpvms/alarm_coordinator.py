@@ -39,10 +39,9 @@ from .secondary_coordinator import SecondaryCoordinator
 # Wait for the first alarms, so that live values come first.
 FIRST_WAIT: Final = timedelta(minutes=1)
 INTERVAL: Final = timedelta(minutes=15)
-# Wait after a refusal of the interface, such as a missing permission.
-UNSUPPORTED_RETRY: Final = timedelta(hours=1)
-# Wait for another attempt at a refused plant.
-REFUSED_RETRY: Final = timedelta(days=1)
+# Wait after repeated refusals of the interface, such as a missing permission, or of a
+# plant.
+REFUSED_RETRY: Final = timedelta(hours=1)
 # Time before a real-time pass in which no alarms are read, since the account allows one
 # call at a time and an answer can take half a minute; and the wait after its begin.
 BEFORE_PASS: Final = 40.0
@@ -50,8 +49,10 @@ AFTER_PASS: Final = 10.0
 
 # Age of the oldest alarms that are read.
 REACH: Final = timedelta(days=90)
-# Tolerated difference between the clocks of Home Assistant and the server.
+# Tolerated difference between the clocks of Home Assistant and the server, and for the
+# newest alarms.
 TOLERANCE: Final = timedelta(hours=1)
+NEWEST: Final = timedelta(minutes=1)
 
 # Errors that the other plants would have as well.
 _ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
@@ -110,8 +111,8 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
         """The server's clock in the last answer, and the time of the answer."""
         self._is_covered = True
         """Whether the last answer had the alarms up to the server's time."""
-        self._is_english = False
-        """Whether the server does not support the user's language."""
+        self._refused_languages: set[str] = set()
+        """Languages that the server does not support."""
         self._gave_way = False
         """Whether this read was postponed for a real-time pass."""
         self._plan(FIRST_WAIT)
@@ -208,7 +209,7 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
         """Read the alarms of a batch, or record its failure."""
         start, end = self._window(codes)
         language = alarm_language(self.hass.config.language)
-        if self._is_english:
+        if language in self._refused_languages:
             language = ENGLISH
         try:
             alarms = await self._client.alarms(codes, start, end, language)
@@ -221,9 +222,14 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
                 and err.code == FailCode.LANGUAGE_INCORRECT
                 and language != ENGLISH
             ):
-                self._is_english = True
+                self._refused_languages.add(language)
                 return
-            self._fail(codes, err, UNSUPPORTED_RETRY)
+            # A single refusal of what was read before is often an error of the server.
+            repeated = [
+                code for code in codes if code in self.errors or code not in self.data
+            ]
+            self._fail(codes, err, INTERVAL)
+            self._postpone(repeated, REFUSED_RETRY)
             return
         except (RateLimited, InvalidCredentials, *_ACCOUNT_ERRORS):
             raise
@@ -237,7 +243,7 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
         was_covered, self._is_covered = self._is_covered, True
         if (at := alarms.server_time) is not None:
             self._server_time = at, time.monotonic()
-            self._is_covered = start - TOLERANCE <= at - REACH and at <= end + TOLERANCE
+            self._is_covered = start - TOLERANCE <= at - REACH and at <= end + NEWEST
         # With a wrong clock, the answer lacks alarms, and the next one has them.
         if self._is_covered or not was_covered:
             self._postpone(codes, INTERVAL)
@@ -277,7 +283,10 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
         self._batch_size = len(codes) // 2 or BATCH
         if len(codes) > 1:
             return
-        self._postpone(codes, REFUSED_RETRY)
+        [code] = codes
+        self.errors.pop(code, None)
+        is_first = code in self.data and code not in self._refused
+        self._postpone(codes, INTERVAL if is_first else REFUSED_RETRY)
         if self._refused.isdisjoint(codes):
             LOGGER.warning("Skipping the alarms of a plant: %s", err)
         self._refused.update(codes)

@@ -3,8 +3,9 @@
 from typing import Any, override
 
 from homeassistant.components.event import EventEntity, EventEntityDescription
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
+from homeassistant.helpers.start import async_at_started
 
 from .active_alarms import alarm_attributes
 from .descriptions import ALARM_EVENTS
@@ -53,8 +54,12 @@ class AlarmEvents(AlarmEntity, EventEntity):
     @override
     async def async_added_to_hass(self) -> None:
         await super().async_added_to_hass()
+        self.async_on_remove(async_at_started(self.hass, self._announce_first))
+
+    @callback
+    def _announce_first(self, hass: HomeAssistant) -> None:
         # Triggers need a state before the event's.
-        self.async_on_remove(self.hass.loop.call_soon(self._announce).cancel)
+        self.async_on_remove(hass.loop.call_soon(self._announce).cancel)
 
     @callback
     @override
@@ -65,6 +70,9 @@ class AlarmEvents(AlarmEntity, EventEntity):
     @callback
     def _announce(self) -> None:
         """Trigger the events of alarms that were not announced yet."""
+        # Automations have no triggers before the start and after the stop.
+        if self.hass.state is not CoreState.running:
+            return
         is_announced = False
         for event, alarm in self._alarms.announce():
             attributes: dict[str, Any] = {**alarm_attributes(alarm)}

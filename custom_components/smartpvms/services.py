@@ -32,6 +32,7 @@ from .const import DOMAIN
 from .dashboard import async_suggest_fleet, async_suggest_home
 from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
+from .models import MAX_AGE_OF_ALARMS
 from .northbound import HISTORY_REACH, HISTORY_TYPES, AlarmLevel, Plant
 from .runtime import SmartPvmsConfigEntry
 from .statistics import async_settle
@@ -254,7 +255,13 @@ async def _get_alarms(call: ServiceCall) -> ServiceResponse:
     plants = [*inventory.plants.values()]
     if (registry_id := call.data.get(ATTR_DEVICE_ID)) is not None:
         plants = [_plant(call.hass, entry, registry_id)]
-    known = entry.runtime_data.alarms.data
+    now = dt_util.utcnow()
+    known = {
+        code: of_plant
+        for code, of_plant in entry.runtime_data.alarms.data.items()
+        if of_plant.received is not None
+        and abs(now - of_plant.received) <= MAX_AGE_OF_ALARMS
+    }
     if not any(plant.code in known for plant in plants):
         raise HomeAssistantError(translation_domain=DOMAIN, translation_key="no_alarms")
     levels = call.data.get(ATTR_LEVEL, [*AlarmLevel])

@@ -14,13 +14,7 @@ from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port, until
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
-from .pages import (
-    SCREENSHOTS,
-    VISIBLE_TEXT,
-    assert_readable,
-    cut_texts,
-    visible_texts,
-)
+from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, cut_texts, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -113,17 +107,17 @@ async def test_dashboard(
     true = simulator.flows(plant.code, simulator.clock.now().replace(minute=0))
     grid, stored = true.grid_import - true.grid_export, true.discharge - true.charge
 
-    def name(power: str, value: float, negative: str, positive: str) -> str:
+    def title(power: str, value: float, negative: str, positive: str) -> str:
         if not round(value):
             return power
         return f"{power} {negative if value < 0 else positive}"
 
     assert_shows(cards["Home power"][0], true.load, "W", noise=10)
-    grid_name = name("Grid power", grid, "Export", "Import")
+    grid_name = title("Grid power", grid, "Export", "Import")
     assert_shows(cards[grid_name][0], grid, "W", noise=2)
     # On the AC side, after losses of the inverter.
     assert_shows(cards["PV power"][0], true.pv, "W", noise=true.losses + 2)
-    battery_name = name("Battery power", stored, "Charging", "Discharging")
+    battery_name = title("Battery power", stored, "Charging", "Discharging")
     assert_shows(cards[battery_name][0], stored, "W", noise=true.losses + 2)
     items = simulator.plant_items(plant.code)
     # Home Assistant's clock is real: in the first hours of its day, the energies of

@@ -402,7 +402,7 @@ def read_alarms(answer: Answer, plant_codes: Iterable[str]) -> Alarms:
     plants: dict[str, dict[AlarmKey, Alarm]] = {code: {} for code in plant_codes}
     only_plant = next(iter(plants)) if len(plants) == 1 else None
     rows = _rows(answer.data)
-    complete = {*plants}
+    complete, has_other = {*plants}, False
     if not isinstance(answer.data, list) or len(rows) < len(answer.data):
         complete.clear()
     for row in rows:
@@ -411,12 +411,16 @@ def read_alarms(answer: Answer, plant_codes: Iterable[str]) -> Alarms:
             complete.clear()
             continue
         if (alarms := plants.get(plant_code)) is None:
+            has_other = True
             continue
         alarm = None if _refusal(row) else parse_alarm(row)
         if alarm is None or (len(alarms) >= MAX_ALARMS and alarm.key not in alarms):
             complete.discard(plant_code)
         else:
             alarms[alarm.key] = alarm
+    if has_other:
+        # The rows may be of a plant whose code has changed.
+        complete = {code for code in complete if plants[code]}
     return Alarms(
         answer.server_time,
         {code: [*alarms.values()] for code, alarms in plants.items()},

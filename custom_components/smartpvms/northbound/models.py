@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, tzinfo
 from enum import IntEnum, StrEnum
+from functools import lru_cache
 from html import unescape
 from itertools import accumulate
 import re
@@ -319,9 +320,7 @@ class Alarm:
         """Return whether the alarm is one of a device of the plant."""
         if self.serial_number and device.serial_number:
             return self.serial_number == device.serial_number
-        return self.device is not None and self.device == _line(
-            device.name, _DEVICE_SIZE
-        )
+        return self.device is not None and self.device == _device_name(device.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -509,10 +508,11 @@ def parse_device(row: Mapping[str, object]) -> Device | None:
 
 
 def parse_alarm(row: Mapping[str, object]) -> Alarm | None:
-    """Return the alarm in a row of `getAlarmList`, `None` without an id and a name."""
+    """Return the alarm in a row of `getAlarmList`, `None` if it has no data of one."""
     alarm_id = _kind(row.get("alarmId"))
-    name = _line(row.get("alarmName"), _NAME_SIZE)
-    if alarm_id is None and name is None:
+    name = _line(_plain(row.get("alarmName"), _NAME_SIZE), _NAME_SIZE)
+    raised = moment(row.get("raiseTime"))
+    if alarm_id is None and name is None and raised is None:
         return None
     return Alarm(
         alarm_id=alarm_id,
@@ -521,10 +521,16 @@ def parse_alarm(row: Mapping[str, object]) -> Alarm | None:
         name=name or _ALARM,
         device=_line(row.get("devName"), _DEVICE_SIZE),
         serial_number=_line(row.get("esnCode"), _MAX_LENGTH),
-        raised=moment(row.get("raiseTime")),
+        raised=raised,
         cause=_plain(row.get("alarmCause"), _CAUSE_SIZE),
         advice=_plain(row.get("repairSuggestion"), _ADVICE_SIZE),
     )
+
+
+@lru_cache(maxsize=1024)
+def _device_name(name: str) -> str | None:
+    """Return the name of a device in the form of an alarm's."""
+    return _line(name, _DEVICE_SIZE)
 
 
 def alarm_language(tag: str) -> str:

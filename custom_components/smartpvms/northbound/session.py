@@ -41,8 +41,8 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
 # Paths of interfaces that are not under the common one.
 _PATHS: Final = {"device/history": "rest/openapi/pvms/nbi/v1/device/history"}
-# Interfaces that newer servers may withdraw.
-_WITHDRAWN: Final = frozenset({"getDevHistoryKpi"})
+# Interfaces without which an account works, and which servers may withdraw.
+_OPTIONAL: Final = frozenset({"getDevHistoryKpi", "getAlarmList"})
 # HTTP statuses of an address that has moved.
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _GONE: Final = 410
@@ -228,7 +228,7 @@ class Session:
             await self._log_in_again()
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            if isinstance(err, HttpUnauthorized) and interface in _WITHDRAWN:
+            if isinstance(err, HttpUnauthorized) and interface in _OPTIONAL:
                 raise PermissionDenied(interface, 401) from err
             doublings = min(state.lost_tokens, MAX_DOUBLINGS)
             pause = min(_MIN_PAUSE * 2**doublings, _MAX_PAUSE)
@@ -379,7 +379,7 @@ class Session:
 
     def _check_address(self, interface: str, response: aiohttp.ClientResponse) -> None:
         """Raise `ServerMoved` if the address redirects to another host, or is gone."""
-        if response.status == _GONE and interface not in _WITHDRAWN:
+        if response.status == _GONE and interface not in _OPTIONAL:
             raise ServerMoved(f"HTTP {_GONE}")
         if response.status in _REDIRECTS:
             location = response.headers.get("Location", "")

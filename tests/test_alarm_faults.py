@@ -1,0 +1,278 @@
+"""Tests of alarms with refusals, other clocks, restarts, and unusual answers."""
+
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import Final, override
+
+import pytest
+from pytest_homeassistant_custom_component.common import async_mock_service
+
+from custom_components.smartpvms.northbound.models import parse_alarm
+from homeassistant.const import STATE_UNAVAILABLE
+from homeassistant.core import CoreState, HomeAssistant
+from homeassistant.exceptions import HomeAssistantError
+from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.setup import async_setup_component
+from homeassistant.util import dt as dt_util
+from tests.simulator import RealClock, Simulator, alarms, faults
+from tests.simulator.plants import Device, Plant
+
+from . import test_alarms
+from .conftest import Account
+from .test_alarms import (
+    ACTIVE,
+    ALARM,
+    LIST,
+    QUARTER,
+    SOON,
+    Announced,
+    get_alarms,
+    pass_time,
+)
+
+home = test_alarms.home
+plant = test_alarms.plant
+inverter = test_alarms.inverter
+announced = test_alarms.announced
+
+HOUR: Final = timedelta(hours=1)
+
+
+async def test_slow_start(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+) -> None:
+    """An alarm that is read during the start triggers automations after it."""
+    sent = async_mock_service(hass, "notify", "phone")
+    await account.add()
+    await pass_time(account, SOON)
+    event = account.registered(plant.code, ALARM)
+    assert event is not None
+    await hass.config_entries.async_unload(account.entry.entry_id)
+    simulator.alarms.start(inverter)
+    hass.set_state(CoreState.not_running)
+    automation = {
+        "triggers": {
+            "trigger": "event.received",
+            "target": {"entity_id": event.entity_id},
+            "options": {"event_type": ["raised"]},
+        },
+        "actions": {"action": "notify.phone", "data": {"message": "Alarm"}},
+    }
+    assert await async_setup_component(hass, "automation", {"automation": automation})
+    await hass.config_entries.async_setup(account.entry.entry_id)
+    await account.pass_time(QUARTER)
+    assert account.value(plant.code, ACTIVE) == "1"
+    assert sent == []
+    await hass.async_start()
+    await account.pass_time(timedelta(seconds=5))
+    assert len(sent) == 1
+
+
+@pytest.mark.parametrize("code", [20055, 401, 20007])
+async def test_single_refusal(
+    account: Account,
+    simulator: Simulator,
+    inverter: Device,
+    announced: Announced,
+    code: int,
+) -> None:
+    """Alarms that were read before are read again after 15 minutes."""
+    await account.add()
+    await pass_time(account, SOON)
+    simulator.faults.add(faults.FailCode(code), LIST, times=1)
+    await pass_time(account, QUARTER)
+    simulator.alarms.start(inverter)
+    await pass_time(account, QUARTER)
+    assert len(announced.of("raised")) == 1
+
+
+async def test_refused_session(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """A session that is refused for alarms alone does not affect live values."""
+    await account.add()
+    await pass_time(account, SOON)
+    fault = simulator.faults.add(faults.HttpStatus(401), LIST)
+    since = dt_util.utcnow()
+    await pass_time(account, 3 * HOUR)
+    live = [each.at for each in simulator.calls_to("getStationRealKpi")]
+    waits = [after - at for at, after in pairwise(live) if at > since]
+    assert max(waits) < timedelta(minutes=6)
+    assert len(simulator.calls_to("login")) <= 10
+    assert ir.async_get(hass).issues == {}
+    fault.remove()
+    simulator.alarms.start(inverter)
+    await pass_time(account, HOUR + QUARTER)
+    assert len(announced.of("raised")) == 1
+
+
+class AheadClock(RealClock):
+    """A clock that is ahead by 50 minutes."""
+
+    @override
+    def now(self) -> datetime:
+        """Return the time."""
+        return super().now() + timedelta(minutes=50)
+
+
+class TestClockAhead:
+    """A server whose clock is ahead."""
+
+    @pytest.fixture
+    def clock(self) -> RealClock:
+        """Return the server's clock."""
+        return AheadClock()
+
+    async def test_restarts(
+        self,
+        account: Account,
+        simulator: Simulator,
+        inverter: Device,
+        announced: Announced,
+    ) -> None:
+        """Restarts do not clear an alarm."""
+        await account.add()
+        await pass_time(account, SOON)
+        simulator.alarms.start(inverter)
+        await pass_time(account, QUARTER)
+        for _ in range(2):
+            await account.restart()
+            await pass_time(account, QUARTER)
+        await pass_time(account, HOUR)
+        assert len(announced.of()) == 1
+
+
+async def test_clearance_while_disabled(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """A clearance is announced after a reload; the event was disabled before."""
+    await account.add()
+    await pass_time(account, SOON)
+    alarm = simulator.alarms.start(inverter)
+    await pass_time(account, QUARTER)
+    event = account.registered(plant.code, ALARM)
+    assert event is not None
+    registry = er.async_get(hass)
+    registry.async_update_entity(
+        event.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await pass_time(account, timedelta(minutes=1))
+    simulator.alarms.clear(alarm)
+    await pass_time(account, timedelta(minutes=32))
+    registry.async_update_entity(event.entity_id, disabled_by=None)
+    await pass_time(account, timedelta(minutes=32))
+    assert [kind for kind, _ in announced.names] == ["raised", "cleared"]
+
+
+async def test_advice_after_a_reload(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """An alarm that was not announced before a reload is announced with its texts."""
+    await account.add()
+    await pass_time(account, SOON)
+    event = account.registered(plant.code, ALARM)
+    assert event is not None
+    registry = er.async_get(hass)
+    registry.async_update_entity(
+        event.entity_id, disabled_by=er.RegistryEntryDisabler.USER
+    )
+    await pass_time(account, timedelta(minutes=1))
+    simulator.alarms.start(inverter)
+    await pass_time(account, timedelta(minutes=16))
+    registry.async_update_entity(event.entity_id, disabled_by=None)
+    await pass_time(account, timedelta(minutes=32))
+    [attributes] = announced.of("raised")
+    assert attributes["advice"] == alarms.FAULT.texts["en_US"].advice
+
+
+async def test_row_without_id_and_name(
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """An alarm without id and name does not hide the others."""
+    simulator.alarms.start(inverter)
+    simulator.alarms.start(inverter, alarms.GRID_LOSS, alarmId=None, alarmName="--")
+    await account.add()
+    await pass_time(account, QUARTER)
+    assert account.value(plant.code, ACTIVE) == "2"
+    assert {name for _, name in announced.names} == {"Alarm", "Device abnormal"}
+
+
+async def test_language_that_becomes_known(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """The texts follow the language after one that the server does not support."""
+    hass.config.language = "cs"
+    simulator.alarms.languages = alarms.TEN_LANGUAGES
+    await account.add()
+    await pass_time(account, SOON)
+    hass.config.language = "de"
+    simulator.alarms.start(inverter)
+    await pass_time(account, HOUR)
+    assert announced.names == [("raised", "Gerät gestört")]
+
+
+async def test_action_without_recent_alarms(
+    hass: HomeAssistant,
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+) -> None:
+    """The action has no alarms of which nothing is known any more."""
+    simulator.alarms.start(inverter)
+    await account.add()
+    await pass_time(account, SOON)
+    assert len(await get_alarms(hass)) == 1
+    simulator.faults.add(faults.FailCode(401), LIST)
+    await pass_time(account, 3 * HOUR)
+    assert account.value(plant.code, ACTIVE) == STATE_UNAVAILABLE
+    with pytest.raises(HomeAssistantError, match="alarms"):
+        await get_alarms(hass)
+
+
+async def test_error_before_a_refused_plant(
+    account: Account, simulator: Simulator
+) -> None:
+    """The error of a plant does not outlast its refusal."""
+    await account.add()
+    await pass_time(account, SOON)
+    simulator.faults.add(faults.FailCode(20004), LIST, times=1)
+    await pass_time(account, QUARTER)
+    simulator.faults.add(faults.FailCode(20007), LIST, times=1)
+    await pass_time(account, QUARTER)
+    coordinator = account.entry.runtime_data.alarms
+    assert coordinator.errors == {}
+    assert coordinator.last_update_success
+
+
+def test_html_in_a_name() -> None:
+    """The name of an alarm has no HTML."""
+    alarm = parse_alarm({"alarmId": 1, "alarmName": "<b>Grid</b> loss &amp; more"})
+    assert alarm is not None
+    assert alarm.name == "Grid loss & more"
