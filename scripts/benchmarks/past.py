@@ -31,6 +31,7 @@ recorder_config = statistics.recorder_config
 START = "2026-06-21 10:20:30+02:00"
 DAYS = int(os.environ.get("BENCHMARK_DAYS", "1096"))
 KILLS_A_DAY = 2
+ACTION_REACH = timedelta(days=364)
 SEED = int(os.environ.get("BENCHMARK_SEED", "1"))
 
 
@@ -151,7 +152,8 @@ async def test_past(
             hours += 1
             wrong += error > 0.01
             worst = max(worst, error)
-    local = dt_util.as_local(past.begin)
+    # The action reaches back as far as the history of devices.
+    local = dt_util.as_local(max(past.begin, full_hour(run.now - ACTION_REACH)))
     await request(past, f"{local:%Y-%m-%d %H:%M:%S}")
     await run.poll(QUARTER)
     await _import(past)
