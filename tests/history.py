@@ -236,6 +236,18 @@ class Past:
 
 
 @pytest.fixture
+def start() -> str:
+    """Return when the account is added."""
+    return "2026-06-21 10:20:30+02:00"
+
+
+@pytest.fixture
+def days() -> int:
+    """Return the number of days to import when the account is added."""
+    return 1
+
+
+@pytest.fixture
 async def simulator(
     home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
 ) -> AsyncIterator[Simulator]:

@@ -1,5 +1,6 @@
 """Tests of alarms with refusals, other clocks, restarts, and unusual answers."""
 
+from collections.abc import Awaitable, Callable
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, override
@@ -150,55 +151,59 @@ class TestClockAhead:
         assert len(announced.of()) == 1
 
 
+@pytest.fixture
+def disable_event(
+    hass: HomeAssistant, account: Account, plant: Plant
+) -> Callable[[bool], Awaitable[None]]:
+    """Return a function that disables the event of the alarms, or enables it."""
+
+    async def disable(is_disabled: bool) -> None:
+        event = account.registered(plant.code, ALARM)
+        assert event is not None
+        er.async_get(hass).async_update_entity(
+            event.entity_id,
+            disabled_by=er.RegistryEntryDisabler.USER if is_disabled else None,
+        )
+        await pass_time(account, timedelta(minutes=1))
+
+    return disable
+
+
 async def test_clearance_while_disabled(
-    hass: HomeAssistant,
     account: Account,
     simulator: Simulator,
-    plant: Plant,
     inverter: Device,
     announced: Announced,
+    disable_event: Callable[[bool], Awaitable[None]],
 ) -> None:
     """A clearance is announced after a reload; the event was disabled before."""
     await account.add()
     await pass_time(account, SOON)
     alarm = simulator.alarms.start(inverter)
     await pass_time(account, QUARTER)
-    event = account.registered(plant.code, ALARM)
-    assert event is not None
-    registry = er.async_get(hass)
-    registry.async_update_entity(
-        event.entity_id, disabled_by=er.RegistryEntryDisabler.USER
-    )
-    await pass_time(account, timedelta(minutes=1))
+    await disable_event(True)
     simulator.alarms.clear(alarm)
     await pass_time(account, timedelta(minutes=32))
-    registry.async_update_entity(event.entity_id, disabled_by=None)
-    await pass_time(account, timedelta(minutes=32))
+    await disable_event(False)
+    await pass_time(account, timedelta(minutes=31))
     assert [kind for kind, _ in announced.names] == ["raised", "cleared"]
 
 
 async def test_advice_after_a_reload(
-    hass: HomeAssistant,
     account: Account,
     simulator: Simulator,
-    plant: Plant,
     inverter: Device,
     announced: Announced,
+    disable_event: Callable[[bool], Awaitable[None]],
 ) -> None:
     """An alarm that was not announced before a reload is announced with its texts."""
     await account.add()
     await pass_time(account, SOON)
-    event = account.registered(plant.code, ALARM)
-    assert event is not None
-    registry = er.async_get(hass)
-    registry.async_update_entity(
-        event.entity_id, disabled_by=er.RegistryEntryDisabler.USER
-    )
-    await pass_time(account, timedelta(minutes=1))
+    await disable_event(True)
     simulator.alarms.start(inverter)
     await pass_time(account, timedelta(minutes=16))
-    registry.async_update_entity(event.entity_id, disabled_by=None)
-    await pass_time(account, timedelta(minutes=32))
+    await disable_event(False)
+    await pass_time(account, timedelta(minutes=31))
     [attributes] = announced.of("raised")
     assert attributes["advice"] == alarms.FAULT.texts["en_US"].advice
 

@@ -25,18 +25,13 @@ from .history import HOUR, Past, full_hour
 recorder_config = statistics.recorder_config
 simulator = history.simulator
 past = history.past
+start = history.start
 
 QUARTER = timedelta(minutes=15, seconds=2)
 INVERTER = 1000000035436842
 BATTERY = 1000000035436843
 
 type Imported = dict[str, dict[datetime, float]]
-
-
-@pytest.fixture
-def start() -> str:
-    """Return when the account is added."""
-    return "2026-06-21 10:20:30+02:00"
 
 
 @pytest.fixture

@@ -1,11 +1,9 @@
 """Tests of maintenance and of the sensor of the service."""
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 import logging
 from typing import Final
 
-from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from homeassistant.const import STATE_UNAVAILABLE
@@ -13,7 +11,6 @@ from homeassistant.core import HomeAssistant
 from homeassistant.helpers import issue_registry as ir
 from homeassistant.util import dt as dt_util
 from tests.simulator import Simulator, faults
-from tests.simulator.plants import Home
 
 from . import history, statistics
 from .conftest import POLL, Account
@@ -21,6 +18,9 @@ from .history import HOUR, Past, full_hour
 
 recorder_config = statistics.recorder_config
 past = history.past
+start = history.start
+days = history.days
+simulator = history.simulator
 
 INVERTER: Final = 1000000035436842
 QUARTER: Final = timedelta(minutes=15, seconds=2)
@@ -34,29 +34,6 @@ FAULTS: Final[dict[str, faults.Fault]] = {
     "web page": faults.HtmlPage(),
     "no connection": faults.DropConnection(),
 }
-
-
-@pytest.fixture
-def start() -> str:
-    """Return when the account is added."""
-    return "2026-06-21 10:20:30+02:00"
-
-
-@pytest.fixture
-def days() -> int:
-    """Return the number of days to import when the account is added."""
-    return 1
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home with the frozen clock of the test."""
-    freezer.move_to(start)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
 
 
 def service(account: Account) -> str | None:

@@ -32,6 +32,9 @@ from .history import HOUR, Past, full_hour
 
 recorder_config = statistics.recorder_config
 past = history.past
+start = history.start
+days = history.days
+simulator = history.simulator
 
 QUARTER: Final = timedelta(minutes=15, seconds=2)
 PLANT: Final = "NE=35436840"
@@ -57,29 +60,6 @@ MODES: Final[dict[str, tuple[Mode, bool]]] = {
     "web page": (lambda other: faults.HtmlPage(), False),
     "not found": (lambda other: faults.HtmlPage(404), False),
 }
-
-
-@pytest.fixture
-def start() -> str:
-    """Return when the account is added."""
-    return "2026-06-21 10:20:30+02:00"
-
-
-@pytest.fixture
-def days() -> int:
-    """Return the number of days to import when the account is added."""
-    return 1
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, start: str, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home with the frozen clock of the test."""
-    freezer.move_to(start)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ from .test_history import request
 recorder_config = statistics.recorder_config
 simulator = history.simulator
 past = history.past
+start = history.start
 
 QUARTER: Final = timedelta(minutes=15, seconds=2)
 ENERGIES: Final = {
@@ -48,12 +49,6 @@ def older(home: Home) -> Home:
 def home() -> Home:
     """Return a home with a battery."""
     return homes.family()
-
-
-@pytest.fixture
-def start() -> str:
-    """Return when the account is added."""
-    return "2026-06-21 10:20:30+02:00"
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from .test_history_requests import issues, request, true_until_now, until_idle
 
 recorder_config = statistics.recorder_config
 past = history.past
+start = history.start
+days = history.days
 
 OLD: Final = "getDevHistoryKpi"
 NEW: Final = "device/history"
@@ -34,18 +36,6 @@ WITHDRAWALS: Final[dict[str, Withdraw]] = {
     "gone": lambda simulator: simulator.faults.add(faults.HttpStatus(410), OLD),
     "every type": lambda simulator: simulator.faults.add(faults.FailCode(20013), OLD),
 }
-
-
-@pytest.fixture
-def start() -> str:
-    """Return when the account is added."""
-    return "2026-06-21 10:20:30+02:00"
-
-
-@pytest.fixture
-def days() -> int:
-    """Return the number of days to import when the account is added."""
-    return 1
 
 
 @pytest.fixture

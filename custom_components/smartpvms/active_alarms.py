@@ -3,13 +3,16 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar, Final
 
 from .northbound import Alarm, AlarmLevel, Device
 
 SEVERE: Final = frozenset({AlarmLevel.CRITICAL, AlarmLevel.MAJOR})
+
+# Maximum age of an answer whose alarms are shown.
+MAX_AGE: Final = timedelta(hours=1)
 
 # Number of consecutive complete answers without an alarm that clear it.
 ABSENCES: Final = 2
@@ -32,7 +35,7 @@ class ActiveAlarm:
     is_announced: bool = False
     absences: int = 0
     """Number of consecutive complete answers without the alarm."""
-    is_listed: bool = field(default=False, init=False)
+    is_listed: bool = field(default=False, compare=False, metadata={"stored": False})
     """Whether an answer since the start has the alarm, with the texts to announce."""
 
 
@@ -62,11 +65,9 @@ class PlantAlarms:
                 active.append(each)
             elif each.is_announced:
                 self.cleared.append(each.alarm)
-        for alarm in listed.values():
-            each = ActiveAlarm(alarm)
-            each.is_listed = True
-            active.append(each)
-        self.active = active
+        self.active = active + [
+            ActiveAlarm(alarm, is_listed=True) for alarm in listed.values()
+        ]
         if is_complete:
             self.received = received
 
@@ -78,6 +79,12 @@ class PlantAlarms:
             if each.is_listed and not each.is_announced:
                 each.is_announced = True
                 yield AlarmEvent.RAISED, each.alarm
+
+    def is_current(self, now: datetime) -> bool:
+        """Return whether the last complete answer is recent."""
+        # A time of the future was set by a wrong clock.
+        received = self.received
+        return received is not None and abs(now - received) <= MAX_AGE
 
     @property
     def counts(self) -> Mapping[AlarmLevel, int]:

@@ -17,9 +17,7 @@ from .inventory_coordinator import InventoryCoordinator
 from .northbound import (
     BATCH,
     ENGLISH,
-    AccountLocked,
     Alarms,
-    ConnectionFailed,
     FailCode,
     InvalidCredentials,
     MembersRefused,
@@ -29,12 +27,11 @@ from .northbound import (
     PermissionDenied,
     RateLimited,
     RequestRejected,
-    SessionTaken,
     alarm_language,
     seconds_until,
 )
 from .problems import HISTORY, Problems
-from .secondary_coordinator import SecondaryCoordinator
+from .secondary_coordinator import ACCOUNT_ERRORS, SecondaryCoordinator
 
 # Wait for the first alarms, so that live values come first.
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -53,9 +50,6 @@ REACH: Final = timedelta(days=90)
 # newest alarms.
 TOLERANCE: Final = timedelta(hours=1)
 NEWEST: Final = timedelta(minutes=1)
-
-# Errors that the other plants would have as well.
-_ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
 
 
 class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
@@ -148,7 +142,7 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
             self.refused = True
             self.async_update_listeners()
             raise as_update_error(err) from err
-        except _ACCOUNT_ERRORS as err:
+        except ACCOUNT_ERRORS as err:
             self.errors |= dict.fromkeys(plants, err)
             return max(INTERVAL, timedelta(seconds=err.retry_after or 0.0))
         return min(self._wait(), INTERVAL)
@@ -228,13 +222,13 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
             repeated = [
                 code for code in codes if code in self.errors or code not in self.data
             ]
-            self._fail(codes, err, INTERVAL)
+            self._fail(codes, err)
             self._postpone(repeated, REFUSED_RETRY)
             return
-        except (RateLimited, InvalidCredentials, *_ACCOUNT_ERRORS):
+        except (RateLimited, InvalidCredentials, *ACCOUNT_ERRORS):
             raise
         except NorthboundError as err:
-            self._fail(codes, err, INTERVAL)
+            self._fail(codes, err)
             return
         for code in codes:
             self.errors.pop(code, None)
@@ -291,11 +285,9 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
             LOGGER.warning("Skipping the alarms of a plant: %s", err)
         self._refused.update(codes)
 
-    def _fail(
-        self, codes: Iterable[str], err: NorthboundError, wait: timedelta
-    ) -> None:
+    def _fail(self, codes: Collection[str], err: NorthboundError) -> None:
         self.errors |= dict.fromkeys(codes, err)
-        self._postpone(codes, wait)
+        self._postpone(codes, INTERVAL)
 
     def _postpone(self, codes: Iterable[str], wait: timedelta) -> None:
         due = time.monotonic() + wait.total_seconds()

@@ -18,7 +18,7 @@ from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .entity_registry import registered_items
 from .item_listeners import Item
-from .models import MAX_AGE_OF_ALARMS, Reading, SourceId, unique_id
+from .models import Reading, SourceId, unique_id
 from .runtime import SmartPvmsConfigEntry
 
 type CreateEntity = Callable[[SourceId, str, Reading | None], Entity | None]
@@ -112,13 +112,8 @@ class AlarmEntity(CoordinatorEntity[AlarmCoordinator]):
     @property
     @override
     def available(self) -> bool:
-        received = self._alarms.received
-        # A time of the future was set by a wrong clock.
-        return (
-            received is not None
-            and not self.coordinator.refused
-            and abs(dt_util.utcnow() - received) <= MAX_AGE_OF_ALARMS
-        )
+        is_current = self._alarms.is_current(dt_util.utcnow())
+        return is_current and not self.coordinator.refused
 
 
 @callback

@@ -16,7 +16,6 @@ from .northbound import DataItems, Device, Plant, ReportItem, number
 
 MAX_AGE: Final = timedelta(minutes=15)
 MAX_AGE_OF_REPORTS: Final = timedelta(days=1)
-MAX_AGE_OF_ALARMS: Final = timedelta(hours=1)
 
 _OLD_CODE: Final = re.compile(r"[0-9a-f]{32}", re.IGNORECASE)
 

@@ -15,8 +15,6 @@ from .inventory_coordinator import InventoryCoordinator
 from .models import ReportedValues, ReportSpan, zone_of
 from .northbound import (
     BATCH,
-    AccountLocked,
-    ConnectionFailed,
     InvalidCredentials,
     MembersRefused,
     NorthboundClient,
@@ -27,10 +25,9 @@ from .northbound import (
     ReportItem,
     ReportPeriod,
     RequestRejected,
-    SessionTaken,
 )
 from .problems import HISTORY, Problems
-from .secondary_coordinator import SecondaryCoordinator
+from .secondary_coordinator import ACCOUNT_ERRORS, SecondaryCoordinator
 
 # Wait for the first reports, so that live values come first.
 FIRST_WAIT: Final = timedelta(minutes=1)
@@ -49,9 +46,6 @@ SPANS: Final[Mapping[ReportPeriod, ReportSpan]] = {
     ReportPeriod.YEAR: ReportSpan.THIS_YEAR,
 }
 """The span of one row of each report."""
-
-# Errors that every other report would have as well.
-_ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
 
 type ReportedSpans = Mapping[ReportSpan, ReportedValues]
 
@@ -114,7 +108,7 @@ class ReportCoordinator(SecondaryCoordinator[Mapping[str, ReportedSpans]]):
                 self.data = {}
                 self.async_update_listeners()
                 raise as_update_error(err) from err
-            except _ACCOUNT_ERRORS as err:
+            except ACCOUNT_ERRORS as err:
                 self._fail(period, err)
                 retry = timedelta(seconds=err.retry_after or 0.0)
                 waits = [max(self._retry, retry)]
@@ -181,7 +175,7 @@ class ReportCoordinator(SecondaryCoordinator[Mapping[str, ReportedSpans]]):
             self.errors[period] = err
             self._postpone(period, codes, usual)
             return
-        except (RateLimited, InvalidCredentials, *_ACCOUNT_ERRORS):
+        except (RateLimited, InvalidCredentials, *ACCOUNT_ERRORS):
             raise
         except NorthboundError as err:
             self._fail(period, err)

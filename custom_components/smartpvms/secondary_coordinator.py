@@ -2,17 +2,23 @@
 
 from abc import abstractmethod
 import time
-from typing import override
+from typing import Final, override
 
 from homeassistant.helpers.update_coordinator import DataUpdateCoordinator, UpdateFailed
 
 from .northbound import (
     AccountLimited,
+    AccountLocked,
+    ConnectionFailed,
     Moment,
     NorthboundClient,
     NorthboundError,
+    SessionTaken,
     is_service_failure,
 )
+
+# Errors that the calls for other plants would have as well.
+ACCOUNT_ERRORS: Final = (AccountLocked, ConnectionFailed, SessionTaken)
 
 
 class SecondaryCoordinator[DataT](DataUpdateCoordinator[DataT]):

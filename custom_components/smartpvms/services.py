@@ -32,7 +32,6 @@ from .const import DOMAIN
 from .dashboard import async_suggest_fleet, async_suggest_home
 from .device_registry import source_name
 from .energy_dashboard import Source, async_apply, async_suggest
-from .models import MAX_AGE_OF_ALARMS
 from .northbound import HISTORY_REACH, HISTORY_TYPES, AlarmLevel, Plant
 from .runtime import SmartPvmsConfigEntry
 from .statistics import async_settle
@@ -259,8 +258,7 @@ async def _get_alarms(call: ServiceCall) -> ServiceResponse:
     known = {
         code: of_plant
         for code, of_plant in entry.runtime_data.alarms.data.items()
-        if of_plant.received is not None
-        and abs(now - of_plant.received) <= MAX_AGE_OF_ALARMS
+        if of_plant.is_current(now)
     }
     if not any(plant.code in known for plant in plants):
         raise HomeAssistantError(translation_domain=DOMAIN, translation_key="no_alarms")

@@ -4,7 +4,7 @@ All faults of counters are active, and Home Assistant is off, killed, or loses i
 and the server is down, at random times. The month runs with and without the audit.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 import math
@@ -20,7 +20,7 @@ from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.statistics.plant_importer import PlantImporter
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.core import HomeAssistant
-from tests import conftest, statistics
+from tests import conftest, history, statistics
 from tests.conftest import Account
 from tests.history import HOUR, Past
 from tests.simulator import Simulator, faults, homes
@@ -32,8 +32,9 @@ from tests.test_plant_reports import reported
 
 account = conftest.account
 recorder_config = statistics.recorder_config
+simulator = history.simulator
+start = history.start
 
-START = "2026-06-21 10:20:30+02:00"
 DAYS = int(os.environ.get("BENCHMARK_DAYS", "30"))
 SEED = int(os.environ.get("BENCHMARK_SEED", "1"))
 DAY: Final = timedelta(days=1)
@@ -71,17 +72,6 @@ def home() -> Home:
 def persistent_database() -> bool:
     """Keep the statistics in a file."""
     return True
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve the home."""
-    freezer.move_to(START)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
 
 
 @dataclass(slots=True)
@@ -236,7 +226,7 @@ async def test_month(
         f"{len(replaced):>15}{len(uncaused):>15}{len(simulator.refusals):>9}"
     )
     record_property("row", (HEADING, row))
-    # Without its files, the client cannot know its calls of the last minutes.
+    # The calls of the last minutes are stored in the lost file.
     unexpected = [
         call
         for call in simulator.refusals

@@ -3,7 +3,7 @@
 Every hour is compared with the reports, and importing again must change nothing.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, date, timedelta
 import os
@@ -15,7 +15,7 @@ import pytest
 from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.core import HomeAssistant
 from homeassistant.util import dt as dt_util
-from tests import conftest, statistics
+from tests import conftest, history, statistics
 from tests.conftest import Account
 from tests.history import HOUR, Past, full_hour
 from tests.simulator import Simulator, homes
@@ -27,8 +27,9 @@ from tests.test_plant_reports import ENERGIES, QUARTER, reported
 
 account = conftest.account
 recorder_config = statistics.recorder_config
+simulator = history.simulator
+start = history.start
 
-START = "2026-06-21 10:20:30+02:00"
 DAYS = int(os.environ.get("BENCHMARK_DAYS", "1096"))
 KILLS_A_DAY = 2
 ACTION_REACH = timedelta(days=364)
@@ -81,19 +82,6 @@ def persistent_database() -> bool:
 
 
 @pytest.fixture
-async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home whose account may not read the history of devices."""
-    freezer.move_to(START)
-    simulator = Simulator(home)
-    # A year of all devices would take longer than the reports.
-    simulator.withdraw_permission("getDevHistoryKpi")
-    async with simulator.serve():
-        yield simulator
-
-
-@pytest.fixture
 async def past(
     simulator: Simulator,
     recorder_mock: Recorder,
@@ -102,6 +90,8 @@ async def past(
     freezer: FrozenDateTimeFactory,
 ) -> Past:
     """Return a run of an account that is added now."""
+    # A year of all devices would take longer than the reports.
+    simulator.withdraw_permission("getDevHistoryKpi")
     account.history = DAYS
     run = Run(hass, account, simulator, freezer)
     await hass.config.async_set_time_zone("Europe/Berlin")

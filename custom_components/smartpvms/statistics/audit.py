@@ -7,13 +7,11 @@ import math
 from typing import ClassVar, Final
 
 from .jobs import full_hour
+from .plant_hours import tolerance
 from .windows import hours_between
 
-# Tolerance for the energy of a day: relative, in kWh, and as a share of an hour at both
-# midnights, since readings are late by some minutes.
+# Share of the energy of a day that can differ.
 RELATIVE_TOLERANCE: Final = 0.005
-TOLERANCE: Final = 0.1
-DELAY: Final = 1 / 6
 
 # An energy is in doubt if it differs by this share on some days of a week.
 LARGE: Final = 0.05
@@ -152,9 +150,7 @@ def difference(
     It is `None` within the tolerance. `losses` is a share that one of the two can lack.
     """
     energy, report = math.fsum(counted.values()), math.fsum(reported.values())
-    ends = reported[min(reported)] + reported[max(reported)]
-    allowed = (RELATIVE_TOLERANCE + losses) * report + TOLERANCE + DELAY * ends
-    if abs(energy - report) <= allowed:
+    if abs(energy - report) <= tolerance(report, reported, RELATIVE_TOLERANCE + losses):
         return None
     return Difference(round(energy, 3), round(report, 3))
 
@@ -170,8 +166,10 @@ def agree_without(
     Otherwise, the report is wrong as well.
     """
     others = counted.keys() - doubtful
-    if not doubtful or not others:
-        return bool(doubtful)
+    if not doubtful:
+        return False
+    if not others:
+        return True
     return (
         difference(
             {hour: counted[hour] for hour in others},

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Final
 
 from custom_components.smartpvms.counter_filter import CounterFilter
 from custom_components.smartpvms.descriptions import ItemSensorDescription, sensors
@@ -17,6 +19,9 @@ from .counters import FilledHours, fill_counter
 from .measurements import fill_measurement
 from .recorder import Recorded, SumAdjustment
 from .rows import CounterSample, MeanRow, Sample
+
+# Maximum time until a value is recorded for the first time.
+MAX_RECORDING_DELAY: Final = timedelta(hours=1)
 
 type DeviceRows = Mapping[int, Sequence[HistoryRow]]
 """5-minute rows of the history, by device."""

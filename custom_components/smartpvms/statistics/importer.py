@@ -38,6 +38,7 @@ from homeassistant.helpers.event import async_call_later
 from homeassistant.util import dt as dt_util
 
 from .device_history import (
+    MAX_RECORDING_DELAY,
     DeviceRows,
     ImportBatch,
     ImportTarget,
@@ -73,8 +74,6 @@ SAVE_DELAY: Final = 1
 
 # Time for the server to collect an hour, and for the recorder to compile it.
 SETTLED: Final = timedelta(minutes=10)
-# Maximum time until a value is recorded for the first time.
-MAX_RECORDING_DELAY: Final = timedelta(hours=1)
 # Maximum wait for pending levels of counters after a gap.
 MAX_PENDING: Final = timedelta(days=1)
 

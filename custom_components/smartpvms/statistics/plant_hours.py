@@ -88,8 +88,9 @@ def compare(
     Readings are late by some minutes, and a report can count on the other side of an
     inverter. `lead` is the energy that can be missing from what was counted.
     """
-    difference = math.fsum(reported.values()) - math.fsum(counted.values())
-    allowed = tolerance(counted, reported)
+    total = math.fsum(counted.values())
+    difference = math.fsum(reported.values()) - total
+    allowed = tolerance(total, reported, RELATIVE_TOLERANCE)
     if difference < -allowed:
         return Comparison.LESS
     return Comparison.MORE if difference > allowed + lead else Comparison.EQUAL
@@ -113,11 +114,13 @@ def divide(
     return divided
 
 
-def tolerance(counted: Mapping[float, float], reported: Mapping[float, float]) -> float:
-    """Return the possible difference of a report from what was counted, in kWh."""
+def tolerance(total: float, reported: Mapping[float, float], share: float) -> float:
+    """Return the possible difference between a report and the counted energy, in kWh.
+
+    A share of the total can differ, and readings at both ends are late.
+    """
     ends = reported[min(reported)] + reported[max(reported)]
-    total = math.fsum(counted.values())
-    return RELATIVE_TOLERANCE * total + TOLERANCE + DELAY * ends
+    return share * total + TOLERANCE + DELAY * ends
 
 
 def replace_hours(sums: RecordedSums, energies: Mapping[float, float]) -> FilledHours:

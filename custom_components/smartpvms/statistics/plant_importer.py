@@ -35,7 +35,7 @@ from homeassistant.core import CALLBACK_TYPE, HomeAssistant, callback
 from homeassistant.util import dt as dt_util
 
 from .audit import Audit, Difference, agree_without, difference
-from .device_history import ImportBatch, has_value
+from .device_history import MAX_RECORDING_DELAY, ImportBatch, has_value
 from .jobs import NOT_ALLOWED_RETRY, Activity, Pause, PlannedHistory, full_hour
 from .plant_hours import (
     Comparison,
@@ -83,8 +83,6 @@ MAX_AUDIT: Final = timedelta(days=31)
 # Longest interval between two reports of a gap, and longest wait of a span.
 MAX_RETRY_OF_GAP: Final = timedelta(hours=8)
 MAX_WAIT: Final = timedelta(days=1)
-# Maximum time until a value is recorded for the first time.
-MAX_RECORDING_DELAY: Final = timedelta(hours=1)
 
 
 class PlantImporter:
@@ -309,7 +307,7 @@ class PlantImporter:
         for span in spans:
             is_new = span.first is not None and span.continued is None
             if is_new and now >= span.planned + RECORDED:
-                # Before any past is filled; a gap may have been added meanwhile.
+                # The past is filled later, since its rows would count as earlier ones.
                 await self._find_earlier_rows(span)
                 return None
         refused = self._problems.refused_without(HISTORY)
