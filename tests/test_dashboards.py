@@ -210,6 +210,15 @@ async def test_home_in_german(
     assert not [each for each in english if f'"{each}"' in text]
 
 
+async def test_other_language(hass: HomeAssistant, added: Account) -> None:
+    """Texts are those of a language that was chosen after the start."""
+    await added.poll()
+    await hass.config.async_update(language="de")
+    text = json.dumps(await _suggest(hass), ensure_ascii=False)
+    assert '"Leistung"' in text
+    assert '"Wird geladen"' in text
+
+
 async def test_disabled_and_renamed(
     hass: HomeAssistant, added: Account, plant: Plant
 ) -> None:

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any, Final
 
 from homeassistant.const import Platform
-from homeassistant.core import HomeAssistant, callback
+from homeassistant.core import HomeAssistant
 from homeassistant.helpers import entity_registry as er
-from homeassistant.helpers.translation import async_get_cached_translations
+from homeassistant.helpers.translation import async_get_translations
 from homeassistant.util import dt as dt_util
 
 from .const import DOMAIN
@@ -31,6 +31,7 @@ CHARGE: Final = "pink"
 
 ENTITY: Final = {"type": "entity"}
 DEVICE: Final = {"type": "device"}
+# In half a row, names are cut in some languages.
 WIDE: Final = {"grid_options": {"columns": "full"}}
 
 # A graph of the last 24 hours needs this past.
@@ -40,13 +41,11 @@ DAY: Final = timedelta(hours=24)
 class _Dashboard:
     """The texts and entities of an account's dashboard."""
 
-    def __init__(self, hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
+    def __init__(
+        self, hass: HomeAssistant, entry: SmartPvmsConfigEntry, texts: dict[str, str]
+    ) -> None:
         """Initialize with the translations and the entities by their unique ids."""
-        language = hass.config.language
-        self.texts = {
-            **async_get_cached_translations(hass, language, "common", DOMAIN),
-            **async_get_cached_translations(hass, language, "entity", DOMAIN),
-        }
+        self.texts = texts
         self.inventory = entry.runtime_data.inventory.data
         self.grid_point = entry.runtime_data.real_time.grid_point
         self.registry = er.async_get(hass)
@@ -68,10 +67,22 @@ class _Dashboard:
         return {"type": "heading", "heading": self.text(f"common.{key}"), "icon": icon}
 
 
+async def _async_dashboard(
+    hass: HomeAssistant, entry: SmartPvmsConfigEntry
+) -> _Dashboard:
+    # Only the language of the start is cached.
+    texts: dict[str, str] = {}
+    for category in ("common", "entity"):
+        texts |= await async_get_translations(
+            hass, hass.config.language, category, {DOMAIN}
+        )
+    return _Dashboard(hass, entry, texts)
+
+
 def _tile(entity_id: str | None, **options: Any) -> list[Card]:
     if entity_id is None:
         return []
-    return [{"type": "tile", "entity": entity_id, "name": ENTITY} | options]
+    return [{"type": "tile", "entity": entity_id, "name": ENTITY} | WIDE | options]
 
 
 def _gauge(entity_id: str | None, name: Any) -> list[Card]:
@@ -121,7 +132,7 @@ async def async_suggest_home(
     hass: HomeAssistant, entry: SmartPvmsConfigEntry, plant: Plant
 ) -> Card:
     """Return the dashboard of a plant, without cards for what it lacks."""
-    shown = _Dashboard(hass, entry)
+    shown = await _async_dashboard(hass, entry)
     sections = (
         _powers(shown, plant),
         _today(shown, plant),
@@ -212,7 +223,7 @@ def _signed(
             | WIDE
             for (text, icon), condition in ((negative, below), (positive, above))
         ),
-        *_tile(entity_id, color=color, visibility=[neither], **WIDE),
+        *_tile(entity_id, color=color, visibility=[neither]),
     ]
 
 
@@ -267,7 +278,7 @@ def _today(shown: _Dashboard, plant: Plant) -> list[Card]:
             card
             for key in ("self_sufficiency", "self_consumption")
             for card in _tile(
-                shown.sensor(plant.code, key), features=[{"type": "bar-gauge"}], **WIDE
+                shown.sensor(plant.code, key), features=[{"type": "bar-gauge"}]
             )
         ),
     ]
@@ -281,7 +292,7 @@ def _today(shown: _Dashboard, plant: Plant) -> list[Card]:
                 ("day_on_grid_energy", EXPORT),
                 ("day_income", "green"),
             )
-            for card in _tile(shown.sensor(plant.code, key), color=color, **WIDE)
+            for card in _tile(shown.sensor(plant.code, key), color=color)
         ),
         *(
             card
@@ -291,7 +302,6 @@ def _today(shown: _Dashboard, plant: Plant) -> list[Card]:
                 shown.sensor(storage.id, key),
                 name=_of_several(storages),
                 color=color,
-                **WIDE,
             )
         ),
     ]
@@ -305,12 +315,11 @@ def _states(shown: _Dashboard, plant: Plant) -> list[Card]:
     """Return the states of a plant and its devices."""
     devices = shown.inventory.devices_of(plant.code)
     states = [
-        *_tile(shown.sensor(plant.code, "real_health_state"), **WIDE),
-        *_tile(shown.sensor(plant.code, "active_alarms"), **WIDE),
+        *_tile(shown.sensor(plant.code, "real_health_state")),
+        *_tile(shown.sensor(plant.code, "active_alarms")),
         *_tile(
             shown.event(plant.code, ALARM_EVENTS.key),
-            state_content=["name", "last_changed"],
-            **WIDE,
+            state_content=["name", "state"],
         ),
         *(
             card
@@ -320,7 +329,6 @@ def _states(shown: _Dashboard, plant: Plant) -> list[Card]:
                 or shown.sensor(device.id, "battery_status")
                 or shown.binary_sensor(device.id, "run_state"),
                 name=DEVICE,
-                **WIDE,
             )
         ),
         *(
@@ -331,7 +339,6 @@ def _states(shown: _Dashboard, plant: Plant) -> list[Card]:
                 shown.sensor(device.id, "temperature"),
                 name=[DEVICE, ENTITY],
                 features=[{"type": "trend-graph"}],
-                **WIDE,
             )
         ),
         *_days(
@@ -362,10 +369,9 @@ def _energy_cards(shown: _Dashboard, plant: Plant) -> list[list[Card]]:
     ]
 
 
-@callback
-def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Card:
+async def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Card:
     """Return the dashboard of all plants of an account."""
-    shown = _Dashboard(hass, entry)
+    shown = await _async_dashboard(hass, entry)
     plants = [*shown.inventory.plants.values()]
 
     def of_plants(key: str) -> list[Card]:
@@ -398,7 +404,7 @@ def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Car
                 {"condition": "numeric_state", "above": 0},
             ),
             shown.heading("power", "mdi:flash"),
-            *({"type": "tile", "color": PV} | each for each in power),
+            *({"type": "tile", "color": PV} | WIDE | each for each in power),
         ],
         [
             shown.heading("today", "mdi:calendar-today"),

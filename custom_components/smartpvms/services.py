@@ -243,7 +243,7 @@ async def _suggest_dashboard(call: ServiceCall) -> ServiceResponse:
     hass, entry = call.hass, _entry(call)
     chosen = call.data.get(ATTR_DEVICE_ID)
     if chosen is None and len(entry.runtime_data.inventory.data.plants) > 1:
-        return async_suggest_fleet(hass, entry)
+        return await async_suggest_fleet(hass, entry)
     return await async_suggest_home(hass, entry, _plant(hass, entry, chosen))
 
 

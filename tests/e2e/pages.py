@@ -7,7 +7,7 @@ import re
 import time
 from typing import Any
 
-from playwright.async_api import Browser, ConsoleMessage, Page
+from playwright.async_api import Browser, ConsoleMessage, Locator, Page
 
 from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant
 
@@ -60,6 +60,17 @@ RAW = re.compile(
 )
 
 
+class Clicks:
+    """The number of clicks."""
+
+    count = 0
+
+    async def __call__(self, target: Locator) -> None:
+        """Click an element."""
+        await target.click()
+        self.count += 1
+
+
 @asynccontextmanager
 async def open_page(
     browser: Browser, home_assistant: HomeAssistant, **options: Any
@@ -90,7 +101,7 @@ async def open_page(
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     await context.close()
-    assert errors == []
+    assert errors == [], errors
 
 
 async def visible_texts(page: Page, selector: str = "body") -> list[str]:

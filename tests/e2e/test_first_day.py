@@ -5,7 +5,7 @@ from datetime import datetime
 from time import monotonic
 from zoneinfo import ZoneInfo
 
-from playwright.async_api import Browser, Locator
+from playwright.async_api import Browser
 import pytest
 import pytest_asyncio
 
@@ -20,7 +20,7 @@ from scripts.home_assistant import ROOT, SETTINGS, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
 from tests.simulator.clock import SetClock
 
-from .pages import look, open_page
+from .pages import Clicks, look, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -74,17 +74,6 @@ async def home_assistant() -> AsyncIterator[HomeAssistant]:
     config = ROOT / ".cache" / "e2e-first-day" / "config"
     async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
         yield home_assistant
-
-
-class Clicks:
-    """The number of clicks."""
-
-    count = 0
-
-    async def __call__(self, target: Locator) -> None:
-        """Click an element."""
-        await target.click()
-        self.count += 1
 
 
 async def test_first_day(
