@@ -1,8 +1,18 @@
 """Shows the tables of the tests of all processes, one row per test."""
 
 from collections import defaultdict
+from importlib.util import find_spec
 
 import pytest
+
+
+def pytest_configure() -> None:
+    """Refuse an environment that is slower than Home Assistant's own."""
+    if find_spec("ulid_transform._ulid_impl") is None:
+        pytest.exit(
+            "ulid-transform is not compiled, so each written state takes longer: install"
+            " a C++ compiler, delete .venv and run this again"
+        )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
