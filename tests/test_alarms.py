@@ -919,6 +919,37 @@ async def test_500_alarms(
     assert len(announced.events) == 1000
 
 
+async def test_thousands_of_alarms(
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Each of 1,500 alarms is announced once, and the stored file is small."""
+    await account.add()
+    await pass_time(account, SOON)
+    started = [
+        simulator.alarms.start(inverter, alarms.FAULT, causeId=number)
+        for number in range(1500)
+    ]
+    await pass_time(account, QUARTER)
+    assert {each["cause_id"] for each in announced.of()} == {*range(1500)}
+    await account.restart()
+    await pass_time(account, 5 * QUARTER)
+    assert account.value(plant.code, ACTIVE) == "1500"
+    assert len(announced.events) == 1500
+    stored = hass_storage[f"{DOMAIN}.{account.entry.entry_id}"]["data"]["alarms"]
+    assert len(json_bytes(stored)) < 240_000
+    for alarm in started[:1400]:
+        simulator.alarms.clear(alarm)
+    await pass_time(account, 2 * QUARTER)
+    assert {each["cause_id"] for each in announced.of("cleared")} == {*range(1400)}
+    assert len(announced.events) == 2900
+    assert account.value(plant.code, ACTIVE) == "100"
+
+
 async def test_trigger(
     hass: HomeAssistant,
     account: Account,

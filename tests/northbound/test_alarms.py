@@ -26,7 +26,7 @@ from custom_components.smartpvms.northbound import (
     Session,
     alarm_language,
 )
-from custom_components.smartpvms.northbound.client import MAX_ALARMS, read_alarms
+from custom_components.smartpvms.northbound.client import read_alarms
 from custom_components.smartpvms.northbound.models import parse_alarm
 from custom_components.smartpvms.northbound.session import Answer
 from tests.simulator import SetClock, Simulator, alarms, faults, homes
@@ -380,14 +380,11 @@ def test_other_plant() -> None:
 
 
 def test_number_of_alarms() -> None:
-    """Hundreds of alarms are read; thousands are limited, and incomplete."""
-    some = [row(causeId=n) for n in range(500)]
-    assert len(read_alarms(answer(*some), ["NE=1"]).rows["NE=1"]) == 500
-    many = [row(causeId=n) for n in range(MAX_ALARMS + 1)]
-    assert read_alarms(answer(*many[:-1]), ["NE=1"]).complete == {"NE=1"}
-    limited = read_alarms(answer(*many), ["NE=1"])
-    assert len(limited.rows["NE=1"]) == MAX_ALARMS
-    assert limited.complete == set()
+    """Thousands of alarms are read."""
+    many = [row(causeId=n) for n in range(3000)]
+    found = read_alarms(answer(*many), ["NE=1"])
+    assert len(found.rows["NE=1"]) == 3000
+    assert found.complete == {"NE=1"}
 
 
 def device(name: str, serial_number: str | None) -> Device:
