@@ -37,8 +37,19 @@ _CAUSE_SIZE: Final = 800
 _ADVICE_SIZE: Final = 2000
 # Characters of a text that are read at all.
 _MAX_TEXT: Final = 20_000
-_LINE_END: Final = re.compile(r"<\s*(?:br|/p|/div|/li|/tr)\b[^<>]*>", re.IGNORECASE)
-_TAG: Final = re.compile(r"<(?:/?[a-z]|!)[^<>]*>", re.IGNORECASE)
+# A text can also have comparison signs, and placeholders between them.
+_TAG_NAMES: Final = (
+    "a|b|big|blockquote|body|br|center|dd|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img|li"
+    "|link|meta|ol|p|pre|s|script|small|span|strike|strong|style|su[bp]|table|tbody|td"
+    "|tfoot|th|thead|tr|tt|u|ul"
+)
+_TAG_END: Final = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))*\s*/?>"""
+_LINE_END: Final = re.compile(
+    rf"<(?:br|/(?:p|div|li|tr|h[1-6])){_TAG_END}", re.IGNORECASE
+)
+_TAG: Final = re.compile(
+    rf"</?(?:{_TAG_NAMES}){_TAG_END}|<!--[^<>]*-->|<!doctype\b[^<>]*>", re.IGNORECASE
+)
 # UTC offsets of time zones are multiples of 15 minutes.
 _QUARTER = timedelta(minutes=15)
 _MAX_OFFSET = timedelta(hours=14)
