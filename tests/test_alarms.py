@@ -919,6 +919,27 @@ async def test_500_alarms(
     assert len(announced.events) == 1000
 
 
+@pytest.mark.parametrize("letter", ["x", "漢", '"', "\n"])
+async def test_long_name_of_a_plant(
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+    letter: str,
+) -> None:
+    """Attributes are small if all texts of the server are long."""
+    long = plant.name = f"A{letter}" * 5000
+    simulator.alarms.start(
+        inverter, devName=long, alarmName=long, alarmCause=long, repairSuggestion=long
+    )
+    await account.add()
+    await pass_time(account, SOON)
+    [attributes] = announced.of()
+    assert attributes["friendly_name"].startswith("A")
+    assert len(json_bytes(attributes)) < 4096
+
+
 async def test_thousands_of_alarms(
     account: Account,
     simulator: Simulator,

@@ -30,7 +30,9 @@ _ALARM = "Alarm"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
 # Servers send extreme dates in place of missing ones.
 _YEARS = range(2000, 2100)
-# Maximum bytes of the texts of an alarm in JSON, together less than 4 kB.
+# Maximum bytes of the name of a plant and of the texts of an alarm in JSON, together less
+# than 4 kB.
+_PLANT_SIZE: Final = 300
 _DEVICE_SIZE: Final = 160
 _NAME_SIZE: Final = 240
 _CAUSE_SIZE: Final = 800
@@ -475,7 +477,7 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
     latitude, longitude = _place(row.get("latitude"), row.get("longitude"))
     return Plant(
         code=code,
-        name=text(row.get("plantName")) or _PLANT,
+        name=_line(row.get("plantName"), _PLANT_SIZE) or _PLANT,
         capacity=number(row.get("capacity")),
         grid_connection=_iso(row.get("gridConnectionDate")),
         address=text(row.get("plantAddress")),
@@ -492,7 +494,7 @@ def parse_station(row: Mapping[str, object]) -> Plant | None:
     megawatts = number(row.get("capacity"))
     return Plant(
         code=code,
-        name=text(row.get("stationName")) or _PLANT,
+        name=_line(row.get("stationName"), _PLANT_SIZE) or _PLANT,
         capacity=None if megawatts is None else megawatts * 1000,
         grid_connection=None,
         address=text(row.get("stationAddr")),
