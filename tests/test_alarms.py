@@ -835,6 +835,7 @@ async def test_action(
         "alarm_id": 2032,
         "cause_id": 1,
         "raised_at": "2026-06-21T10:00:00+00:00",
+        "announced_at": "2026-06-21T10:01:01+00:00",
     }
     chosen = await get_alarms(hass, level=["minor", "major"])
     assert [each["plant"] for each in chosen] == [second.name, first.name]
