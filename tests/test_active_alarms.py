@@ -8,6 +8,7 @@ from hypothesis import given, strategies as st
 import pytest
 
 from custom_components.smartpvms.active_alarms import (
+    MAX_ALARMS,
     AlarmEvent,
     PlantAlarms,
     alarm_attributes,
@@ -37,7 +38,7 @@ def other(number: int) -> Alarm:
 def update(plant: PlantAlarms, *alarms: Alarm, is_complete: bool = True) -> list[str]:
     """Update the alarms with an answer, and return the announced events."""
     plant.update(alarms, NOON, is_complete=is_complete)
-    return [event.value for event, _ in plant.announce()]
+    return [event.value for event, _ in plant.announce(NOON)]
 
 
 def restarted(plant: PlantAlarms) -> PlantAlarms:
@@ -77,8 +78,8 @@ def test_not_announced() -> None:
     plant = PlantAlarms()
     for alarms in ([ALARM, other(1)], [ALARM], [ALARM]):
         plant.update(alarms, NOON, is_complete=True)
-    assert [*plant.announce()] == [(RAISED, ALARM)]
-    assert [*plant.announce()] == []
+    assert [*plant.announce(NOON)] == [(RAISED, ALARM)]
+    assert [*plant.announce(NOON)] == []
 
 
 def test_texts_follow() -> None:
@@ -90,7 +91,7 @@ def test_texts_follow() -> None:
     assert plant.active[0].alarm == german
     update(plant)
     plant.update([], NOON, is_complete=True)
-    assert [*plant.announce()] == [(CLEARED, german)]
+    assert [*plant.announce(NOON)] == [(CLEARED, german)]
 
 
 def test_stored() -> None:
@@ -101,7 +102,7 @@ def test_stored() -> None:
     again = restarted(plant)
     assert again.received == NOON
     assert again.active[0].alarm == replace(ALARM, cause=None, advice=None)
-    assert (again.active[0].is_announced, again.active[0].absences) == (True, 1)
+    assert (again.active[0].announced, again.active[0].absences) == (NOON, 1)
     assert update(again) == ["cleared"]
     assert len(json_bytes(encode(plant))) < 400
 
@@ -142,6 +143,37 @@ def test_device() -> None:
     update(plant, replace(ALARM, level=AlarmLevel.CRITICAL))
     assert plant.has_severe(inverter)
     assert not plant.has_severe(battery)
+
+
+def test_too_many_alarms() -> None:
+    """Of too many alarms the most severe are kept, and others after clearances."""
+    many = [other(number) for number in range(MAX_ALARMS + 10)]
+    last = many[-1] = replace(many[-1], level=AlarmLevel.CRITICAL)
+    plant = PlantAlarms()
+    assert update(plant, *many) == ["raised"] * MAX_ALARMS
+    assert last in [each.alarm for each in plant.active]
+    assert plant.received == NOON
+    assert update(restarted(plant), *many) == []
+    kept = {each.alarm.key for each in plant.active}
+    rest = [alarm for alarm in many if alarm.key not in kept] + [last]
+    assert update(plant, *rest) == []
+    assert update(plant, *rest) == ["cleared"] * (MAX_ALARMS - 1) + ["raised"] * 10
+    assert update(plant, *rest) == []
+
+
+def test_size() -> None:
+    """Stored alarms have less than 160 bytes each, without a name of their own."""
+    plant = PlantAlarms()
+    plant.update(
+        (
+            replace(other(number), name="Abnormal string", serial_number=f"HV{number}")
+            for number in range(1000)
+        ),
+        NOON,
+        is_complete=True,
+    )
+    [*plant.announce(NOON)]
+    assert len(json_bytes(encode(plant))) < 160_000
 
 
 def test_attributes() -> None:
@@ -188,7 +220,7 @@ def test_any_answers(answers: list[tuple[str, frozenset[int], str]]) -> None:
             absences |= dict.fromkeys(listed, 0)
         assert {each.alarm.cause_id for each in plant.active} == {*absences}
         if then:
-            for event, alarm in plant.announce():
+            for event, alarm in plant.announce(NOON):
                 assert isinstance(alarm.cause_id, int)
                 announced.setdefault(alarm.cause_id, []).append(event)
             for number, events in announced.items():

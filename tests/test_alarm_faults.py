@@ -15,7 +15,7 @@ from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
-from tests.simulator import RealClock, Simulator, alarms, faults
+from tests.simulator import RealClock, Simulator, alarms, faults, homes
 from tests.simulator.plants import Device, Plant
 
 from . import test_alarms
@@ -91,27 +91,72 @@ async def test_single_refusal(
     assert len(announced.of("raised")) == 1
 
 
-async def test_refused_session(
+@pytest.mark.parametrize(
+    "fault",
+    [
+        faults.HttpStatus(401),
+        faults.FailCode(305),
+        faults.FailCode(20003),
+        faults.FailCode(20400, message="user.login.user_or_value_invalid"),
+        faults.FailCode(403),
+        faults.FailCode(429),
+        faults.HttpStatus(403),
+        faults.Gateway403(),
+    ],
+)
+async def test_fault_of_alarms_alone(
     hass: HomeAssistant,
     account: Account,
     simulator: Simulator,
     inverter: Device,
     announced: Announced,
+    fault: faults.Fault,
 ) -> None:
-    """A session that is refused for alarms alone does not affect live values."""
+    """A fault of the interface does not affect live values, and asks for no password."""
     await account.add()
     await pass_time(account, SOON)
-    fault = simulator.faults.add(faults.HttpStatus(401), LIST)
+    logins = len(simulator.calls_to("login"))
     since = dt_util.utcnow()
+    handle = simulator.faults.add(fault, LIST)
     await pass_time(account, 3 * HOUR)
     live = [each.at for each in simulator.calls_to("getStationRealKpi")]
-    waits = [after - at for at, after in pairwise(live) if at > since]
-    assert max(waits) < timedelta(minutes=6)
-    assert len(simulator.calls_to("login")) <= 10
+    waits = [after - at for at, after in pairwise(live) if after > since]
+    assert max(waits) < timedelta(seconds=304)
+    assert len(simulator.calls_to("login")) <= logins + 1
     assert ir.async_get(hass).issues == {}
-    fault.remove()
+    assert hass.config_entries.flow.async_progress() == []
+    assert len(simulator.calls_to(LIST)) <= 14
+    handle.remove()
     simulator.alarms.start(inverter)
     await pass_time(account, HOUR + QUARTER)
+    assert len(announced.of("raised")) == 1
+
+
+@pytest.mark.parametrize("home", [homes.fleet(plants=120, devices=480)])
+async def test_refused_session_with_batches(
+    account: Account, simulator: Simulator
+) -> None:
+    """Several batches whose session is refused cause one login."""
+    simulator.faults.add(faults.FailCode(305), LIST)
+    await account.add_plants(simulator.home.plants)
+    await pass_time(account, HOUR)
+    assert len(simulator.calls_to("login")) == 2
+
+
+async def test_lost_session(
+    account: Account,
+    simulator: Simulator,
+    inverter: Device,
+    announced: Announced,
+) -> None:
+    """After a refusal, a session that is really lost is opened again."""
+    await account.add()
+    await pass_time(account, SOON)
+    simulator.faults.add(faults.FailCode(305), LIST, times=2)
+    await pass_time(account, 2 * QUARTER)
+    simulator.expire_token()
+    simulator.alarms.start(inverter)
+    await pass_time(account, QUARTER)
     assert len(announced.of("raised")) == 1
 
 

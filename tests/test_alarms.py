@@ -835,6 +835,7 @@ async def test_action(
         "alarm_id": 2032,
         "cause_id": 1,
         "raised_at": "2026-06-21T10:00:00+00:00",
+        "announced_at": "2026-06-21T10:01:01+00:00",
     }
     chosen = await get_alarms(hass, level=["minor", "major"])
     assert [each["plant"] for each in chosen] == [second.name, first.name]
@@ -917,6 +918,58 @@ async def test_500_alarms(
     await pass_time(account, 2 * QUARTER)
     assert len(announced.of("cleared")) == 500
     assert len(announced.events) == 1000
+
+
+@pytest.mark.parametrize("letter", ["x", "漢", '"', "\n"])
+async def test_long_name_of_a_plant(
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+    letter: str,
+) -> None:
+    """Attributes are small if all texts of the server are long."""
+    long = plant.name = f"A{letter}" * 5000
+    simulator.alarms.start(
+        inverter, devName=long, alarmName=long, alarmCause=long, repairSuggestion=long
+    )
+    await account.add()
+    await pass_time(account, SOON)
+    [attributes] = announced.of()
+    assert attributes["friendly_name"].startswith("A")
+    assert len(json_bytes(attributes)) < 4096
+
+
+async def test_thousands_of_alarms(
+    account: Account,
+    simulator: Simulator,
+    plant: Plant,
+    inverter: Device,
+    announced: Announced,
+    hass_storage: dict[str, Any],
+) -> None:
+    """Each of 1,500 alarms is announced once, and the stored file is small."""
+    await account.add()
+    await pass_time(account, SOON)
+    started = [
+        simulator.alarms.start(inverter, alarms.FAULT, causeId=number)
+        for number in range(1500)
+    ]
+    await pass_time(account, QUARTER)
+    assert {each["cause_id"] for each in announced.of()} == {*range(1500)}
+    await account.restart()
+    await pass_time(account, 5 * QUARTER)
+    assert account.value(plant.code, ACTIVE) == "1500"
+    assert len(announced.events) == 1500
+    stored = hass_storage[f"{DOMAIN}.{account.entry.entry_id}"]["data"]["alarms"]
+    assert len(json_bytes(stored)) < 240_000
+    for alarm in started[:1400]:
+        simulator.alarms.clear(alarm)
+    await pass_time(account, 2 * QUARTER)
+    assert {each["cause_id"] for each in announced.of("cleared")} == {*range(1400)}
+    assert len(announced.events) == 2900
+    assert account.value(plant.code, ACTIVE) == "100"
 
 
 async def test_trigger(

@@ -631,7 +631,7 @@ async def test_chosen_alarms(
     reported: list[str],
 ) -> None:
     """Only the chosen levels and events are reported, each in one message."""
-    message = "{{ name }} {{ event }}"
+    message = "{{ alarm.name }} {{ event }}"
     await _automate(
         hass, "alarm", plants=[ALARM], notification=PHONE, message=message, **inputs
     )
@@ -673,7 +673,7 @@ async def test_quiet_hours(
         "alarm",
         plants=[ALARM],
         notification=PHONE,
-        message="{{ name }}",
+        message="{{ alarm.name }}",
         quiet_from=quiet_from,
         quiet_until=quiet_until,
     )
@@ -683,6 +683,107 @@ async def test_quiet_hours(
     assert len(phone) == (0 if waits else 2)
     await _next_alarms(alarmed)
     assert sorted(_messages(phone)) == ["Device abnormal", "Grid loss"]
+
+
+QUIET: Final = {
+    "plants": [ALARM],
+    "notification": PHONE,
+    "message": "{{ alarm.name }} {{ event }}",
+    "quiet_from": "12:20:00",
+    "quiet_until": "13:25:00",
+}
+
+
+async def _turn(hass: HomeAssistant, state: str) -> None:
+    """Turn the automation on, or off with the runs that wait."""
+    await hass.services.async_call(
+        "automation", f"turn_{state}", {"entity_id": "automation.tested"}, blocking=True
+    )
+
+
+@pytest.mark.parametrize("is_reloaded", [False, True])
+async def test_alarms_of_quiet_hours(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+    is_reloaded: bool,
+) -> None:
+    """Alarms that are active after the quiet hours are reported once, with a reload."""
+    inverter, battery = plant.devices[1:3]
+    simulator.alarms.start(battery, alarms.DISCONNECTED)
+    before = simulator.alarms.start(battery)
+    await _automate(hass, "alarm", **QUIET)
+    await _next_alarms(alarmed)
+    assert _messages(phone) == ["Network Connection Error raised", "Device abnormal raised"]
+    phone.clear()
+    over = simulator.alarms.start(inverter)
+    simulator.alarms.start(inverter, alarms.GRID_LOSS)
+    simulator.alarms.start(battery, alarms.UNDERVOLTAGE)
+    simulator.alarms.clear(before)
+    await _next_alarms(alarmed)
+    simulator.alarms.clear(over)
+    await _next_alarms(alarmed)
+    await _next_alarms(alarmed)
+    if is_reloaded:
+        await _turn(hass, STATE_OFF)
+        await alarmed.restart()
+        await _turn(hass, STATE_ON)
+    assert phone == []
+    await _next_alarms(alarmed)
+    await _next_alarms(alarmed)
+    cleared = [] if is_reloaded else ["Device abnormal cleared"] * 2
+    assert sorted(_messages(phone)) == [*cleared, "Grid loss raised"]
+    await alarmed.pass_time(timedelta(days=1))
+    assert _messages(phone).count("Grid loss raised") == 1
+
+
+async def test_start_after_quiet_hours(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+) -> None:
+    """Alarms are reported at the start if the quiet hours have ended before it."""
+    inverter, battery = plant.devices[1:3]
+    simulator.alarms.start(battery)
+    await _automate(hass, "alarm", **QUIET)
+    await _next_alarms(alarmed)
+    phone.clear()
+    simulator.alarms.start(inverter, alarms.GRID_LOSS)
+    await _next_alarms(alarmed)
+    await _turn(hass, STATE_OFF)
+    await alarmed.pass_time(timedelta(hours=1))
+    hass.set_state(CoreState.not_running)
+    await _turn(hass, STATE_ON)
+    assert phone == []
+    await hass.async_start()
+    await alarmed.pass_time(timedelta(minutes=6))
+    assert _messages(phone) == ["Grid loss raised"]
+    await alarmed.pass_time(timedelta(days=1))
+    assert len(phone) == 1
+
+
+async def test_names_like_numbers(
+    hass: HomeAssistant,
+    alarmed: Account,
+    simulator: Simulator,
+    plant: Plant,
+    phone: list[ServiceCall],
+) -> None:
+    """Names of devices and alarms stay as they are."""
+    await _automate(hass, "alarm", plants=[ALARM], notification=PHONE)
+    simulator.alarms.start(
+        plant.devices[1],
+        devName="1.10",
+        alarmName="0x10",
+        alarmCause="[1, 2]",
+        repairSuggestion="+1.0",
+    )
+    await _next_alarms(alarmed)
+    assert _messages(phone) == ["1.10: 0x10 (major)\n[1, 2]\n+1.0"]
 
 
 async def test_texts_are_no_markdown(

@@ -14,6 +14,9 @@ SEVERE: Final = frozenset({AlarmLevel.CRITICAL, AlarmLevel.MAJOR})
 # Maximum age of an answer whose alarms are shown.
 MAX_AGE: Final = timedelta(hours=1)
 
+# Maximum number of alarms of a plant: each takes 100 to 600 bytes in the stored file.
+MAX_ALARMS: Final = 5000
+
 # Number of consecutive complete answers without an alarm that clear it.
 ABSENCES: Final = 2
 
@@ -32,7 +35,7 @@ class ActiveAlarm:
     is_record: ClassVar = True
 
     alarm: Alarm
-    is_announced: bool = False
+    announced: datetime | None = None
     absences: int = 0
     """Number of consecutive complete answers without the alarm."""
     is_listed: bool = field(default=False, compare=False, metadata={"stored": False})
@@ -48,11 +51,21 @@ class PlantAlarms:
     active: list[ActiveAlarm] = field(default_factory=list)
     cleared: list[Alarm] = field(default_factory=list)
     """Alarms whose clearance was not announced yet."""
+    _severe: list[Alarm] = field(default_factory=list, init=False, compare=False)
+    """A critical or major alarm of each device that has one."""
+
+    def __post_init__(self) -> None:
+        """Find the severe alarms of stored ones."""
+        self._find_severe()
 
     def update(
         self, alarms: Iterable[Alarm], received: datetime, *, is_complete: bool
     ) -> None:
-        """Add the alarms of an answer; a complete one clears absent alarms."""
+        """Add the alarms of an answer; a complete one clears absent alarms.
+
+        Of too many new alarms, the most severe are added. The others follow when there
+        is room for them.
+        """
         listed = {alarm.key: alarm for alarm in alarms}
         active: list[ActiveAlarm] = []
         for each in self.active:
@@ -63,21 +76,24 @@ class PlantAlarms:
                 each.absences += 1
             if each.absences < ABSENCES:
                 active.append(each)
-            elif each.is_announced:
+            elif each.announced is not None:
                 self.cleared.append(each.alarm)
-        self.active = active + [
-            ActiveAlarm(alarm, is_listed=True) for alarm in listed.values()
-        ]
+        added = [*listed.values()]
+        if len(added) > (room := MAX_ALARMS - len(active)):
+            added.sort(key=lambda alarm: [*AlarmLevel].index(alarm.level))
+            del added[room:]
+        self.active = active + [ActiveAlarm(alarm, is_listed=True) for alarm in added]
+        self._find_severe()
         if is_complete:
             self.received = received
 
-    def announce(self) -> Iterator[tuple[AlarmEvent, Alarm]]:
+    def announce(self, now: datetime) -> Iterator[tuple[AlarmEvent, Alarm]]:
         """Yield the events that were not announced yet, and record them as announced."""
         while self.cleared:
             yield AlarmEvent.CLEARED, self.cleared.pop(0)
         for each in self.active:
-            if each.is_listed and not each.is_announced:
-                each.is_announced = True
+            if each.is_listed and each.announced is None:
+                each.announced = now
                 yield AlarmEvent.RAISED, each.alarm
 
     def is_current(self, now: datetime) -> bool:
@@ -99,10 +115,15 @@ class PlantAlarms:
 
     def has_severe(self, device: Device) -> bool:
         """Return whether a critical or major alarm of a device is active."""
-        return any(
-            each.alarm.level in SEVERE and each.alarm.is_of(device)
+        return any(alarm.is_of(device) for alarm in self._severe)
+
+    def _find_severe(self) -> None:
+        severe = {
+            (each.alarm.serial_number, each.alarm.device): each.alarm
             for each in self.active
-        )
+            if each.alarm.level in SEVERE
+        }
+        self._severe = [*severe.values()]
 
 
 def alarm_attributes(alarm: Alarm) -> dict[str, int | str | None]:

@@ -304,7 +304,7 @@ def _alarms(
                         "cause_id": _shown(each.alarm.cause_id),
                         "level": each.alarm.level.value,
                         "age": each.alarm.raised and _age(each.alarm.raised),
-                        "announced": each.is_announced,
+                        "announced": each.announced is not None,
                         "absences": each.absences,
                     }
                     for each in of_plant.active

@@ -6,6 +6,7 @@ from homeassistant.components.event import EventEntity, EventEntityDescription
 from homeassistant.core import CoreState, HomeAssistant, callback
 from homeassistant.helpers.entity_platform import AddConfigEntryEntitiesCallback
 from homeassistant.helpers.start import async_at_started
+from homeassistant.util import dt as dt_util
 
 from .active_alarms import alarm_attributes
 from .descriptions import ALARM_EVENTS
@@ -74,7 +75,7 @@ class AlarmEvents(AlarmEntity, EventEntity):
         if self.hass.state is not CoreState.running:
             return
         is_announced = False
-        for event, alarm in self._alarms.announce():
+        for event, alarm in self._alarms.announce(dt_util.utcnow()):
             attributes: dict[str, Any] = {**alarm_attributes(alarm)}
             self._trigger_event(event.value, attributes)
             self.async_write_ha_state()

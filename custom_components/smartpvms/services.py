@@ -265,7 +265,12 @@ async def _get_alarms(call: ServiceCall) -> ServiceResponse:
     levels = call.data.get(ATTR_LEVEL, [*AlarmLevel])
     return {
         "alarms": [
-            {"plant": plant.name, **alarm_attributes(each.alarm)}
+            {
+                "plant": plant.name,
+                **alarm_attributes(each.alarm),
+                "announced_at": each.announced
+                and each.announced.isoformat(timespec="seconds"),
+            }
             for level in AlarmLevel
             for plant in plants
             if level in levels and plant.code in known

@@ -50,9 +50,6 @@ DEVICE_HISTORY_SPAN: Final = timedelta(days=1)
 HISTORY_REACH: Final = timedelta(days=365)
 """Maximum age of history on the server."""
 
-MAX_ALARMS: Final = 1000
-"""Maximum number of alarms of a plant that are read."""
-
 # Maximum wait in seconds for further pages; some servers allow one call per minute.
 _MAX_WAIT: Final = 125.0
 
@@ -414,7 +411,7 @@ def read_alarms(answer: Answer, plant_codes: Iterable[str]) -> Alarms:
             has_other = True
             continue
         alarm = None if _refusal(row) else parse_alarm(row)
-        if alarm is None or (len(alarms) >= MAX_ALARMS and alarm.key not in alarms):
+        if alarm is None:
             complete.discard(plant_code)
         else:
             alarms[alarm.key] = alarm

@@ -181,12 +181,20 @@ class InterfaceMissing(MalformedResponse):
 
 _WRONG_CREDENTIALS: Final = "user.login.user_or_value_invalid"
 
+OPTIONAL: Final = frozenset({"getDevHistoryKpi", "getAlarmList"})
+"""Interfaces without which an account works, and which servers may withdraw.
+
+A refusal of one says nothing about the account: other interfaces are refused as well if
+it concerns them.
+"""
+
 # The document does not list 306 and 307.
 _SESSION_UNKNOWN: Final = frozenset({FailCode.NOT_LOGGED_IN, 306, 307})
 ACCOUNT_DISABLED: Final = frozenset(
     {FailCode.ACCOUNT_FORBIDDEN, FailCode.ACCOUNT_EXPIRED}
 )
 _ACCOUNT_REFUSED: Final = ACCOUNT_DISABLED | {FailCode.ACCOUNT_UNKNOWN}
+_LOGIN_REFUSED: Final = frozenset({FailCode.LOGIN_REFUSED, FailCode.LOGIN_RESTRICTED})
 _INTERFACE_LIMIT: Final = frozenset({FailCode.TOO_FREQUENT, FailCode.DAILY_LIMIT})
 # failCodes and HTTP statuses: the calls of all users exceed the limit of the system.
 SYSTEM_LIMIT: Final = frozenset({403, 429})
@@ -228,19 +236,19 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
     """Return the error for a failCode of an interface."""
     if code in _SESSION_UNKNOWN:
         return SessionTaken(f"session ended (failCode {code})")
+    if code in SYSTEM_LIMIT | _INTERFACE_LIMIT:
+        return _limit(interface, code)
+    if code == FailCode.NO_PERMISSION or (
+        code in _ACCOUNT_REFUSED | _LOGIN_REFUSED and interface in OPTIONAL
+    ):
+        return PermissionDenied(interface, code)
     if code in _ACCOUNT_REFUSED:
         return InvalidCredentials(code)
     # Only the message distinguishes a wrong password from the other causes.
     if code == FailCode.LOGIN_REFUSED and message == _WRONG_CREDENTIALS:
         return InvalidCredentials(code)
-    if code in (FailCode.LOGIN_REFUSED, FailCode.LOGIN_RESTRICTED):
+    if code in _LOGIN_REFUSED:
         return AccountLocked(f"login refused (failCode {code})")
-    if code in SYSTEM_LIMIT or (code in _INTERFACE_LIMIT and interface == "login"):
-        return AccountLimited(_MINUTE, code)
-    if code in _INTERFACE_LIMIT:
-        return RateLimited(_MINUTE, code)
-    if code == FailCode.NO_PERMISSION:
-        return PermissionDenied(interface, code)
     if code in MEMBER_REFUSALS:
         return MembersRefused(code)
     if code in _BUSY:
@@ -248,14 +256,22 @@ def error_for(interface: str, code: int, message: object) -> NorthboundError:
     return RequestRejected(code)
 
 
-def error_for_status(status: int) -> NorthboundError:
+def error_for_status(interface: str, status: int) -> NorthboundError:
     """Return the error for an HTTP status other than 200 without a failCode."""
     if status == 401:
         return HttpUnauthorized("session ended (HTTP 401)")
     if status in SYSTEM_LIMIT:
-        return AccountLimited(_MINUTE, status)
+        return _limit(interface, status)
     if status >= 500:
         return ServerBusy(f"server busy (HTTP {status})")
     if status in (404, 410):
         return InterfaceMissing(f"HTTP {status}")
     return MalformedResponse(f"HTTP {status}")
+
+
+def _limit(interface: str, code: int) -> RateLimited:
+    """Return the error for a limit, which concerns the whole account or an interface."""
+    is_of_account = interface == "login" or code in SYSTEM_LIMIT
+    if is_of_account and interface not in OPTIONAL:
+        return AccountLimited(_MINUTE, code)
+    return RateLimited(_MINUTE, code)

@@ -15,6 +15,7 @@ from typing import ClassVar, Final
 
 from .clock import Moment, PastMoment, limited, seconds_until
 from .errors import (
+    OPTIONAL,
     SYSTEM_LIMIT,
     AccountLimited,
     ConnectionFailed,
@@ -314,7 +315,7 @@ class FlowControl:
         """Pause the interface, or all interfaces, after a refusal."""
         now = time.monotonic()
         self.refusals = [*self.recent_refusals, Refusal(interface, refusal.code, now)]
-        if refusal.code in SYSTEM_LIMIT:
+        if refusal.code in SYSTEM_LIMIT and interface not in OPTIONAL:
             doublings = min(self.stops, MAX_DOUBLINGS)
             pause = min(MINUTE * 2**doublings, MAX_SYSTEM_PAUSE)
             self.stops += 1

@@ -30,15 +30,28 @@ _ALARM = "Alarm"
 _NO_TEXT = frozenset({"", "null", "none", "n/a", "--"})
 # Servers send extreme dates in place of missing ones.
 _YEARS = range(2000, 2100)
-# Maximum bytes of the texts of an alarm in JSON, together less than 4 kB.
+# Maximum bytes of the name of a plant and of the texts of an alarm in JSON, together less
+# than 4 kB.
+_PLANT_SIZE: Final = 300
 _DEVICE_SIZE: Final = 160
 _NAME_SIZE: Final = 240
 _CAUSE_SIZE: Final = 800
 _ADVICE_SIZE: Final = 2000
 # Characters of a text that are read at all.
 _MAX_TEXT: Final = 20_000
-_LINE_END: Final = re.compile(r"<\s*(?:br|/p|/div|/li|/tr)\b[^<>]*>", re.IGNORECASE)
-_TAG: Final = re.compile(r"<(?:/?[a-z]|!)[^<>]*>", re.IGNORECASE)
+# A text can also have comparison signs, and placeholders between them.
+_TAG_NAMES: Final = (
+    "a|b|big|blockquote|body|br|center|dd|div|dl|dt|em|font|h[1-6]|head|hr|html|i|img|li"
+    "|link|meta|ol|p|pre|s|script|small|span|strike|strong|style|su[bp]|table|tbody|td"
+    "|tfoot|th|thead|tr|tt|u|ul"
+)
+_TAG_END: Final = r"""(?:\s+[\w:-]+\s*=\s*(?:"[^"]*"|'[^']*'|[^\s"'<>]+))*\s*/?>"""
+_LINE_END: Final = re.compile(
+    rf"<(?:br|/(?:p|div|li|tr|h[1-6])){_TAG_END}", re.IGNORECASE
+)
+_TAG: Final = re.compile(
+    rf"</?(?:{_TAG_NAMES}){_TAG_END}|<!--[^<>]*-->|<!doctype\b[^<>]*>", re.IGNORECASE
+)
 # UTC offsets of time zones are multiples of 15 minutes.
 _QUARTER = timedelta(minutes=15)
 _MAX_OFFSET = timedelta(hours=14)
@@ -464,7 +477,7 @@ def parse_plant(row: Mapping[str, object]) -> Plant | None:
     latitude, longitude = _place(row.get("latitude"), row.get("longitude"))
     return Plant(
         code=code,
-        name=text(row.get("plantName")) or _PLANT,
+        name=_line(row.get("plantName"), _PLANT_SIZE) or _PLANT,
         capacity=number(row.get("capacity")),
         grid_connection=_iso(row.get("gridConnectionDate")),
         address=text(row.get("plantAddress")),
@@ -481,7 +494,7 @@ def parse_station(row: Mapping[str, object]) -> Plant | None:
     megawatts = number(row.get("capacity"))
     return Plant(
         code=code,
-        name=text(row.get("stationName")) or _PLANT,
+        name=_line(row.get("stationName"), _PLANT_SIZE) or _PLANT,
         capacity=None if megawatts is None else megawatts * 1000,
         grid_connection=None,
         address=text(row.get("stationAddr")),

@@ -10,12 +10,12 @@ from typing import ClassVar, Final
 from .clock import PastMoment
 from .errors import (
     SYSTEM_LIMIT,
+    AccountLimited,
     ConnectionFailed,
     HttpUnauthorized,
     InvalidCredentials,
     MalformedResponse,
     NorthboundError,
-    RateLimited,
     ServerBusy,
     ServerMoved,
 )
@@ -133,7 +133,7 @@ def is_service_failure(error: BaseException | None) -> bool:
         case InvalidCredentials():
             # An empty answer.
             return error.code is None
-        case RateLimited():
+        case AccountLimited():
             return error.code in SYSTEM_LIMIT
         case _:
             return isinstance(error, _FAILURES)

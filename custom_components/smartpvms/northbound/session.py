@@ -17,6 +17,7 @@ from yarl import URL
 
 from .clock import Moment, PastMoment, limited, seconds_until
 from .errors import (
+    OPTIONAL,
     AccountLocked,
     ConnectionFailed,
     FailCode,
@@ -41,8 +42,6 @@ _TIMEOUT: Final = aiohttp.ClientTimeout(total=30, connect=10)
 _TOKEN: Final = "XSRF-TOKEN"
 # Paths of interfaces that are not under the common one.
 _PATHS: Final = {"device/history": "rest/openapi/pvms/nbi/v1/device/history"}
-# Interfaces without which an account works, and which servers may withdraw.
-_OPTIONAL: Final = frozenset({"getDevHistoryKpi", "getAlarmList"})
 # HTTP statuses of an address that has moved.
 _REDIRECTS: Final = frozenset({301, 302, 307, 308})
 _GONE: Final = 410
@@ -109,6 +108,11 @@ class SessionState:
     refused: PastMoment | None = None
     """Time at which the server refused the credentials."""
     service: Service = field(default_factory=Service)
+    unanswered: set[str] = field(default_factory=set, init=False)
+    """Optional interfaces without an answer since the last login for one of their calls.
+
+    Other interfaces may accept a token that they reject.
+    """
     lock: asyncio.Lock = field(
         default_factory=asyncio.Lock, init=False, repr=False, compare=False
     )
@@ -221,15 +225,18 @@ class Session:
         state = self.state
         self._flow_control.check(interface, _type_of(interface, parameters))
         if state.has_token:
-            with suppress(SessionTaken):
+            try:
                 return await self._post(interface, parameters)
+            except SessionTaken as err:
+                self._check_dropped(interface, err)
         self._check_login()
         try:
             await self._log_in_again()
+            if interface in OPTIONAL:
+                state.unanswered.add(interface)
             return await self._post(interface, parameters)
         except SessionTaken as err:
-            if isinstance(err, HttpUnauthorized) and interface in _OPTIONAL:
-                raise PermissionDenied(interface, 401) from err
+            self._check_dropped(interface, err)
             doublings = min(state.lost_tokens, MAX_DOUBLINGS)
             pause = min(_MIN_PAUSE * 2**doublings, _MAX_PAUSE)
             state.lost_tokens += 1
@@ -280,6 +287,14 @@ class Session:
             locked = state.refused_logins or state.empty_logins
             error = AccountLocked if locked else SessionTaken
             raise error("waiting before the next login", retry_after=pause)
+
+    def _check_dropped(self, interface: str, err: SessionTaken) -> None:
+        """Raise `PermissionDenied` if the rejected token was kept for other calls."""
+        if self.state.token is not None:
+            is_http = isinstance(err, HttpUnauthorized)
+            raise PermissionDenied(
+                interface, 401 if is_http else FailCode.NOT_LOGGED_IN
+            ) from err
 
     async def _log_in_again(self) -> None:
         """Open a new session.
@@ -347,8 +362,10 @@ class Session:
                         _parse_in_thread,
                     )
             except SessionTaken:
-                self.state.drop_token()
+                if interface not in self.state.unanswered:
+                    self.state.drop_token()
                 raise
+        self.state.unanswered.discard(interface)
         self.state.used = time.monotonic()
         self.state.lost_tokens = 0
         return answer
@@ -379,7 +396,7 @@ class Session:
 
     def _check_address(self, interface: str, response: aiohttp.ClientResponse) -> None:
         """Raise `ServerMoved` if the address redirects to another host, or is gone."""
-        if response.status == _GONE and interface not in _OPTIONAL:
+        if response.status == _GONE and interface not in OPTIONAL:
             raise ServerMoved(f"HTTP {_GONE}")
         if response.status in _REDIRECTS:
             location = response.headers.get("Location", "")
@@ -493,7 +510,7 @@ def read_answer(
         if body.get("exceptionId"):
             raise RequestRejected
     if status != 200:
-        raise error_for_status(status)
+        raise error_for_status(interface, status)
     if not content.strip():
         raise ServerBusy("empty response")
     if not isinstance(body, dict) or body.get("success") is not True:
