@@ -138,6 +138,25 @@ def test_exchanged_ids() -> None:
     assert ids(exchanged[0], known=known) == {}
 
 
+def test_exchanged_ids_of_types() -> None:
+    """A device without a serial number can have the old id of another type."""
+    rotated = moved(INVERTER, id=12), moved(BATTERY, id=13), moved(METER, id=11)
+    assert ids(*rotated) == {11: 12, 12: 13, 13: 11}
+    # All keep their ids if one is not recognized.
+    assert ids(*rotated[:2], replace(rotated[2], name="Other")) == {}
+    # Two of the same type may have got the names of each other.
+    second = replace(BATTERY, id=14, name="Battery-2")
+    renamed = moved(BATTERY, id=14), moved(second, id=12)
+    assert ids(*renamed, known=(BATTERY, second)) == {}
+
+
+def test_serial_number_in_another_plant() -> None:
+    """A device that was taken to another plant is a new one there."""
+    assert ids(replace(INVERTER, id=21, plant_code="NE=3")) == {}
+    # With the same id, it is the same device.
+    assert ids(replace(INVERTER, plant_code="NE=3")) == {}
+
+
 def test_missing_device() -> None:
     """A device that is still registered keeps its entities."""
     known = replace(inventory(HOME, devices=(BATTERY,)), missing={"22": NOW})

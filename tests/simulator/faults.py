@@ -28,7 +28,7 @@ class Exchange:
     interface: str
     body: RequestBody
     echo: Payload
-    request: web.Request
+    request: web.BaseRequest
     closing: asyncio.Event
 
 
