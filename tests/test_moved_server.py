@@ -321,6 +321,39 @@ async def test_login_that_is_refused(
     assert issue(hass) is None
 
 
+async def test_dialog_that_was_left_open(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    other: Simulator,
+    move: Move,
+) -> None:
+    """The repair works again if its login failed and the dialog is still open."""
+    other.change_password("Changed-2")
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    await confirm(hass, await repair(hass), other.url)
+    other.change_password(simulator.account.system_code)
+    await added.pass_time(timedelta(minutes=10))
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert added.entry.data["host"] == other.url
+    assert hass.config_entries.flow.async_progress() == []
+
+
+async def test_logins_alone_succeed(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A server that rejects all new tokens has moved, and has no other client."""
+    simulator.faults.add(
+        faults.HtmlPage(401), when=lambda body: "systemCode" not in body
+    )
+    while (found := issue(hass)) is None:
+        await added.pass_time(timedelta(minutes=5))
+    assert found.translation_key == "server_moved"
+    assert len(simulator.calls_to("login")) <= 6
+
+
 async def test_account_of_another_entry(
     hass: HomeAssistant,
     hass_storage: dict[str, Any],
