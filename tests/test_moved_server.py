@@ -45,22 +45,11 @@ METER: Final = 1000000035436844
 type Move = Callable[[], None]
 
 
-def _redirect(status: int) -> Callable[[Simulator], faults.Fault]:
-    return lambda other: faults.Redirect(other.url, status)
-
-
 # What the first server does when it has moved.
-MODES: Final[dict[str, Callable[[Simulator], faults.Fault]]] = {
-    "301": _redirect(301),
-    "302": _redirect(302),
-    "307": _redirect(307),
-    "308": _redirect(308),
-    "gone": lambda other: faults.HttpStatus(410),
-    "401 for all": lambda other: faults.HtmlPage(401),
-    "web page": lambda other: faults.HtmlPage(),
-    "not found": lambda other: faults.HtmlPage(404),
-    "no name": lambda other: faults.DropConnection(),
-    "certificate": lambda other: faults.DropConnection(),
+MODES: Final[dict[str, Callable[[str], faults.Fault]]] = {
+    **faults.MOVED,
+    "no name": lambda _: faults.DropConnection(),
+    "certificate": lambda _: faults.DropConnection(),
 }
 NAMES_HOST: Final = frozenset({"301", "302", "307", "308"})
 VENDOR: Final = "huawei.com"
@@ -159,7 +148,7 @@ def move(
     """Return a function that moves the server."""
 
     def move() -> None:
-        simulator.faults.add(MODES[mode](other))
+        simulator.faults.add(MODES[mode](other.url))
         names.discard("localhost")
         if context is not None:
             context.load_cert_chain(tmp_path / f"{OTHER_NAME}.pem")
@@ -228,7 +217,7 @@ MOVES: Final[dict[str, tuple[str, dict[str, bool]]]] = {
     "codes": ("301", {"codes": True}),
     "ids": ("gone", {"ids": True}),
     "both": ("no name", {"codes": True, "ids": True}),
-    "names": ("web page", {"codes": True, "ids": True, "serial_numbers": False}),
+    "names": ("page", {"codes": True, "ids": True, "serial_numbers": False}),
     "exchanged": ("certificate", {"exchanged": True}),
 }
 
