@@ -1,7 +1,8 @@
 """Tests of a server that moves to another host."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+import math
 from pathlib import Path
 import socket
 import ssl
@@ -51,6 +52,15 @@ MODES: Final[dict[str, Callable[[str], faults.Fault]]] = {
     "no name": lambda _: faults.DropConnection(),
     "certificate": lambda _: faults.DropConnection(),
 }
+# Energies of a plant in the simulator, by key.
+ENERGIES: Final = {
+    "pv_energy": "pv",
+    "home_energy": "load",
+    "charged_energy": "charge",
+    "discharged_energy": "discharge",
+}
+# In kWh.
+ROUNDING: Final = 0.03
 NAMES_HOST: Final = frozenset({"301", "302", "307", "308"})
 VENDOR: Final = "huawei.com"
 OTHER_NAME: Final = "other.example"
@@ -259,10 +269,28 @@ async def test_statistics(
     assert {each.entity_id for each in account.entities()} >= before
     end = past.run.at("2026-06-21 18:00")
     assert await past.problems(past.begin, end) == []
+    await check_energies(past, end)
     assert other.refusals == []
     old, new = names_of(simulator.home), names_of(other.home)
     stored = str([each for key, each in hass_storage.items() if DOMAIN in key])
     assert [name for name in old - new if name in stored] == []
+
+
+async def check_energies(past: Past, end: datetime) -> None:
+    """Compare the sums of the plant's energies; the last reading is some minutes old."""
+    simulator = past.run.simulator
+    [plant] = simulator.home.plants
+    least = simulator.energy(plant.code, past.begin, end - timedelta(minutes=11))
+    most = simulator.energy(plant.code, past.begin, end)
+    changes = await past.changes()
+    for key, name in ENERGIES.items():
+        state = past.run.account.state(plant.code, key)
+        assert state is not None
+        hours = changes[state.entity_id]
+        total = math.fsum(hours[hour] for hour in hours if hour < end)
+        # The inverter counts less than its panels produce.
+        assert 0.99 * getattr(least, name) < total, key
+        assert getattr(most, name) + ROUNDING > total, key
 
 
 def names_of(home: Home) -> set[str]:
