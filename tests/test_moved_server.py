@@ -300,6 +300,52 @@ def names_of(home: Home) -> set[str]:
     }
 
 
+class TestImport:
+    """A move in the middle of an import."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return several windows."""
+        return 7
+
+    @pytest.mark.parametrize("changes", [{"codes": True, "ids": True}])
+    async def test_goes_on(self, past: Past, other: Simulator, move: Move) -> None:
+        """The history that is still to be imported is that of the new ids."""
+        simulator, account = past.run.simulator, past.run.account
+        while not simulator.calls_to("getDevHistoryKpi"):
+            await past.poll(POLL)
+        move()
+        gone = full_hour(past.run.now)
+        await past.run.until(past.run.now + timedelta(minutes=80), QUARTER)
+        assert past.history_state != "idle"
+        await confirm(past.hass, await repair(past.hass), other.url)
+        follow(account, other, simulator.home)
+        past.record_past(gone + HOUR, full_hour(past.run.now))
+        await past.until(past.run.now + 6 * HOUR, POLL)
+        assert past.history_state == "idle"
+        assert await past.problems(past.begin, full_hour(past.run.now)) == []
+
+
+@pytest.mark.parametrize("changes", [{"codes": True, "ids": True}])
+async def test_partial_list(
+    hass: HomeAssistant, added: Account, other: Simulator, move: Move
+) -> None:
+    """A device that the first list of the new server lacks keeps its entities."""
+    await added.pass_time(timedelta(minutes=20))
+    before = {each.id: each.unique_id for each in added.entities()}
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    of_meter = homes.transferred(homes.family(), ids=True).plants[0].devices[-1]
+    other.faults.add(faults.MissingRows({of_meter.id}), "getDevList", times=1)
+    await confirm(hass, await repair(hass), other.url)
+    await added.pass_time(timedelta(hours=3))
+    after = {each.id: each.unique_id for each in added.entities()}
+    assert after.keys() >= before.keys()
+    keys = ("active_power", "active_cap", "reverse_active_cap")
+    meter_entities = {f"{of_meter.id}_{key}" for key in keys}
+    assert meter_entities <= {after[each] for each in before}
+
+
 @pytest.mark.parametrize("mode", ["no name"])
 async def test_no_connection(
     hass: HomeAssistant, added: Account, names: set[str], move: Move
