@@ -79,7 +79,19 @@ def changes() -> dict[str, bool]:
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+def unknown() -> OSError:
+    """Return the error of the resolver for a name that does not exist."""
+    return _as_error(DNSError(4, "Domain name not found"))
+
+
+def _as_error(cause: DNSError) -> OSError:
+    error = OSError(None, "DNS")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.fixture
+def names(unknown: OSError, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Return the names of hosts that exist."""
     names = {"localhost", VENDOR}
 
@@ -90,7 +102,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         family: socket.AddressFamily = socket.AF_INET,
     ) -> list[ResolveResult]:
         if host not in names:
-            raise OSError(None, "DNS") from DNSError(4, "Domain name not found")
+            raise unknown
         return [
             ResolveResult(
                 hostname=host,
@@ -344,6 +356,25 @@ async def test_partial_list(
     keys = ("active_power", "active_cap", "reverse_active_cap")
     meter_entities = {f"{of_meter.id}_{key}" for key in keys}
     assert meter_entities <= {after[each] for each in before}
+
+
+@pytest.mark.parametrize("mode", ["no name"])
+@pytest.mark.parametrize(
+    ("unknown", "state"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "moved"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "maintenance"),
+        (
+            _as_error(DNSError(12, "Timeout while contacting DNS servers")),
+            "maintenance",
+        ),
+    ],
+)
+async def test_resolvers(added: Account, move: Move, state: str) -> None:
+    """A name is gone only if the resolver answers that there is no such name."""
+    move()
+    await added.pass_time(timedelta(hours=2))
+    assert service(added) == state
 
 
 @pytest.mark.parametrize("mode", ["no name"])

@@ -109,7 +109,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         entry,
         client,
         inventory,
-        {**stored.plant_readings, **stored.device_readings},
+        stored.plant_readings | stored.device_readings,
         RowReader(CounterFilters(stored.counters, problems.isolation), stored.meters),
         stored.flows,
         problems,

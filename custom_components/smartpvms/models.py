@@ -239,10 +239,12 @@ def new_ids(
     }
     # The new id may still be that of another device, which may then keep its own as well.
     while kept := [
-        old for old, new in ids.items() if new in known.devices and new not in ids
+        device_id
+        for device_id, new_id in ids.items()
+        if new_id in known.devices and new_id not in ids
     ]:
-        for old in kept:
-            del ids[old]
+        for device_id in kept:
+            del ids[device_id]
     return ids
 
 

@@ -300,7 +300,9 @@ class RawHeader(Fault):
 
 
 MOVED: dict[str, Callable[[str], Fault]] = {
-    **{str(status): partial(Redirect, status=status) for status in (301, 302, 307, 308)},
+    **{
+        str(status): partial(Redirect, status=status) for status in (301, 302, 307, 308)
+    },
     "gone": lambda _: HttpStatus(410),
     "missing": lambda _: HtmlPage(404),
     "page": lambda _: HtmlPage(),
