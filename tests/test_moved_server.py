@@ -17,7 +17,7 @@ import pytest
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.markdown import escape
 from homeassistant.components.repairs import FlowType, repairs_flow_manager
-from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -433,6 +433,24 @@ async def test_dialog_that_was_left_open(
     assert result["type"] is FlowResultType.CREATE_ENTRY
     assert added.entry.data["host"] == other.url
     assert hass.config_entries.flow.async_progress() == []
+
+
+async def test_account_in_another_dialog(
+    hass: HomeAssistant, added: Account, other: Simulator, move: Move
+) -> None:
+    """A dialog in which the new host was tried does not prevent the repair."""
+    flows = hass.config_entries.flow
+    result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    tried = {**added.credentials, "host": other.url, "history": 0}
+    result = await flows.async_configure(
+        result["flow_id"], {**tried, "password": "Wrong-1"}
+    )
+    assert result["type"] is FlowResultType.FORM
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert added.entry.data["host"] == other.url
 
 
 async def test_logins_alone_succeed(
