@@ -411,6 +411,22 @@ async def test_several_plants(
     assert "plant 3" not in diagnostics["readings"]
 
 
+async def test_service(
+    added: Account, simulator: Simulator, download: Download
+) -> None:
+    """The state of the service is shown, and not the host to which it redirects."""
+    service = (await download())["session"]["service"]
+    assert service == {"state": "ok", "age": 0.0, "names_other_host": False}
+    simulator.faults.add(faults.Redirect("https://moved.example"))
+    await added.pass_time(timedelta(minutes=20))
+    diagnostics = await download()
+    service = diagnostics["session"]["service"]
+    assert service["state"] == "busy"
+    assert 18 * 60 < service["age"] < 20 * 60
+    assert service["names_other_host"]
+    assert "moved.example" not in str(diagnostics)
+
+
 async def test_set_up_is_retried(
     account: Account,
     simulator: Simulator,

@@ -92,8 +92,8 @@ def _check_store(account: Account) -> None:
     restored = decode_parts(StoredAccount, json_loads(json_bytes(state)))
     # Times are relative to the clock.
     assert encode(restored).keys() == state.keys()
-    assert encode(restored).get("readings") == state.get("readings")
-    assert encode(restored).get("inventory") == state.get("inventory")
+    for key in ("plant_readings", "device_readings", "inventory"):
+        assert encode(restored).get(key) == state.get(key)
 
 
 async def _recover(hass: HomeAssistant, account: Account, simulator: Simulator) -> None:

@@ -136,18 +136,26 @@ async def test_only_alarms_fail(
 
 
 async def test_over_midnight(past: Past, caplog: pytest.LogCaptureFixture) -> None:
-    """Maintenance of 26 hours: two log lines, and no energy is lost or invented."""
+    """Maintenance of 26 hours: two log lines, the right state, and no wrong energy."""
     account, simulator = past.run.account, past.run.simulator
     await past.until("2026-06-21 13:20", QUARTER)
     caplog.clear()
     simulator.faults.add(faults.HtmlPage(503))
-    gone = full_hour(past.run.now)
+    begin = past.run.now
+    gone = full_hour(begin)
+    await past.run.until("2026-06-21 14:20", QUARTER)
+    assert service(account) == "maintenance"
+    first = since(account)
+    assert timedelta() <= first - begin <= QUARTER  # type: ignore[operator]
     await past.run.until("2026-06-22 15:20", QUARTER)
     assert service(account) == "maintenance"
+    assert since(account) == first
     assert len(log(caplog)) == 1
     simulator.faults.clear()
+    end = past.run.now
     past.record_past(gone + HOUR, past.run.at("2026-06-22 15:00"))
     await past.until("2026-06-22 18:00:30", POLL)
     assert service(account) == "ok"
+    assert since(account) >= end.replace(microsecond=0)  # type: ignore[operator]
     assert len(log(caplog)) == 2
     assert await past.problems(past.begin, past.run.at("2026-06-22 18:00")) == []

@@ -1,9 +1,11 @@
 """Tests of a server that moves to another host."""
 
 from collections.abc import AsyncIterator, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+import math
 from pathlib import Path
 import socket
+import ssl
 from typing import Any, Final
 
 from aiodns.error import DNSError
@@ -15,7 +17,7 @@ import pytest
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.markdown import escape
 from homeassistant.components.repairs import FlowType, repairs_flow_manager
-from homeassistant.config_entries import SOURCE_RECONFIGURE
+from homeassistant.config_entries import SOURCE_RECONFIGURE, SOURCE_USER
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.data_entry_flow import FlowResultType
@@ -34,7 +36,6 @@ recorder_config = statistics.recorder_config
 past = history.past
 start = history.start
 days = history.days
-simulator = history.simulator
 
 QUARTER: Final = timedelta(minutes=15, seconds=2)
 PLANT: Final = "NE=35436840"
@@ -42,30 +43,109 @@ INVERTER: Final = 1000000035436842
 BATTERY: Final = 1000000035436843
 METER: Final = 1000000035436844
 
-type Mode = Callable[[Simulator], faults.Fault]
+type Move = Callable[[], None]
 
 
-def _redirect(status: int) -> Mode:
-    return lambda other: faults.Redirect(other.url, status)
-
-
-# How the first server moves, and whether it names the new host.
-MODES: Final[dict[str, tuple[Mode, bool]]] = {
-    "301": (_redirect(301), True),
-    "302": (_redirect(302), True),
-    "307": (_redirect(307), True),
-    "308": (_redirect(308), True),
-    "gone": (lambda other: faults.HttpStatus(410), False),
-    "401 for all": (lambda other: faults.HtmlPage(401), False),
-    "web page": (lambda other: faults.HtmlPage(), False),
-    "not found": (lambda other: faults.HtmlPage(404), False),
+# What the first server does when it has moved.
+MODES: Final[dict[str, Callable[[str], faults.Fault]]] = {
+    **faults.MOVED,
+    "no name": lambda _: faults.DropConnection(),
+    "certificate": lambda _: faults.DropConnection(),
 }
+# Energies of a plant in the simulator, by key.
+ENERGIES: Final = {
+    "pv_energy": "pv",
+    "home_energy": "load",
+    "charged_energy": "charge",
+    "discharged_energy": "discharge",
+}
+# In kWh.
+ROUNDING: Final = 0.03
+NAMES_HOST: Final = frozenset({"301", "302", "307", "308"})
+VENDOR: Final = "huawei.com"
+OTHER_NAME: Final = "other.example"
+
+
+@pytest.fixture
+def mode() -> str:
+    """Return how the server moves."""
+    return "301"
 
 
 @pytest.fixture
 def changes() -> dict[str, bool]:
     """Return what is different on the other server."""
     return {}
+
+
+@pytest.fixture
+def unknown() -> OSError:
+    """Return the error of the resolver for a name that does not exist."""
+    return _as_error(DNSError(4, "Domain name not found"))
+
+
+def _as_error(cause: DNSError) -> OSError:
+    error = OSError(None, "DNS")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.fixture
+def names(unknown: OSError, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the names of hosts that exist."""
+    names = {"localhost", VENDOR}
+
+    async def resolve(
+        resolver: AsyncResolver,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_INET,
+    ) -> list[ResolveResult]:
+        if host not in names:
+            raise unknown
+        return [
+            ResolveResult(
+                hostname=host,
+                host="127.0.0.1",
+                port=port,
+                family=socket.AF_INET,
+                proto=0,
+                flags=0,
+            )
+        ]
+
+    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
+    return names
+
+
+@pytest.fixture
+def context(mode: str, tmp_path: Path) -> ssl.SSLContext | None:
+    """Return the certificate of the server, if it has one."""
+    if mode != "certificate":
+        return None
+    context, trusted = certificate(tmp_path, "127.0.0.1")
+    _, of_other = certificate(tmp_path, OTHER_NAME)
+    get_default_context().load_verify_locations(cadata=trusted + of_other)
+    return context
+
+
+@pytest.fixture
+async def simulator(
+    home: Home,
+    start: str,
+    mode: str,
+    names: set[str],
+    context: ssl.SSLContext | None,
+    socket_enabled: None,
+    freezer: FrozenDateTimeFactory,
+) -> AsyncIterator[Simulator]:
+    """Serve a home at the old address."""
+    freezer.move_to(start)
+    simulator = Simulator(home)
+    async with simulator.serve(certificate=context):
+        if mode == "no name":
+            simulator.url = simulator.url.replace("127.0.0.1", "localhost")
+        yield simulator
 
 
 @pytest.fixture
@@ -76,6 +156,26 @@ async def other(
     other = Simulator(homes.transferred(simulator.home, **changes))
     async with other.serve():
         yield other
+
+
+@pytest.fixture
+def move(
+    simulator: Simulator,
+    other: Simulator,
+    mode: str,
+    names: set[str],
+    context: ssl.SSLContext | None,
+    tmp_path: Path,
+) -> Move:
+    """Return a function that moves the server."""
+
+    def move() -> None:
+        simulator.faults.add(MODES[mode](other.url))
+        names.discard("localhost")
+        if context is not None:
+            context.load_cert_chain(tmp_path / f"{OTHER_NAME}.pem")
+
+    return move
 
 
 def issue(hass: HomeAssistant) -> ir.IssueEntry | None:
@@ -118,177 +218,175 @@ def service(account: Account) -> str | None:
     return account.value(account.entry.entry_id, "service")
 
 
-def follow(account: Account, changes: dict[str, bool]) -> None:
+def follow(account: Account, other: Simulator, home: Home) -> None:
     """Find entities by their names before the move."""
     registered = account.registered
-    codes, ids = changes.get("codes"), changes.get("ids")
+    new: dict[str | int, str | int] = {}
+    for plant, same in zip(home.plants, other.home.plants, strict=True):
+        new[plant.code] = same.code
+        for device, same_device in zip(plant.devices, same.devices, strict=True):
+            new[device.id] = same_device.id
 
     def renamed(source_id: str | int, key: str) -> er.RegistryEntry | None:
-        if ids and isinstance(source_id, int):
-            source_id += 5_000_000
-        elif codes and isinstance(source_id, str) and source_id.startswith("NE="):
-            source_id = f"NE=9{source_id[-7:]}"
-        return registered(source_id, key)
+        return registered(new.get(source_id, source_id), key)
 
     account.registered = renamed  # type: ignore[method-assign]
 
 
-class TestStatistics:
-    """The statistics go on, from one host to the other."""
-
-    @staticmethod
-    async def move(past: Past, other: Simulator, changes: dict[str, bool]) -> None:
-        """Move the server for some hours, and compare the statistics with the truth."""
-        hass, account = past.hass, past.run.account
-        before = {each.entity_id: each.unique_id for each in account.entities()}
-        await past.until("2026-06-21 13:20", QUARTER)
-        past.run.simulator.faults.add(faults.Redirect(other.url))
-        gone = full_hour(past.run.now)
-        await past.run.until("2026-06-21 15:40", QUARTER)
-        assert service(account) == "moved"
-        assert other.calls == []
-        result = await repair(hass)
-        assert other.calls == []
-        assert result["step_id"] == "known_host"
-        result = await confirm(hass, result, suggested(result) or "")
-        assert result["type"] is FlowResultType.CREATE_ENTRY
-        past.run.simulator.calls.clear()
-        follow(account, changes)
-        past.record_past(gone + HOUR, past.run.at("2026-06-21 15:00"))
-        await past.until("2026-06-21 18:00:30", POLL)
-        assert past.run.simulator.calls == []
-        assert service(account) == "ok"
-        assert issue(hass) is None
-        assert {each.entity_id for each in account.entities()} >= before.keys()
-        end = past.run.at("2026-06-21 18:00")
-        assert await past.problems(past.begin, end) == []
-        assert other.refusals == []
-
-    @pytest.mark.parametrize(
-        "changes",
-        [
-            {},
-            {"codes": True},
-            {"ids": True},
-            {"codes": True, "ids": True},
-            {"codes": True, "ids": True, "serial_numbers": False},
-        ],
-        ids=["same", "codes", "ids", "both", "names"],
-    )
-    async def test_moves(
-        self, past: Past, other: Simulator, changes: dict[str, bool]
-    ) -> None:
-        """All entities go on, also with other plant codes and device ids."""
-        await self.move(past, other, changes)
+# Modes, and what is different on the other server.
+MOVES: Final[dict[str, tuple[str, dict[str, bool]]]] = {
+    **{mode: (mode, {}) for mode in MODES},
+    "codes": ("301", {"codes": True}),
+    "ids": ("gone", {"ids": True}),
+    "both": ("no name", {"codes": True, "ids": True}),
+    "names": ("page", {"codes": True, "ids": True, "serial_numbers": False}),
+    "exchanged": ("certificate", {"exchanged": True}),
+}
 
 
-@pytest.mark.parametrize("mode", MODES)
-async def test_modes(
-    hass: HomeAssistant,
-    added: Account,
-    simulator: Simulator,
+@pytest.mark.parametrize(("mode", "changes"), MOVES.values(), ids=MOVES)
+async def test_statistics(
+    past: Past,
+    hass_storage: dict[str, Any],
     other: Simulator,
+    move: Move,
     mode: str,
 ) -> None:
-    """The repair appears after an hour, and logs in after it was confirmed."""
-    fault, is_named = MODES[mode]
-    simulator.faults.add(fault(other))
-    await added.pass_time(timedelta(minutes=55))
+    """The statistics go on after a move of some hours, and so do all entities."""
+    hass, account, simulator = past.hass, past.run.account, past.run.simulator
+    before = {each.entity_id for each in account.entities()}
+    await past.until("2026-06-21 13:20", QUARTER)
+    move()
+    gone = full_hour(past.run.now)
+    await past.run.until("2026-06-21 14:15", QUARTER)
     assert issue(hass) is None
-    await added.pass_time(timedelta(minutes=70))
-    assert service(added) == "moved"
-    result = await repair(hass)
-    assert result["step_id"] == ("known_host" if is_named else "unknown_host")
-    assert suggested(result) == (other.url if is_named else None)
-    await added.pass_time(timedelta(minutes=10))
-    assert other.calls == []
-    result = await confirm(hass, result, other.url)
-    assert result["type"] is FlowResultType.CREATE_ENTRY
-    await added.pass_time(timedelta(minutes=6))
-    assert added.entry.data["host"] == other.url
-    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
-    assert service(added) == "ok"
-    assert issue(hass) is None
-
-
-async def _moves(hass: HomeAssistant, account: Account, other: Simulator) -> None:
-    """Wait until the server counts as moved, and log in to the other host."""
-    await account.pass_time(timedelta(minutes=55))
-    assert issue(hass) is None
-    await account.pass_time(timedelta(minutes=10))
+    await past.run.until("2026-06-21 15:40", QUARTER)
     assert service(account) == "moved"
     result = await repair(hass)
-    assert result["step_id"] == "unknown_host"
-    assert other.calls == []
+    is_named = mode in NAMES_HOST
+    assert result["step_id"] == ("known_host" if is_named else "unknown_host")
+    assert suggested(result) == (other.url if is_named else None)
+    assert other.connections == 0
     result = await confirm(hass, result, other.url)
     assert result["type"] is FlowResultType.CREATE_ENTRY
-    await account.pass_time(timedelta(minutes=6))
+    assert account.entry.data["host"] == other.url
+    simulator.calls.clear()
+    follow(account, other, simulator.home)
+    past.record_past(gone + HOUR, past.run.at("2026-06-21 15:00"))
+    await past.until("2026-06-21 18:00:30", POLL)
+    assert simulator.calls == []
+    assert service(account) == "ok"
     assert account.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
     assert issue(hass) is None
+    assert {each.entity_id for each in account.entities()} >= before
+    end = past.run.at("2026-06-21 18:00")
+    assert await past.problems(past.begin, end) == []
+    await check_energies(past, end)
+    assert other.refusals == []
+    old, new = names_of(simulator.home), names_of(other.home)
+    stored = str([each for key, each in hass_storage.items() if DOMAIN in key])
+    assert [name for name in old - new if name in stored] == []
 
 
-async def test_name_is_gone(
-    hass: HomeAssistant,
-    account: Account,
-    simulator: Simulator,
-    other: Simulator,
-    monkeypatch: pytest.MonkeyPatch,
+async def check_energies(past: Past, end: datetime) -> None:
+    """Compare the sums of the plant's energies; the last reading is some minutes old."""
+    simulator = past.run.simulator
+    [plant] = simulator.home.plants
+    least = simulator.energy(plant.code, past.begin, end - timedelta(minutes=11))
+    most = simulator.energy(plant.code, past.begin, end)
+    changes = await past.changes()
+    for key, name in ENERGIES.items():
+        state = past.run.account.state(plant.code, key)
+        assert state is not None
+        hours = changes[state.entity_id]
+        total = math.fsum(hours[hour] for hour in hours if hour < end)
+        # The inverter counts less than its panels produce.
+        assert 0.99 * getattr(least, name) < total, key
+        assert getattr(most, name) + ROUNDING > total, key
+
+
+def names_of(home: Home) -> set[str]:
+    """Return the codes of plants and the ids of devices."""
+    return {plant.code for plant in home.plants} | {
+        str(device.id) for _, device in home.devices()
+    }
+
+
+class TestImport:
+    """A move in the middle of an import."""
+
+    @pytest.fixture
+    def days(self) -> int:
+        """Return several windows."""
+        return 7
+
+    @pytest.mark.parametrize("changes", [{"codes": True, "ids": True}])
+    async def test_goes_on(self, past: Past, other: Simulator, move: Move) -> None:
+        """The history that is still to be imported is that of the new ids."""
+        simulator, account = past.run.simulator, past.run.account
+        while not simulator.calls_to("getDevHistoryKpi"):
+            await past.poll(POLL)
+        move()
+        gone = full_hour(past.run.now)
+        await past.run.until(past.run.now + timedelta(minutes=80), QUARTER)
+        assert past.history_state != "idle"
+        await confirm(past.hass, await repair(past.hass), other.url)
+        follow(account, other, simulator.home)
+        past.record_past(gone + HOUR, full_hour(past.run.now))
+        await past.until(past.run.now + 6 * HOUR, POLL)
+        assert past.history_state == "idle"
+        assert await past.problems(past.begin, full_hour(past.run.now)) == []
+
+
+@pytest.mark.parametrize("changes", [{"codes": True, "ids": True}])
+async def test_partial_list(
+    hass: HomeAssistant, added: Account, other: Simulator, move: Move
 ) -> None:
-    """The name of the server does not exist any more."""
-    names = {"localhost"}
+    """A device that the first list of the new server lacks keeps its entities."""
+    await added.pass_time(timedelta(minutes=20))
+    before = {each.id: each.unique_id for each in added.entities()}
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    of_meter = homes.transferred(homes.family(), ids=True).plants[0].devices[-1]
+    other.faults.add(faults.MissingRows({of_meter.id}), "getDevList", times=1)
+    await confirm(hass, await repair(hass), other.url)
+    await added.pass_time(timedelta(hours=3))
+    after = {each.id: each.unique_id for each in added.entities()}
+    assert after.keys() >= before.keys()
+    keys = ("active_power", "active_cap", "reverse_active_cap")
+    meter_entities = {f"{of_meter.id}_{key}" for key in keys}
+    assert meter_entities <= {after[each] for each in before}
 
-    async def resolve(
-        resolver: AsyncResolver,
-        host: str,
-        port: int = 0,
-        family: socket.AddressFamily = socket.AF_INET,
-    ) -> list[ResolveResult]:
-        if host not in names:
-            raise OSError(None, "DNS") from DNSError(4, "Domain name not found")
-        return [
-            ResolveResult(
-                hostname=host,
-                host="127.0.0.1",
-                port=port,
-                family=socket.AF_INET,
-                proto=0,
-                flags=0,
-            )
-        ]
 
-    monkeypatch.setattr(AsyncResolver, "resolve", resolve)
-    simulator.url = simulator.url.replace("127.0.0.1", "localhost")
-    await account.add()
-    assert account.value(INVERTER, "active_power") is not None
+@pytest.mark.parametrize("mode", ["no name"])
+@pytest.mark.parametrize(
+    ("unknown", "state"),
+    [
+        (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "moved"),
+        (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), "maintenance"),
+        (
+            _as_error(DNSError(12, "Timeout while contacting DNS servers")),
+            "maintenance",
+        ),
+    ],
+)
+async def test_resolvers(added: Account, move: Move, state: str) -> None:
+    """A name is gone only if the resolver answers that there is no such name."""
+    move()
+    await added.pass_time(timedelta(hours=2))
+    assert service(added) == state
+
+
+@pytest.mark.parametrize("mode", ["no name"])
+async def test_no_connection(
+    hass: HomeAssistant, added: Account, names: set[str], move: Move
+) -> None:
+    """A router without a connection is no server that has moved."""
     names.clear()
-    simulator.faults.add(faults.DropConnection())
-    await _moves(hass, account, other)
-
-
-async def test_certificate_of_another_name(
-    hass: HomeAssistant,
-    hass_storage: dict[str, Any],
-    enable_custom_integrations: None,
-    home: Home,
-    start: str,
-    socket_enabled: None,
-    freezer: FrozenDateTimeFactory,
-    tmp_path: Path,
-) -> None:
-    """The server has the certificate of another name."""
-    await hass.config.async_set_time_zone("Europe/Berlin")
-    freezer.move_to(start)
-    context, trusted = certificate(tmp_path, "127.0.0.1")
-    _, of_other = certificate(tmp_path, "other.example")
-    get_default_context().load_verify_locations(cadata=trusted + of_other)
-    simulator, other = Simulator(home), Simulator(homes.transferred(home))
-    async with simulator.serve(certificate=context), other.serve():
-        account = Account(hass, simulator, freezer, hass_storage)
-        await account.add()
-        assert account.value(INVERTER, "active_power") is not None
-        context.load_cert_chain(tmp_path / "other.example.pem")
-        simulator.faults.add(faults.DropConnection())
-        await _moves(hass, account, other)
+    move()
+    await added.pass_time(timedelta(hours=3))
+    assert service(added) == "maintenance"
+    assert issue(hass) is None
 
 
 @pytest.mark.parametrize("changes", [{"codes": True}])
@@ -311,10 +409,61 @@ async def test_login_that_is_refused(
     result = await hass.config_entries.flow.async_configure(flow_id, credentials)
     assert result["reason"] == "reconfigure_successful"
     await added.pass_time(timedelta(minutes=6))
-    follow(added, {"codes": True})
+    follow(added, other, simulator.home)
     assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
     assert added.value(PLANT, "day_power") not in (None, STATE_UNAVAILABLE)
     assert issue(hass) is None
+
+
+async def test_dialog_that_was_left_open(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    other: Simulator,
+    move: Move,
+) -> None:
+    """The repair works again if its login failed and the dialog is still open."""
+    other.change_password("Changed-2")
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    await confirm(hass, await repair(hass), other.url)
+    other.change_password(simulator.account.system_code)
+    await added.pass_time(timedelta(minutes=10))
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert added.entry.data["host"] == other.url
+    assert hass.config_entries.flow.async_progress() == []
+
+
+async def test_account_in_another_dialog(
+    hass: HomeAssistant, added: Account, other: Simulator, move: Move
+) -> None:
+    """A dialog in which the new host was tried does not prevent the repair."""
+    flows = hass.config_entries.flow
+    result = await flows.async_init(DOMAIN, context={"source": SOURCE_USER})
+    tried = {**added.credentials, "host": other.url, "history": 0}
+    result = await flows.async_configure(
+        result["flow_id"], {**tried, "password": "Wrong-1"}
+    )
+    assert result["type"] is FlowResultType.FORM
+    move()
+    await added.pass_time(timedelta(minutes=70))
+    result = await confirm(hass, await repair(hass), other.url)
+    assert result["type"] is FlowResultType.CREATE_ENTRY
+    assert added.entry.data["host"] == other.url
+
+
+async def test_logins_alone_succeed(
+    hass: HomeAssistant, added: Account, simulator: Simulator
+) -> None:
+    """A server that rejects all new tokens has moved, and has no other client."""
+    simulator.faults.add(
+        faults.HtmlPage(401), when=lambda body: "systemCode" not in body
+    )
+    while (found := issue(hass)) is None:
+        await added.pass_time(timedelta(minutes=5))
+    assert found.translation_key == "server_moved"
+    assert len(simulator.calls_to("login")) <= 6
 
 
 async def test_account_of_another_entry(
@@ -365,5 +514,5 @@ async def test_not_loaded(
     )
     assert result["reason"] == "reconfigure_successful"
     await hass.async_block_till_done(wait_background_tasks=True)
-    follow(added, {"codes": True})
+    follow(added, other, simulator.home)
     assert added.value(PLANT, "day_power") is not None

@@ -8,12 +8,18 @@ import pytest
 
 from custom_components.smartpvms.models import (
     Inventory,
+    Reading,
     contradicts,
     new_codes,
     new_ids,
 )
 from custom_components.smartpvms.northbound import Device, Plant
-from custom_components.smartpvms.storage import renamed
+from custom_components.smartpvms.plant.grid_point import GridPointDetector
+from custom_components.smartpvms.plant_flow import PlantFlow
+from custom_components.smartpvms.runtime import StoredAccount
+from custom_components.smartpvms.statistics.jobs import Job, Priority
+from custom_components.smartpvms.statistics.store import StoredHistory
+from custom_components.smartpvms.storage import decode, encode, renamed
 
 pytestmark = pytest.mark.fast
 
@@ -138,6 +144,25 @@ def test_exchanged_ids() -> None:
     assert ids(exchanged[0], known=known) == {}
 
 
+def test_exchanged_ids_of_types() -> None:
+    """A device without a serial number can have the old id of another type."""
+    rotated = moved(INVERTER, id=12), moved(BATTERY, id=13), moved(METER, id=11)
+    assert ids(*rotated) == {11: 12, 12: 13, 13: 11}
+    # All keep their ids if one is not recognized.
+    assert ids(*rotated[:2], replace(rotated[2], name="Other")) == {}
+    # Two of the same type may have got the names of each other.
+    second = replace(BATTERY, id=14, name="Battery-2")
+    renamed = moved(BATTERY, id=14), moved(second, id=12)
+    assert ids(*renamed, known=(BATTERY, second)) == {}
+
+
+def test_serial_number_in_another_plant() -> None:
+    """A device that was taken to another plant is a new one there."""
+    assert ids(replace(INVERTER, id=21, plant_code="NE=3")) == {}
+    # With the same id, it is the same device.
+    assert ids(replace(INVERTER, plant_code="NE=3")) == {}
+
+
 def test_missing_device() -> None:
     """A device that is still registered keeps its entities."""
     known = replace(inventory(HOME, devices=(BATTERY,)), missing={"22": NOW})
@@ -146,8 +171,7 @@ def test_missing_device() -> None:
 
 def test_stored_state() -> None:
     """All codes and ids of a stored state change at once."""
-    names: dict[str | int, str | int] = {"NE=1": "NE=2", 11: 12, "11": "12"}
-    names |= {12: 11, "12": "11"}
+    names = {"NE=1": "NE=2", "11": "12", "12": "11"}
     state = {
         "11_total_cap": [11, "11", 12.0, True, None],
         "12_total_cap": '[12,"NE=1","11_x_y","Home"]',
@@ -156,10 +180,31 @@ def test_stored_state() -> None:
         "111": "NE=1_a_b",
     }
     assert renamed(state, names) == {
-        "12_total_cap": [12, "12", 12.0, True, None],
-        "11_total_cap": '[11,"NE=2","12_x_y","Home"]',
+        "12_total_cap": [11, "12", 12.0, True, None],
+        "11_total_cap": '[12,"NE=2","12_x_y","Home"]',
         "plants": {"NE=2": {"code": "NE=2", "name": "NE=12"}},
         "text": "[no JSON NE=1",
         "111": "NE=2_a_b",
     }
     assert renamed(state, {}) == state
+
+
+def test_numbers_that_equal_an_id() -> None:
+    """Only ids change, and not the numbers that equal them."""
+    device = replace(INVERTER, id=38)
+    state = StoredAccount(
+        inventory=inventory(HOME, devices=(device,)),
+        device_readings={38: Reading({"active_power": 38}, NOW, NOW, live=True)},
+    )
+    state.flows.plants["NE=1"] = PlantFlow(GridPointDetector(reported={38}))
+    new = decode(StoredAccount, renamed(encode(state), {"38": "39"}))
+    assert new.inventory == inventory(HOME, devices=(replace(device, id=39),))
+    assert new.device_readings == {39: state.device_readings[38]}
+    assert new.flows.plants["NE=1"].grid_point.reported == {39}
+    job = Job(Priority.GAP, (38,), NOW, NOW, NOW, NOW, [38], refusals=38)
+    history = StoredHistory(jobs=[job], types_with_history={38})
+    new_history = decode(StoredHistory, renamed(encode(history), {"38": "39"}))
+    assert new_history.types_with_history == {38}
+    [new_job] = new_history.jobs
+    assert (new_job.devices, new_job.filled_devices) == ((39,), [39])
+    assert new_job.refusals == 38

@@ -1919,6 +1919,38 @@ async def test_the_command_serves_and_stops(
     assert await process.wait() == 0
 
 
+@pytest.mark.parametrize(("mode", "status"), [("308", 308), ("gone", 410)])
+async def test_the_command_moves(
+    session: aiohttp.ClientSession, mode: str, status: int
+) -> None:
+    """The server of the command moves to another port, with other plant codes."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "tests.simulator", "--home", "apartment"),
+        *("--move", mode, "--move-after", "0", "--new-codes"),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parent.parent,
+    )
+    assert process.stdout is not None
+    lines = [(await process.stdout.readline()).decode().split() for _ in range(4)]
+    url, new_url = lines[0][-1], lines[3][-1]
+    login = {"userName": "demo_api", "systemCode": "Simulated-1"}
+    async with session.post(
+        f"{url}/thirdData/login", json=login, allow_redirects=False
+    ) as response:
+        assert response.status == status
+        assert response.headers.get("Location") in (None, f"{new_url}/thirdData/login")
+    async with session.post(f"{new_url}/thirdData/login", json=login) as response:
+        token = {"XSRF-TOKEN": response.headers["XSRF-TOKEN"]}
+    async with session.post(
+        f"{new_url}/thirdData/stations", json={"pageNo": 1}, headers=token
+    ) as response:
+        [plant] = (await response.json())["data"]["list"]
+        assert plant["plantCode"].startswith("NE=9")
+    process.terminate()
+    assert await process.wait() == 0
+
+
 # Counter faults.
 
 MIDNIGHT = datetime(2026, 6, 21, 22, 0, tzinfo=UTC)

@@ -1,6 +1,7 @@
 """Tests of the system health: reachable servers and used quotas."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
 
 from freezegun.api import FrozenDateTimeFactory
@@ -46,6 +47,7 @@ async def test_account(
     assert shown == {
         "accounts": 1,
         "can_reach_server": "ok",
+        "service": "ok (2026-06-21 12:00)",
         "logins": "1/5",
         "plant_list_calls": "1/34",
         "device_list_calls": "1/25",
@@ -74,6 +76,19 @@ async def test_refusals(
     assert shown["refusals"] == len(refused) == 1
 
 
+async def test_service(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_ws_client: WebSocketGenerator,
+) -> None:
+    """The state of the service is shown, and since when it lasts."""
+    simulator.faults.add(faults.HtmlPage(503))
+    await added.pass_time(timedelta(minutes=20))
+    shown = await _shown(hass, hass_ws_client)
+    assert shown["service"] == "busy (2026-06-21 12:01)"
+
+
 async def test_several_accounts(
     hass: HomeAssistant,
     added: Account,
@@ -89,6 +104,7 @@ async def test_several_accounts(
     assert shown == {
         "accounts": 2,
         "can_reach_server": "ok",
+        "service": "ok (2026-06-21 12:00), ok (2026-06-21 12:00)",
         "logins": "1/5, 1/5",
         "plant_list_calls": "1/34, 1/34",
         "device_list_calls": "1/25, 1/25",

@@ -109,7 +109,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         entry,
         client,
         inventory,
-        {each.source_id: each.reading for each in stored.readings},
+        stored.plant_readings | stored.device_readings,
         RowReader(CounterFilters(stored.counters, problems.isolation), stored.meters),
         stored.flows,
         problems,

@@ -266,7 +266,10 @@ class SmartPvmsConfigFlow(ConfigFlow, domain=DOMAIN):
         """
         if self.source == SOURCE_REAUTH:
             return False
-        await self.async_set_unique_id(account_id(self._account))
+        # The account may have been tried in another dialog.
+        await self.async_set_unique_id(
+            account_id(self._account), raise_on_progress=self.source == SOURCE_USER
+        )
         is_other = (
             self.source == SOURCE_RECONFIGURE
             and self.unique_id != self._get_reconfigure_entry().unique_id

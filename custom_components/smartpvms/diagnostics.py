@@ -123,7 +123,13 @@ def _account(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> dict[str, Any]
 
 
 def _session(state: SessionState) -> dict[str, Any]:
+    since = state.service_since
     return {
+        "service": {
+            "state": state.service_state.value,
+            "age": None if since is None else round(time.monotonic() - since, 1),
+            "names_other_host": state.service.host is not None,
+        },
         "has_token": state.has_token,
         "takeovers_in_the_last_hour": len(state.recent_takeovers),
         "refused_code": state.refused_code,

@@ -24,7 +24,7 @@ from .device_registry import (
     async_rename,
 )
 from .errors import as_update_error
-from .models import Inventory, SourceId, contradicts, halves, new_codes, new_ids
+from .models import Inventory, contradicts, halves, new_codes, new_ids
 from .northbound import (
     BATCH,
     UNKNOWN_DEVICE,
@@ -77,11 +77,8 @@ class InventoryCoordinator(SecondaryCoordinator[Inventory]):
         """The last refresh that was requested."""
         self.lock = asyncio.Lock()
         """Held during a real-time pass, and while plants and devices are renamed."""
-        self.renamed: dict[SourceId, SourceId] = {}
-        """New plant codes and device ids, by the old ones, from the next set-up on.
-
-        Ids are also there as texts.
-        """
+        self.renamed: dict[str, str] = {}
+        """New plant codes and device ids, by the old ones, from the next set-up on."""
         if known is not None:
             self.data = self._apply(known)
             if known.missing_plants(options_of(entry).plants):
@@ -158,9 +155,8 @@ class InventoryCoordinator(SecondaryCoordinator[Inventory]):
                 raise self._plants_of_others()
             if known is not None and (codes or ids):
                 async_rename(self.hass, self.config_entry, known, codes, ids)
-                for old, new in ids.items():
-                    self.renamed |= {old: new, str(old): str(new)}
-                self.renamed.update(codes)
+                self.renamed |= codes
+                self.renamed |= {str(old): str(new) for old, new in ids.items()}
                 self._schedule_reload()
                 return known
             if known and known.differs_in_types(own.devices):

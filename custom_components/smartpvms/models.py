@@ -228,18 +228,29 @@ def new_ids(
     )
     for key in before.keys() & now.keys():
         old, new = before[key], now[key]
-        is_gone = old.id not in ids and old.id not in listed
-        is_new = new.id not in taken and new.id not in known.devices
+        is_gone = old.id not in ids and not _has(listed, old)
+        is_new = new.id not in taken and not _has(known.devices, new)
         if is_gone and is_new and None in (old.serial_number, new.serial_number):
             ids[old.id] = new.id
-    return {
+    ids = {
         old: new
         for old, new in ids.items()
-        # The new id may still be that of another device.
-        if old != new
-        and (new not in known.devices or ids.get(new, new) != new)
-        and str(new) not in known.missing
+        if old != new and str(new) not in known.missing
     }
+    # The new id may still be that of another device, which may then keep its own as well.
+    while kept := [
+        device_id
+        for device_id, new_id in ids.items()
+        if new_id in known.devices and new_id not in ids
+    ]:
+        for device_id in kept:
+            del ids[device_id]
+    return ids
+
+
+def _has(devices: Mapping[int, Device], device: Device) -> bool:
+    """Return whether the id of a device is that of a device of the same type."""
+    return device.id in devices and devices[device.id].type_id == device.type_id
 
 
 def _unique[KeyT](

@@ -101,7 +101,8 @@ def _issues(
     state: SessionState,
     problems: Problems,
 ) -> Iterator[Issue]:
-    if len(state.recent_takeovers) >= TAKEOVERS:
+    # A server that rejects all tokens at once has no other client.
+    if len(state.recent_takeovers) >= TAKEOVERS and not state.lost_tokens:
         yield "session_taken", "session_taken", {}
     if (
         state.refused_code is not None
@@ -194,6 +195,12 @@ async def async_create_fix_flow(
     return OpenDialogFlow(entry)
 
 
+def _close_dialogs(hass: HomeAssistant, entry: ConfigEntry) -> None:
+    """Close the dialogs that reconfigure an account."""
+    for dialog in [*entry.async_get_active_flows(hass, {SOURCE_RECONFIGURE})]:
+        hass.config_entries.flow.async_abort(dialog["flow_id"])
+
+
 class OpenDialogFlow(RepairsFlow):
     """Closes the dialog that is open, and asks for the password."""
 
@@ -216,11 +223,8 @@ class OpenDialogFlow(RepairsFlow):
             return self.async_show_form(
                 step_id="confirm", description_placeholders={"account": account}
             )
-        for dialog in [
-            *self._entry.async_get_active_flows(self.hass, {SOURCE_RECONFIGURE})
-        ]:
-            # The end of the dialog starts the reauthentication.
-            self.hass.config_entries.flow.async_abort(dialog["flow_id"])
+        # The end of the dialog starts the reauthentication.
+        _close_dialogs(self.hass, self._entry)
         for flow in self._entry.async_get_active_flows(self.hass, {SOURCE_REAUTH}):
             return self.async_create_entry(
                 data={}, next_flow=(FlowType.CONFIG_FLOW, flow["flow_id"])
@@ -264,6 +268,8 @@ class MovedFlow(RepairsFlow):
 
     async def _log_in(self, host: str) -> RepairsFlowResult:
         """Reconfigure the account; a login that fails is continued in its dialog."""
+        # Two dialogs for the same host would not be allowed.
+        _close_dialogs(self.hass, self._entry)
         result = await self.hass.config_entries.flow.async_init(
             DOMAIN,
             context={

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 import time
-from typing import Any, ClassVar, Final, cast
+from typing import Any, Final, cast
 
 from homeassistant.config_entries import ConfigEntry
 from homeassistant.core import HomeAssistant
@@ -15,7 +15,7 @@ from .const import DOMAIN
 from .coordinator import RealTimeCoordinator
 from .counter_filters import StoredCounter
 from .inventory_coordinator import INVENTORY_INTERVAL, InventoryCoordinator
-from .models import Inventory, Reading, SourceId
+from .models import Inventory, Reading
 from .northbound import Moment, SessionState, seconds_behind
 from .plant_flow import PlantFlows
 from .power_units import MeterPowers
@@ -30,16 +30,6 @@ type SmartPvmsConfigEntry = ConfigEntry[SmartPvmsData]
 
 
 @dataclass(slots=True)
-class StoredReading:
-    """A reading and its source."""
-
-    is_record: ClassVar = True
-
-    source_id: SourceId
-    reading: Reading
-
-
-@dataclass(slots=True)
 class StoredAccount:
     """The state of an account that survives a restart."""
 
@@ -50,7 +40,10 @@ class StoredAccount:
     next_alarms: Moment | None = None
     inventory: Inventory | None = None
     problems: Problems = field(default_factory=Problems)
-    readings: list[StoredReading] = field(default_factory=list)
+    plant_readings: dict[str, Reading] = field(default_factory=dict)
+    """By plant code."""
+    device_readings: dict[int, Reading] = field(default_factory=dict)
+    """By device id."""
     counters: dict[str, StoredCounter] = field(default_factory=dict)
     meters: dict[int, MeterPowers] = field(default_factory=dict)
     flows: PlantFlows = field(default_factory=PlantFlows)
@@ -81,7 +74,16 @@ class SmartPvmsData:
                 next_alarms=self.alarms.next_read,
                 inventory=self.inventory.stored,
                 problems=self.problems,
-                readings=[StoredReading(*each) for each in real_time.data.items()],
+                plant_readings={
+                    code: reading
+                    for code, reading in real_time.data.items()
+                    if isinstance(code, str)
+                },
+                device_readings={
+                    device_id: reading
+                    for device_id, reading in real_time.data.items()
+                    if isinstance(device_id, int)
+                },
                 counters=real_time.rows.counters.stored(),
                 meters=real_time.rows.meters,
                 flows=real_time.flows,

@@ -28,7 +28,7 @@ from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
-from .northbound import Moment, PastMoment, to_epoch, to_monotonic, to_past
+from .northbound import DeviceId, Moment, PastMoment, to_epoch, to_monotonic, to_past
 
 # Larger floats are no exact integers, and larger integers cannot be written.
 _MAX_INTEGER: Final = 2**53
@@ -106,10 +106,10 @@ def decode_parts[T](kind: type[T], state: object, behind: float = 0.0) -> T:
     return decode(kind, {**state} if isinstance(state, Mapping) else {}, behind)
 
 
-def renamed(state: Any, names: Mapping[str | int, str | int]) -> Any:
+def renamed(state: Any, names: Mapping[str, str]) -> Any:
     """Return an encoded state with other plant codes and device ids, by the old ones.
 
-    `names` has the ids as numbers and as texts, with which unique ids begin.
+    Numbers are no ids, since ids are stored as texts.
     """
     match state:
         case dict():
@@ -121,12 +121,10 @@ def renamed(state: Any, names: Mapping[str | int, str | int]) -> Any:
             return [renamed(each, names) for each in state]
         case str():
             return _renamed_text(state, names)
-        case int() if state in names:
-            return names[state]
     return state
 
 
-def _renamed_text(text: str, names: Mapping[str | int, str | int]) -> str:
+def _renamed_text(text: str, names: Mapping[str, str]) -> str:
     if text.startswith("["):
         with suppress(ValueError):
             return orjson.dumps(renamed(orjson.loads(text), names)).decode()
@@ -195,6 +193,10 @@ def _scalar(*kinds: type) -> _Codec:
     return _Codec(None, decode)
 
 
+def _device_id(state: object, stored: _Stored) -> int:
+    return _integer(int(_checked(state, str)), stored)
+
+
 def _integer(state: object, stored: _Stored) -> int:
     if isinstance(state, bool) or not isinstance(state, int):
         raise TypeError(state)
@@ -234,6 +236,7 @@ _SCALARS: Final[Mapping[Any, _Codec]] = {
     float: _Codec(None, _number),
     int: _Codec(None, _integer),
     str: _scalar(str),
+    DeviceId: _Codec(str, _device_id),
     datetime: _Codec(_stamp, _time),
     Moment: _Codec(
         lambda moment: round(to_epoch(moment), _DIGITS),

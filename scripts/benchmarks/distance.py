@@ -26,7 +26,7 @@ class DistantSimulator(Simulator):
         self._dice = Random(f"{seed}/travel")
 
     @override
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         await self._travel()
         answer = await super()._handle(request)
         await self._travel()

@@ -49,11 +49,14 @@ class Case:
     home: str
     days: int
     options: Mapping[str, int] = field(default_factory=dict)
+    is_withdrawn: bool = False
+    """Whether `device/history` replaces `getDevHistoryKpi`."""
 
 
 CASES = {
     "family": Case("family", 365),
     "farm": Case("farm", 30),
+    "withdrawn": Case("family", 30, is_withdrawn=True),
     # The largest responses: ten inverters.
     "inverters": Case("fleet", 9, {"plants": 1, "devices": 12}),
 }
@@ -94,6 +97,8 @@ def case(name: str) -> Case:
 async def url(case: Case, socket_enabled: None) -> AsyncIterator[str]:
     """Serve the home in another process, whose work is not measured."""
     options = [f"--{name}={value}" for name, value in case.options.items()]
+    if case.is_withdrawn:
+        options.append("--device-history")
     async with simulator(case.home, "--no-history-quota", *options) as url:
         yield url
 
@@ -131,7 +136,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     async def counted(self: Session, interface: str, *args: Any) -> Any:
         begin = time.monotonic()
         answer = await send(self, interface, *args)
-        if interface == "getDevHistoryKpi":
+        if interface in ("getDevHistoryKpi", "device/history"):
             calls.number += 1
             calls.waited += time.monotonic() - begin
         return answer
@@ -214,15 +219,23 @@ def _memory(name: str) -> int:
     return int(lines[name].split()[0]) * 1024
 
 
-def least_calls(home: Home, days: int) -> int:
+def least_calls(home: Home, case: Case) -> int:
     """Return the minimum number of calls for the history of all devices."""
+    if case.is_withdrawn:
+        # One device and day for each call.
+        return case.days * number_of_devices(home)
     types = Counter(device.type_id for _, device in home.devices())
     batches = sum(
         math.ceil(number / HISTORY_BATCH)
         for type_id, number in types.items()
         if has_history(type_id)
     )
-    return batches * math.ceil(days / (HISTORY_SPAN / timedelta(days=1)))
+    return batches * math.ceil(case.days / (HISTORY_SPAN / timedelta(days=1)))
+
+
+def number_of_devices(home: Home) -> int:
+    """Return the number of devices with a history."""
+    return sum(has_history(device.type_id) for _, device in home.devices())
 
 
 async def add_account(hass: HomeAssistant, url: str, days: int) -> None:
@@ -320,8 +333,8 @@ async def test_import(
 
     rows = await statistics(hass)
     wrong = problems(home, rows, end - timedelta(days=days) + LOST, end)
-    devices = sum(has_history(device.type_id) for _, device in home.devices())
-    least = least_calls(home, days)
+    devices = number_of_devices(home)
+    least = least_calls(home, case)
     row = (
         f"{name:<10}{days:>5}{sum(map(len, rows.values())):>9}{calls.number:>7}"
         f"{least:>7}{calls.number / days / devices:>16.3f}{watch.wall:>8.1f}"

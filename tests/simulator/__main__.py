@@ -2,14 +2,17 @@
 
 import argparse
 import asyncio
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from ipaddress import ip_address
 import signal
+import sys
 from typing import Any
 
 from . import homes
 from .chaos import Chaos
 from .clock import Clock, RealClock, SetClock, SpedClock
+from .faults import MOVED
 from .plants import Home
 from .server import Quotas, Simulator
 
@@ -62,6 +65,19 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--alarm", action="store_true", help="raise an alarm of an inverter"
     )
+    parser.add_argument(
+        "--device-history",
+        action="store_true",
+        help="device/history instead of getDevHistoryKpi",
+    )
+    move = parser.add_argument_group("a server that moves to another port")
+    move.add_argument("--move", choices=sorted(MOVED), help="answers of the old server")
+    move.add_argument(
+        "--move-after", type=float, default=900, help="seconds until it moves"
+    )
+    move.add_argument("--new-port", type=int, default=0, help="0: any free port")
+    move.add_argument("--new-codes", action="store_true", help="other plant codes")
+    move.add_argument("--new-ids", action="store_true", help="other device ids")
     quotas = parser.add_mutually_exclusive_group()
     quotas.add_argument(
         "--no-quotas", action="store_true", help="never refuse calls (407)"
@@ -107,28 +123,50 @@ def _raise_alarm(simulator: Simulator) -> None:
     simulator.alarms.start((with_panels or devices)[0])
 
 
-async def _run(arguments: argparse.Namespace) -> None:
+def _simulator(arguments: argparse.Namespace, home: Home, clock: Clock) -> Simulator:
     simulator = Simulator(
-        _home(arguments),
-        _clock(arguments),
+        home,
+        clock,
         user_name=arguments.user,
         system_code=arguments.password,
         quotas=_quotas(arguments),
         session="fixed" if arguments.fixed_session else "sliding",
         account="old" if arguments.old_account else "new",
     )
+    if arguments.device_history:
+        simulator.grant_permission("device/history")
+        simulator.withdraw_permission("getDevHistoryKpi")
     if arguments.chaos:
         Chaos(simulator, arguments.seed)
     if arguments.alarm:
         _raise_alarm(simulator)
+    return simulator
+
+
+async def _run(arguments: argparse.Namespace) -> None:
+    home, clock = _home(arguments), _clock(arguments)
+    simulator = _simulator(arguments, home, clock)
+    new_home = homes.transferred(home, codes=arguments.new_codes, ids=arguments.new_ids)
+    other = _simulator(arguments, new_home, clock)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with simulator.serve(arguments.port, arguments.host) as url:
+    async with AsyncExitStack() as servers:
+        url = await servers.enter_async_context(
+            simulator.serve(arguments.port, arguments.host)
+        )
         print(f"URL:      {url}")
         print(f"User:     {arguments.user}")
-        print(f"Password: {arguments.password}", flush=True)
+        print(f"Password: {arguments.password}")
+        if arguments.move:
+            new_url = await servers.enter_async_context(
+                other.serve(arguments.new_port, arguments.host)
+            )
+            print(f"New URL:  {new_url}")
+            moved = MOVED[arguments.move](new_url)
+            loop.call_later(arguments.move_after, simulator.faults.add, moved)
+        sys.stdout.flush()
         await stop.wait()
 
 

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 import gzip
 from typing import Any, override
 
@@ -28,7 +29,7 @@ class Exchange:
     interface: str
     body: RequestBody
     echo: Payload
-    request: web.Request
+    request: web.BaseRequest
     closing: asyncio.Event
 
 
@@ -296,6 +297,18 @@ class RawHeader(Fault):
             )
             transport.close()
         return web.Response()
+
+
+MOVED: dict[str, Callable[[str], Fault]] = {
+    **{
+        str(status): partial(Redirect, status=status) for status in (301, 302, 307, 308)
+    },
+    "gone": lambda _: HttpStatus(410),
+    "missing": lambda _: HtmlPage(404),
+    "page": lambda _: HtmlPage(),
+    "unauthorized": lambda _: HtmlPage(401),
+}
+"""Answers of a server that has moved to a URL."""
 
 
 class NullData(Rewrite):

@@ -486,22 +486,37 @@ HOMES: dict[str, Callable[..., Home]] = {
 
 
 def transferred(
-    home: Home, *, codes: bool = False, ids: bool = False, serial_numbers: bool = True
+    home: Home,
+    *,
+    codes: bool = False,
+    ids: bool = False,
+    serial_numbers: bool = True,
+    exchanged: bool = False,
 ) -> Home:
-    """Return a home on another server, maybe with other plant codes and device ids."""
+    """Return a home on another server, maybe with other plant codes and device ids.
+
+    `exchanged` devices have the ids of other devices of their plant.
+    """
+
+    def devices(plant: Plant) -> list[Device]:
+        of_plant = [device.id for device in plant.devices]
+        if exchanged:
+            of_plant = of_plant[1:] + of_plant[:1]
+        return [
+            replace(
+                device,
+                id=new + 5_000_000 if ids else new,
+                serial_number=device.serial_number if serial_numbers else None,
+            )
+            for device, new in zip(plant.devices, of_plant, strict=True)
+        ]
+
     return Home(
         [
             replace(
                 plant,
                 code=f"NE=9{plant.code[-7:]}" if codes else plant.code,
-                devices=[
-                    replace(
-                        device,
-                        id=device.id + 5_000_000 if ids else device.id,
-                        serial_number=device.serial_number if serial_numbers else None,
-                    )
-                    for device in plant.devices
-                ],
+                devices=devices(plant),
             )
             for plant in home.plants
         ]

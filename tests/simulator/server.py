@@ -1,15 +1,16 @@
 """The server: one account of the Northbound API over HTTP."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 import ssl
-from typing import Any, Literal
+from typing import Any, Literal, override
 
 from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
 import orjson
 
 from . import truth
@@ -95,6 +96,8 @@ class Simulator:
         self.account.withdrawn |= {refused, "device/history"}
         self.faults = Faults()
         self.calls: list[Call] = []
+        self.connections = 0
+        """Number of connections, with or without a call."""
         self.url = ""
         self._flow_control = FlowControl(
             _QUOTAS[quotas], home, self.clock, windows, daily_code
@@ -216,9 +219,9 @@ class Simulator:
     ) -> AsyncIterator[str]:
         """Serve the API at a port, by default any free one; the value is the URL."""
         self._cloud.warm_up()
-        app = web.Application()
-        app.router.add_route("*", "/{path:.*}", self._handle)
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
+        runner = web.ServerRunner(
+            _Server(self._handle, self, access_log=None), shutdown_timeout=1.0
+        )
         await runner.setup()
         self._closing.clear()
         try:
@@ -231,7 +234,7 @@ class Simulator:
             self._closing.set()
             await runner.cleanup()
 
-    async def _handle(self, request: web.Request) -> web.StreamResponse:
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         interface = _interface(request.path)
         known = interface in self._interfaces or interface in ("login", "logout")
         if request.method != "POST" or not known:
@@ -316,6 +319,28 @@ class Simulator:
             response.headers["XSRF-TOKEN"] = call.token
             response.set_cookie("XSRF-TOKEN", call.token, path="/", secure=True)
         return response
+
+
+class _Server(web.Server):
+    """HTTP server that counts its connections."""
+
+    def __init__(
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        simulator: Simulator,
+        **options: Any,
+    ) -> None:
+        """Store the simulator."""
+        super().__init__(handler, **options)
+        self._simulator = simulator
+
+    @override
+    def connection_made(
+        self, handler: RequestHandler, transport: asyncio.Transport
+    ) -> None:
+        """Count a connection."""
+        super().connection_made(handler, transport)
+        self._simulator.connections += 1
 
 
 def _interface(path: str) -> str:

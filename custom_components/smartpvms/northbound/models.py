@@ -118,6 +118,10 @@ DEVICE_TYPE_NAMES: Final[Mapping[int, str]] = {
 """Names of device types in the API document."""
 
 
+type DeviceId = int
+"""The devIds value: a 64-bit integer, negative on old systems."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plant:
     """A plant of the account (`stations`)."""
@@ -144,8 +148,7 @@ class Device:
 
     is_record: ClassVar = True
 
-    id: int
-    """The devIds value: a 64-bit integer, negative on old systems."""
+    id: DeviceId
     type_id: int
     """devTypeId."""
     name: str

@@ -49,6 +49,8 @@ _GONE: Final = 410
 # there is no such name.
 _OTHER_NAMES: Final = frozenset({62, 64})
 _NO_SUCH_NAME: Final = 4
+# Some routers without a connection answer that no name exists.
+_EXISTING_NAME: Final = "huawei.com"
 # Other characters are invalid in a header.
 _VALID_TOKEN: Final = re.compile(r"[!-~]+")
 # Number of bytes that take several milliseconds to parse.
@@ -391,6 +393,8 @@ class Session:
                 return response, await _read(response)
         except (aiohttp.ClientError, TimeoutError, OSError) as err:
             failure = _connection_failure(err)
+            if _is_unknown_name(err) and await _exists(_EXISTING_NAME):
+                failure = ServerMoved(str(failure), sent=False)
         # Raised outside the handler, since the original error contains the host.
         raise failure
 
@@ -407,23 +411,35 @@ class Session:
 def _connection_failure(error: Exception) -> ConnectionFailed:
     """Return the error for a call without a response."""
     reason = type(error).__name__
-    match error:
-        case aiohttp.ClientConnectorCertificateError():
-            cause = error.certificate_error
-            if getattr(cause, "verify_code", None) in _OTHER_NAMES:
-                return ServerMoved(reason, sent=False)
-        case aiohttp.ClientConnectorDNSError() if _is_unknown_name(error.os_error):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        cause = error.certificate_error
+        if getattr(cause, "verify_code", None) in _OTHER_NAMES:
             return ServerMoved(reason, sent=False)
     sent = not isinstance(error, aiohttp.ClientConnectorError)
     return ConnectionFailed(reason, sent=sent)
 
 
-def _is_unknown_name(error: OSError) -> bool:
-    """Return whether there is no such host; without a network, it is unknown."""
-    if isinstance(error, socket.gaierror):
-        return error.errno == socket.EAI_NONAME
-    cause = error.__cause__
+def _is_unknown_name(error: Exception) -> bool:
+    """Return whether the resolver answers that there is no such host."""
+    if not isinstance(error, aiohttp.ClientConnectorDNSError):
+        return False
+    if isinstance(error.os_error, socket.gaierror):
+        return error.os_error.errno == socket.EAI_NONAME
+    cause = error.os_error.__cause__
     return cause is not None and cause.args[:1] == (_NO_SUCH_NAME,)
+
+
+async def _exists(name: str) -> bool:
+    """Return whether a host has an address."""
+    resolver = aiohttp.DefaultResolver()
+    try:
+        await resolver.resolve(name)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        await resolver.close()
 
 
 def _type_of(interface: str, parameters: Mapping[str, object]) -> int | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from custom_components.smartpvms.northbound import DeviceType
+from custom_components.smartpvms.northbound import DeviceId, DeviceType
 
 from .devices import (
     GRID_POINTS,
@@ -98,7 +98,7 @@ class GridPointDetector:
     """
 
     meters: dict[int, MeterEvidence] = field(default_factory=dict)
-    reported: set[int] = field(default_factory=set)
+    reported: set[DeviceId] = field(default_factory=set)
     """Possible grid points that have reported a power or a counter."""
 
     def update(self, devices: PlantDevices) -> None:

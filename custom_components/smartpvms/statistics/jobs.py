@@ -9,7 +9,7 @@ import math
 from operator import attrgetter
 from typing import Final, Self
 
-from custom_components.smartpvms.northbound import HISTORY_SPAN, Device
+from custom_components.smartpvms.northbound import HISTORY_SPAN, Device, DeviceId
 from homeassistant.util import dt as dt_util
 
 # Time after a window whose readings confirm that a device was replaced.
@@ -43,14 +43,14 @@ class Job:
     """Hours to fill for some devices."""
 
     priority: Priority
-    devices: tuple[int, ...]
+    devices: tuple[DeviceId, ...]
     start: datetime
     end: datetime
     remaining_end: datetime
     """End of the hours that are not filled yet; later ones are filled."""
     exact_end: datetime
     """Exact end, within the hour after `end`; only later 5-minute rows are valid."""
-    filled_devices: list[int] = field(default_factory=list)
+    filled_devices: list[DeviceId] = field(default_factory=list)
     """Devices whose newest window is filled."""
     refusals: int = 0
     """Number of consecutive refusals of one batch."""
