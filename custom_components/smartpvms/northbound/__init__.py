@@ -9,6 +9,7 @@ from .client import (
     NorthboundClient,
 )
 from .clock import (
+    EpochTime,
     Moment,
     PastMoment,
     seconds_behind,
@@ -91,6 +92,7 @@ __all__ = [
     "DataItems",
     "Device",
     "DeviceType",
+    "EpochTime",
     "FailCode",
     "HistoryRow",
     "HttpUnauthorized",

@@ -9,6 +9,8 @@ type Moment = float
 """Monotonic seconds."""
 type PastMoment = float
 """Monotonic seconds, never later than now."""
+type EpochTime = float
+"""Epoch seconds."""
 
 
 def to_epoch(moment: Moment) -> float:

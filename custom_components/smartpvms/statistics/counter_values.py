@@ -137,7 +137,6 @@ def resumed_filter(
     power = first.context.power if first else None
     return CounterFilter(
         period=period,
-        value=value,
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
         current=Level(value - added, value, now, now, 0.0, 0.0),
         read=at,
