@@ -221,10 +221,10 @@ LAYOUT = {
         "calls stopped_until refused refusals used_up widening early_refusals "
         "once_a_minute"
     ),
-    "Level": "raw counted at rose max_energy min_energy carry reset_seen",
+    "Level": "raw at rose max_energy min_energy carry offset reset_seen",
     "MeterPowers": "type_id total phase",
     "Pending": (
-        "raw counted at rose max_energy min_energy carry reset_seen since "
+        "raw at rose max_energy min_energy carry offset reset_seen since "
         "first_max_energy first_min_energy is_plausible expected readings rises"
     ),
     "Plant": "code name capacity grid_connection address latitude longitude",

@@ -67,9 +67,6 @@ class Level:
     is_record: ClassVar = True
 
     raw: float
-    counted: float
-    """Energy of the period up to the raw value; of a pending level, since its first
-    reading."""
     at: EpochTime
     """Time of the last reading of this level."""
     rose: EpochTime
@@ -79,8 +76,15 @@ class Level:
     """Energies of the power up to the last rise."""
     carry: float = 0.0
     """Energy that the power explains beyond the last rise."""
+    offset: float = 0.0
+    """Difference between the counted energy and the raw value."""
     reset_seen: bool = True
     """Whether the counter has started over in its period."""
+
+    @property
+    def counted(self) -> float:
+        """Return the energy of the period; of a pending level, since its begin."""
+        return self.raw + self.offset
 
 
 @dataclass(slots=True)
@@ -313,6 +317,5 @@ class CounterEvidence:
         self.since_rise = 0.0
         level.max_energy, level.min_energy = self.max_energy, self.min_energy
         level.raw, level.rose = raw, self.last_reading
-        level.counted += rise
         self.refine(raw)
         return True

@@ -143,7 +143,7 @@ class CounterFilter:
     def offset(self) -> float:
         """Return the difference between the counted and the raw value."""
         level = self.current
-        return 0.0 if level is None else round(level.counted - level.raw, 6)
+        return 0.0 if level is None else round(level.offset, 6)
 
     @property
     def is_incomplete(self) -> bool:
@@ -203,7 +203,7 @@ class CounterFilter:
                         pending, context, self.current, is_energy=True
                     )
         if self.current and self.late_energy and now > self.late_energy_due:
-            self.current.counted += self.late_energy
+            self.current.offset = round(self.current.offset + self.late_energy, 6)
             self.late_energy = 0.0
         self.read = at
         return self.value
@@ -218,7 +218,7 @@ class CounterFilter:
                 # The energy during a fault explains no later rise.
                 level.max_energy = self.evidence.max_energy
                 level.min_energy = self.evidence.min_energy
-            level.counted, self.lowest = 0.0, None
+            level.offset, self.lowest = -level.raw, None
             self.pending = self.former = None
             self.former_until = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
@@ -254,7 +254,7 @@ class CounterFilter:
         self.evidence.refine(raw)
         power = context.power or 0.0
         carry = round(MARGIN * power * COLLECTION / HOUR, DIGITS)
-        self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
+        self.current = Level(raw, now, now, 0.0, 0.0, carry)
         max_energy = (
             MARGIN * max(context.capacity, power) * (self._elapsed + COLLECTION) / HOUR
         )
@@ -262,7 +262,7 @@ class CounterFilter:
         if is_early and context.power is not None and raw > JITTER + max_energy:
             # The counter has not started over yet.
             self.current.reset_seen = False
-            self.current.counted = 0.0
+            self.current.offset = -raw
 
     def _process(
         self, raw: float, context: CounterContext, current: Level
@@ -302,7 +302,8 @@ class CounterFilter:
         if self.missed_midnight and not current.reset_seen:
             if self._is_first:
                 # The rise is of the period before.
-                level.raw = max(raw, level.raw)
+                counted, level.raw = level.counted, max(raw, level.raw)
+                level.offset = round(counted - level.raw, 6)
             if self._is_first or (rise <= JITTER and level.rose < self._began):
                 level.at = evidence.last_reading
                 return None
@@ -327,7 +328,7 @@ class CounterFilter:
         evidence = self.evidence
         self.pending = Pending(
             raw=raw,
-            counted=0.0,
+            offset=-raw,
             at=evidence.last_reading,
             rose=evidence.last_reading,
             max_energy=evidence.max_energy,
@@ -430,15 +431,21 @@ class CounterFilter:
     def _reset(self, raw: float, current: Level) -> None:
         """Count from 0 on; energy of the new day that is not in the reading stays."""
         evidence = self.evidence
-        counted = current.counted + raw
+        offset = current.counted
         if current.rose > self._began + 2 * COLLECTION:
             # The counter has started over within the period.
-            counted += max(evidence.expected(current) - raw, 0.0)
+            offset += max(evidence.expected(current) - raw, 0.0)
         self.former, self.former_until = current, evidence.last_reading + DOUBT
         self.pending = None
         now, carry = evidence.last_reading, round(MARGIN * evidence.last, DIGITS)
         self.current = Level(
-            raw, counted, now, now, evidence.max_energy, evidence.min_energy, carry
+            raw=raw,
+            at=now,
+            rose=now,
+            max_energy=evidence.max_energy,
+            min_energy=evidence.min_energy,
+            carry=carry,
+            offset=round(offset, 6),
         )
 
     def _confirm(
@@ -507,12 +514,12 @@ class CounterFilter:
         self.pending = None
         self.current = Level(
             raw=level.raw,
-            counted=current.counted + jump + growth,
             at=now,
             rose=level.rose,
             max_energy=level.max_energy,
             min_energy=level.min_energy,
             carry=level.carry,
+            offset=round(current.counted + jump + growth - level.raw, 6),
             reset_seen=current.reset_seen,
         )
         return Verdict.COUNTED if is_energy else Verdict.REPLACED

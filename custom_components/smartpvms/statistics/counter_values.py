@@ -138,7 +138,7 @@ def resumed_filter(
     return CounterFilter(
         period=period,
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
-        current=Level(value - added, value, now, now, 0.0, 0.0),
+        current=Level(value - added, now, now, 0.0, 0.0, offset=added),
         read=at,
         evidence=CounterEvidence(last_reading=now, last_row=now, power=power),
     )
