@@ -83,7 +83,7 @@ class Level:
 
     @property
     def counted(self) -> float:
-        """Return the energy of the period; of a pending level, since its begin."""
+        """Return the energy of the period; of a pending level, since its first reading."""
         return self.raw + self.offset
 
 

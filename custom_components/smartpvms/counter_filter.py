@@ -121,7 +121,7 @@ class CounterFilter:
     missed_midnight: bool = False
     """Whether the last new reading was long before the first row of the period."""
     lowest: float | None = None
-    """Value that was published when a rise turned out to be false."""
+    """Published value that includes a rise that turned out to be false."""
     verdict: Verdict | None = None
     """Decision on the last reading; `None` for a first, repeated, published or reset
     one."""

@@ -9,7 +9,7 @@ from homeassistant.util import dt as dt_util
 
 from .counter_filter import CounterFilter, midnight_before
 from .counter_filters import CounterFilters
-from .models import Inventory, Reading, SourceId, changes, zone_of
+from .models import MAX_AGE, Inventory, Reading, SourceId, changes, zone_of
 from .northbound import DataItems, Device, Plant, number
 from .plant import (
     COUNTERS,
@@ -208,16 +208,25 @@ class PlantFlows:
     ) -> None:
         """Calculate the powers and energies of the restored readings."""
         for code, plant in inventory.plants.items():
-            devices = {
-                device.id: PlantDevice(device.type_id, last.items, live=last.live)
+            last = {
+                device: readings[device.id]
                 for device in inventory.devices_of(code)
-                if (last := readings.get(device.id)) is not None
+                if device.id in readings
             }
-            if devices and (flow := self.plants.get(code)) is not None:
-                received = max(readings[each].received for each in devices)
-                flow.restore(devices, plant, received, _chosen(devices, grid_meters))
-                if flow.reading is not None:
-                    self.readings[code] = flow.reading
+            if not last or (flow := self.plants.get(code)) is None:
+                continue
+            received = max(each.received for each in last.values())
+            devices = {
+                device.id: PlantDevice(
+                    device.type_id,
+                    each.items if received - each.received <= MAX_AGE else None,
+                    live=each.live,
+                )
+                for device, each in last.items()
+            }
+            flow.restore(devices, plant, received, _chosen(devices, grid_meters))
+            if flow.reading is not None:
+                self.readings[code] = flow.reading
 
     def today(self, code: str, key: str) -> EnergyToday | None:
         """Return an energy of a plant since midnight."""

@@ -38,7 +38,7 @@ from .northbound import (
     to_past,
 )
 
-# Larger floats are no exact integers, and larger integers cannot be written.
+# Larger floats are no exact integers, and much larger integers cannot be written.
 _MAX_TIME: Final = 2**53
 _INTEGERS: Final = range(-(2**63), 2**64)
 _UNEQUAL: Final = object()
