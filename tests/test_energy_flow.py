@@ -35,7 +35,7 @@ from custom_components.smartpvms.plant import (
     power_flow,
     pv_terms,
 )
-from custom_components.smartpvms.plant.counters import terms_of
+from custom_components.smartpvms.plant.counters import name_of, terms_of
 from custom_components.smartpvms.plant.day_end import MAX_GAP
 from custom_components.smartpvms.plant_flow import PlantFlow
 from custom_components.smartpvms.power_units import MeterPowers
@@ -183,6 +183,7 @@ class Watch:
     energy: HomeEnergy = field(default_factory=HomeEnergy)
     sums: dict[str, EnergySum] = field(default_factory=dict)
     integrals: dict[str, Integral] = field(default_factory=dict)
+    known: list[str] = field(default_factory=list)
     flow: PowerFlow = field(default_factory=PowerFlow)
 
     def __post_init__(self) -> None:
@@ -247,7 +248,10 @@ class Watch:
 
     def _count(self, point: int | None) -> None:
         counts, at = self.counts, self.clock.now()
-        self.activities.update(self.units, counts, self.flow.home, at, self.signs)
+        known = {*self.known, *self.rises.estimates}
+        self.activities.update(
+            self.units, counts, known, self.flow.home, at, self.signs
+        )
         usable = self.activities.usable(counts)
         integrals = self.energy.integrate(self.units, self.flow, at)
         self.rises.update({**as_terms(counts), **integrals})
@@ -273,7 +277,7 @@ class Watch:
     @property
     def evidence(self) -> list[Any]:
         """Return the evidence collected so far."""
-        return [self.grid, self.signs, self.activities]
+        return [self.grid, self.signs, self.activities, self.rises]
 
     def restart(self) -> None:
         """Restore only the stored state."""
@@ -330,13 +334,14 @@ def _evidence_of(name: str) -> str:
 
 def _with_evidence(name: str, start: datetime) -> Watch:
     """Return a restarted watch with complete evidence."""
-    grid, signs, activities = json.loads(_evidence_of(name))
+    grid, signs, activities, rises = json.loads(_evidence_of(name))
     return Watch(
         TOPOLOGIES[name](),
         start,
         grid=decode(GridPointDetector, grid),
         signs=decode(StorageSigns, signs),
         activities=decode(CounterActivities, activities),
+        known=[*decode(CounterRises, rises).estimates],
     )
 
 
@@ -1393,9 +1398,11 @@ def test_counter_that_is_repeated(live: bool, confirmed: bool) -> None:
     counts: dict[CounterId, CounterValue | None] = {
         (1, "reverse_active_cap"): CounterValue(700.0, confirmed=confirmed)
     }
+    known: set[str] = set()
     for minute in range(0, 61, 5):
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        activities.update(units, counts, None, at, signs)
+        activities.update(units, counts, known, None, at, signs)
+        known = {name_of(*key) for key in counts}
     assert (activities.usable(counts) == counts) is not (live and confirmed)
 
 
@@ -1467,14 +1474,16 @@ def test_counter_of_an_idle_meter() -> None:
     """An export counter at 0 is used as long as nothing is exported."""
     activities, signs = CounterActivities(), StorageSigns()
     units = {1: PlantDevice(DeviceType.POWER_SENSOR, {"active_power": -500.0})}
+    known: set[str] = set()
     for minute in range(0, 181, 5):
         counts: dict[CounterId, CounterValue | None] = {
             (1, "active_cap"): CounterValue(0.0),
             (1, "reverse_active_cap"): CounterValue(700 + minute / 120),
         }
         at = NOON.astimezone(UTC) + timedelta(minutes=minute)
-        activities.update(units, counts, None, at, signs)
+        activities.update(units, counts, known, None, at, signs)
         assert activities.usable(counts) == counts
+        known = {name_of(*key) for key in counts}
 
 
 @pytest.mark.parametrize("items", [None, {}, {"active_power": None}])

@@ -1,6 +1,7 @@
 """Tests of large accounts: written states, and turns of the event loop."""
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -8,9 +9,9 @@ import pytest
 
 from custom_components.smartpvms import item_listeners
 from custom_components.smartpvms.const import DOMAIN
-from custom_components.smartpvms.models import changes
-from custom_components.smartpvms.runtime import StoredAccount
-from custom_components.smartpvms.storage import decode_parts
+from custom_components.smartpvms.counter_filters import StoredCounter
+from custom_components.smartpvms.models import SourceId, changes
+from custom_components.smartpvms.runtime import restored
 from homeassistant.const import EVENT_STATE_CHANGED, STATE_UNKNOWN
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import entity_platform, entity_registry as er
@@ -87,22 +88,29 @@ async def test_one_filter_for_each_counter(hass: HomeAssistant, added: Account) 
     await added.restart(timedelta(minutes=5))
     energy, counters = (
         added.value(plant, "home_energy"),
-        decode_parts(StoredAccount, added.entry.runtime_data.stored()).counters,
+        _counters(added),
     )
     await added.pass_time(timedelta(hours=1))
     new_energy, new_counters = (
         added.value(plant, "home_energy"),
-        decode_parts(StoredAccount, added.entry.runtime_data.stored()).counters,
+        _counters(added),
     )
     assert energy
     assert new_energy
     assert float(new_energy) > float(energy)
-    total, month = f"{INVERTER}_total_cap", f"{plant}_month_power"
-    read, last_read = counters[total].counter.read, new_counters[total].counter.read
+    read, last_read = (
+        each[INVERTER]["total_cap"].counter.read for each in (counters, new_counters)
+    )
     assert read
     assert last_read
     assert last_read > read
-    assert new_counters[month] == counters[month]
+    assert new_counters[plant]["month_power"] == counters[plant]["month_power"]
+
+
+def _counters(added: Account) -> Mapping[SourceId, Mapping[str, StoredCounter]]:
+    stored = restored(added.entry.runtime_data.stored())
+    counters = stored.plant_counters | stored.device_counters
+    return {source_id: each.counters for source_id, each in counters.items()}
 
 
 async def test_only_derived_sensors(

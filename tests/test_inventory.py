@@ -10,6 +10,7 @@ from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.northbound import NorthboundClient
+from custom_components.smartpvms.runtime import restored
 from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
@@ -459,9 +460,9 @@ class TestMigratedCode:
         assert _device(hass, added, "NE=77").id == device.id
         assert not _is_registered(hass, added, OLD_CODE)
         assert float(added.value("NE=77", "total_power") or 0) >= float(yielded or 0)
-        counters = added.entry.runtime_data.stored()["counters"]
-        assert "NE=77_total_power" in counters
-        assert not [key for key in counters if key.startswith(OLD_CODE)]
+        stored = restored(added.entry.runtime_data.stored())
+        assert "total_power" in stored.plant_counters["NE=77"].counters
+        assert OLD_CODE not in stored.plant_counters
 
     async def test_during_a_pass(
         self,

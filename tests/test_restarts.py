@@ -27,6 +27,7 @@ from .conftest import POLL, Account
 
 INVERTER = 1000000035436842
 BATTERY = 1000000035436843
+BATTERY_TYPE = 39
 
 
 async def test_restart_costs_no_call(
@@ -44,6 +45,33 @@ async def test_restart_costs_no_call(
     await added.pass_time(timedelta(minutes=3, seconds=5))
     assert len(simulator.calls_to("getDevRealKpi")) == 3
     assert simulator.calls_to("login") == []
+
+
+@pytest.mark.parametrize("is_silent", [False, True])
+async def test_restart_calculates_the_plant_again(
+    added: Account, simulator: Simulator, is_silent: bool
+) -> None:
+    """Powers and energies of a plant are the same after a restart.
+
+    This includes a device that has not been read for more than 15 minutes.
+    """
+    [plant] = added.entry.runtime_data.inventory.data.plants
+    for _ in range(3):
+        await added.poll()
+    if is_silent:
+        simulator.faults.add(
+            faults.FailCode(20010),
+            "getDevRealKpi",
+            when=lambda body: body["devTypeId"] == BATTERY_TYPE,
+        )
+    for _ in range(5):
+        await added.poll()
+    before = added.entry.runtime_data.real_time.flows.readings[plant]
+    await added.restart(off=timedelta(minutes=2))
+    after = added.entry.runtime_data.real_time.flows.readings[plant]
+    assert after.items == before.items
+    assert after.server_time == before.server_time.replace(microsecond=0)
+    assert (after.items["battery_power"] is None) is is_silent
 
 
 async def test_restart_after_a_while(added: Account, simulator: Simulator) -> None:

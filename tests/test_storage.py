@@ -1,19 +1,26 @@
 """Tests of the codec between stored state and JSON."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import UTC, datetime
 from enum import Enum
 import json
 import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAliasType, cast, get_args, get_type_hints
 
 from freezegun.api import FrozenDateTimeFactory
 from hypothesis import HealthCheck, given, settings, strategies as st
 import pytest
 
-from custom_components.smartpvms.northbound import Moment, PastMoment, SessionState
+from custom_components.smartpvms import runtime
+from custom_components.smartpvms.northbound import (
+    EpochTime,
+    Moment,
+    PastMoment,
+    SessionState,
+)
 from custom_components.smartpvms.runtime import StoredAccount
-from custom_components.smartpvms.statistics import StoredHistory
+from custom_components.smartpvms.statistics import StoredHistory, store
 from custom_components.smartpvms.storage import decode, decode_parts, encode
 
 from .storage import restored
@@ -164,26 +171,20 @@ RECORDS = Records({"a": Outer(Inner(1.23456789)), "b": Outer(Inner(1, 2), [Inner
 def test_records() -> None:
     """A record is a line of text without names."""
     state = encode(RECORDS)
-    assert state == {
-        "by_name": {"a": "[[1.23456789]]", "b": "[[1,2],[[3]]]"},
-        "records": {"Inner": "low high", "Outer": "inner others count"},
-    }
+    assert state == {"by_name": {"a": "[[1.23456789]]", "b": "[[1,2],[[3]]]"}}
     again = decode(Records, state)
     assert again == RECORDS
 
 
-def test_records_of_another_release() -> None:
-    """Fields have their stored names, whatever their order is now."""
-    state = {
-        "by_name": {"a": "[9,[5,4,3]]"},
-        "records": {"Inner": "high old low", "Outer": "count inner"},
-    }
+def test_records_of_a_later_version() -> None:
+    """Fields that a later version has added at the end are ignored."""
+    state = {"by_name": {"a": "[[3,5,7],[],9,true]"}}
     assert decode(Records, state).by_name == {"a": Outer(Inner(3, 5), count=9)}
 
 
 @pytest.mark.parametrize(
     "line",
-    [None, 5, "", "[", "[[1]", "[1]", "[[1],[],1.5]", "[[1],[],1,2]", "[[null]]"],
+    [None, 5, "", "[", "[[1]", "[1]", "[[1],[],1.5]", "[[null]]"],
 )
 def test_damaged_record(line: object) -> None:
     """A record with any damage is left out, since its fields belong together."""
@@ -192,34 +193,123 @@ def test_damaged_record(line: object) -> None:
     }
 
 
+LAYOUT = {
+    "ActiveAlarm": "alarm announced absences",
+    "Alarm": "alarm_id cause_id level name device serial_number raised",
+    "AuditedDay": "code start differences is_decided",
+    "Call": "at type_id",
+    "CounterActivity": "last before power counted flowed is_dead",
+    "CounterEvidence": (
+        "last_reading last_row step power max_energy min_energy power_energy "
+        "counter_energy highest_power highest_rate rises since_rise "
+        "last_unpowered"
+    ),
+    "CounterFilter": (
+        "period start read current evidence former former_until pending "
+        "late_energy late_energy_due missed_midnight lowest verdict"
+    ),
+    "CounterRises": "estimates missing",
+    "DayEndEstimate": "value start read reset_seen speed",
+    "Decision": "verdict raw first last readings",
+    "Device": "id type_id name plant_code serial_number model software_version dn",
+    "Difference": "counted reported",
+    "EnergySum": "value level is_ahead",
+    "EnergyToday": "start read total value",
+    "HomeEnergy": "energy_sum inverter_use home_use",
+    "Integral": "value last",
+    "Interface": (
+        "calls stopped_until refused refusals used_up widening early_refusals "
+        "once_a_minute"
+    ),
+    "Level": "raw at rose max_energy min_energy carry offset reset_seen",
+    "MeterPowers": "type_id total phase",
+    "Pending": (
+        "raw at rose max_energy min_energy carry offset reset_seen since "
+        "first_max_energy first_min_energy is_plausible expected readings rises"
+    ),
+    "Plant": "code name capacity grid_connection address latitude longitude",
+    "PlantFlow": "grid_point signs activities rises home energy_sums today",
+    "PowerUnit": "kilowatts doubts",
+    "Reading": "items received server_time live last_connected",
+    "Service": "answered answering failing missing last_missing host",
+    "StoredCounter": "counter decisions",
+    "StoredCounters": "counters",
+}
+
+
+def _records(kind: Any) -> Iterator[tuple[str, str]]:
+    """Yield the names of all records in a type, and of their stored fields."""
+    if isinstance(kind, TypeAliasType):
+        yield from _records(kind.__value__)
+    for part in get_args(kind):
+        yield from _records(part)
+    if is_dataclass(kind):
+        hints = get_type_hints(kind)
+        stored = [
+            each.name
+            for each in fields(kind)
+            if each.init and each.metadata.get("stored", True)
+        ]
+        if getattr(kind, "is_record", False):
+            yield cast("type", kind).__name__, " ".join(stored)
+        for name in stored:
+            yield from _records(hints[name])
+
+
+def test_layout_of_records() -> None:
+    """Records are stored by the order of their fields, which belongs to the version.
+
+    A field with a default can be added at the end: earlier versions ignore it. For any
+    other change, increase the `STORE_VERSION` of the file and migrate it: an earlier
+    version sets a file of a later one aside.
+    """
+    assert (runtime.STORE_VERSION, store.STORE_VERSION) == (1, 1)
+    assert dict([*_records(StoredAccount), *_records(StoredHistory)]) == LAYOUT
+
+
 @pytest.mark.parametrize("state", [None, [], [1], "text", 5])
 def test_file_without_a_state(state: Any) -> None:
     """A file without a state is ignored."""
     assert decode_parts(Whole, state) == Whole()
 
 
+@pytest.mark.parametrize("saved", [None, "now", True, 1e300, 10**400, [0]])
+def test_state_without_its_time(saved: object) -> None:
+    """A state is ignored if the time to which its times are relative is damaged."""
+    assert runtime.restored({"saved": saved, "next_pass": 5}) == StoredAccount()
+    assert runtime.restored({"saved": 0, "next_pass": 5}) != StoredAccount()
+
+
 @dataclass
 class Times:
-    """Monotonic moments."""
+    """Times of every type."""
 
     past: PastMoment
     coming: Moment
+    at: datetime
+    last: EpochTime
 
 
-def test_moments(freezer: FrozenDateTimeFactory) -> None:
-    """Monotonic times are stored as epoch seconds; the clock is changed in between."""
-    # Times are stored in milliseconds.
+def test_times(freezer: FrozenDateTimeFactory) -> None:
+    """Times are whole seconds after that of the state; the clock is changed in between."""
     freezer.move_to("2026-06-21T10:00:00Z")
-    times = Times(time.monotonic() - 100, time.monotonic() + 50)
-    state = encode(times)
-    assert state == {"past": time.time() - 100, "coming": time.time() + 50}
+    saved, at = int(time.time()), datetime(2026, 6, 21, 9, tzinfo=UTC)
+    last = at.timestamp()
+    times = Times(time.monotonic() - 100, time.monotonic() + 50, at, last)
+    state = encode(times, saved)
+    assert state == {"past": -100, "coming": 50, "at": -3600, "last": -3600}
+    assert decode(Times, state, saved) == times
     freezer.tick(20)
-    assert decode(Times, state) == Times(time.monotonic() - 120, time.monotonic() + 30)
-    freezer.tick(-220)
-    assert decode(Times, state).past == time.monotonic()
-    assert decode(Times, state, 200) == Times(
-        time.monotonic() - 100, time.monotonic() + 50
+    assert decode(Times, state, saved) == Times(
+        time.monotonic() - 120, time.monotonic() + 30, at, last
     )
+    # The clock is behind the time of the state.
+    freezer.tick(-220)
+    assert decode(Times, state, saved) == Times(
+        time.monotonic() - 100, time.monotonic() + 50, at, last
+    )
+    times.past, times.coming = time.monotonic() - 100.4, time.monotonic() + 50.4
+    assert encode(times, saved) == {**state, "past": -300, "coming": -150}
 
 
 JSON = st.recursive(

@@ -236,7 +236,7 @@ class TestOption:
         plant = simulator.home.plants[1]
         state = account.state(plant.code, "day_power")
         assert state is not None
-        assert state.attributes["last_reset"] == "2026-06-21T00:00:00+10:00"
+        assert state.attributes["last_reset"] == "2026-06-20T14:00:00+00:00"
 
 
 async def test_zone_of_home_assistant_has_rules(hass: HomeAssistant) -> None:

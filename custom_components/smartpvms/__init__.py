@@ -41,7 +41,6 @@ from .runtime import (
 )
 from .services import async_setup_services
 from .statistics import HistoryImporter, history_store
-from .storage import encode
 from .time_zones import async_with_time_zones
 
 # A pass may be followed by another at once.
@@ -100,7 +99,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
             raise
         finally:
             stored.session = account.session
-            await store.async_save(encode(stored))
+            await store.async_save(stored.encoded())
     elif listed is not None:
         # A flow has logged in, maybe to another server with other ids.
         await inventory.async_refresh()
@@ -110,7 +109,12 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
         client,
         inventory,
         stored.plant_readings | stored.device_readings,
-        RowReader(CounterFilters(stored.counters, problems.isolation), stored.meters),
+        RowReader(
+            CounterFilters(
+                stored.plant_counters | stored.device_counters, problems.isolation
+            ),
+            stored.meters,
+        ),
         stored.flows,
         problems,
     )

@@ -103,6 +103,8 @@ class RealTimeCoordinator(DataUpdateCoordinator[Mapping[SourceId, Reading]]):
             for source_id, reading in readings.items()
             if source_id in inventory.data
         }
+        with problems.isolation:
+            flows.restore(inventory.data, self.data, self._grid_meters)
         self._is_started = False
         self._refresh_job = HassJob(self._start_refresh, "real-time pass")
         self.available: set[SourceId] = set()

@@ -10,6 +10,8 @@ from datetime import tzinfo
 import math
 from typing import ClassVar, Final, NamedTuple
 
+from .northbound import EpochTime
+
 # Difference between two copies of one value, in the counter's unit. The second part
 # covers the error of binary fractions.
 JITTER: Final = 0.05 + 1e-6
@@ -27,6 +29,8 @@ LOAD: Final = 11.0
 ABSURD: Final = 10.0
 # Number of rises that make a rate.
 RISES: Final = 3
+# Decimal places of energies and rates, which are rounded because they are stored.
+DIGITS: Final = 4
 # Range of the steps of a counter's resolution.
 MAX_STEP: Final = 100.0
 MIN_STEP: Final = 0.01
@@ -63,20 +67,24 @@ class Level:
     is_record: ClassVar = True
 
     raw: float
-    counted: float
-    """Energy of the period up to the raw value; of a pending level, since its first
-    reading."""
-    at: float
+    at: EpochTime
     """Time of the last reading of this level."""
-    rose: float
+    rose: EpochTime
     """Time of the last rise."""
     max_energy: float
     min_energy: float
     """Energies of the power up to the last rise."""
     carry: float = 0.0
     """Energy that the power explains beyond the last rise."""
+    offset: float = 0.0
+    """Difference between the counted energy and the raw value."""
     reset_seen: bool = True
     """Whether the counter has started over in its period."""
+
+    @property
+    def counted(self) -> float:
+        """Return the energy of the period; of a pending level, since its first reading."""
+        return self.raw + self.offset
 
 
 @dataclass(slots=True)
@@ -85,9 +93,9 @@ class CounterEvidence:
 
     is_record: ClassVar = True
 
-    last_reading: float = 0.0
+    last_reading: EpochTime = 0.0
     """Time of the last row that differed from the one before it."""
-    last_row: float = 0.0
+    last_row: EpochTime = 0.0
     """Time of the last row, which may have repeated the reading before it."""
     step: float = MAX_STEP
     """Largest step that all raw values are multiples of."""
@@ -114,7 +122,7 @@ class CounterEvidence:
     """The last rises, with the time since the rise before."""
     since_rise: float = 0.0
     """Energy of the power since the last rise."""
-    last_unpowered: float = 0.0
+    last_unpowered: EpochTime = 0.0
     """Time of the last interval without a usable power."""
 
     def repeat(self, now: float) -> None:
@@ -129,8 +137,8 @@ class CounterEvidence:
         self.reading_gap, self.row_gap = now - self.last_reading, now - self.last_row
         self.last_reading = self.last_row = now
         halved = 0.5 ** (self.reading_gap / DAY)
-        self.power_energy = round(self.power_energy * halved, 6)
-        self.counter_energy = round(self.counter_energy * halved, 6)
+        self.power_energy = round(self.power_energy * halved, DIGITS)
+        self.counter_energy = round(self.counter_energy * halved, DIGITS)
         powers = [each for each in (self.power, context.power) if each is not None]
         self.power, self.last = context.power, 0.0
         if not powers:
@@ -149,17 +157,19 @@ class CounterEvidence:
         self.highest_power = max(self.highest_power, larger)
 
     def _add_energy(self, larger: float, smaller: float) -> None:
-        """Add the energies of an interval, rounded because they are stored."""
-        self.max_energy = round(self.max_energy + larger, 6)
-        self.min_energy = round(self.min_energy + smaller, 6)
-        self.since_rise = round(self.since_rise + (larger + smaller) / 2, 6)
+        """Add the energies of an interval."""
+        self.max_energy = round(self.max_energy + larger, DIGITS)
+        self.min_energy = round(self.min_energy + smaller, DIGITS)
+        self.since_rise = round(self.since_rise + (larger + smaller) / 2, DIGITS)
 
     def add_rise(self, rise: float, seconds: float) -> None:
         """Add a rise that was counted as energy."""
-        self.rises = [*self.rises[1 - RISES :], (round(rise, 6), seconds)]
+        self.rises = [*self.rises[1 - RISES :], (round(rise, DIGITS), seconds)]
         if len(self.rises) == RISES:
             total, time = map(math.fsum, zip(*self.rises, strict=True))
-            self.highest_rate = max(self.highest_rate, round(HOUR * total / time, 6))
+            self.highest_rate = max(
+                self.highest_rate, round(HOUR * total / time, DIGITS)
+            )
 
     def refine(self, raw: float) -> None:
         """Narrow the step to one that a raw value is a multiple of."""
@@ -296,17 +306,16 @@ class CounterEvidence:
         if rise <= 0 and not context.may_fall:
             return False
         left = MARGIN * (self.max_energy - level.max_energy) + level.carry - rise
-        level.carry = round(min(max(left, 0.0), MARGIN * self.last), 6)
+        level.carry = round(min(max(left, 0.0), MARGIN * self.last), DIGITS)
         # The energy of the first rise has begun before the first reading, and that of
         # a rise soon after an outage within the outage.
         is_whole = self.collected / 2 <= self.last_reading - level.rose
         is_powered = self.last_unpowered <= level.rose
         if self.rises and is_whole and is_powered and self.row_gap <= OUTAGE:
-            self.counter_energy += rise
-            self.power_energy += self.since_rise
+            self.counter_energy = round(self.counter_energy + rise, DIGITS)
+            self.power_energy = round(self.power_energy + self.since_rise, DIGITS)
         self.since_rise = 0.0
         level.max_energy, level.min_energy = self.max_energy, self.min_energy
         level.raw, level.rose = raw, self.last_reading
-        level.counted += rise
         self.refine(raw)
         return True

@@ -17,15 +17,15 @@ restore it, and replace the energy that was counted since.
 """
 
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from enum import Enum, StrEnum
 from functools import lru_cache
-import math
 from typing import ClassVar, Final
 
 from .counter_evidence import (
     COLLECTION,
     DAY,
+    DIGITS,
     HOUR,
     JITTER,
     LOAD,
@@ -35,6 +35,7 @@ from .counter_evidence import (
     CounterEvidence,
     Level,
 )
+from .northbound import EpochTime
 from .plausibility import is_sentinel
 
 # Readings, or rises, that confirm a pending level.
@@ -61,23 +62,20 @@ RETURN: Final = DAY
 class Period(Enum):
     """How often a counter starts over."""
 
-    LIFETIME = "lifetime"
-    DAY = "day"
-    MONTH = "month"
+    LIFETIME = 0
+    DAY = 1
+    MONTH = 2
 
     def start(self, at: datetime, zone: tzinfo) -> datetime | None:
         """Return when the period of a moment began in the plant's time zone."""
-        if self is Period.LIFETIME:
-            return None
-        midnight = midnight_before(at, zone)
-        return midnight if self is Period.DAY else midnight.replace(day=1)
+        return _period_start(self, at, zone)
 
 
 @dataclass(slots=True)
 class Pending(Level):
     """A level that is a fault, or replaces the current level."""
 
-    since: float = 0.0
+    since: EpochTime = 0.0
     """Time of the first reading."""
     first_max_energy: float = 0.0
     first_min_energy: float = 0.0
@@ -108,8 +106,6 @@ class CounterFilter:
     is_record: ClassVar = True
 
     period: Period
-    value: float | None = None
-    """Published value, `None` before the first usable reading."""
     start: datetime | None = None
     """Start of the period, `None` for lifetime counters."""
     read: datetime | None = None
@@ -117,16 +113,26 @@ class CounterFilter:
     current: Level | None = None
     evidence: CounterEvidence = field(default_factory=CounterEvidence)
     former: Level | None = None
-    former_until: float = 0.0
+    former_until: EpochTime = 0.0
     pending: Pending | None = None
     late_energy: float = 0.0
     """Energy of a jump that is counted if its level lasts."""
-    late_energy_due: float = 0.0
+    late_energy_due: EpochTime = 0.0
     missed_midnight: bool = False
     """Whether the last new reading was long before the first row of the period."""
+    lowest: float | None = None
+    """Published value that includes a rise that turned out to be false."""
     verdict: Verdict | None = None
     """Decision on the last reading; `None` for a first, repeated, published or reset
     one."""
+
+    @property
+    def value(self) -> float | None:
+        """Return the published value, `None` before the first usable reading."""
+        counted = self.counted
+        if counted is None or self.lowest is None:
+            return counted
+        return max(counted, self.lowest)
 
     @property
     def counted(self) -> float | None:
@@ -137,7 +143,7 @@ class CounterFilter:
     def offset(self) -> float:
         """Return the difference between the counted and the raw value."""
         level = self.current
-        return 0.0 if level is None else round(level.counted - level.raw, 6)
+        return 0.0 if level is None else round(level.offset, 6)
 
     @property
     def is_incomplete(self) -> bool:
@@ -177,11 +183,13 @@ class CounterFilter:
         `live` is whether the row differs from the one before it.
         """
         self.pass_time(at, context.zone)
-        now = at.timestamp()
+        now = int(at.timestamp())
         if self.current is None:
             self._read_first(raw, at, context)
         elif live and now > self.evidence.last_reading:
             self.evidence.add(now, context)
+            if now > self.former_until and not context.may_fall:
+                self.former, self.former_until = None, 0.0
             self.verdict = self._process(raw, context, self.current)
         else:
             self.evidence.repeat(now)
@@ -195,9 +203,8 @@ class CounterFilter:
                         pending, context, self.current, is_energy=True
                     )
         if self.current and self.late_energy and now > self.late_energy_due:
-            self.current.counted += self.late_energy
+            self.current.offset = round(self.current.offset + self.late_energy, 6)
             self.late_energy = 0.0
-            self._publish(self.current, context)
         self.read = at
         return self.value
 
@@ -211,7 +218,7 @@ class CounterFilter:
                 # The energy during a fault explains no later rise.
                 level.max_energy = self.evidence.max_energy
                 level.min_energy = self.evidence.min_energy
-            level.counted = self.value = 0.0
+            level.offset, self.lowest = -level.raw, None
             self.pending = self.former = None
             self.former_until = 0.0
             self.start, level.reset_seen = start, level.raw <= JITTER
@@ -239,15 +246,15 @@ class CounterFilter:
         is_negative = raw < 0 and not context.may_fall
         if is_negative or is_sentinel(raw) or is_first_zero:
             return
-        now = at.timestamp()
+        now = int(at.timestamp())
         self.start = self.period.start(at, context.zone)
         self.evidence = CounterEvidence(
             last_reading=now, last_row=now, power=context.power
         )
         self.evidence.refine(raw)
         power = context.power or 0.0
-        carry = round(MARGIN * power * COLLECTION / HOUR, 6)
-        self.current = Level(raw, raw, now, now, 0.0, 0.0, carry)
+        carry = round(MARGIN * power * COLLECTION / HOUR, DIGITS)
+        self.current = Level(raw, now, now, 0.0, 0.0, carry)
         max_energy = (
             MARGIN * max(context.capacity, power) * (self._elapsed + COLLECTION) / HOUR
         )
@@ -255,8 +262,7 @@ class CounterFilter:
         if is_early and context.power is not None and raw > JITTER + max_energy:
             # The counter has not started over yet.
             self.current.reset_seen = False
-            self.current.counted = 0.0
-        self.value = self.current.counted
+            self.current.offset = -raw
 
     def _process(
         self, raw: float, context: CounterContext, current: Level
@@ -275,7 +281,7 @@ class CounterFilter:
         if isinstance(level, Pending):
             return self._confirm(level, raw, context, current)
         if not current.reset_seen and self._is_reset(raw, context, current, level):
-            self._reset(raw, context, current)
+            self._reset(raw, current)
             return None
         rise, possible = raw - current.raw, evidence.possible_jump(current, context)
         is_plausible = 0 < rise <= JITTER + evidence.step + possible
@@ -296,7 +302,8 @@ class CounterFilter:
         if self.missed_midnight and not current.reset_seen:
             if self._is_first:
                 # The rise is of the period before.
-                level.raw = max(raw, level.raw)
+                counted, level.raw = level.counted, max(raw, level.raw)
+                level.offset = round(counted - level.raw, 6)
             if self._is_first or (rise <= JITTER and level.rose < self._began):
                 level.at = evidence.last_reading
                 return None
@@ -309,6 +316,7 @@ class CounterFilter:
         """Go on from the former level, and replace the energy counted since."""
         evidence = self.evidence
         evidence.counter_energy -= max(current.counted - former.counted, 0.0)
+        self.lowest = self.value
         self.current, self.pending, self.former = former, None, current
         self.former_until = evidence.last_reading + DOUBT
         self.late_energy = 0.0
@@ -320,7 +328,7 @@ class CounterFilter:
         evidence = self.evidence
         self.pending = Pending(
             raw=raw,
-            counted=0.0,
+            offset=-raw,
             at=evidence.last_reading,
             rose=evidence.last_reading,
             max_energy=evidence.max_energy,
@@ -420,20 +428,25 @@ class CounterFilter:
         nearer = abs(raw - energy) < abs(rise - energy)
         return self.evidence.is_trusted and rise > JITTER and nearer
 
-    def _reset(self, raw: float, context: CounterContext, current: Level) -> None:
+    def _reset(self, raw: float, current: Level) -> None:
         """Count from 0 on; energy of the new day that is not in the reading stays."""
         evidence = self.evidence
-        counted = current.counted + raw
+        offset = current.counted
         if current.rose > self._began + 2 * COLLECTION:
             # The counter has started over within the period.
-            counted += max(evidence.expected(current) - raw, 0.0)
+            offset += max(evidence.expected(current) - raw, 0.0)
         self.former, self.former_until = current, evidence.last_reading + DOUBT
         self.pending = None
-        now, carry = evidence.last_reading, round(MARGIN * evidence.last, 6)
+        now, carry = evidence.last_reading, round(MARGIN * evidence.last, DIGITS)
         self.current = Level(
-            raw, counted, now, now, evidence.max_energy, evidence.min_energy, carry
+            raw=raw,
+            at=now,
+            rose=now,
+            max_energy=evidence.max_energy,
+            min_energy=evidence.min_energy,
+            carry=carry,
+            offset=round(offset, 6),
         )
-        self._publish(self.current, context)
 
     def _confirm(
         self, level: Pending, raw: float, context: CounterContext, current: Level
@@ -501,19 +514,18 @@ class CounterFilter:
         self.pending = None
         self.current = Level(
             raw=level.raw,
-            counted=current.counted + jump + growth,
             at=now,
             rose=level.rose,
             max_energy=level.max_energy,
             min_energy=level.min_energy,
             carry=level.carry,
+            offset=round(current.counted + jump + growth - level.raw, 6),
             reset_seen=current.reset_seen,
         )
-        self._publish(self.current, context)
         return Verdict.COUNTED if is_energy else Verdict.REPLACED
 
     def _advance(self, level: Level, raw: float, context: CounterContext) -> None:
-        """Move a level to a raw value, keep a copy from before the rise, and publish."""
+        """Move a level to a raw value, and keep a copy from before the rise."""
         evidence, rise, rose = self.evidence, raw - level.raw, level.rose
         if rise > JITTER and evidence.last_reading > self.former_until:
             # The rise may be a fault, although it is explained.
@@ -521,11 +533,15 @@ class CounterFilter:
             self.former_until = evidence.last_reading + DOUBT
         if evidence.advance(level, raw, context):
             evidence.add_rise(rise, evidence.last_reading - rose)
-        self._publish(level, context)
 
-    def _publish(self, level: Level, context: CounterContext) -> None:
-        lowest = -math.inf if context.may_fall else self.value or 0.0
-        self.value = max(lowest, round(level.counted, 6))
+
+@lru_cache(maxsize=128)
+def _period_start(period: Period, at: datetime, zone: tzinfo) -> datetime | None:
+    if period is Period.LIFETIME:
+        return None
+    midnight = midnight_before(at, zone)
+    start = midnight if period is Period.DAY else midnight.replace(day=1)
+    return start.astimezone(UTC)
 
 
 @lru_cache(maxsize=128)

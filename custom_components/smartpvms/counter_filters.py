@@ -7,8 +7,8 @@ from typing import ClassVar, Final
 
 from .counter_filter import CounterFilter, Period, Verdict
 from .descriptions import ItemSensorDescription
-from .models import Reading, SourceId, unique_id, zone_of
-from .northbound import DataItems, Plant, number
+from .models import Reading, SourceId, zone_of
+from .northbound import DataItems, EpochTime, Plant, number
 from .problems import Isolation
 
 # Number of the last decisions on a counter that are kept.
@@ -19,13 +19,15 @@ _ACCEPTED: Final = (Verdict.COUNTED, Verdict.REPLACED)
 
 @dataclass(slots=True)
 class Decision:
-    """The same decision on one or more readings in a row; times are epoch seconds."""
+    """The same decision on one or more readings in a row."""
+
+    is_record: ClassVar = True
 
     verdict: str
     raw: float
     """The last of the readings."""
-    first: float
-    last: float
+    first: EpochTime
+    last: EpochTime
     readings: int = 1
 
 
@@ -37,6 +39,15 @@ class StoredCounter:
 
     counter: CounterFilter
     decisions: list[Decision] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class StoredCounters:
+    """Counter filters of a plant or device, by data item."""
+
+    is_record: ClassVar = True
+
+    counters: dict[str, StoredCounter]
 
 
 @dataclass(slots=True)
@@ -75,11 +86,13 @@ class CounterFilters:
     """Counter filters that an entity or an energy of a plant uses."""
 
     def __init__(
-        self, stored: Mapping[str, StoredCounter], isolation: Isolation
+        self, stored: Mapping[SourceId, StoredCounters], isolation: Isolation
     ) -> None:
-        """Set the stored filters, by unique id."""
+        """Set the stored filters."""
         self._isolation = isolation
-        self._stored = dict(stored)
+        self._stored = {
+            source_id: {**each.counters} for source_id, each in stored.items()
+        }
         """Filters that are not in use yet."""
         self._sources: dict[SourceId, _Source] = {}
 
@@ -117,7 +130,7 @@ class CounterFilters:
         source.expected.discard(key)
         if key not in source.counters:
             counter = CounterFilter(period)
-            stored = self._stored.pop(unique_id(source_id, key), None)
+            stored = self._stored.get(source_id, {}).pop(key, None)
             if stored is not None and stored.counter.period is period:
                 counter = stored.counter
                 source.decisions[key] = stored.decisions
@@ -208,13 +221,17 @@ class CounterFilters:
                 times += [each.first for each in (*held_back, last)]
         return datetime.fromtimestamp(min(times), UTC) if times else None
 
-    def stored(self) -> dict[str, StoredCounter]:
-        """Return the filters that were read, and their last decisions, by unique id."""
-        return self._stored | {
-            unique_id(source_id, key): StoredCounter(
-                counter, source.decisions.get(key, [])
+    def stored(self) -> dict[SourceId, StoredCounters]:
+        """Return the filters that were read."""
+        stored = {source_id: {**each} for source_id, each in self._stored.items()}
+        for source_id, source in self._sources.items():
+            stored.setdefault(source_id, {}).update(
+                (key, StoredCounter(counter, source.decisions.get(key, [])))
+                for key, counter in source.counters.items()
+                if counter.read is not None
             )
-            for source_id, source in self._sources.items()
-            for key, counter in source.counters.items()
-            if counter.read is not None
+        return {
+            source_id: StoredCounters(counters)
+            for source_id, counters in stored.items()
+            if counters
         }

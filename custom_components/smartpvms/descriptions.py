@@ -225,7 +225,7 @@ def _power(key: str, *others: str, kilowatts: float = 1.0) -> Callable[..., Any]
     def read(items: DataItems) -> float | None:
         for name in (key, *others):
             if (power := number(items.get(name))) is not None:
-                return max(power * kilowatts, 0.0)
+                return round(max(power * kilowatts, 0.0), 6)
         return None
 
     return read
@@ -236,7 +236,7 @@ def _either(key: str, kilowatts: float = 1.0) -> Callable[..., Any]:
 
     def read(items: DataItems) -> float | None:
         power = number(items.get(key))
-        return None if power is None else abs(power) * kilowatts
+        return None if power is None else round(abs(power) * kilowatts, 6)
 
     return read
 

@@ -2,14 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import ClassVar, Final
 
 from homeassistant.util import dt as dt_util
 
 from .counter_filter import CounterFilter, midnight_before
 from .counter_filters import CounterFilters
-from .models import Inventory, Reading, SourceId, changes, zone_of
+from .models import MAX_AGE, Inventory, Reading, SourceId, changes, zone_of
 from .northbound import DataItems, Device, Plant, number
 from .plant import (
     COUNTERS,
@@ -58,10 +58,10 @@ class PlantFlow:
     home: HomeEnergy = field(default_factory=HomeEnergy)
     energy_sums: dict[str, EnergySum] = field(default_factory=dict)
     """Sums of the other energies, by key."""
-    reading: Reading | None = None
-    """The last powers and energies."""
     today: dict[str, EnergyToday] = field(default_factory=dict)
     """Energies since midnight, by item."""
+    reading: Reading | None = field(default=None, init=False)
+    """The last powers and energies."""
     devices: PlantDevices = field(default_factory=dict, init=False)
     point: int | None = field(default=None, init=False)
     powers: PowerFlow | None = field(default=None, init=False)
@@ -93,7 +93,9 @@ class PlantFlow:
         devices, powers = self.devices, self.powers
         assert powers is not None
         values = _powers(powers)
-        self.activities.update(devices, counts, powers.home, at, self.signs)
+        self.activities.update(
+            devices, counts, self.rises.estimates, powers.home, at, self.signs
+        )
         usable = self.activities.usable(counts)
         integrals = self.home.integrate(devices, powers, at)
         self.rises.update({**as_terms(counts), **integrals})
@@ -126,7 +128,7 @@ class PlantFlow:
         self, at: datetime, zone: tzinfo, counters: Mapping[str, CounterFilter]
     ) -> dict[str, float]:
         """Return the energies since midnight, by item."""
-        midnight = midnight_before(at, zone)
+        midnight = midnight_before(at, zone).astimezone(UTC)
         sums = {**self.energy_sums, "home_energy": self.home.energy_sum}
         values: dict[str, float] = {}
         for key, accumulated in ENERGIES_TODAY.items():
@@ -139,6 +141,27 @@ class PlantFlow:
                 self.today[key] = EnergyToday(start or at, at, energy.value)
             values[key] = self.today[key].update(energy.value, midnight, at)
         return values
+
+    def restore(
+        self,
+        devices: PlantDevices,
+        plant: Plant,
+        received: datetime,
+        chosen: int | None,
+    ) -> None:
+        """Calculate the powers and energies of the last readings again."""
+        at = self.activities.last_update
+        if at is None:
+            return
+        point = self.grid_point.find(devices, chosen)
+        sums = {**self.energy_sums, "home_energy": self.home.energy_sum}
+        items = {
+            **_powers(power_flow(devices, self.signs, point)),
+            **{key: energy.value for key, energy in sums.items()},
+            **{key: today.value for key, today in self.today.items()},
+            "installed_capacity": plant.capacity,
+        }
+        self.reading = Reading(items, received, at, live=True)
 
     def resume(self, key: str, recorded: float) -> None:
         """Continue an energy from the recorded value, if that is higher."""
@@ -174,14 +197,36 @@ class PlantFlows:
 
     plants: dict[str, PlantFlow] = field(default_factory=dict)
     """By plant code."""
-    readings: dict[SourceId, Reading] = field(init=False)
+    readings: dict[SourceId, Reading] = field(default_factory=dict, init=False)
     """The last powers and energies, by plant code."""
 
-    def __post_init__(self) -> None:
-        """Collect the last powers and energies of the plants."""
-        self.readings = {
-            code: flow.reading for code, flow in self.plants.items() if flow.reading
-        }
+    def restore(
+        self,
+        inventory: Inventory,
+        readings: Mapping[SourceId, Reading],
+        grid_meters: Collection[int],
+    ) -> None:
+        """Calculate the powers and energies of the restored readings."""
+        for code, plant in inventory.plants.items():
+            last = {
+                device: readings[device.id]
+                for device in inventory.devices_of(code)
+                if device.id in readings
+            }
+            if not last or (flow := self.plants.get(code)) is None:
+                continue
+            received = max(each.received for each in last.values())
+            devices = {
+                device.id: PlantDevice(
+                    device.type_id,
+                    each.items if received - each.received <= MAX_AGE else None,
+                    live=each.live,
+                )
+                for device, each in last.items()
+            }
+            flow.restore(devices, plant, received, _chosen(devices, grid_meters))
+            if flow.reading is not None:
+                self.readings[code] = flow.reading
 
     def today(self, code: str, key: str) -> EnergyToday | None:
         """Return an energy of a plant since midnight."""

@@ -7,7 +7,7 @@ in W is at most as large as the apparent power, and one in kW is 1000 times smal
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import ClassVar, Final
 
 from .apparent_power import (
     METER_PHASE_A,
@@ -37,6 +37,8 @@ DOUBTS: Final = 3
 @dataclass(slots=True)
 class PowerUnit:
     """Unit of one or more powers, by the evidence of the readings."""
+
+    is_record: ClassVar = True
 
     kilowatts: bool | None = None
     doubts: int = 0
@@ -72,6 +74,8 @@ _PHASES: Final[Mapping[int, tuple[Phase, ...]]] = {
 @dataclass(slots=True)
 class MeterPowers:
     """Converts the powers of one meter to W."""
+
+    is_record: ClassVar = True
 
     type_id: int
     total: PowerUnit = field(default_factory=PowerUnit)

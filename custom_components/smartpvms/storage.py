@@ -1,8 +1,8 @@
 """State that survives a restart: the codec between dataclasses and JSON."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
 from enum import Enum
 from functools import cache
@@ -28,15 +28,20 @@ from homeassistant.helpers.storage import STORAGE_DIR, Store
 from homeassistant.util import dt as dt_util
 
 from .const import LOGGER
-from .northbound import DeviceId, Moment, PastMoment, to_epoch, to_monotonic, to_past
+from .northbound import (
+    DeviceId,
+    EpochTime,
+    Moment,
+    PastMoment,
+    seconds_behind,
+    to_epoch,
+    to_monotonic,
+    to_past,
+)
 
-# Larger floats are no exact integers, and larger integers cannot be written.
-_MAX_INTEGER: Final = 2**53
+# Larger floats are no exact integers, and much larger integers cannot be written.
+_MAX_TIME: Final = 2**53
 _INTEGERS: Final = range(-(2**63), 2**64)
-# Moments are stored in milliseconds.
-_DIGITS: Final = 3
-# Key of the names of the fields of all records, in a state that can hold some.
-_RECORDS: Final = "records"
 _UNEQUAL: Final = object()
 _INVALID: Final = (ArithmeticError, AttributeError, OSError, TypeError, ValueError)
 # Errors of Home Assistant's store for a file of another version or shape.
@@ -50,60 +55,52 @@ _OTHER_FILE: Final = (
 )
 
 
-@dataclass(slots=True)
-class _Stored:
-    """Properties of a stored state."""
+class _Origin(NamedTuple):
+    """Time to which the times of a stored state are relative."""
 
+    saved: float
+    """Epoch seconds."""
     behind: float
-    """Seconds by which the clock is behind the moment at which it was stored."""
-    records: dict[str, str] = field(default_factory=dict)
-    """Names of the fields of records, by class."""
+    """Seconds by which the clock is behind this time."""
+
+
+_ZERO: Final = _Origin(0.0, 0.0)
 
 
 class _Codec(NamedTuple):
-    encode: Callable[[Any], Any] | None
+    encode: Callable[[Any, float], Any] | None
     """`None` if values are stored as they are."""
-    decode: Callable[[Any, _Stored], Any]
-    records: Mapping[str, str] = {}
-    """Names of the fields of the records that a value can hold, by class."""
+    decode: Callable[[Any, _Origin], Any]
 
 
-def encode(value: object) -> Any:
+def encode(value: object, saved: float = 0.0) -> Any:
     """Return a dataclass in JSON-serializable form.
 
     Fields that equal their default are left out, and so are those with `init=False` or
     `metadata={"stored": False}`. A class with `is_record = True` is stored as a line of
-    text with a list of its fields, whose names are stored once: Home Assistant stores
-    one number per line.
+    text with a list of its fields: Home Assistant stores one number per line. Times are
+    stored in seconds after `saved`.
     """
     kind: Any = type(value)
     codec = _codec(kind)
-    state = value if codec.encode is None else codec.encode(value)
-    if state and codec.records and isinstance(state, dict):
-        state[_RECORDS] = codec.records
-    return state
+    return value if codec.encode is None else codec.encode(value, saved)
 
 
-def decode[T](kind: type[T], state: object, behind: float = 0.0) -> T:
+def decode[T](kind: type[T], state: object, saved: float = 0.0) -> T:
     """Return a dataclass from the result of `encode`.
 
     Items of lists, sets and dicts that do not fit their type are left out, and so are
     fields with a default, but not those of a record, which belong together. Raises
-    `TypeError` or `ValueError` if anything else does not fit. `behind` are the seconds
-    by which the clock is behind the moment at which the state was stored.
+    `TypeError` or `ValueError` if anything else does not fit.
     """
-    stored = _Stored(behind)
-    if isinstance(state, dict) and isinstance(records := state.get(_RECORDS), dict):
-        stored.records = {
-            record: names for record, names in records.items() if isinstance(names, str)
-        }
-    value: T = _codec(cast("Any", kind)).decode(state, stored)
+    origin = _Origin(_epoch_time(saved, _ZERO), seconds_behind(saved))
+    value: T = _codec(cast("Any", kind)).decode(state, origin)
     return value
 
 
-def decode_parts[T](kind: type[T], state: object, behind: float = 0.0) -> T:
+def decode_parts[T](kind: type[T], state: object, saved: float = 0.0) -> T:
     """Return a dataclass whose fields have defaults, without fields that do not fit."""
-    return decode(kind, {**state} if isinstance(state, Mapping) else {}, behind)
+    return decode(kind, {**state} if isinstance(state, Mapping) else {}, saved)
 
 
 def renamed(state: Any, names: Mapping[str, str]) -> Any:
@@ -175,7 +172,7 @@ def _codec(kind: Any, in_record: bool = False) -> _Codec:
             return _dataclass(kind, in_record)
         return _record(kind) if in_record else _line(_record(kind))
     if issubclass(origin, Enum):
-        return _Codec(lambda value: value.value, lambda state, _: kind(state))
+        return _Codec(lambda value, _: value.value, lambda state, _: kind(state))
     if issubclass(origin, tuple) and parts[1:] != (...,):
         return _tuple([_codec(part, in_record) for part in parts])
     if issubclass(origin, Mapping):
@@ -185,7 +182,7 @@ def _codec(kind: Any, in_record: bool = False) -> _Codec:
 
 
 def _scalar(*kinds: type) -> _Codec:
-    def decode(state: object, _: _Stored) -> object:
+    def decode(state: object, _: _Origin) -> object:
         if isinstance(state, bool) != (bool in kinds) or not isinstance(state, kinds):
             raise TypeError(state)
         return state
@@ -193,11 +190,11 @@ def _scalar(*kinds: type) -> _Codec:
     return _Codec(None, decode)
 
 
-def _device_id(state: object, stored: _Stored) -> int:
-    return _integer(int(_checked(state, str)), stored)
+def _device_id(state: object, origin: _Origin) -> int:
+    return _integer(int(_checked(state, str)), origin)
 
 
-def _integer(state: object, stored: _Stored) -> int:
+def _integer(state: object, _: _Origin) -> int:
     if isinstance(state, bool) or not isinstance(state, int):
         raise TypeError(state)
     if state not in _INTEGERS:
@@ -205,7 +202,7 @@ def _integer(state: object, stored: _Stored) -> int:
     return state
 
 
-def _number(state: object, _: _Stored) -> float:
+def _number(state: object, _: _Origin) -> float:
     if isinstance(state, bool) or not isinstance(state, int | float):
         raise TypeError(state)
     if not math.isfinite(state):
@@ -213,20 +210,33 @@ def _number(state: object, _: _Stored) -> float:
     return state
 
 
-def _stamp(time: datetime) -> float | str:
-    """Return epoch seconds of a time in UTC, and the text of another time."""
-    return time.timestamp() if time.tzinfo is UTC else time.isoformat()
+def _epoch_time(state: object, origin: _Origin) -> float:
+    time = _number(state, origin) + origin.saved
+    if abs(time) > _MAX_TIME:
+        raise ValueError(state)
+    return time
 
 
-def _time(state: Any, _: _Stored) -> datetime:
+def _stamp(time: datetime, saved: float) -> float | str:
+    """Return the seconds of a time in UTC, and the text of another time."""
+    if time.tzinfo is UTC:
+        return round(time.timestamp() - saved)
+    return time.isoformat()
+
+
+def _time(state: object, origin: _Origin) -> datetime:
     """Return a time that can be compared, and converted to other zones."""
     if isinstance(state, str):
         time = datetime.fromisoformat(state)
     else:
-        time = datetime.fromtimestamp(_number(state, _), UTC)
+        time = datetime.fromtimestamp(_epoch_time(state, origin), UTC)
     if time.tzinfo is None or not MINYEAR < time.year < MAXYEAR:
         raise ValueError(state)
     return time
+
+
+def _seconds(moment: Moment, saved: float) -> float:
+    return round(to_epoch(moment) - saved)
 
 
 _SCALARS: Final[Mapping[Any, _Codec]] = {
@@ -236,15 +246,16 @@ _SCALARS: Final[Mapping[Any, _Codec]] = {
     float: _Codec(None, _number),
     int: _Codec(None, _integer),
     str: _scalar(str),
-    DeviceId: _Codec(str, _device_id),
+    DeviceId: _Codec(lambda device_id, _: str(device_id), _device_id),
     datetime: _Codec(_stamp, _time),
+    EpochTime: _Codec(lambda time, saved: round(time - saved), _epoch_time),
     Moment: _Codec(
-        lambda moment: round(to_epoch(moment), _DIGITS),
-        lambda state, stored: to_monotonic(state, stored.behind),
+        _seconds,
+        lambda state, origin: to_monotonic(_epoch_time(state, origin), origin.behind),
     ),
     PastMoment: _Codec(
-        lambda moment: round(to_epoch(moment), _DIGITS),
-        lambda state, stored: to_past(state, stored.behind),
+        _seconds,
+        lambda state, origin: to_past(_epoch_time(state, origin), origin.behind),
     ),
 }
 
@@ -255,26 +266,21 @@ def _union(kinds: tuple[Any, ...], in_record: bool) -> _Codec:
     codecs = [_codec(kind, in_record) for kind in kinds if kind is not NoneType]
     encode_value = codecs[0].encode
 
-    def decode(state: object, stored: _Stored) -> object:
+    def decode(state: object, origin: _Origin) -> object:
         if state is None and is_optional:
             return None
         for codec in codecs[:-1]:
             with suppress(*_INVALID):
-                return codec.decode(state, stored)
-        return codecs[-1].decode(state, stored)
+                return codec.decode(state, origin)
+        return codecs[-1].decode(state, origin)
 
-    records = _records(codecs)
     if encode_value is None:
-        return _Codec(None, decode, records)
+        return _Codec(None, decode)
 
-    def encode(value: object) -> object:
-        return None if value is None else encode_value(value)
+    def encode(value: object, saved: float) -> object:
+        return None if value is None else encode_value(value, saved)
 
-    return _Codec(encode, decode, records)
-
-
-def _records(codecs: Iterable[_Codec]) -> dict[str, str]:
-    return {name: names for codec in codecs for name, names in codec.records.items()}
+    return _Codec(encode, decode)
 
 
 @cache
@@ -296,36 +302,40 @@ def _dataclass(kind: Any, in_record: bool) -> _Codec:
     parts = _fields(kind, in_record)
     table = [(name, default, codec.encode) for name, (codec, default) in parts.items()]
 
-    def encode(value: object) -> dict[str, Any]:
+    def encode(value: object, saved: float) -> dict[str, Any]:
         state = {}
         for name, default, encode_field in table:
             field = getattr(value, name)
             if field != default:
-                state[name] = field if encode_field is None else encode_field(field)
+                state[name] = (
+                    field if encode_field is None else encode_field(field, saved)
+                )
         return state
 
-    def decode(state: dict[str, Any], stored: _Stored) -> object:
+    def decode(state: dict[str, Any], origin: _Origin) -> object:
         values = {}
         for name in parts.keys() & state.keys():
             codec, default = parts[name]
             try:
-                values[name] = codec.decode(state[name], stored)
+                values[name] = codec.decode(state[name], origin)
             except _INVALID:
                 if default is _UNEQUAL:
                     raise
         return kind(**values)
 
-    return _Codec(encode, decode, _records(codec for codec, _ in parts.values()))
+    return _Codec(encode, decode)
 
 
 def _record(kind: Any) -> _Codec:
     """Return the codec of a dataclass that is stored as a list of its fields.
 
-    Fields at the end of the list are left out if they equal their defaults.
+    Fields at the end of the list are left out if they equal their defaults, and ignored
+    if a later version has added them.
     """
     parts = _fields(kind, True)
     names = [*parts]
-    fields_of = attrgetter(*names)
+    get = attrgetter(*names)
+    fields_of = get if len(names) > 1 else lambda value: (get(value),)
     defaults = [default for _, default in parts.values()]
     encoders = [
         (place, codec.encode)
@@ -333,7 +343,7 @@ def _record(kind: Any) -> _Codec:
         if codec.encode is not None
     ]
 
-    def encode(value: object) -> list[Any]:
+    def encode(value: object, saved: float) -> list[Any]:
         state = [*fields_of(value)]
         while state and state[-1] == defaults[len(state) - 1]:
             state.pop()
@@ -341,87 +351,80 @@ def _record(kind: Any) -> _Codec:
         for place, encode_field in encoders:
             if place >= length:
                 break
-            state[place] = encode_field(state[place])
+            state[place] = encode_field(state[place], saved)
         return state
 
-    def decode(state: list[Any], stored: _Stored) -> object:
-        stored_names = stored.records.get(kind.__name__)
-        of_record = names if stored_names is None else stored_names.split()
-        if len(_checked(state, list)) > len(of_record):
-            raise ValueError(state)
-        states = dict(zip(of_record, state, strict=False))
+    def decode(state: list[Any], origin: _Origin) -> object:
+        states = zip(parts.items(), _checked(state, list), strict=False)
         return kind(
-            **{
-                name: parts[name][0].decode(states[name], stored)
-                for name in parts.keys() & states.keys()
-            }
+            **{name: codec.decode(each, origin) for (name, (codec, _)), each in states}
         )
 
-    records = _records(codec for codec, _ in parts.values())
-    return _Codec(encode, decode, {kind.__name__: " ".join(names), **records})
+    return _Codec(encode, decode)
 
 
 def _line(record: _Codec) -> _Codec:
     """Return the codec of a record that is not part of another one."""
-    encode_record = cast("Callable[[Any], Any]", record.encode)
+    encode_record = cast("Callable[[Any, float], Any]", record.encode)
     return _Codec(
-        lambda value: orjson.dumps(encode_record(value)).decode(),
-        lambda state, stored: record.decode(orjson.loads(state), stored),
-        record.records,
+        lambda value, saved: orjson.dumps(encode_record(value, saved)).decode(),
+        lambda state, origin: record.decode(orjson.loads(state), origin),
     )
 
 
 def _tuple(codecs: list[_Codec]) -> _Codec:
     """Return the codec of a tuple with a type for each place."""
 
-    def encode(values: tuple[Any, ...]) -> list[Any]:
+    def encode(values: tuple[Any, ...], saved: float) -> list[Any]:
         return [
-            value if codec.encode is None else codec.encode(value)
+            value if codec.encode is None else codec.encode(value, saved)
             for codec, value in zip(codecs, values, strict=True)
         ]
 
-    def decode(states: list[Any], stored: _Stored) -> tuple[Any, ...]:
+    def decode(states: list[Any], origin: _Origin) -> tuple[Any, ...]:
         return tuple(
-            codec.decode(state, stored)
+            codec.decode(state, origin)
             for codec, state in zip(codecs, _checked(states, list), strict=True)
         )
 
-    return _Codec(encode, decode, _records(codecs))
+    return _Codec(encode, decode)
 
 
 def _sequence(kind: type, item: _Codec) -> _Codec:
-    encode_item, decode_item, records = item
+    encode_item, decode_item = item
 
-    def encode(items: Any) -> list[Any]:
-        return [*items] if encode_item is None else [*map(encode_item, items)]
+    def encode(items: Any, saved: float) -> list[Any]:
+        if encode_item is None:
+            return [*items]
+        return [encode_item(each, saved) for each in items]
 
-    def decode(states: list[Any], stored: _Stored) -> Any:
+    def decode(states: list[Any], origin: _Origin) -> Any:
         items = []
         for state in _checked(states, list):
             with suppress(*_INVALID):
-                items.append(decode_item(state, stored))
+                items.append(decode_item(state, origin))
         return kind(items)
 
-    return _Codec(encode, decode, records)
+    return _Codec(encode, decode)
 
 
 def _mapping(key_kind: Any, item: _Codec) -> _Codec:
-    encode_item, decode_item, records = item
+    encode_item, decode_item = item
 
-    def encode(items: Mapping[Any, Any]) -> dict[str, Any]:
+    def encode(items: Mapping[Any, Any], saved: float) -> dict[str, Any]:
         if encode_item is None:
             # A missing data item means the same as one without a value.
             return {str(k): value for k, value in items.items() if value is not None}
-        return {str(key): encode_item(value) for key, value in items.items()}
+        return {str(key): encode_item(value, saved) for key, value in items.items()}
 
-    def decode(states: dict[str, Any], stored: _Stored) -> dict[Any, Any]:
+    def decode(states: dict[str, Any], origin: _Origin) -> dict[Any, Any]:
         items = {}
         for key, state in _checked(states, dict).items():
             with suppress(*_INVALID):
-                items[key_kind(key)] = decode_item(state, stored)
+                items[key_kind(key)] = decode_item(state, origin)
         return items
 
-    return _Codec(encode, decode, records)
+    return _Codec(encode, decode)
 
 
 def _checked[T](state: object, kind: type[T]) -> T:

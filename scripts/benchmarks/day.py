@@ -125,9 +125,11 @@ def _is_of_server(handle: asyncio.Handle) -> bool:
 def rows_of(path: Path) -> dict[str, int]:
     """Return the numbers of rows of the recorder's tables, and the used bytes."""
     with sqlite3.connect(path) as database:
-        count: Callable[[str], int] = lambda query: database.execute(query).fetchone()[
-            0
-        ]
+
+        def count(query: str) -> int:
+            number: int = database.execute(query).fetchone()[0]
+            return number
+
         rows = {
             table: count(f"SELECT count(*) FROM {table}")  # noqa: S608
             for table in (*TABLES, *STATISTICS)
@@ -153,6 +155,7 @@ async def test_day(
     recorder.entity_filter = lambda _: True
     await run.until(run.begin + SETTLED)
     await recorder.async_block_till_done()
+    assert recorder.engine
     database = Path(str(recorder.engine.url.database))
     before = await hass.async_add_executor_job(rows_of, database)
 
@@ -194,7 +197,7 @@ async def test_day(
     sizes = written.sizes
     row = (
         f"{request.node.callspec.params['home']:<12}{len(own):>9}{len(made):>7}"
-        f"{refused:>8}{states[EVENT_STATE_CHANGED]:>9}{states[EVENT_STATE_REPORTED]:>9}"
+        f"{refused:>8}{states['state_changed']:>9}{states['state_reported']:>9}"
         f"{sum(gained[table] for table in TABLES):>8}"
         f"{sum(gained[table] for table in STATISTICS):>11}{gained['bytes'] / 1e6:>7.1f}"
         f"{len(sizes):>8}{sum(sizes) / len(sizes) / 1e3:>9.1f}{max(sizes) / 1e3:>9.1f}"

@@ -22,7 +22,6 @@ from custom_components.smartpvms.northbound import (
     Session,
     SessionState,
     SessionTaken,
-    seconds_behind,
 )
 from custom_components.smartpvms.storage import decode, encode
 from tests.simulator import Simulator, faults, homes
@@ -76,9 +75,10 @@ class Client:
 
     def restart(self, off: timedelta = timedelta()) -> None:
         """Store the state, and restore it at another time."""
-        saved, state = time.time(), json.dumps(encode(self.state))
+        saved = time.time()
+        state = json.dumps(encode(self.state, saved))
         self._freezer.tick(off)
-        self.state = decode(SessionState, json.loads(state), seconds_behind(saved))
+        self.state = decode(SessionState, json.loads(state), saved)
 
     @property
     def logins(self) -> int:

@@ -9,6 +9,7 @@ from .client import (
     NorthboundClient,
 )
 from .clock import (
+    EpochTime,
     Moment,
     PastMoment,
     seconds_behind,
@@ -93,6 +94,7 @@ __all__ = [
     "Device",
     "DeviceId",
     "DeviceType",
+    "EpochTime",
     "FailCode",
     "HistoryRow",
     "HttpUnauthorized",

@@ -9,6 +9,8 @@ type Moment = float
 """Monotonic seconds."""
 type PastMoment = float
 """Monotonic seconds, never later than now."""
+type EpochTime = float
+"""Epoch seconds."""
 
 
 def to_epoch(moment: Moment) -> float:
@@ -26,32 +28,19 @@ def limited(moment: Moment | None, seconds: float) -> Moment | None:
     return None if moment is None else min(moment, time.monotonic() + seconds)
 
 
-def to_monotonic(stored: object, behind: float = 0.0) -> Moment:
-    """Return the monotonic time of epoch seconds, for a clock that is `behind`.
-
-    Raises `TypeError` if `stored` is not a number.
-    """
-    return time.monotonic() + (_number(stored) - time.time() - behind)
+def to_monotonic(stored: EpochTime, behind: float = 0.0) -> Moment:
+    """Return the monotonic time of epoch seconds, for a clock that is `behind`."""
+    return time.monotonic() + (stored - time.time() - behind)
 
 
-def to_past(stored: object, behind: float = 0.0) -> PastMoment:
-    """Return the monotonic time of epoch seconds, limited to now.
-
-    Raises `TypeError` if `stored` is not a number.
-    """
+def to_past(stored: EpochTime, behind: float = 0.0) -> PastMoment:
+    """Return the monotonic time of epoch seconds, limited to now."""
     return min(to_monotonic(stored, behind), time.monotonic())
 
 
-def seconds_behind(saved: object) -> float:
+def seconds_behind(saved: EpochTime) -> float:
     """Return the seconds by which the clock is behind the time of the last save.
 
-    A computer without a clock battery starts with an old time. Raises `TypeError` if
-    `saved` is not a number.
+    A computer without a clock battery starts with an old time.
     """
-    return max(_number(saved) - time.time(), 0.0)
-
-
-def _number(stored: object) -> float:
-    if isinstance(stored, bool) or not isinstance(stored, int | float):
-        raise TypeError
-    return stored
+    return max(saved - time.time(), 0.0)

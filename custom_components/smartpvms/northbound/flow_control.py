@@ -83,15 +83,28 @@ class Refusal:
     at: PastMoment
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call to an interface."""
+
+    is_record: ClassVar = True
+
+    at: PastMoment
+    """Time of the answer."""
+    type_id: int | None = None
+    """Device type, if each has its own quota."""
+
+
 @dataclass(slots=True)
 class Interface:
     """Calls to one interface."""
 
     is_record: ClassVar = True
 
-    calls: list[tuple[int | None, PastMoment]] = field(default_factory=list)
-    """Device type and time of the answer of each call."""
-    accepted: PastMoment | None = None
+    calls: list[Call] = field(default_factory=list)
+    accepted: PastMoment | None = field(
+        default=None, compare=False, metadata={"stored": False}
+    )
     """Time of the last accepted call."""
     stopped_until: Moment | None = None
     refused: PastMoment | None = None
@@ -118,7 +131,11 @@ class Interface:
     def counting(self, type_id: int | None, window: float, now: float) -> list[float]:
         """Return the times of the calls in the current window."""
         since = now - self.span(window, now)
-        return [at for called, at in self.calls if called == type_id and at > since]
+        return [
+            call.at
+            for call in self.calls
+            if call.type_id == type_id and call.at > since
+        ]
 
 
 @dataclass(slots=True)
@@ -224,7 +241,7 @@ class FlowControl:
                 quota,
                 self.wait(interface, type_id),
             )
-            for type_id in dict.fromkeys(called for called, _ in known.calls)
+            for type_id in dict.fromkeys(call.type_id for call in known.calls)
             if (quota := self.quota(interface, type_id)) is not None
         ]
 
@@ -243,7 +260,7 @@ class FlowControl:
             if (excess := len(calls) - max(quota.calls - reserve, 1)) >= 0:
                 moments.append(calls[excess] + known.span(quota.window, now))
         if known.calls and (known.once_a_minute or interface in ONE_A_MINUTE):
-            moments.append(known.calls[-1][1] + known.span(MINUTE, now))
+            moments.append(known.calls[-1].at + known.span(MINUTE, now))
         return max(max(moments) - now, 0.0)
 
     def check(
@@ -301,8 +318,8 @@ class FlowControl:
         window = MINUTE if quota is None else quota.window
         longest = window * (1 + MAX_WIDENING) + MARGIN
         known.calls = [
-            *(call for call in known.calls if call[1] > now - longest),
-            (type_id, now),
+            *(call for call in known.calls if call.at > now - longest),
+            Call(now, type_id),
         ]
 
     def _refuse(
@@ -373,4 +390,4 @@ class FlowControl:
         if planned <= now:
             answered = min(planned + MAX_PASS, now)
             known = self.interfaces.setdefault(interface, Interface())
-            known.calls.append((None, answered))
+            known.calls.append(Call(answered))

@@ -1,5 +1,6 @@
 """Activity of counters: whether a counter counts the energy that flows."""
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import ClassVar, Final
@@ -34,7 +35,7 @@ _HOUR: Final = timedelta(hours=1)
 
 @dataclass(slots=True)
 class CounterActivity:
-    """Energy of a counter, and energy that flowed before it counted, in kWh.
+    """Energy of a counter that has not counted yet, and energy that flowed, in kWh.
 
     A counter that begins to count is recognized one reading later, so that the rise by
     which it catches up is not counted.
@@ -42,18 +43,15 @@ class CounterActivity:
 
     is_record: ClassVar = True
 
-    is_counting: bool = False
-    """Whether the counter had counted before the last reading; then, no other field is
-    used."""
-    is_dead: bool = False
-    """Whether energy flows that the counter does not count."""
-    last: float = 0.0
-    before: float | None = None
+    last: float
+    before: float | None
     """Value of the reading before the last."""
+    power: float
+    """Power of the last reading in W."""
     counted: float = 0.0
     flowed: float = 0.0
-    power: float = 0.0
-    """Power of the last reading in W."""
+    is_dead: bool = False
+    """Whether energy flows that the counter does not count."""
 
     def follow(self, value: float, power: float, passed: timedelta) -> None:
         """Add the next reading of a counter that does not count yet."""
@@ -75,19 +73,22 @@ class CounterActivities:
     """Activity of the counters of a plant and its devices."""
 
     activities: dict[str, CounterActivity] = field(default_factory=dict)
+    """Activities of the counters that have not counted yet."""
     last_update: datetime | None = None
 
     def update(
         self,
         devices: PlantDevices,
         counts: CounterValues,
+        known: Collection[str],
         home: float | None,
         at: datetime,
         signs: StorageSigns,
     ) -> None:
         """Compare the rises of counters with the powers that they should count.
 
-        `home` is the home's power in W; a counter of the plant has no device id.
+        `known` are the names of all counters before this reading, and `home` is the
+        home's power in W; a counter of the plant has no device id.
         """
         is_first = self.last_update is None
         passed = at - (self.last_update or at)
@@ -96,10 +97,10 @@ class CounterActivities:
         for key, count in counts.items():
             name = name_of(*key)
             activity = self.activities.get(name)
-            if count is None or (activity and activity.is_counting):
+            if count is None or (activity is None and name in known):
                 continue
             if activity and activity.counted > STILL:
-                self.activities[name] = CounterActivity(is_counting=True)
+                del self.activities[name]
                 continue
             device = devices.get(key[0] or 0)
             power = max(powers.get(key) or 0.0, 0.0)
@@ -131,12 +132,11 @@ class CounterActivities:
         usable = dict(counts)
         for device_id, key in counts:
             activity = self.activities.get(name_of(device_id, key))
-            if activity is not None and activity.is_counting:
+            if activity is None:
                 continue
             substitute = device_id, SUBSTITUTES.get(key, "")
             if (
-                activity is None
-                or activity.before is None
+                activity.before is None
                 or activity.is_dead
                 # The counter was still 0 before the last reading.
                 or (not activity.before and counts.get(substitute) is not None)

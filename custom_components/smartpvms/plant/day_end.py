@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import ClassVar, Final, Self
 
+from custom_components.smartpvms.northbound import EpochTime
+
 # Longest time between two readings for which energy is estimated.
 MAX_GAP: Final = timedelta(minutes=15)
 HOUR: Final = 3600.0
@@ -17,14 +19,14 @@ HOUR: Final = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class DayEndEstimate:
-    """State of a counter; times are epoch seconds."""
+    """State of a counter."""
 
     is_record: ClassVar = True
 
     value: float
-    start: float | None = None
+    start: EpochTime | None = None
     """Start of its day; `None` for lifetime counters."""
-    read: float | None = None
+    read: EpochTime | None = None
     """Time of the last reading; `None` for lifetime counters."""
     reset_seen: bool = True
     """Whether the counter has started over on this day, which may happen late."""

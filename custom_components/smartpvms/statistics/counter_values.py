@@ -137,9 +137,8 @@ def resumed_filter(
     power = first.context.power if first else None
     return CounterFilter(
         period=period,
-        value=value,
         start=None if row.reset is None else datetime.fromtimestamp(row.reset, UTC),
-        current=Level(value - added, value, now, now, 0.0, 0.0),
+        current=Level(value - added, now, now, 0.0, 0.0, offset=added),
         read=at,
         evidence=CounterEvidence(last_reading=now, last_row=now, power=power),
     )
