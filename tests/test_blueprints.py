@@ -716,7 +716,10 @@ async def test_alarms_of_quiet_hours(
     before = simulator.alarms.start(battery)
     await _automate(hass, "alarm", **QUIET)
     await _next_alarms(alarmed)
-    assert _messages(phone) == ["Network Connection Error raised", "Device abnormal raised"]
+    assert _messages(phone) == [
+        "Network Connection Error raised",
+        "Device abnormal raised",
+    ]
     phone.clear()
     over = simulator.alarms.start(inverter)
     simulator.alarms.start(inverter, alarms.GRID_LOSS)

@@ -268,8 +268,9 @@ async def _get_alarms(call: ServiceCall) -> ServiceResponse:
             {
                 "plant": plant.name,
                 **alarm_attributes(each.alarm),
-                "announced_at": each.announced
-                and each.announced.isoformat(timespec="seconds"),
+                "announced_at": None
+                if each.announced is None
+                else each.announced.isoformat(timespec="seconds"),
             }
             for level in AlarmLevel
             for plant in plants
