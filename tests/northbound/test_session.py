@@ -18,6 +18,7 @@ from custom_components.smartpvms.northbound import (
     InvalidCredentials,
     NorthboundClient,
     NorthboundError,
+    PermissionDenied,
     RateLimited,
     Session,
     SessionState,
@@ -153,6 +154,29 @@ async def test_another_client_for_long(client: Client) -> None:
     err = await client.poll()
     assert isinstance(err, SessionTaken)
     assert err.retry_after == 600
+
+
+async def test_refused_login_after_a_pause(client: Client) -> None:
+    """A login that is refused like a session pauses all calls."""
+    await client.poll()
+    client.simulator.faults.add(faults.FailCode(305), "login")
+    assert isinstance(await client.poll(timedelta(hours=2)), SessionTaken)
+    assert client.state.pause == 600
+
+
+@pytest.mark.parametrize("fault", [faults.FailCode(305), faults.HttpStatus(401)])
+async def test_optional_interface_without_session(
+    client: Client, fault: faults.Fault
+) -> None:
+    """A token that only an optional interface rejects stays in use, after one login."""
+    await client.poll()
+    client.simulator.faults.add(fault, "getAlarmList")
+    reader = NorthboundClient(client.session)
+    for _ in range(3):
+        with pytest.raises(PermissionDenied):
+            await reader.alarms(["NE=1"], NOON, NOON, "en_US")
+        assert await client.poll() is None
+    assert client.logins == 2
 
 
 async def test_wrong_password_is_sent_once(client: Client) -> None:

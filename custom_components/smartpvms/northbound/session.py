@@ -292,7 +292,7 @@ class Session:
 
     def _check_dropped(self, interface: str, err: SessionTaken) -> None:
         """Raise `PermissionDenied` if the rejected token was kept for other calls."""
-        if self.state.token is not None:
+        if self.state.has_token:
             is_http = isinstance(err, HttpUnauthorized)
             raise PermissionDenied(
                 interface, 401 if is_http else FailCode.NOT_LOGGED_IN
