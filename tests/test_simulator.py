@@ -32,6 +32,7 @@ from tests.simulator import (
 )
 from tests.simulator.chaos import Chaos, Rates
 from tests.simulator.cloud import Change
+from tests.simulator.collection import Collection
 from tests.simulator.counter_faults import (
     flipping,
     jittering,
@@ -1052,6 +1053,38 @@ def test_items_without_a_source_are_null() -> None:
     day = report(at(homes.farm(), NOON), "Day")[-1]
     assert None not in day.values()
     assert 50 < day["performance_ratio"] < 100
+
+
+def test_lag_of_collections() -> None:
+    """The values are those of the last collection that is shown already."""
+    home = homes.family()
+    code = home.plants[0].code
+    simulator = at(home, NOON + timedelta(seconds=200))
+    on_time = simulator.reported_items(code)
+    simulator.collection.lag = 210.0
+    late = simulator.reported_items(code)
+    assert late == at(home, NOON - timedelta(seconds=1)).reported_items(code)
+    assert late != on_time
+
+
+def test_times_of_collections() -> None:
+    """Collections are shown after the lag with its jitter, and can be moved."""
+    noon = int(NOON.timestamp())
+    collection = Collection(lag=60.0, jitter=10.0)
+    assert collection.last(noon + 59.9) == noon - 300
+    assert collection.last(noon + 70.0) == noon
+    shown = {
+        number
+        for number in range(100)
+        if collection.last(noon + 300 * number + 65.0) == noon + 300 * number
+    }
+    assert 20 < len(shown) < 80
+    collection.moves += [(noon + 1, 60), (noon + 800, -60)]
+    collections = [noon - 300, noon, noon + 360, noon + 660, noon + 900]
+    assert [*collection.between(noon - 300, noon + 900)] == collections
+    for last in collections:
+        assert collection.last(last + 70.0) == last
+        assert collection.last(last + 59.9) in {last - 240, last - 300, last - 360}
 
 
 def test_lag_of_reports() -> None:

@@ -217,8 +217,9 @@ class Resolver(AbstractResolver):
         """Close nothing."""
 
 
+@pytest.mark.parametrize("is_online", [True, False])
 @pytest.mark.parametrize(
-    ("error", "cause", "is_moved"),
+    ("error", "cause", "is_unknown"),
     [
         (OSError(None, "DNS"), DNSError(4, "Domain name not found"), True),
         (OSError(None, "DNS"), DNSError(12, "Timeout"), False),
@@ -227,15 +228,28 @@ class Resolver(AbstractResolver):
         (socket.gaierror(socket.EAI_AGAIN, "DNS"), None, False),
     ],
 )
-async def test_name(error: OSError, cause: Exception | None, is_moved: bool) -> None:
-    """A name that does not exist is another error than a failed lookup."""
+async def test_name(
+    error: OSError,
+    cause: Exception | None,
+    is_unknown: bool,
+    is_online: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A name does not exist if others do; a failed lookup is another error."""
+
+    async def resolve(*_: object) -> list[ResolveResult]:
+        if is_online:
+            return []
+        raise OSError(None, "DNS")
+
+    monkeypatch.setattr(aiohttp.DefaultResolver, "resolve", resolve)
     connector = aiohttp.TCPConnector(resolver=Resolver(error, cause))
     async with aiohttp.ClientSession(connector=connector) as web:
         url = URL("https://example.com")
         client = NorthboundClient(Session(web, url, "demo_api", "Simulated-1"))
         with pytest.raises(ConnectionFailed) as caught:
             await client.plants()
-    assert isinstance(caught.value, ServerMoved) == is_moved
+    assert isinstance(caught.value, ServerMoved) == (is_unknown and is_online)
     assert not caught.value.sent
 
 

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from .clock import Clock
+from .collection import Collection
 from .items import Items, device_items, history_items, plant_items
-from .moment import Moment, last_collection
+from .moment import Moment
 from .plants import Device, Home, Plant, Silence
 
 _MOMENTS_KEPT = 1024
@@ -39,6 +40,7 @@ class Cloud:
         """Store the home."""
         self.home = home
         self.clock = clock
+        self.collection = Collection()
         self._distortions: list[Distortion] = []
         self._outages: dict[int, Outage] = {}
         self._moments: dict[tuple[str, int], Moment] = {}
@@ -53,7 +55,7 @@ class Cloud:
     @property
     def collected(self) -> int:
         """Return the epoch of the last collection."""
-        return last_collection(self.clock.now().timestamp())
+        return self.collection.last(self.clock.now().timestamp())
 
     def plant(self, code: str) -> Plant:
         """Return the plant with a code."""

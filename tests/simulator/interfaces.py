@@ -11,7 +11,6 @@ from .account import Account
 from .alarms import Alarms
 from .cloud import Cloud
 from .items import has_history, has_kpis
-from .moment import COLLECTION_SECONDS
 from .plants import Device, DeviceType, Plant
 from .reports import REPORTS, Reports
 
@@ -270,13 +269,10 @@ class Interfaces:
     ) -> list[tuple[Device, int, Fields]]:
         """Return the device, epoch and items of each collection, device by device."""
         last = int(min(end, self._cloud.collected))
-        step = COLLECTION_SECONDS
         rows: dict[int, list[tuple[Device, int, Fields]]] = {
             device.id: [] for _, device in chosen
         }
-        for count, epoch in enumerate(
-            range(math.ceil(start / step) * step, last + 1, step)
-        ):
+        for count, epoch in enumerate(self._cloud.collection.between(start, last)):
             for plant, device in chosen:
                 if epoch >= plant.connected_to_grid.timestamp():
                     items = self._cloud.past_device(plant, device, epoch)

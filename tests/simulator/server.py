@@ -103,6 +103,7 @@ class Simulator:
             _QUOTAS[quotas], home, self.clock, windows, daily_code
         )
         self._cloud = Cloud(home, self.clock)
+        self.collection = self._cloud.collection
         self.reports = Reports(self._cloud)
         self.alarms = Alarms(home, self.clock)
         self._interfaces = Interfaces(
