@@ -525,6 +525,19 @@ def test_counter_that_begins_late(first: float) -> None:
     assert incomplete == [first > 0, True, True, True, True, True, False, False]
 
 
+def test_storage_with_one_power_for_both_directions() -> None:
+    """A day without charge is complete while the storage discharges."""
+    feed = Feed(Period.DAY, MIDNIGHT + timedelta(hours=18))
+    charged = 0.0
+    for _ in range(3):
+        feed(*(charged := charged + 0.06 for _ in range(12)), power=0.7)
+        feed(*[charged] * 12, power=0.7)
+    assert feed.counter.read == MIDNIGHT + timedelta(hours=23, minutes=55)
+    for _ in range(6):
+        feed(0.0, power=0.7)
+        assert not feed.counter.is_incomplete
+
+
 def test_counter_that_does_not_count_standby() -> None:
     """A day without energy is complete after two hours, or if the device rests."""
     feed = Feed(Period.DAY, MIDNIGHT + timedelta(hours=20))

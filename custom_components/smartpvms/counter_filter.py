@@ -44,6 +44,9 @@ CONFIRMATIONS: Final = 3
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 MIN_SHARE: Final = 0.1
+# Least share of a power that is the counter's own. That of an ESS is also the power of
+# the other direction.
+OWN_SHARE: Final = 0.8
 # Factor by which a revenue does not rise in one reading, from an amount on.
 MULTIPLE: Final = 3.0
 MIN_MONEY: Final = 100.0
@@ -167,6 +170,7 @@ class CounterFilter:
             not has_begun
             and is_early
             and evidence.is_trusted
+            and evidence.usual_share >= OWN_SHARE
             and flowed > evidence.step
         )
 
