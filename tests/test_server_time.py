@@ -89,6 +89,6 @@ async def test_first_time_is_false(
         each.remove()
     await account.poll()
     begins, _ = shown(account)
-    assert begins[0] == "2026-06-21T00:00:00+02:00"
+    assert begins[0] == "2026-06-20T22:00:00+00:00"
     reading = account.entry.runtime_data.real_time.data[INVERTER]
     assert abs(reading.server_time - reading.received) < timedelta(seconds=1)

@@ -380,8 +380,8 @@ async def test_last_reset(run: Run) -> None:
     await run.until("2026-06-22 00:30")
     expected = {
         Kind.LIFETIME: (SensorStateClass.TOTAL_INCREASING, None),
-        Kind.DAILY: (SensorStateClass.TOTAL, "2026-06-22T00:00:00+02:00"),
-        Kind.MONTHLY: (SensorStateClass.TOTAL, "2026-06-01T00:00:00+02:00"),
+        Kind.DAILY: (SensorStateClass.TOTAL, "2026-06-21T22:00:00+00:00"),
+        Kind.MONTHLY: (SensorStateClass.TOTAL, "2026-05-31T22:00:00+00:00"),
     }
     for key in ("total_power", "total_cap", "active_cap", "day_power", "month_power"):
         counter = run.counter(key)
