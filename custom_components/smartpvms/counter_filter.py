@@ -44,9 +44,6 @@ CONFIRMATIONS: Final = 3
 SHARE: Final = 0.5
 # Least share of one of several counters in the power of all.
 MIN_SHARE: Final = 0.1
-# Least share of a power that is the counter's own. That of an ESS is also the power of
-# the other direction.
-OWN_SHARE: Final = 0.8
 # Factor by which a revenue does not rise in one reading, from an amount on.
 MULTIPLE: Final = 3.0
 MIN_MONEY: Final = 100.0
@@ -164,13 +161,16 @@ class CounterFilter:
         if level is None or not (evidence.rises and evidence.power):
             return False
         has_begun = level.reset_seen and level.raw != 0
+        # The power may be that of the other direction of a storage.
+        before = self.former if level.reset_seen else level
+        has_counted = before is not None and self._began - before.rose < PAUSE
         flowed = evidence.usual_share * (evidence.min_energy - level.min_energy)
         is_early = evidence.last_reading - max(level.rose, self._began) < DOUBT
         return (
             not has_begun
+            and has_counted
             and is_early
             and evidence.is_trusted
-            and evidence.usual_share >= OWN_SHARE
             and flowed > evidence.step
         )
 
