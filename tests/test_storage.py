@@ -291,7 +291,7 @@ class Times:
 
 
 def test_times(freezer: FrozenDateTimeFactory) -> None:
-    """Times are whole seconds after that of the state; the clock is changed in between."""
+    """Times are seconds after that of the state; the clock is changed in between."""
     freezer.move_to("2026-06-21T10:00:00Z")
     saved, at = int(time.time()), datetime(2026, 6, 21, 9, tzinfo=UTC)
     last = at.timestamp()
@@ -310,6 +310,14 @@ def test_times(freezer: FrozenDateTimeFactory) -> None:
     )
     times.past, times.coming = time.monotonic() - 100.4, time.monotonic() + 50.4
     assert encode(times, saved) == {**state, "past": -300, "coming": -150}
+
+
+@pytest.mark.parametrize("milliseconds", [1, 123, 227, 500, 999])
+def test_milliseconds(milliseconds: int) -> None:
+    """A time of the server is stored exactly."""
+    at = datetime.fromtimestamp((1782036000000 + milliseconds) / 1000, UTC)
+    times = Times(0.0, 0.0, at, 0.0)
+    assert decode(Times, encode(times, 1782048160), 1782048160).at == at
 
 
 JSON = st.recursive(

@@ -219,9 +219,11 @@ def _epoch_time(state: object, origin: _Origin) -> float:
 
 def _stamp(time: datetime, saved: float) -> float | str:
     """Return the seconds of a time in UTC, and the text of another time."""
-    if time.tzinfo is UTC:
-        return round(time.timestamp() - saved)
-    return time.isoformat()
+    if time.tzinfo is not UTC:
+        return time.isoformat()
+    # The server's times are in milliseconds, and identify alarms.
+    seconds = round(time.timestamp() - saved, 3)
+    return int(seconds) if seconds.is_integer() else seconds
 
 
 def _time(state: object, origin: _Origin) -> datetime:
