@@ -71,6 +71,10 @@ class Clicks:
         self.count += 1
 
 
+# Number of looks at a page that loads.
+LOOKS = 30
+
+
 @asynccontextmanager
 async def open_page(
     browser: Browser, home_assistant: HomeAssistant, **options: Any
@@ -112,7 +116,8 @@ async def visible_texts(page: Page, selector: str = "body") -> list[str]:
 
 def assert_readable(texts: list[str]) -> None:
     """Assert that all texts are readable."""
-    assert [text for text in texts if RAW.search(text)] == []
+    raw = [text for text in texts if RAW.search(text)]
+    assert raw == [], raw
 
 
 async def look(
@@ -123,7 +128,11 @@ async def look(
     `known` texts are Home Assistant's own, and may be unreadable.
     """
     texts: list[str] = []
-    while texts != (texts := await visible_texts(page)):
+    for _ in range(LOOKS):
+        before, texts = texts, await visible_texts(page)
+        # Home Assistant shows keys until it has loaded its translations.
+        if texts == before and not any(map(RAW.search, {*texts} - {*known})):
+            break
         await page.wait_for_timeout(300)
     seen = page if part is None else page.locator(part)
     await seen.screenshot(path=SCREENSHOTS / f"{name}.png", animations="disabled")
