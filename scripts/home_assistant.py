@@ -336,6 +336,15 @@ class HomeAssistant:
             for statistic_id, hours in rows.items()
         }
 
+    async def set_language(self, language: str) -> None:
+        """Set the language of Home Assistant and of its user."""
+        await self.command("config/core/update", language=language)
+        await self.command(
+            "frontend/set_user_data",
+            key="language",
+            value={"language": language, "number_format": "language"},
+        )
+
     async def create_dashboard(self, title: str, config: dict[str, Any]) -> str:
         """Create a dashboard that opens first, and return its path."""
         path = title.lower().replace(" ", "-")

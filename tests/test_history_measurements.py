@@ -1,6 +1,6 @@
 """Tests of imported measurements: the same as recorded by the recorder."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 import math
 from typing import Any, Final, Literal
@@ -24,14 +24,15 @@ from tests.simulator.items import device_items, history_items
 from tests.simulator.moment import Moment
 from tests.simulator.plants import Device, DeviceType, Home, Plant
 
-from . import statistics
+from . import history, statistics
 from .conftest import POLL, Account
 from .history import HOUR, full_hour
 from .statistics import Run
 
 quiet = statistics.recorder_config
+simulator = history.simulator
+start = history.start
 
-START: Final = "2026-06-21 10:20:30+02:00"
 INVERTER: Final = 1000000035436842
 # Powers of the inverter that the API reports in kW or kvar.
 IN_KILO: Final = {"active_power", "mppt_power", "reactive_power"}
@@ -46,17 +47,6 @@ TOLERANCE: Final = 0.002
 def recorder_config(quiet: dict[str, int]) -> dict[str, int]:
     """Commit after every state: an in-memory database serves one thread at a time."""
     return {**quiet, "commit_interval": 0}
-
-
-@pytest.fixture
-async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve a home with the frozen clock of the test."""
-    freezer.move_to(START)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
 
 
 class Days:

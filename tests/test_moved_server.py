@@ -46,7 +46,7 @@ METER: Final = 1000000035436844
 type Move = Callable[[], None]
 
 
-# What the first server does when it has moved.
+# Faults of the first server after its move, by mode.
 MODES: Final[dict[str, Callable[[str], faults.Fault]]] = {
     **faults.MOVED,
     "no name": lambda _: faults.DropConnection(),

@@ -212,16 +212,15 @@ def _signed(
     }
     return [
         *(
-            {
-                "type": "tile",
-                "entity": entity_id,
-                "name": [ENTITY, {"type": "text", "text": text}],
-                "icon": icon,
-                "color": color,
-                "visibility": [condition],
-            }
-            | WIDE
+            card
             for (text, icon), condition in ((negative, below), (positive, above))
+            for card in _tile(
+                entity_id,
+                name=[ENTITY, {"type": "text", "text": text}],
+                icon=icon,
+                color=color,
+                visibility=[condition],
+            )
         ),
         *_tile(entity_id, color=color, visibility=[neither]),
     ]

@@ -124,12 +124,16 @@ class PlantFlow:
         self.reading = Reading(values, dt_util.utcnow(), at, live=True)
         return self.reading
 
+    @property
+    def _sums(self) -> dict[str, EnergySum]:
+        return {**self.energy_sums, "home_energy": self.home.energy_sum}
+
     def _update_today(
         self, at: datetime, zone: tzinfo, counters: Mapping[str, CounterFilter]
     ) -> dict[str, float]:
         """Return the energies since midnight, by item."""
         midnight = midnight_before(at, zone).astimezone(UTC)
-        sums = {**self.energy_sums, "home_energy": self.home.energy_sum}
+        sums = self._sums
         values: dict[str, float] = {}
         for key, accumulated in ENERGIES_TODAY.items():
             energy = sums.get(accumulated)
@@ -154,10 +158,9 @@ class PlantFlow:
         if at is None:
             return
         point = self.grid_point.find(devices, chosen)
-        sums = {**self.energy_sums, "home_energy": self.home.energy_sum}
         items = {
             **_powers(power_flow(devices, self.signs, point)),
-            **{key: energy.value for key, energy in sums.items()},
+            **{key: energy.value for key, energy in self._sums.items()},
             **{key: today.value for key, today in self.today.items()},
             "installed_capacity": plant.capacity,
         }

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 import os
@@ -20,7 +20,7 @@ from homeassistant.components.recorder import Recorder, get_instance
 from homeassistant.const import EVENT_STATE_CHANGED, EVENT_STATE_REPORTED
 from homeassistant.core import Event, HomeAssistant, callback
 from homeassistant.helpers import entity_registry as er, storage
-from tests import conftest, statistics
+from tests import conftest, history, statistics
 from tests.conftest import Account
 from tests.simulator import Simulator, homes
 from tests.simulator.plants import Home
@@ -30,11 +30,11 @@ from . import files
 
 account = conftest.account
 recorder_config = statistics.recorder_config
+simulator = history.simulator
 hass_config_dir = files.hass_config_dir
 hass_storage = files.hass_storage
 
 HOMES = os.environ.get("BENCHMARK_HOMES", "family apartment").split()
-MIDNIGHT: Final = "2026-06-21 00:01:30+02:00"
 # The import of history is over, and all files are written.
 SETTLED: Final = timedelta(hours=2)
 DAY: Final = timedelta(days=1)
@@ -62,14 +62,9 @@ def persistent_database() -> bool:
 
 
 @pytest.fixture
-async def simulator(
-    home: Home, socket_enabled: None, freezer: FrozenDateTimeFactory
-) -> AsyncIterator[Simulator]:
-    """Serve the home."""
-    freezer.move_to(MIDNIGHT)
-    simulator = Simulator(home)
-    async with simulator.serve():
-        yield simulator
+def start() -> str:
+    """Return a time after midnight."""
+    return "2026-06-21 00:01:30+02:00"
 
 
 class Written:

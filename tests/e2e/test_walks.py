@@ -85,12 +85,7 @@ async def home_assistant(
     """Run Home Assistant with the account, in a language."""
     config = ROOT / ".cache" / "e2e-walks" / f"{walk}-{language}"
     async with HomeAssistant(config, free_port(), "scripts.eager") as home_assistant:
-        await home_assistant.command("config/core/update", language=language)
-        await home_assistant.command(
-            "frontend/set_user_data",
-            key="language",
-            value={"language": language, "number_format": "language"},
-        )
+        await home_assistant.set_language(language)
         await home_assistant.add_integration(
             host=simulator.url,
             username=SIMULATED_USERNAME,
