@@ -345,6 +345,30 @@ class HomeAssistant:
             value={"language": language, "number_format": "language"},
         )
 
+    async def import_statistics(
+        self, statistic_id: str, unit_class: str, unit: str, rows: list[dict[str, Any]]
+    ) -> None:
+        """Add hours to the statistics of an entity."""
+        with_sum = "sum" in rows[0]
+        await self.command(
+            "recorder/import_statistics",
+            metadata={
+                "mean_type": 0 if with_sum else 1,
+                "has_sum": with_sum,
+                "name": None,
+                "source": "recorder",
+                "statistic_id": statistic_id,
+                "unit_class": unit_class,
+                "unit_of_measurement": unit,
+            },
+            stats=rows,
+        )
+
+    async def language(self) -> str:
+        """Return the user's language."""
+        stored = await self.command("frontend/get_user_data", key="language")
+        return str(stored["value"]["language"]) if stored["value"] else "en"
+
     async def create_dashboard(self, title: str, config: dict[str, Any]) -> str:
         """Create a dashboard that opens first, and return its path."""
         path = title.lower().replace(" ", "-")

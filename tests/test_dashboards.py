@@ -286,6 +286,24 @@ async def test_fleet(
     assert not _entity_ids(one) & others
 
 
+@pytest.mark.parametrize(
+    "home",
+    [homes.Home([*homes.family().plants, *homes.farm(inverters=2).plants])],
+    ids=["family and farm"],
+)
+async def test_compared_plants(
+    hass: HomeAssistant, account: Account, simulator: Simulator
+) -> None:
+    """Lines of a graph have colors of their own, and short names."""
+    await account.add_plants(simulator.home.plants)
+    await account.poll()
+    graphs = _cards(await _suggest(hass), "statistics-graph")
+    [powers] = [card for card in graphs if card["title"] == "Last 24 hours"]
+    names = ["Lindenweg 12", "Sonnenhof Inverter-1", "Sonnenhof Inverter-2"]
+    assert [each["name"] for each in powers["entities"]] == names
+    assert not any("color" in each for each in powers["entities"])
+
+
 async def test_unknown_plant(hass: HomeAssistant, added: Account) -> None:
     """A device that is no plant is refused."""
     with pytest.raises(ServiceValidationError, match="Choose one of the plants"):

@@ -62,6 +62,11 @@ class _Dashboard:
         registered = self.registry.async_get(entity_id)
         return registered is None or dt_util.utcnow() - registered.created_at < DAY
 
+    def inverters(self, plant: Plant) -> list[Device]:
+        """Return the inverters of a plant."""
+        devices = self.inventory.devices_of(plant.code)
+        return [device for device in devices if device.type_id in INVERTERS]
+
     def heading(self, key: str, icon: str) -> Card:
         """Return the heading of a section."""
         return {"type": "heading", "heading": self.text(f"common.{key}"), "icon": icon}
@@ -245,14 +250,17 @@ def _last_day(shown: _Dashboard, powers: list[Card], of_devices: list[Card]) -> 
     return card | {"type": "history-graph", "hours_to_show": 24, "entities": powers}
 
 
+def _pv_power(shown: _Dashboard, inverter: Device) -> str | None:
+    return shown.sensor(inverter.id, "mppt_power") or shown.sensor(
+        inverter.id, "active_power"
+    )
+
+
 def _powers_of_devices(shown: _Dashboard, plant: Plant) -> Iterator[Card]:
     point = shown.grid_point(plant.code)
     for device in shown.inventory.devices_of(plant.code):
         if device.type_id in INVERTERS:
-            color = PV
-            entity_id = shown.sensor(device.id, "mppt_power") or shown.sensor(
-                device.id, "active_power"
-            )
+            color, entity_id = PV, _pv_power(shown, device)
         elif device.id == point:
             color, entity_id = GRID, shown.sensor(device.id, "active_power")
         else:
@@ -332,10 +340,9 @@ def _states(shown: _Dashboard, plant: Plant) -> list[Card]:
         ),
         *(
             card
-            for device in devices
-            if device.type_id in INVERTERS
+            for inverter in shown.inverters(plant)
             for card in _tile(
-                shown.sensor(device.id, "temperature"),
+                shown.sensor(inverter.id, "temperature"),
                 name=[DEVICE, ENTITY],
                 features=[{"type": "trend-graph"}],
             )
@@ -368,6 +375,14 @@ def _energy_cards(shown: _Dashboard, plant: Plant) -> list[list[Card]]:
     ]
 
 
+def _pv_powers(shown: _Dashboard, plant: Plant) -> Iterator[Card]:
+    """Yield the PV powers of a plant among others."""
+    inverters = shown.inverters(plant)
+    for inverter in inverters:
+        name = plant.name if len(inverters) == 1 else f"{plant.name} {inverter.name}"
+        yield from _entities(_pv_power(shown, inverter), name=name)
+
+
 async def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> Card:
     """Return the dashboard of all plants of an account."""
     shown = await _async_dashboard(hass, entry)
@@ -387,8 +402,7 @@ async def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) 
     of_inverters = [
         card
         for plant in plants
-        for card in _powers_of_devices(shown, plant)
-        if card["color"] == PV
+        for card in _pv_powers(shown, plant)
     ]
     sections = [
         [

@@ -86,8 +86,11 @@ async def open_page(
         "clientId": home_assistant.client_id,
         "expires": (time.time() + home_assistant.tokens["expires_in"]) * 1000,
     }
+    language = await home_assistant.language()
     context = await browser.new_context(
         base_url=home_assistant.url,
+        # A frontend that changes its language while it loads may keep raw keys.
+        locale=language,
         **{"viewport": {"width": 1400, "height": 1000}, **options},
     )
     await context.add_init_script(

@@ -216,7 +216,7 @@ async def _speak(home_assistant: HomeAssistant, language: str) -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES, indirect=True)
-async def test_language(page: Page, inverter: Device, language: str) -> None:
+async def test_language(language: str, page: Page, inverter: Device) -> None:
     """States are shown in the user's language."""
     file = TRANSLATIONS / f"{language}.json"
     sensors = json.loads(file.read_text())["entity"]["sensor"]

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 from playwright.async_api import Browser, Page, ViewportSize
@@ -156,11 +156,38 @@ async def test_dashboard(
     assert any(text("PV production") in each for each in texts)
 
 
+async def _import_past(home_assistant: HomeAssistant, dashboard: Any) -> None:
+    """Import hours for the graphs of a dashboard."""
+    now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    hours = [now - timedelta(hours=number) for number in range(48, 0, -1)]
+    graphs = [
+        card
+        for view in dashboard["views"]
+        for section in view["sections"]
+        for card in section["cards"]
+        if card["type"] == "statistics-graph"
+    ]
+    assert graphs
+    for graph in graphs:
+        energy = graph["stat_types"] == ["change"]
+        for number, entity in enumerate(graph["entities"], start=1):
+            values = [number * (row if energy else row % 24) for row in range(48)]
+            await home_assistant.import_statistics(
+                entity["entity"],
+                *(("energy", "kWh") if energy else ("power", "W")),
+                [
+                    {"start": start.isoformat(), "sum" if energy else "mean": value}
+                    for start, value in zip(hours, values, strict=True)
+                ],
+            )
+
+
 async def test_looks(
     browser: Browser, home_assistant: HomeAssistant, walk: str, language: str
 ) -> None:
     """No view of the suggested dashboard has a raw or a cut text."""
     suggested = await home_assistant.action("suggest_dashboard")
+    await _import_past(home_assistant, suggested)
     path = await home_assistant.create_dashboard(f"Plants {walk}", suggested)
     async with open_page(
         browser, home_assistant, timezone_id=SETTINGS["time_zone"]
