@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from custom_components.smartpvms.const import DOMAIN
+from custom_components.smartpvms.northbound import ReportPeriod
 from custom_components.smartpvms.statistics import recorder as recording
 from homeassistant.components.recorder import get_instance
 from homeassistant.components.recorder.statistics import async_import_statistics
@@ -63,6 +64,21 @@ async def test_first_set_up(past: Past) -> None:
     await past.until("2026-06-21 13:00:30", POLL)
     assert await past.problems(begin, past.run.at("2026-06-21 13:00")) == []
     assert past.run.simulator.refusals == []
+
+
+@pytest.mark.parametrize("days", [30])
+async def test_killed_between_passes(past: Past) -> None:
+    """The calls of an import are stored before the next pass."""
+    run = past.run
+    await run.until("2026-06-21 11:20:00", QUARTER)
+    for _ in range(4):
+        await run.poll(timedelta(minutes=1, seconds=2))
+    before = len(run.simulator.calls_to(ReportPeriod.HOUR))
+    assert before > 3
+    await run.account.kill()
+    flow_control = run.account.entry.runtime_data.account.session.flow_control
+    [usage] = flow_control.usages(ReportPeriod.HOUR)
+    assert usage.calls >= before
 
 
 @pytest.mark.parametrize("days", [0])

@@ -82,7 +82,7 @@ async def async_setup_entry(hass: HomeAssistant, entry: SmartPvmsConfigEntry) ->
     store = account_store(hass, entry)
     stored = await async_load(store)
     if stored.next_pass is not None:
-        stored.session.flow_control.assume_pass(stored.next_pass)
+        stored.session.flow_control.assume_kill(stored.next_pass)
     if stored.next_alarms is not None:
         stored.session.flow_control.assume_call("getAlarmList", stored.next_alarms)
     account = async_get_account(hass, entry.data, stored.session)
@@ -181,7 +181,7 @@ def _add_listeners(hass: HomeAssistant, entry: SmartPvmsConfigEntry) -> None:
         data.real_time.async_add_listener(update),
         data.reports.async_add_listener(update),
         data.alarms.async_add_listener(update),
-        data.history.async_add_listener(update_issues),
+        data.history.async_add_listener(update),
         data.inventory.async_add_listener(data.real_time.async_follow_inventory),
         data.inventory.async_add_listener(data.alarms.async_follow_inventory),
         hass.bus.async_listen(

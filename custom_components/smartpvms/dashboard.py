@@ -399,11 +399,7 @@ async def async_suggest_fleet(hass: HomeAssistant, entry: SmartPvmsConfigEntry) 
         return shown.text(f"entity.sensor.{key}.name")
 
     power = of_plants("pv_power")
-    of_inverters = [
-        card
-        for plant in plants
-        for card in _pv_powers(shown, plant)
-    ]
+    of_inverters = [card for plant in plants for card in _pv_powers(shown, plant)]
     sections = [
         [
             *_filtered(

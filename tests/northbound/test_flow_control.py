@@ -15,6 +15,7 @@ from custom_components.smartpvms.northbound import (
     ConnectionFailed,
     NorthboundError,
     RateLimited,
+    ReportPeriod,
     ServerBusy,
     SessionTaken,
 )
@@ -467,12 +468,23 @@ def test_killed_after_a_pass() -> None:
     """A planned pass before a kill may have been made."""
     flow_control = FlowControl()
     restored = _restart(flow_control)
-    restored.assume_pass(time.monotonic() - 20)
+    restored.assume_kill(time.monotonic() - 20)
     for interface in ("getStationRealKpi", "getDevRealKpi"):
         assert restored.wait(interface) == pytest.approx(MAX_PASS + 300 + MARGIN - 20)
     again = _restart(flow_control)
-    again.assume_pass(time.monotonic() + 20)
+    again.assume_kill(time.monotonic() + 20)
     assert again.wait("getStationRealKpi") == 0
+
+
+def test_killed_import() -> None:
+    """A killed process may have made one more call of each import that has begun."""
+    flow_control = FlowControl()
+    call(flow_control, ReportPeriod.HOUR)
+    restored = _restart(flow_control)
+    restored.assume_kill(time.monotonic() + 20)
+    [usage] = restored.usages(ReportPeriod.HOUR)
+    assert usage.calls == 2
+    assert "getDevHistoryKpi" not in restored.interfaces
 
 
 def test_killed_after_a_call(freezer: FrozenDateTimeFactory) -> None:

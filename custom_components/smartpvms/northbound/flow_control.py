@@ -366,19 +366,21 @@ class FlowControl:
         known.stopped_until = now + pause
         refusal.retry_after = pause
 
-    def assume_pass(self, planned: float) -> None:
-        """Count a pass over all groups if its planned time is past.
+    def assume_kill(self, next_pass: float) -> None:
+        """Count the calls that a killed process may have made but not stored.
 
-        If the process was killed, the calls of its last pass are not stored.
+        These are one call of each import, and a pass if its planned time is past.
         """
         now = time.monotonic()
-        if planned > now:
+        for interface in ONE_A_MINUTE & self.interfaces.keys():
+            self.assume_call(interface, now)
+        if next_pass > now:
             return
         for interface in ("getStationRealKpi", "getDevRealKpi"):
             known = self.interfaces.setdefault(interface, Interface())
             known.stopped_until = max(
-                known.stopped_until or planned,
-                planned + MAX_PASS + known.span(FIVE_MINUTES, now),
+                known.stopped_until or next_pass,
+                next_pass + MAX_PASS + known.span(FIVE_MINUTES, now),
             )
 
     def assume_call(self, interface: str, planned: Moment) -> None:

@@ -351,6 +351,7 @@ class HistoryImporter:
         while self.plants.spans:
             if pause := await self.plants.async_fill_next():
                 return pause
+            self._set_activity(self.activity)
             await self.async_save()
         return None
 
