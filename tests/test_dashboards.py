@@ -18,7 +18,7 @@ from homeassistant.exceptions import ServiceValidationError
 from homeassistant.helpers import entity_registry as er
 from homeassistant.setup import async_setup_component
 from tests.simulator import Simulator, faults, homes
-from tests.simulator.plants import Plant
+from tests.simulator.plants import Home, Plant
 
 from .component import ENGLISH, read_json
 from .conftest import Account
@@ -288,7 +288,7 @@ async def test_fleet(
 
 @pytest.mark.parametrize(
     "home",
-    [homes.Home([*homes.family().plants, *homes.farm(inverters=2).plants])],
+    [Home([*homes.family().plants, *homes.farm(inverters=2).plants])],
     ids=["family and farm"],
 )
 async def test_compared_plants(
