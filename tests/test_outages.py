@@ -1,8 +1,11 @@
 """Tests of refusals, lost sessions, locks, silence and recovery of the server."""
 
+import asyncio
 from collections.abc import Iterable
 from datetime import timedelta
+import gc
 import logging
+import tracemalloc
 
 import pytest
 
@@ -357,3 +360,22 @@ async def test_interface_without_answers(
     lines = [line for line in _log(caplog) if "real-time data" in line]
     assert len(lines) == 2
     assert "recovered" in lines[-1]
+
+
+async def test_large_answers_are_not_kept(added: Account, simulator: Simulator) -> None:
+    """The last errors of all coordinators need no more memory than other errors."""
+    size = 8 * 1024 * 1024
+    simulator.faults.add(faults.Body(b"x" * size))
+    data = added.entry.runtime_data
+    coordinators = data.inventory, data.real_time, data.reports, data.alarms
+    tracemalloc.start()
+    try:
+        await added.pass_time(timedelta(hours=1))
+        await added.poll(timedelta(days=1))
+        # In the thread, which has the last answer until it does something else.
+        await asyncio.to_thread(gc.collect)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(each.last_exception is not None for each in coordinators)
+    assert kept < size

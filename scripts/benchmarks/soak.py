@@ -26,7 +26,11 @@ import pytest
 from custom_components import smartpvms
 from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN, LOGGER
-from custom_components.smartpvms.descriptions import FLOW_SENSORS, REPORT_SENSORS
+from custom_components.smartpvms.descriptions import (
+    ALARM_EVENTS,
+    FLOW_SENSORS,
+    REPORT_SENSORS,
+)
 from homeassistant import core
 from homeassistant.components.sensor import SensorDeviceClass
 from homeassistant.config_entries import SOURCE_REAUTH, ConfigEntryState
@@ -47,7 +51,7 @@ from homeassistant.util.unit_conversion import SpeedConverter
 from scripts.benchmarks.distance import DistantSimulator
 from tests import conftest, test_restarts
 from tests.conftest import NOON, Account
-from tests.simulator import Call, Clock, homes
+from tests.simulator import Call, Clock, alarms, homes
 from tests.simulator.moment import last_collection
 from tests.simulator.plants import Home
 from tests.simulator.weather import Spell, Weather
@@ -83,10 +87,13 @@ MEASURED = [
     for part in (smartpvms, core, aiohttp)
 ]
 
+# Levels of alarms that are shown as problems: critical and major.
+SEVERE = (1, 2)
+
 # The health of a battery is that of its modules, unless the battery reports it.
 HEALTH = "_state_of_health"
 # No real-time row has these values.
-ELSEWHERE = {*REPORT_SENSORS, "battery_modules"}
+ELSEWHERE = {*REPORT_SENSORS, "battery_modules", ALARM_EVENTS.key}
 
 # Resources that are only used for a moment are missing in at least one of these.
 LOOKS = 21
@@ -280,6 +287,7 @@ class Soak:
         """Add the account in the time zone of the first plant."""
         zone = self.simulator.home.plants[0].time_zone
         await self._hass.config.async_set_time_zone(str(zone))
+        self._raise_alarms()
         await self.account.add()
 
     async def until(self, moment: datetime) -> None:
@@ -428,7 +436,7 @@ class Soak:
                 items = self.simulator.reported_items(name) or {}
                 if isinstance(name, str):
                     items |= self._true_powers(name)
-                reported[str(name)].append(items)
+                reported[str(name)].append(items | self._true_alarms(name))
         return reported
 
     def _true_powers(self, plant_code: str) -> dict[str, float]:
@@ -441,6 +449,28 @@ class Soak:
             "battery_power": true.discharge - true.charge,
             "home_power": true.load,
         }
+
+    def _raise_alarms(self) -> None:
+        """Raise alarms of some devices for the whole time, and others for a part."""
+        dice = Random(f"{SEED}/alarms")
+        for _, device in self.simulator.home.devices():
+            for kind in dice.sample(alarms.KINDS, 2):
+                alarm = self.simulator.alarms.start(device, kind)
+                if dice.random() < 0.75:
+                    lasting = self.end - AFTER_WEATHER - self.begin
+                    alarm.cleared = self.begin + dice.random() * lasting
+
+    def _true_alarms(self, name: int | str) -> dict[str, int]:
+        """Return what is shown of the active alarms of a plant or device."""
+        severe = [
+            alarm
+            for plant in self.simulator.home.plants
+            for alarm in self.simulator.alarms.active(plant, self.now)
+            if name in (plant.code, alarm.device.id) and alarm.kind.level in SEVERE
+        ]
+        if isinstance(name, str):
+            return {"active_alarms": len(severe)}
+        return {"problem": int(bool(severe))}
 
     def entities(self) -> Iterator[er.RegistryEntry]:
         """Yield all enabled entities."""

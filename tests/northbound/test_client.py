@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
+import gc
 import gzip
 import tracemalloc
 from typing import override
@@ -24,6 +26,7 @@ from custom_components.smartpvms.northbound import (
     NorthboundError,
     PermissionDenied,
     RateLimited,
+    ReportPeriod,
     RequestRejected,
     ServerBusy,
     ServerMoved,
@@ -31,6 +34,7 @@ from custom_components.smartpvms.northbound import (
     SessionTaken,
     session as northbound_session,
 )
+from tests.hostile import INTERFACES
 from tests.simulator import SetClock, Simulator, faults, homes
 
 pytestmark = [pytest.mark.fast, pytest.mark.usefixtures("socket_enabled")]
@@ -491,6 +495,63 @@ async def test_a_server_that_never_answers(
     simulator.faults.add(faults.NeverAnswer(), "login")
     with pytest.raises(ConnectionFailed):
         await client.plants()
+
+
+LARGE = b"x" * 8 * MEGABYTE
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        pytest.param(faults.Oversized(megabytes=10), id="oversized"),
+        pytest.param(faults.Body(LARGE), id="no JSON"),
+        pytest.param(
+            faults.Body(b'{"success":true,"data":"%b"}' % LARGE), id="no rows"
+        ),
+        pytest.param(
+            faults.Body(b'{"failCode":305,"message":"%b"}' % LARGE), id="no session"
+        ),
+    ],
+)
+async def test_error_without_the_answer(
+    client: NorthboundClient,
+    simulator: Simulator,
+    monkeypatch: pytest.MonkeyPatch,
+    fault: faults.Fault,
+) -> None:
+    """An error does not keep the answer in memory."""
+    monkeypatch.setattr(northbound_session, "_MAX_SIZE", 9 * MEGABYTE)
+    day = NOON - timedelta(days=1), NOON
+    [plant, *_] = await client.plants()
+    [device, *_] = await client.devices([plant.code])
+    calls = [
+        client.plants,
+        partial(client.devices, [plant.code]),
+        partial(client.plant_real_time, [plant.code]),
+        partial(client.device_real_time, 1, [device.id]),
+        partial(client.device_history, 1, [device.id], *day),
+        partial(client.history_of_device, device, *day),
+        partial(client.plant_reports, ReportPeriod.DAY, [plant.code], NOON),
+        partial(client.alarms, [plant.code], *day, "en_US"),
+        client.log_in,
+    ]
+    for interface in INTERFACES:
+        simulator.faults.add(fault, interface)
+    errors = []
+    tracemalloc.start()
+    try:
+        for call in calls:
+            with pytest.raises(NorthboundError) as caught:
+                await call()
+            errors.append(caught.value)
+        del caught
+        # In the thread, which has the last answer until it does something else.
+        await asyncio.to_thread(gc.collect)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(errors) == len(calls)
+    assert kept < len(LARGE) / 2
 
 
 class TestBrokenAnswers:

@@ -4,12 +4,20 @@ There is one method per interface, and one for the four interfaces of plant repo
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from operator import attrgetter
-from typing import Final
+from traceback import clear_frames
+from typing import Any, Final
 
-from .errors import MEMBER_REFUSALS, MalformedResponse, MembersRefused, PermissionDenied
+from .errors import (
+    MEMBER_REFUSALS,
+    MalformedResponse,
+    MembersRefused,
+    NorthboundError,
+    PermissionDenied,
+)
 from .models import (
     Alarm,
     AlarmKey,
@@ -54,6 +62,28 @@ HISTORY_REACH: Final = timedelta(days=365)
 _MAX_WAIT: Final = 125.0
 
 
+def _without_answer[**P, T](
+    method: Callable[P, Coroutine[Any, Any, T]],
+) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Remove the answer from the error that a method raises.
+
+    A coordinator keeps the error, whose traceback refers to the local variables.
+    """
+
+    @wraps(method)
+    async def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await method(*args, **kwargs)
+        except NorthboundError as err:
+            error: BaseException | None = err
+            while error is not None:
+                clear_frames(error.__traceback__)
+                error = error.__context__
+            raise
+
+    return call
+
+
 class NorthboundClient:
     """Reads the plants and devices of one account and their KPIs.
 
@@ -69,6 +99,7 @@ class NorthboundClient:
         """Return the record of answers and failures."""
         return self._session.state.service
 
+    @_without_answer
     async def plants(self) -> list[Plant]:
         """Return the plants of the account, capacity in kWp (`stations`).
 
@@ -84,6 +115,7 @@ class NorthboundClient:
             except PermissionDenied, MembersRefused:
                 raise refused from None
 
+    @_without_answer
     async def devices(
         self, plant_codes: Iterable[str], *, is_first: bool = True
     ) -> list[Device]:
@@ -103,6 +135,7 @@ class NorthboundClient:
             if (device := parse_device(row)) is not None
         ]
 
+    @_without_answer
     async def plant_real_time(self, plant_codes: Iterable[str]) -> RealTimeKpis[str]:
         """Return the KPIs of at most 100 plants (`getStationRealKpi`).
 
@@ -114,6 +147,7 @@ class NorthboundClient:
         )
         return read_kpis(answer, "stationCode", text)
 
+    @_without_answer
     async def device_real_time(
         self, type_id: int, device_ids: Iterable[int]
     ) -> RealTimeKpis[int]:
@@ -128,6 +162,7 @@ class NorthboundClient:
         )
         return read_kpis(answer, "devId", integer)
 
+    @_without_answer
     async def device_history(
         self, type_id: int, device_ids: Iterable[int], start: datetime, end: datetime
     ) -> dict[int, list[HistoryRow]]:
@@ -152,6 +187,7 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_history, answer)
 
+    @_without_answer
     async def history_of_device(
         self, device: Device, start: datetime, end: datetime
     ) -> list[HistoryRow]:
@@ -175,6 +211,7 @@ class NorthboundClient:
             raise MalformedResponse("list of rows missing")
         return read_history_of_device(answer)
 
+    @_without_answer
     async def plant_reports(
         self, period: ReportPeriod, plant_codes: Iterable[str], at: datetime
     ) -> PlantReports:
@@ -199,6 +236,7 @@ class NorthboundClient:
         # In a thread, since thousands of rows would block the event loop.
         return await asyncio.to_thread(read_reports, answer, *_span(period, at))
 
+    @_without_answer
     async def alarms(
         self,
         plant_codes: Collection[str],
@@ -261,10 +299,12 @@ class NorthboundClient:
         """Set the number of plants, and of devices by type, for the quotas."""
         self._session.state.flow_control.set_account_size(plants, devices)
 
+    @_without_answer
     async def log_in(self) -> None:
         """Open a new session of the account (`login`) at the user's request."""
         await self._session.log_in()
 
+    @_without_answer
     async def logout(self) -> None:
         """Close the account's session (`logout`)."""
         await self._session.logout()
