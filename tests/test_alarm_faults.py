@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import Final, override
 
+from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
@@ -13,6 +14,7 @@ from homeassistant.const import STATE_UNAVAILABLE
 from homeassistant.core import CoreState, HomeAssistant
 from homeassistant.exceptions import HomeAssistantError
 from homeassistant.helpers import entity_registry as er, issue_registry as ir
+from homeassistant.helpers.update_coordinator import UpdateFailed
 from homeassistant.setup import async_setup_component
 from homeassistant.util import dt as dt_util
 from tests.simulator import RealClock, Simulator, alarms, faults, homes
@@ -130,6 +132,26 @@ async def test_fault_of_alarms_alone(
     simulator.alarms.start(inverter)
     await pass_time(account, HOUR + QUARTER)
     assert len(announced.of("raised")) == 1
+
+
+@pytest.mark.parametrize("home", [homes.apartment()])
+async def test_error_shortly_before_a_call_is_allowed(
+    account: Account, simulator: Simulator, freezer: FrozenDateTimeFactory
+) -> None:
+    """Home Assistant, which cuts off fractions of a second, does not read at once."""
+    await account.add()
+    simulator.faults.add(faults.HttpStatus(503), LIST)
+    await pass_time(account, SOON)
+    [first] = simulator.calls_to(LIST)
+    coordinator = account.entry.runtime_data.alarms
+    freezer.move_to(first.at + HOUR / 2)
+    while len(simulator.calls_to(LIST)) == 1:
+        await coordinator.async_refresh()
+        error = coordinator.last_exception
+        assert isinstance(error, UpdateFailed)
+        assert error.retry_after is not None
+        assert error.retry_after >= 1
+        freezer.tick(timedelta(milliseconds=300))
 
 
 @pytest.mark.parametrize("home", [homes.fleet(plants=120, devices=480)])

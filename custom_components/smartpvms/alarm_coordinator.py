@@ -115,13 +115,12 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
     async def _async_read(self) -> dict[str, PlantAlarms]:
         # An unexpected error ends the read before it plans the next one.
         self._plan(INTERVAL)
-        wait = self._wait_for_pass() or await self._read_due()
-        self._plan(wait)
+        wait = self._plan(self._wait_for_pass() or await self._read_due())
         if self.errors:
             # Home Assistant calls no listeners after a second failure.
             self.async_update_listeners()
             *_, error = self.errors.values()
-            raise as_update_error(error, wait.total_seconds()) from error
+            raise as_update_error(error, wait) from error
         return self.data
 
     async def _read_due(self) -> timedelta:
@@ -162,11 +161,13 @@ class AlarmCoordinator(SecondaryCoordinator[dict[str, PlantAlarms]]):
             return self.data.get(plant_code) or PlantAlarms()
         return PlantAlarms()
 
-    def _plan(self, wait: timedelta) -> None:
-        """Set the wait until the next read."""
+    def _plan(self, wait: timedelta) -> float:
+        """Set and return the seconds until the next read."""
         # Home Assistant cuts off fractions of a second.
         self.update_interval = max(wait, timedelta()) + timedelta(seconds=1)
-        self.next_read = time.monotonic() + self.update_interval.total_seconds()
+        seconds = self.update_interval.total_seconds()
+        self.next_read = time.monotonic() + seconds
+        return seconds
 
     def _wait_for_pass(self) -> timedelta:
         """Return the time until a real-time pass has begun that begins soon."""
