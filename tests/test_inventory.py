@@ -5,9 +5,11 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.typing import WebSocketGenerator
 
+from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.northbound import NorthboundClient
 from custom_components.smartpvms.runtime import restored
@@ -534,3 +536,51 @@ class TestMigratedCode:
         await _refresh(hass, account)
         assert _is_registered(hass, account, OLD_CODE)
         assert _is_registered(hass, account, "NE=77")
+
+
+@pytest.mark.parametrize("interface", ["stations", "getDevList"])
+async def test_lists_that_fail_for_hours_during_setup(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+    freezer: FrozenDateTimeFactory,
+    interface: str,
+) -> None:
+    """Attempts without a stored inventory leave calls for those after the failure."""
+    entry_id = added.entry.entry_id
+    await hass.config_entries.async_unload(entry_id)
+    hass.data.pop(ACCOUNTS)
+    del hass_storage[f"{DOMAIN}.{entry_id}"]
+    freezer.tick(timedelta(minutes=11))
+    fault = simulator.faults.add(faults.HttpStatus(503), interface)
+    await hass.config_entries.async_setup(entry_id)
+    await added.pass_time(timedelta(hours=22))
+    fault.remove()
+    await added.pass_time(timedelta(hours=2, minutes=10))
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)
+    assert simulator.refusals == []
+
+
+async def test_reload_after_a_clock_that_was_ahead(
+    hass: HomeAssistant,
+    added: Account,
+    simulator: Simulator,
+    hass_storage: dict[str, Any],
+    freezer: FrozenDateTimeFactory,
+) -> None:
+    """A failure of the future does not delay an attempt to set up."""
+    entry_id = added.entry.entry_id
+    await hass.config_entries.async_unload(entry_id)
+    hass.data.pop(ACCOUNTS)
+    del hass_storage[f"{DOMAIN}.{entry_id}"]
+    freezer.tick(timedelta(days=40))
+    fault = simulator.faults.add(faults.HttpStatus(503), "getDevList")
+    await hass.config_entries.async_setup(entry_id)
+    await added.pass_time(timedelta(hours=3))
+    fault.remove()
+    hass.data.pop(ACCOUNTS)
+    freezer.move_to(dt_util.utcnow() - timedelta(days=30))
+    await hass.config_entries.async_reload(entry_id)
+    await hass.async_block_till_done()
+    assert added.value(INVERTER, "active_power") not in (None, STATE_UNAVAILABLE)

@@ -48,6 +48,9 @@ MAX_INVENTORY_RETRY: Final = timedelta(hours=2)
 # few calls more than one for each 100 plants.
 INCOMPLETE_RETRY: Final = timedelta(hours=1)
 MAX_INCOMPLETE_RETRY: Final = timedelta(hours=6)
+# Calls of a day that attempts to set up use with the longest wait between them only: Home
+# Assistant repeats the set-up every ten minutes.
+RESERVED_LISTS: Final = 12
 
 
 class InventoryCoordinator(SecondaryCoordinator[Inventory]):
@@ -113,6 +116,8 @@ class InventoryCoordinator(SecondaryCoordinator[Inventory]):
         retry = min(max(failing, INVENTORY_RETRY), MAX_INVENTORY_RETRY)
         self._plan(retry)
         known: Inventory | None = self.data
+        if known is None and self._listed is None:
+            self._check_wait(retry)
         listed, self._listed = self._listed, None
         plants: dict[str, Plant] = {}
         try:
@@ -163,6 +168,16 @@ class InventoryCoordinator(SecondaryCoordinator[Inventory]):
                 # Entities keep their unique id and the description of their device's type.
                 self._schedule_reload()
             return self._apply(own)
+
+    def _check_wait(self, retry: timedelta) -> None:
+        """Raise `UpdateFailed` if the few calls that are left are for later attempts."""
+        if (failed := self._problems.groups.get(INVENTORY)) is None:
+            return
+        wait = failed.at + retry - dt_util.utcnow()
+        seconds = min(wait.total_seconds(), self._client.list_wait(RESERVED_LISTS))
+        # A time of the future was set by a wrong clock.
+        if seconds > 0 and wait <= retry:
+            raise as_update_error(RateLimited(seconds))
 
     @property
     def stored(self) -> Inventory:

@@ -264,6 +264,14 @@ class NorthboundClient:
         # In a thread, since hundreds of long texts would block the event loop.
         return await asyncio.to_thread(read_alarms, answer, plant_codes)
 
+    def list_wait(self, reserve: int) -> float:
+        """Return the seconds until flow control allows `1 + reserve` lists."""
+        flow_control = self._session.state.flow_control
+        return max(
+            flow_control.wait(interface, reserve=reserve)
+            for interface in ("stations", "getStationList", "getDevList")
+        )
+
     def report_wait(self, period: ReportPeriod) -> float:
         """Return the seconds until a call of `plant_reports` is allowed."""
         return self._session.wait(period.value)
