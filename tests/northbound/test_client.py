@@ -1,7 +1,7 @@
 """Tests of the client against the simulator."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from functools import partial
 import gc
@@ -524,7 +524,7 @@ async def test_error_without_the_answer(
     day = NOON - timedelta(days=1), NOON
     [plant, *_] = await client.plants()
     [device, *_] = await client.devices([plant.code])
-    calls = [
+    calls: list[Callable[[], Awaitable[object]]] = [
         client.plants,
         partial(client.devices, [plant.code]),
         partial(client.plant_real_time, [plant.code]),
