@@ -42,12 +42,13 @@ from homeassistant.const import (
     STATE_UNAVAILABLE,
     STATE_UNKNOWN,
     Platform,
+    UnitOfPower,
     UnitOfSpeed,
 )
 from homeassistant.core import HomeAssistant, State
 from homeassistant.helpers import entity_registry as er
 from homeassistant.util.async_ import get_scheduled_timer_handles
-from homeassistant.util.unit_conversion import SpeedConverter
+from homeassistant.util.unit_conversion import PowerConverter, SpeedConverter
 from scripts.benchmarks.distance import DistantSimulator
 from tests import conftest, test_restarts
 from tests.conftest import NOON, Account
@@ -510,8 +511,14 @@ def shows_power(state: State, watts: object) -> bool | None:
     if not isinstance(watts, float):
         return None
     return state.state != STATE_UNKNOWN and math.isclose(
-        float(state.state), watts, rel_tol=0.2, abs_tol=60
+        in_watts(state), watts, rel_tol=0.2, abs_tol=60
     )
+
+
+def in_watts(state: State) -> float:
+    """Return a power in W; those of large plants are shown in kW."""
+    unit = state.attributes[ATTR_UNIT_OF_MEASUREMENT]
+    return PowerConverter.convert(float(state.state), unit, UnitOfPower.WATT)
 
 
 def shows(state: State, raw: object) -> bool | None:
@@ -530,12 +537,13 @@ def shows(state: State, raw: object) -> bool | None:
     if device_class == SensorDeviceClass.WIND_SPEED:
         unit = state.attributes[ATTR_UNIT_OF_MEASUREMENT]
         raw = SpeedConverter.convert(raw, UnitOfSpeed.METERS_PER_SECOND, unit)
-    # Powers are shown in W, and most are reported in kW.
-    factors = (1, 1000) if device_class == SensorDeviceClass.POWER else (1,)
-    return any(
-        math.isclose(float(state.state), raw * factor, abs_tol=0.001)
-        for factor in factors
-    )
+    if device_class == SensorDeviceClass.POWER:
+        # Some powers are reported in W, and most in kW.
+        watts = in_watts(state)
+        return any(
+            math.isclose(watts, raw * factor, abs_tol=0.001) for factor in (1, 1000)
+        )
+    return math.isclose(float(state.state), raw, abs_tol=0.001)
 
 
 @pytest.fixture
