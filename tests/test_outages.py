@@ -6,7 +6,9 @@ from datetime import timedelta
 import gc
 import logging
 import tracemalloc
+from typing import override
 
+from freezegun.api import FrozenDateTimeFactory
 import pytest
 
 from custom_components.smartpvms.const import DOMAIN
@@ -379,3 +381,34 @@ async def test_large_answers_are_not_kept(added: Account, simulator: Simulator) 
         tracemalloc.stop()
     assert all(each.last_exception is not None for each in coordinators)
     assert kept < size
+
+
+class _Late(faults.Fault):
+    """Answers two seconds later."""
+
+    def __init__(self, freezer: FrozenDateTimeFactory) -> None:
+        """Store the clock."""
+        self._freezer = freezer
+
+    @override
+    async def answer(
+        self, exchange: faults.Exchange, honest: faults.Honest
+    ) -> faults.Answer:
+        """Advance the time, and answer."""
+        self._freezer.tick(timedelta(seconds=2))
+        return await honest()
+
+
+async def test_plants_are_read_after_their_devices(
+    added: Account, simulator: Simulator, freezer: FrozenDateTimeFactory
+) -> None:
+    """The powers that explain a plant's counters are of the same collection."""
+    simulator.faults.add(
+        _Late(freezer), "getDevRealKpi", 1, lambda body: body["devTypeId"] == 47
+    )
+    simulator.calls.clear()
+    await added.pass_time(timedelta(minutes=20, seconds=20))
+    interfaces = [
+        call.interface for call in simulator.calls if call.interface.endswith("RealKpi")
+    ]
+    assert interfaces == 4 * [*3 * ["getDevRealKpi"], "getStationRealKpi"]

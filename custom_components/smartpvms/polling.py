@@ -119,9 +119,15 @@ class Polling:
         )
 
     def due(self, wanted: Iterable[Batch]) -> Iterable[Batch]:
-        """Yield the wanted batches that may be read now, those read longest ago first."""
+        """Yield the wanted batches that may be read now, those read longest ago first.
+
+        Plants come last, since the powers of their devices explain their counters. So a
+        pass that ends before its last batches are due ends before the plants.
+        """
         self._pass += 1
-        for batch in sorted(wanted, key=lambda batch: self._reads.get(batch, 0)):
+        for batch in sorted(
+            wanted, key=lambda batch: (self._reads.get(batch, 0), batch.type_id is None)
+        ):
             if not (
                 self._is_paused(batch.type_id)
                 or self._client.real_time_wait(batch.type_id)
