@@ -83,8 +83,8 @@ async def test_restart_after_a_while(added: Account, simulator: Simulator) -> No
     assert added.value(INVERTER, "active_power") == "8000.0"
     assert [call.interface for call in simulator.calls] == [
         "login",
-        "getStationRealKpi",
         *["getDevRealKpi"] * 3,
+        "getStationRealKpi",
     ]
 
 
