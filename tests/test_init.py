@@ -31,10 +31,10 @@ async def test_adding_logs_in_once(account: Account, simulator: Simulator) -> No
         "login",
         "stations",
         "getDevList",
+        "getDevRealKpi",
+        "getDevRealKpi",
+        "getDevRealKpi",
         "getStationRealKpi",
-        "getDevRealKpi",
-        "getDevRealKpi",
-        "getDevRealKpi",
     ]
 
 
