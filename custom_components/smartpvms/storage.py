@@ -108,6 +108,9 @@ def renamed(state: Any, names: Mapping[str, str]) -> Any:
 
     Numbers are no ids, since ids are stored as texts.
     """
+    # Names change only when a server moves, and the state of a fleet is large.
+    if not names:
+        return state
     match state:
         case dict():
             return {
