@@ -49,7 +49,7 @@ async def test_memory(
     fleet: Fleet,
     record_property: Callable[[str, object], None],
 ) -> None:
-    """An entity uses less memory than a plain one, and does not grow."""
+    """Compare the memory of an entity with that of a plain one."""
     entries = hass.config_entries
     number = len(fleet.entities)
     textbook = await Textbook.add(fleet)
