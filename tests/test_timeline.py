@@ -3,7 +3,6 @@
 import asyncio
 from datetime import datetime, timedelta
 import time
-from typing import Final
 
 from freezegun.api import FrozenDateTimeFactory
 import pytest
@@ -104,9 +103,6 @@ async def test_work_of_threads_takes_no_time(
     assert diary == [("done", 0.0)]
 
 
-REAL_TIME: Final = ("getStationRealKpi", "getDevRealKpi")
-
-
 async def test_simulator_uses_simulated_time(
     hass: HomeAssistant,
     added: Account,
@@ -114,12 +110,10 @@ async def test_simulator_uses_simulated_time(
     freezer: FrozenDateTimeFactory,
 ) -> None:
     """Late and missing responses take simulated time."""
-    simulator.faults.add(faults.Latency(12.0), "getStationRealKpi")
+    simulator.faults.add(faults.Latency(12.0), "getDevRealKpi")
     before = len(simulator.calls)
     await pass_time(hass, freezer, BEGIN + timedelta(minutes=6))
-    plants, devices, *_ = [
-        call for call in simulator.calls[before:] if call.interface in REAL_TIME
+    first, second, *_ = [
+        call for call in simulator.calls[before:] if call.interface == "getDevRealKpi"
     ]
-    assert plants.interface == "getStationRealKpi"
-    assert devices.interface == "getDevRealKpi"
-    assert (devices.at - plants.at).total_seconds() == pytest.approx(12, abs=1e-3)
+    assert (second.at - first.at).total_seconds() == pytest.approx(12, abs=1e-3)
