@@ -1804,7 +1804,7 @@ async def test_yields_in_other_units(
 
 
 def _import(hass: HomeAssistant, yields: list[float]) -> None:
-    """Record the yields of the past days."""
+    """Record the yields of the past days, and one of today."""
     midnight = dt_util.start_of_local_day()
     rows: list[StatisticData] = []
     for ago, day in enumerate(reversed(yields), 1):
@@ -1817,6 +1817,7 @@ def _import(hass: HomeAssistant, yields: list[float]) -> None:
     for row in rows:
         total += row["state"] or 0
         row["sum"] = total
+    rows.append({"start": midnight, "state": 11, "sum": total + 11})
     first: StatisticData = {
         "start": midnight - timedelta(days=20),
         "state": 0,
@@ -1937,6 +1938,57 @@ async def test_day_of_the_month(
     assert len(phone) == reports
 
 
+@pytest.mark.parametrize(
+    ("now", "title", "value"),
+    [
+        # The clocks go forward in March and back in October.
+        ("2026-04-01 07:59:00+02:00", "Report of 03/2026", "31.0"),
+        ("2026-11-01 07:59:00+01:00", "Report of 10/2026", "31.0"),
+        ("2027-01-01 07:59:00+01:00", "Report of 12/2026", "31.0"),
+        # The statistics have begun this month.
+        ("2026-02-01 07:59:00+01:00", "Report of 01/2026", None),
+    ],
+)
+async def test_month_before(
+    recorder_mock: Recorder,
+    hass: HomeAssistant,
+    freezer: FrozenDateTimeFactory,
+    wait: Pass,
+    phone: list[ServiceCall],
+    now: str,
+    title: str,
+    value: str | None,
+) -> None:
+    """Each day adds 1 kWh, and the report has the days of the month before."""
+    await hass.config.async_set_time_zone("Europe/Berlin")
+    freezer.move_to(now)
+    begin = dt_util.parse_datetime("2026-02-01 00:00:00+01:00", raise_on_error=True)
+    local = begin.astimezone(dt_util.DEFAULT_TIME_ZONE)
+    _import_sums(
+        hass,
+        INVERTER,
+        "kWh",
+        [
+            {"start": local + timedelta(days=day), "state": day, "sum": float(day)}
+            for day in range(365)
+            if local + timedelta(days=day) <= dt_util.now()
+        ],
+    )
+    await async_wait_recording_done(hass)
+    _show(hass, INVERTER, 1, unit_of_measurement="kWh", device_class="energy")
+    await _automate(
+        hass, "monthly_report", totals=[INVERTER], time="08:00:00", notification=PHONE
+    )
+    await wait(minutes=2)
+    await hass.async_block_till_done(wait_background_tasks=True)
+    [call] = phone
+    assert call.data["title"] == title
+    expected = "There are no statistics of this month."
+    if value is not None:
+        expected = f"{INVERTER}: {value} kWh"
+    assert call.data["message"].strip() == expected
+
+
 def _import_month(
     hass: HomeAssistant, entity_id: str, unit: str, change: float
 ) -> None:
@@ -1948,6 +2000,13 @@ def _import_month(
         {"start": middle - timedelta(days=9), "state": 20.0, "sum": 70.0},
         {"start": middle, "state": change, "sum": 50.0 + change},
     ]
+    _import_sums(hass, entity_id, unit, rows)
+
+
+def _import_sums(
+    hass: HomeAssistant, entity_id: str, unit: str, rows: list[StatisticData]
+) -> None:
+    """Record hours of a total."""
     metadata = StatisticMetaData(
         mean_type=StatisticMeanType.NONE,
         unit_class="energy" if unit == "kWh" else None,
