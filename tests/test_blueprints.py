@@ -992,14 +992,34 @@ async def test_problem_at_start(
     phone: list[ServiceCall],
     two_inverters: dict[str, list[str]],
 ) -> None:
-    """A problem that began before the start of Home Assistant is reported."""
+    """A problem that began before the start is reported if it lasts."""
     _last_triggered(hass, timedelta(hours=2))
     hass.set_state(CoreState.not_running)
     _show(hass, "sensor.state_1", "shutdown_on_fault")
+    _show(hass, "binary_sensor.connection_1", STATE_OFF)
     await _automate(hass, "inverter_problem", **two_inverters, notification=PHONE)
     await hass.async_start()
-    await wait(minutes=1)
+    await wait(minutes=20)
+    _show(hass, "binary_sensor.connection_1", STATE_ON)
+    assert phone == []
+    await wait(minutes=11)
     assert _messages(phone) == ["sensor.state_1: shutdown_on_fault"]
+
+
+async def test_other_automation(
+    hass: HomeAssistant,
+    wait: Pass,
+    phone: list[ServiceCall],
+    two_inverters: dict[str, list[str]],
+) -> None:
+    """A known problem is not reported again when another automation is saved."""
+    await _automate(hass, "inverter_problem", **two_inverters, notification=PHONE)
+    _show(hass, "sensor.state_1", "shutdown_on_fault")
+    await wait(minutes=15)
+    assert len(phone) == 1
+    hass.bus.async_fire("automation_reloaded")
+    await wait(hours=1)
+    assert len(phone) == 1
 
 
 async def test_any_time(
