@@ -96,7 +96,7 @@ cannot be read, its values are shown for a day.
 ACCOUNT: Final = """\
 ## Account
 
-The account has a device of its own. The button lists plants and devices immediately,
+The account is a device, too. The button lists plants and devices immediately,
 instead of once a day.
 """
 

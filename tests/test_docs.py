@@ -373,7 +373,7 @@ async def test_examples_act(
     hass.states.async_set("sensor.meter_1_export_power", "0")
     await hass.async_block_till_done()
     [broken] = notifications
-    assert broken.data["message"] == "Inverter state: Shutdown: on fault."
+    assert broken.data["message"] == "Plant: Healthy, inverter: Shutdown: on fault."
     hass.states.async_set("sensor.meter_1_export_power", "2500")
     await added.poll(timedelta(minutes=10))
     assert [call.data["entity_id"] for call in switched] == [["switch.boiler"]]
