@@ -185,6 +185,12 @@ class Account:
         await entries.async_setup(self.entry.entry_id)
         await self._hass.async_block_till_done()
 
+    async def stop_and_lose_file(self) -> None:
+        """Stop Home Assistant, and delete the stored state of the account."""
+        await self._hass.config_entries.async_unload(self.entry.entry_id)
+        self._hass.data.pop(ACCOUNTS)
+        del self._storage[f"{DOMAIN}.{self.entry.entry_id}"]
+
     def entities(self) -> list[er.RegistryEntry]:
         """Return the registry entries of the account's entities."""
         return er.async_entries_for_config_entry(

@@ -11,7 +11,6 @@ from freezegun.api import FrozenDateTimeFactory
 import pytest
 from pytest_homeassistant_custom_component.common import async_mock_service
 
-from custom_components.smartpvms.account import ACCOUNTS
 from custom_components.smartpvms.const import DOMAIN
 from custom_components.smartpvms.diagnostics import async_get_config_entry_diagnostics
 from homeassistant.config_entries import ConfigEntryState
@@ -408,19 +407,15 @@ async def test_store_lost(
     plant: Plant,
     inverter: Device,
     announced: Announced,
-    hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
 ) -> None:
     """Without the file, active alarms are announced again."""
     simulator.alarms.start(inverter)
     await account.add()
     await pass_time(account, SOON)
-    entry = account.entry
-    await hass.config_entries.async_unload(entry.entry_id)
-    hass.data.pop(ACCOUNTS)
-    del hass_storage[f"{DOMAIN}.{entry.entry_id}"]
+    await account.stop_and_lose_file()
     freezer.tick(timedelta(minutes=31))
-    await hass.config_entries.async_setup(entry.entry_id)
+    await hass.config_entries.async_setup(account.entry.entry_id)
     await pass_time(account, SOON)
     assert account.value(plant.code, ACTIVE) == "1"
     assert announced.names == [("raised", "Device abnormal")] * 2

@@ -543,15 +543,12 @@ async def test_lists_that_fail_for_hours_during_setup(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
-    hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
     interface: str,
 ) -> None:
     """Attempts without a stored inventory leave calls for those after the failure."""
     entry_id = added.entry.entry_id
-    await hass.config_entries.async_unload(entry_id)
-    hass.data.pop(ACCOUNTS)
-    del hass_storage[f"{DOMAIN}.{entry_id}"]
+    await added.stop_and_lose_file()
     freezer.tick(timedelta(minutes=11))
     fault = simulator.faults.add(faults.HttpStatus(503), interface)
     await hass.config_entries.async_setup(entry_id)
@@ -566,14 +563,11 @@ async def test_reload_after_a_clock_that_was_ahead(
     hass: HomeAssistant,
     added: Account,
     simulator: Simulator,
-    hass_storage: dict[str, Any],
     freezer: FrozenDateTimeFactory,
 ) -> None:
     """A failure of the future does not delay an attempt to set up."""
     entry_id = added.entry.entry_id
-    await hass.config_entries.async_unload(entry_id)
-    hass.data.pop(ACCOUNTS)
-    del hass_storage[f"{DOMAIN}.{entry_id}"]
+    await added.stop_and_lose_file()
     freezer.tick(timedelta(days=40))
     fault = simulator.faults.add(faults.HttpStatus(503), "getDevList")
     await hass.config_entries.async_setup(entry_id)

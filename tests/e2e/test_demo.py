@@ -1,7 +1,7 @@
 """Browser tests of the family home."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import datetime
 import re
 from zoneinfo import ZoneInfo
 
@@ -12,8 +12,8 @@ import pytest_asyncio
 from scripts.demo import HISTORY_DAYS, add_account, wait_for_history
 from scripts.home_assistant import DOMAIN, ROOT, HomeAssistant, free_port, until
 from tests.simulator import Simulator, homes
-from tests.simulator.clock import SetClock
 
+from .noon import next_noon
 from .pages import SCREENSHOTS, VISIBLE_TEXT, assert_readable, cut_texts, visible_texts
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,15 +48,8 @@ POWERS_OF_TEN = {"W": 0, "Wh": 0, "kW": 3, "kWh": 3, "MW": 6, "MWh": 6}
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve the family home at the next noon with a fixed clock.
-
-    The reports of an earlier noon lack the last hours, for which the import would wait.
-    """
-    now = datetime.now(BERLIN)
-    noon = now.replace(hour=12, minute=2, second=0, microsecond=0)
-    if noon < now:
-        noon += timedelta(days=1)
-    simulator = Simulator(homes.family(), SetClock(noon), quotas="all but history")
+    """Serve the family home at noon with a fixed clock."""
+    simulator = Simulator(homes.family(), next_noon(), quotas="all but history")
     async with simulator.serve():
         yield simulator
 

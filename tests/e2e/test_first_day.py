@@ -1,9 +1,7 @@
 """Browser test of the first day: from no account to a right Energy dashboard."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
 from time import monotonic
-from zoneinfo import ZoneInfo
 
 from playwright.async_api import Browser
 import pytest
@@ -18,8 +16,8 @@ from scripts.demo import (
 from scripts.energy import sources
 from scripts.home_assistant import ROOT, SETTINGS, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
-from tests.simulator.clock import SetClock
 
+from .noon import next_noon
 from .pages import Clicks, look, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -53,16 +51,10 @@ WARNINGS = "ha-alert[alert-type=warning], ha-alert[alert-type=error], hui-warnin
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve the family home at the next noon with a fixed clock."""
-    noon = datetime.now(ZoneInfo(SETTINGS["time_zone"])).replace(
-        hour=12, minute=2, second=0, microsecond=0
-    )
-    # The reports of an earlier noon lack the last hours.
-    if noon < datetime.now(noon.tzinfo):
-        noon += timedelta(days=1)
+    """Serve the family home at noon with a fixed clock."""
     simulator = Simulator(
         homes.family(),
-        SetClock(noon),
+        next_noon(),
         SIMULATED_USERNAME,
         SIMULATED_PASSWORD,
         quotas="all but history",

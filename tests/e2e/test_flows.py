@@ -4,12 +4,10 @@ Each test starts at the end of the previous one, so they only work together.
 """
 
 from collections.abc import AsyncIterator
-from datetime import datetime
 import json
 from pathlib import Path
 import re
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from playwright.async_api import Browser, Locator, Page
 import pytest
@@ -25,9 +23,9 @@ from scripts.home_assistant import (
     until,
 )
 from tests.simulator import Simulator, homes
-from tests.simulator.clock import SetClock
 from tests.simulator.plants import Home
 
+from .noon import next_noon
 from .pages import cut_texts, look, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,12 +46,9 @@ LANGUAGES = [
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator() -> AsyncIterator[Simulator]:
-    """Serve two plants at noon today with a fixed clock."""
-    noon = datetime.now(ZoneInfo("Europe/Berlin")).replace(
-        hour=12, minute=2, second=0, microsecond=0
-    )
+    """Serve two plants at noon with a fixed clock."""
     home = Home([*homes.family().plants, *homes.apartment().plants])
-    simulator = Simulator(home, SetClock(noon), USERNAME, PASSWORD)
+    simulator = Simulator(home, next_noon(), USERNAME, PASSWORD)
     async with simulator.serve():
         yield simulator
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import Any, Literal
-from zoneinfo import ZoneInfo
 
 from playwright.async_api import Browser, Page, ViewportSize
 import pytest
@@ -14,8 +13,8 @@ import pytest_asyncio
 from scripts.demo import SIMULATED_PASSWORD, SIMULATED_USERNAME
 from scripts.home_assistant import ROOT, SETTINGS, HomeAssistant, free_port
 from tests.simulator import Simulator, homes
-from tests.simulator.clock import SetClock
 
+from .noon import next_noon
 from .pages import Clicks, cut_texts, look, open_page
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -69,11 +68,8 @@ async def language(request: pytest.FixtureRequest) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def simulator(walk: str) -> AsyncIterator[Simulator]:
-    """Serve the plants at noon today with a fixed clock."""
-    noon = datetime.now(ZoneInfo(SETTINGS["time_zone"])).replace(
-        hour=12, minute=2, second=0, microsecond=0
-    )
-    simulator = Simulator(HOMES[walk](), SetClock(noon), quotas=False)
+    """Serve the plants at noon with a fixed clock."""
+    simulator = Simulator(HOMES[walk](), next_noon(), quotas=False)
     async with simulator.serve():
         yield simulator
 
